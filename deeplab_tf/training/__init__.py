@@ -1,0 +1,1 @@
+"""Everything between a recipe and a trained run."""
