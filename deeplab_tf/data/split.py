@@ -1,0 +1,199 @@
+"""What a data set gives: a split, a sequence of frames with their labels, in NumPy.
+
+A data set is one file in this folder with a function `open_split(split, *, root, ...) -> Split`; the file's name is its name in recipes.
+Opening lists files and pairs images with labels; what is in the files is checked when a frame is read.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from deeplab_tf import frames
+from deeplab_tf.errors import DeepLabError, did_you_mean
+from deeplab_tf.labels import LabelTable
+
+
+class Frame(NamedTuple):
+    """One image with its label."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    label_map: np.ndarray  # (H, W) uint8: class ids and IGNORE_LABEL
+
+
+class Split:
+    """A sequence of frames in a fixed order: what every data set gives, for training and for scoring.
+
+    Attributes:
+        table: the classes of the label maps.
+        names: one a frame, all different, usable as a relative path without suffix, such as `frankfurt/frankfurt_000000_000294`.
+    """
+
+    table: LabelTable
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def frame(self, index: int) -> Frame:
+        """Image and label of one frame, of the same size. Raises DeepLabError, naming the file, for whatever is wrong with them."""
+        raise NotImplementedError
+
+    def label_map(self, index: int) -> np.ndarray:
+        """(H, W) uint8: the label of one frame at its own resolution, without reading the image where that can be avoided."""
+        return self.frame(index).label_map
+
+    def instance_map(self, index: int) -> np.ndarray | None:
+        """(H, W) int32 instance ids as Cityscapes writes them, or None for a data set without."""
+        return None
+
+    def paths(self, index: int) -> list[str]:
+        """The files that frame `index` comes from, for messages: image, label."""
+        return [self.names[index]]
+
+
+class FileRow(NamedTuple):
+    """Where one frame of a FileSplit lies."""
+
+    name: str
+    image: str
+    label: str
+    instances: str | None = None
+
+
+class FileSplit(Split):
+    """A split whose frames are an image file and a label file each."""
+
+    def __init__(self, table: LabelTable, rows: Iterable[FileRow], read_label: Callable[[str], np.ndarray]):
+        """
+        Args:
+            rows: the frames, in order; see `pair_files`.
+            read_label: path of a label file -> (H, W) uint8 class ids; see `IdReader`.
+        """
+        self.table = table
+        self.rows = list(rows)
+        self.names = [row.name for row in self.rows]
+        self._read_label = read_label
+
+    def frame(self, index: int) -> Frame:
+        row = self.rows[index]
+        frame = Frame(frames.read_image(row.image), self._read_label(row.label))
+        check_same_size(frame, row.image, row.label)
+        return frame
+
+    def label_map(self, index: int) -> np.ndarray:
+        return self._read_label(self.rows[index].label)
+
+    def instance_map(self, index: int) -> np.ndarray | None:
+        path = self.rows[index].instances
+        return frames.read_instance_ids(path) if path else None
+
+    def paths(self, index: int) -> list[str]:
+        return [self.rows[index].image, self.rows[index].label]
+
+
+class IdReader:
+    """Reads label files that hold ids, and maps them to class ids."""
+
+    def __init__(self, to_class: np.ndarray, file_ids: Iterable[int]):
+        """
+        Args:
+            to_class: (256,) uint8 look-up table from ids in files to class ids (`labels.id_map`).
+            file_ids: every id that a file may hold, ignored ones included; another id is an error.
+        """
+        self._to_class = to_class
+        self._unknown = np.ones(256, np.uint8)
+        self._unknown[list(file_ids)] = 0
+
+    def __call__(self, path: str) -> np.ndarray:
+        """(H, W) uint8 class ids. Raises DeepLabError for a file that holds an unknown id."""
+        return self.convert(frames.read_ids(path), path)
+
+    def convert(self, ids: np.ndarray, name: str) -> np.ndarray:
+        """As calling, for (H, W) uint8 ids that were read elsewhere; `name` stands for them in errors."""
+        if cv2.countNonZero(cv2.LUT(ids, self._unknown)):
+            unknown = [i for i in np.unique(ids) if self._unknown[i]]
+            known = np.flatnonzero(self._unknown == 0).tolist()
+            raise DeepLabError(
+                f"Label file {name} holds ids outside the class table: {_some(unknown)}; known are {_ranges(known)}."
+            )
+        return cv2.LUT(ids, self._to_class)
+
+
+def check_same_size(frame: Frame, image_name: str, label_name: str) -> None:
+    """Raises DeepLabError if the image and the label of a frame differ in size."""
+    image, label_map = frame
+    if image.shape[:2] != label_map.shape:
+        sizes = "{}x{} against {}x{}".format(*image.shape[:2], *label_map.shape)
+        raise DeepLabError(f"Image and label must have the same size, height x width: {sizes} ({image_name} and {label_name}).")
+
+
+def open_root(root: str) -> Path:
+    """The folder of a data set. Raises DeepLabError if it is not there."""
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise DeepLabError(f"The data set's folder {path} does not exist; set data.root to where it lies.")
+    return path
+
+
+def split_folder(root: Path, pattern: str, split: str) -> Path:
+    """The folder of a split: `root / pattern` with `{split}` in it filled in.
+
+    Raises DeepLabError for a split that is not there, saying which one may be meant.
+    """
+    folder = root / pattern.replace("{split}", split)
+    if split and folder.is_dir():
+        return folder
+    first = root / pattern.partition("{split}")[0]
+    if not first.is_dir():
+        raise DeepLabError(f"There is no folder {first}: it is not this data set that lies in {root}.")
+    known = [entry.name for entry in first.iterdir() if (root / pattern.replace("{split}", entry.name)).is_dir()]
+    hint = did_you_mean(split, known) if known else "The folder is empty."
+    raise DeepLabError(f"There is no split '{split}' in {first}. {hint}")
+
+
+def list_files(folder: Path, suffix: str) -> dict[str, str]:
+    """Every file below a folder whose name ends in `suffix`: name relative to the folder without the suffix -> path."""
+    found = {}
+    for parent, _, files in os.walk(folder, followlinks=True):
+        for file in files:
+            if file.endswith(suffix) and not file.startswith("."):
+                path = os.path.join(parent, file)
+                found[os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")] = path
+    return found
+
+
+def pair_files(images: dict[str, str], labels: dict[str, str], where: Path) -> list[FileRow]:
+    """Pairs image and label files of the same name, sorted by name.
+
+    Args:
+        images, labels: name -> path, see `list_files`.
+        where: the folder of the images, for errors.
+
+    Raises DeepLabError for a split without frames, an image without a label and a label without an image.
+    """
+    if not images and not labels:
+        raise DeepLabError(f"The split is empty: there is no image in {where}.")
+    for have, lack, missing in ((images, labels, "label"), (labels, images, "image")):
+        alone = sorted(set(have) - set(lack))
+        if alone:
+            kind = "image" if missing == "label" else "label"
+            count = f"{len(alone)} {kind}{'s have' if len(alone) > 1 else ' has'}"
+            raise DeepLabError(f"{count} no {missing}: {_some([have[name] for name in alone])}.")
+    return [FileRow(name, images[name], labels[name]) for name in sorted(images)]
+
+
+def _some(items: list) -> str:
+    """The first three items, and how many more there are."""
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(str(item) for item in items[:3]) + more
+
+
+def _ranges(ids: list[int]) -> str:
+    """[0, 1, 2, 255] -> '0-2, 255'"""
+    starts = [i for i in ids if i - 1 not in ids]
+    ends = [i for i in ids if i + 1 not in ids]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends))
