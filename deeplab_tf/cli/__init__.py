@@ -1,0 +1,93 @@
+"""The command line `deeplab-tf`. One file a command: cli/NAME.py defines `command`; nothing else registers it.
+
+A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function only.
+Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
+"""
+
+import errno
+import importlib
+import os
+import traceback
+
+import click
+
+from deeplab_tf import __version__
+from deeplab_tf.cli.options import VERBOSE_KEY
+from deeplab_tf.errors import DeepLabError, did_you_mean
+
+_NOT_COMMANDS = ("__init__", "options")
+_EXTRAS = {
+    "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib"),
+    "convert": ("tf2onnx", "onnx", "onnxruntime"),
+}
+
+
+class FolderGroup(click.Group):
+    """A click group whose commands are the files of this folder; load_data.py would be the command `load-data`."""
+
+    def list_commands(self, ctx):
+        stems = [os.path.splitext(name) for name in os.listdir(os.path.dirname(__file__))]
+        return sorted(stem.replace("_", "-") for stem, ending in stems if ending == ".py" and stem not in _NOT_COMMANDS)
+
+    def get_command(self, ctx, cmd_name):
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module("deeplab_tf.cli." + cmd_name.replace("-", "_")).command
+
+    def resolve_command(self, ctx, args):
+        name = args[0]
+        if not name.startswith("-") and not ctx.resilient_parsing and name not in self.list_commands(ctx):
+            ctx.fail("No such command '{}'. {}".format(name, did_you_mean(name, self.list_commands(ctx))))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx):
+        """Runs the command; what a person should read becomes one sentence, everything else keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+        except (DeepLabError, OSError, ImportError) as error:
+            sentence = _sentence(error)
+            if sentence is None:
+                raise
+            if ctx.meta.get(VERBOSE_KEY):
+                click.echo(traceback.format_exc(), err=True)
+            raise click.ClickException(sentence) from error
+
+
+def _sentence(error):
+    """What went wrong, for a person; None where the error is a bug and its traceback is what is needed."""
+    if isinstance(error, DeepLabError):
+        return str(error)
+    if isinstance(error, ImportError):
+        return _missing_part(error)
+    if error.errno is None or error.errno == errno.EPIPE:  # a closed pipe (| head) is click's to end quietly
+        return None
+    place = "" if error.filename is None else " {}".format(error.filename)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full: cannot write{}. Free some space and run the command again.".format(place or " any further")
+    return "Cannot open or write{}: {}.".format(place or " a file", error.strerror)
+
+
+def _missing_part(error):
+    """The extra to install for a package that is not there; None for any other failing import."""
+    package = (error.name or "").split(".")[0]
+    for extra, packages in _EXTRAS.items():
+        if package in packages and isinstance(error, ModuleNotFoundError):
+            return "This command needs {}, which is not installed here: pip install 'deeplab_tf[{}]'.".format(package, extra)
+    return None
+
+
+@click.group(cls=FolderGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version=__version__, prog_name="deeplab-tf")
+def group():
+    """DeepLabV3+ from street images to a real-time network on a Jetson.
+
+    Each command explains itself: deeplab-tf COMMAND --help
+    """
+
+
+def main():
+    """The console script."""
+    group(prog_name="deeplab-tf")

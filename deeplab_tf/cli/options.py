@@ -1,0 +1,213 @@
+"""What the commands share: --json, -v, choices that say what was meant, examples in the help, progress on long work."""
+
+import json
+import math
+import os
+import stat
+import sys
+import time
+from typing import Iterable, Optional, Union
+
+import click
+
+from deeplab_tf.errors import DeepLabError, did_you_mean
+
+VERBOSE_KEY = "deeplab_tf.verbose"
+"""Where -v stands in click's `ctx.meta`."""
+
+
+def example(*lines: str) -> str:
+    """The `epilog` of a command: its examples, one a line, kept as they are."""
+    return "\b\nExample:\n" + "\n".join("  " + line for line in lines)
+
+
+class Choice(click.Choice):
+    """click.Choice whose error says which choice was meant."""
+
+    def convert(self, value, param, ctx):
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            choices = [str(choice) for choice in self.choices]
+            message = "'{}' is not one of {}. {}".format(value, ", ".join(choices), did_you_mean(str(value), choices))
+            self.fail(message.split(" Choose from:")[0], param, ctx)
+
+
+def _check_json_target(ctx, param, value):
+    """Refuses, before any work is done, a file that could not be written afterwards."""
+    if value in (None, "-"):
+        return value
+    folder = os.path.dirname(os.path.abspath(value))
+    if os.path.isdir(value):
+        raise click.BadParameter("'{}' is a folder; name a file.".format(value))
+    if not os.path.isdir(folder):
+        raise click.BadParameter("the folder '{}' does not exist; create it first.".format(folder))
+    if not os.access(value if os.path.exists(value) else folder, os.W_OK):
+        raise click.BadParameter("'{}' cannot be written: permission denied.".format(value))
+    return value
+
+
+def json_option(function):
+    """Adds `--json FILE` to a command; pass its value, the argument `json_target`, to `show` and `write_json`."""
+    return click.option(
+        "--json", "json_target", metavar="FILE", callback=_check_json_target, help="Also write the result as JSON; - for standard output."
+    )(function)
+
+
+def verbose_option(function):
+    """Adds `-v` to a command, which gets `verbose`: a bool. With it an error also shows where it arose."""
+
+    def remember(ctx, param, value):
+        ctx.meta[VERBOSE_KEY] = value
+        return value
+
+    return click.option("-v", "--verbose", is_flag=True, callback=remember, help="Say more; show where an error arose.")(function)
+
+
+def show(text: str, json_target: Optional[str] = None) -> None:
+    """Prints what a person reads: to standard output, or to standard error where that is taken by `--json -`."""
+    click.echo(text, err=json_target == "-")
+
+
+def write_json(report: dict, json_target: Optional[str]) -> None:
+    """Writes a report where --json asked for it; NaN and infinity become null.
+
+    Args:
+        report: dictionaries, lists, strings, numbers, None, paths, NumPy scalars and arrays.
+        json_target: a file (replaced whole or not at all), "-" for standard output, None for nowhere.
+    Raises:
+        DeepLabError: the file cannot be written.
+    """
+    if json_target is None:
+        return
+    text = json.dumps(_plain(report), indent=2, allow_nan=False)
+    if json_target == "-":
+        click.echo(text)
+        return
+    try:
+        _write_text(text + "\n", json_target)
+    except OSError as error:
+        raise DeepLabError("Cannot write the JSON report to {}: {}.".format(json_target, error.strerror)) from error
+
+
+def _write_text(text, path):
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device: never replace it
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    path = os.path.realpath(path)  # a link stays a link
+    temporary = "{}.{}.tmp".format(path, os.getpid())
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+def _plain(value):
+    """The value in JSON's own types."""
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__fspath__"):
+        return os.fspath(value)
+    return value
+
+
+class progress:
+    """Rate and time left of long work, on standard error: one moving line on a terminal, else a plain line every ten seconds.
+
+        for path in progress(paths, "score"): ...
+
+        with progress(total_steps, "train", unit="steps") as bar:
+            bar.advance(1, note="loss 0.31")
+    """
+
+    def __init__(self, items: Union[Iterable, int], label: str, *, total: Optional[int] = None, unit: str = "images", done: int = 0):
+        """
+        Args:
+            items: what to go through, or how many there are.
+            label: how the line begins.
+            total: how many items, where `items` has no len().
+            unit: what is counted.
+            done: how many were done before (a resumed run); they do not count in the rate.
+        """
+        self.items = range(items) if isinstance(items, int) else items
+        self.total = total if total is not None else len(self.items) if hasattr(self.items, "__len__") else None
+        self.label, self.unit = label, unit
+        self.first = self.done = done
+        self.start = time.monotonic()
+        self.moving = sys.stderr.isatty()
+        self.shown = self.start if not self.moving else 0.0
+        self.width = 0
+
+    def __iter__(self):
+        with self:
+            for item in self.items:
+                yield item
+                self.advance()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if error[0] is None:
+            self._write(self._summary(), last=True)
+        elif self.moving and self.width:
+            click.echo(err=True)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Counts `count` more as done; `note` stands at the end of the line."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.shown >= (0.1 if self.moving else 10.0):
+            self.shown = now
+            self._write(self._line(now, note))
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own without tearing the moving one."""
+        if self.moving and self.width:
+            click.echo("\r" + " " * self.width + "\r", nl=False, err=True)
+        click.echo(text, err=True)
+
+    def _rate(self, now):
+        return (self.done - self.first) / max(now - self.start, 1e-9)
+
+    def _line(self, now, note):
+        rate = self._rate(now)
+        line = "{}: {}".format(self.label, self.done)
+        if self.total is not None:
+            line += "/{}".format(self.total)
+        line += " {}, {:.2f}/s".format(self.unit, rate)
+        if self.total is not None and rate > 0:
+            line += ", {} left".format(duration((self.total - self.done) / rate))
+        return line + (", " + note if note else "")
+
+    def _summary(self):
+        now = time.monotonic()
+        return "{}: {} {} in {}, {:.2f}/s".format(self.label, self.done, self.unit, duration(now - self.start), self._rate(now))
+
+    def _write(self, line, last=False):
+        if not self.moving:
+            click.echo(line, err=True)
+            return
+        self.width = max(self.width, len(line))
+        click.echo("\r" + line.ljust(self.width), nl=last, err=True)
+
+
+def duration(seconds: float) -> str:
+    """1.2 s, 3 min 05 s, 2 h 07 min: as short as a person wants it."""
+    if seconds < 60:
+        return "{:.1f} s".format(seconds)
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    if minutes < 60:
+        return "{} min {:02d} s".format(minutes, seconds)
+    return "{} h {:02d} min".format(*divmod(minutes, 60))
