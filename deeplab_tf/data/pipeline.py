@@ -1,0 +1,77 @@
+"""From a split to training batches, in tf.data.
+
+Sample n of a run is a function of the seed and n alone: which frame it is (a new order every epoch, by a stateless shuffle of the index) and how
+it is changed. So a run that continues at step s starts the pipeline there, and nothing has to be replayed.
+"""
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from deeplab_tf.data.augment import Augmentation, augment
+from deeplab_tf.data.split import Frame, Split
+from deeplab_tf.errors import DeepLabError
+
+
+class TrainingPipeline:
+    """Batches of augmented frames of one split."""
+
+    def __init__(self, split: Split, *, size: tuple[int, int], batch_size: int, seed: int, augmentation: Augmentation):
+        """
+        Args:
+            split: where the frames come from.
+            size: height, width to which a frame is brought before it is augmented.
+            batch_size: B.
+            seed: fixes the order and every augmentation.
+            augmentation: what may happen to a frame; its `crop` is the size of what comes out.
+        """
+        self.split = split
+        self.size = tuple(size)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+        self.error: DeepLabError | None = None
+
+    def batches(self, first_step: int, last_step: int) -> tf.data.Dataset:
+        """(images (B, h, w, 3) uint8, label_maps (B, h, w) uint8) for the steps first_step .. last_step - 1.
+
+        Where a frame cannot be read the data set fails with a TensorFlow error; the sentence for it is in `error`.
+        """
+        samples = tf.data.Dataset.range(first_step * self.batch_size, last_step * self.batch_size)
+        samples = samples.map(self._sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return samples.batch(self.batch_size, drop_remainder=True).prefetch(2)
+
+    def names(self, step: int) -> list[str]:
+        """The frames in the batch of a step (0 is the first)."""
+        first = step * self.batch_size
+        return [self.split.names[int(self._index(tf.constant(n, tf.int64)))] for n in range(first, first + self.batch_size)]
+
+    def _sample(self, n):
+        image, label_map = tf.numpy_function(self._load, [self._index(n)], (tf.uint8, tf.uint8), stateful=False)
+        image = tf.ensure_shape(image, (*self.size, 3))
+        label_map = tf.ensure_shape(label_map, self.size)
+        return augment(image, label_map, tf.stack([tf.constant(self.seed, tf.int64), n]), self.augmentation)
+
+    def _index(self, n):
+        """Which frame sample n is: every epoch takes each frame once, in an order of its own."""
+        epoch, position = n // len(self.split), n % len(self.split)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch])
+        return tf.random.experimental.index_shuffle(position, seed, tf.constant(len(self.split) - 1, tf.int64))
+
+    def _load(self, index):
+        try:
+            return tuple(resize_frame(self.split.frame(int(index)), self.size))
+        except DeepLabError as error:
+            self.error = self.error or error
+            raise
+
+
+def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
+    """A frame at another size: the image by area means (or bilinear, where it grows), the label by nearest neighbour."""
+    height, width = size
+    if frame.image.shape[:2] == (height, width):
+        return frame
+    smaller = height * width < frame.image.shape[0] * frame.image.shape[1]
+    image = cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    label_map = cv2.resize(frame.label_map, (width, height), interpolation=cv2.INTER_NEAREST)
+    return Frame(np.ascontiguousarray(image), label_map)

@@ -1,0 +1,87 @@
+"""The layers that DeepLab needs and Keras lacks, and the two blocks that everything is made of.
+
+Keras' stock layers do the rest. Custom layers are few because a trained file can be read only where they exist.
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+BATCH_NORM_EPSILON = 1.001e-5
+"""As in keras.applications.ResNet50, whose weights fit."""
+
+KERNEL_INITIALIZER = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
+"""For networks trained from scratch (He et al., ICCV 2015, counted over outputs as is usual with batch normalisation)."""
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class Upsample(layers.Layer):
+    """Bilinear resizing to the height and width of a second tensor, corner pixels on corner pixels.
+
+    `ResizeBilinear` with align_corners is the one form of resizing that TF-TRT and TensorRT 8.2 both take into an engine; the half-pixel
+    form that Keras emits is not. Corners on corners also fits the backbone: its strided layers pad symmetrically, so feature i of
+    a stride-s map looks at pixel s * i.
+
+    Call with [features (B, h, w, C), reference (B, H, W, *)]; gives (B, H, W, C) in the layer's compute type.
+    """
+
+    def call(self, inputs):
+        features, reference = inputs
+        size = [static or dynamic for static, dynamic in zip(reference.shape[1:3], tf.unstack(tf.shape(reference)[1:3]))]
+        resized = tf.raw_ops.ResizeBilinear(images=features, size=tf.stack(size), align_corners=True)
+        resized = tf.ensure_shape(resized, (features.shape[0], *reference.shape[1:3], features.shape[3]))
+        return tf.cast(resized, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        features, reference = input_shape
+        return (features[0], reference[1], reference[2], features[3])
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras' batch normalisation over the last axis, computed by TensorFlow's fused kernel.
+
+    Keras 3 normalises with a chain of element-wise operations, each of which reads and writes the whole tensor; on a CPU that chain took
+    more than a third of a training step. The fused kernel also keeps its sums in float32 under mixed precision. Weights, arguments and
+    results are those of the stock layer, except that the running variance is Bessel-corrected, as the fused kernel gives it.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        training = bool(training) and self.trainable
+        inputs = tf.cast(inputs, self.compute_dtype)
+        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=None if training else tf.convert_to_tensor(self.moving_mean),
+            variance=None if training else tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            self.moving_mean.assign(self.momentum * self.moving_mean + (1 - self.momentum) * mean)
+            self.moving_variance.assign(self.momentum * self.moving_variance + (1 - self.momentum) * variance)
+        return output
+
+
+def batch_norm(x, *, name: str, momentum: float = 0.99, zero: bool = False):
+    """Batch normalisation; with `zero` its scale starts at 0, so that a residual block starts as the identity (Goyal et al., 2017)."""
+    gamma = "zeros" if zero else "ones"
+    return BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=momentum, gamma_initializer=gamma, name=name)(x)
+
+
+def conv_bn(x, filters: int, kernel: int, *, name: str, rate: int = 1, separable: bool = False, momentum: float = 0.99):
+    """Convolution, batch normalisation, ReLU; `separable` splits it into a depthwise and a 1x1 convolution, each with the other two."""
+    if separable:
+        x = layers.DepthwiseConv2D(
+            kernel, padding="same", dilation_rate=rate, use_bias=False, depthwise_initializer=KERNEL_INITIALIZER, name=f"{name}_depthwise"
+        )(x)
+        x = batch_norm(x, name=f"{name}_depthwise_bn", momentum=momentum)
+        x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
+        kernel, rate = 1, 1
+    x = layers.Conv2D(
+        filters, kernel, padding="same", dilation_rate=rate, use_bias=False, kernel_initializer=KERNEL_INITIALIZER, name=f"{name}_conv"
+    )(x)
+    x = batch_norm(x, name=f"{name}_bn", momentum=momentum)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
