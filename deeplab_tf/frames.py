@@ -168,6 +168,8 @@ def _check(data: bytes, name) -> _Header:
 def _check_png(data: bytes, name) -> _Header:
     """Walks the chunks: length, type, content, CRC of type and content (PNG specification, section 5.3)."""
     view, position, end, kind = memoryview(data), len(_PNG_SIGNATURE), len(data), b""
+    if data[12:16] != b"IHDR":
+        raise DeepLabError("{} is a damaged PNG (it has no header); copy it again.".format(name))
     while kind != b"IEND":
         if position + 12 > end:
             raise _truncated(name)
@@ -178,7 +180,7 @@ def _check_png(data: bytes, name) -> _Header:
         if zlib.crc32(view[position + 4 : crc_at]) & 0xFFFFFFFF != struct.unpack_from(">I", data, crc_at)[0]:
             raise DeepLabError("{} is damaged (a checksum in it does not match); copy it again.".format(name))
         position = crc_at + 4
-    bits, color_type = data[24], data[25]  # in IHDR, which always comes first
+    bits, color_type = data[24], data[25]  # in IHDR
     return _Header("PNG", _PNG_COLOR_TYPES.get(color_type, "unknown"), bits)
 
 

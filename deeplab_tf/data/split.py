@@ -144,25 +144,36 @@ def split_folder(root: Path, pattern: str, split: str) -> Path:
 
     Raises DeepLabError for a split that is not there, saying which one may be meant.
     """
+    if "{split}" not in pattern:
+        raise DeepLabError(f"The folder '{pattern}' must hold {{split}} where the name of the split stands, as in 'images/{{split}}'.")
     folder = root / pattern.replace("{split}", split)
     if split and folder.is_dir():
         return folder
-    first = root / pattern.partition("{split}")[0]
-    if not first.is_dir():
-        raise DeepLabError(f"There is no folder {first}: it is not this data set that lies in {root}.")
-    known = [entry.name for entry in first.iterdir() if (root / pattern.replace("{split}", entry.name)).is_dir()]
-    hint = did_you_mean(split, known) if known else "The folder is empty."
-    raise DeepLabError(f"There is no split '{split}' in {first}. {hint}")
+    before, _, after = pattern.partition("{split}")
+    parent, _, prefix = before.rpartition("/")
+    suffix = after.partition("/")[0]
+    if not (root / parent).is_dir():
+        raise DeepLabError(f"There is no folder {root / parent}: this data set does not lie in {root}.")
+    named = [name for name in os.listdir(root / parent) if name.startswith(prefix) and name.endswith(suffix)]
+    known = [name[len(prefix) : len(name) - len(suffix)] for name in named]
+    known = [name for name in known if name and (root / pattern.replace("{split}", name)).is_dir()]
+    hint = did_you_mean(split, known) if known else "There is none at all."
+    raise DeepLabError(f"There is no split '{split}' in {root / parent}. {hint}")
 
 
-def list_files(folder: Path, suffix: str) -> dict[str, str]:
-    """Every file below a folder whose name ends in `suffix`: name relative to the folder without the suffix -> path."""
+def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
+    """Every file below a folder whose name ends in one of `suffixes`: name relative to the folder without the suffix -> path."""
     found = {}
     for parent, _, files in os.walk(folder, followlinks=True):
         for file in files:
-            if file.endswith(suffix) and not file.startswith("."):
-                path = os.path.join(parent, file)
-                found[os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")] = path
+            suffix = next((suffix for suffix in suffixes if file.endswith(suffix)), None)
+            if suffix is None or file.startswith("."):
+                continue
+            path = os.path.join(parent, file)
+            name = os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")
+            if name in found:
+                raise DeepLabError(f"Two files have the same name: {found[name]} and {path}.")
+            found[name] = path
     return found
 
 
