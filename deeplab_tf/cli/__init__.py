@@ -7,12 +7,13 @@ Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong c
 import errno
 import importlib
 import os
+import sys
 import traceback
 
 import click
 
 from deeplab_tf import __version__
-from deeplab_tf.cli.options import VERBOSE_KEY
+from deeplab_tf.cli.options import VERBOSE_KEY, clear_line
 from deeplab_tf.errors import DeepLabError, did_you_mean
 
 _NOT_COMMANDS = ("__init__", "options")
@@ -41,13 +42,18 @@ class FolderGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):
-        """Runs the command; what a person should read becomes one sentence, everything else keeps its traceback."""
+        """Runs the command; what a person should read becomes one sentence, everything else keeps its traceback.
+
+        KeyboardInterrupt("sentence") says more than "Interrupted.", such as how to resume.
+        """
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+        except KeyboardInterrupt as interrupt:
+            clear_line()
+            click.echo(str(interrupt) or "Interrupted.", err=True)
             ctx.exit(130)
-        except (DeepLabError, OSError, ImportError) as error:
+        except (DeepLabError, OSError, ImportError, SyntaxError) as error:
+            clear_line()
             sentence = _sentence(error)
             if sentence is None:
                 raise
@@ -60,9 +66,9 @@ def _sentence(error):
     """What went wrong, for a person; None where the error is a bug and its traceback is what is needed."""
     if isinstance(error, DeepLabError):
         return str(error)
-    if isinstance(error, ImportError):
+    if isinstance(error, (ImportError, SyntaxError)):
         return _missing_part(error)
-    if error.errno is None or error.errno == errno.EPIPE:  # a closed pipe (| head) is click's to end quietly
+    if error.errno is None or error.errno == errno.EPIPE:  # click ends quietly when a pipe (| head) is closed
         return None
     place = "" if error.filename is None else " {}".format(error.filename)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -71,8 +77,12 @@ def _sentence(error):
 
 
 def _missing_part(error):
-    """The extra to install for a package that is not there; None for any other failing import."""
-    package = (error.name or "").split(".")[0]
+    """What to install for a command that a bare install cannot run; None for any other failing import."""
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if package == "cv2":
+        return "OpenCV is missing: on a Jetson, apt install python3-opencv (JetPack's own); elsewhere, pip install opencv-python-headless."
+    if sys.version_info < (3, 11) and (isinstance(error, SyntaxError) or package in _EXTRAS["train"]):
+        return "This command needs Python 3.11 or 3.12 and runs on the machine that trains; here is {}.{}.".format(*sys.version_info[:2])
     for extra, packages in _EXTRAS.items():
         if package in packages and isinstance(error, ModuleNotFoundError):
             return "This command needs {}, which is not installed here: pip install 'deeplab_tf[{}]'.".format(package, extra)
@@ -90,4 +100,10 @@ def group():
 
 def main():
     """The console script."""
-    group(prog_name="deeplab-tf")
+    try:
+        group(prog_name="deeplab-tf")
+    except OSError as error:  # of deeplab-tf's own --help; a command's errors never come here
+        if _sentence(error) is None:
+            raise
+        click.echo("Error: {}".format(_sentence(error)), err=True)
+        sys.exit(1)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import stat
 import sys
 import time
@@ -42,8 +43,9 @@ def _check_json_target(ctx, param, value):
         raise click.BadParameter("'{}' is a folder; name a file.".format(value))
     if not os.path.isdir(folder):
         raise click.BadParameter("the folder '{}' does not exist; create it first.".format(folder))
-    if not os.access(value if os.path.exists(value) else folder, os.W_OK):
-        raise click.BadParameter("'{}' cannot be written: permission denied.".format(value))
+    for place in [value] if _is_device(value) else [path for path in (folder, value) if os.path.exists(path)]:
+        if not os.access(place, os.W_OK):
+            raise click.BadParameter("'{}' cannot be written: permission denied.".format(place))
     return value
 
 
@@ -90,8 +92,13 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
         raise DeepLabError("Cannot write the JSON report to {}: {}.".format(json_target, error.strerror)) from error
 
 
+def _is_device(path):
+    """Whether the path is a pipe or a device, which is written to and never replaced."""
+    return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
+
+
 def _write_text(text, path):
-    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device: never replace it
+    if _is_device(path):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         return
@@ -147,7 +154,6 @@ class progress:
         self.start = time.monotonic()
         self.moving = sys.stderr.isatty()
         self.shown = self.start if not self.moving else 0.0
-        self.width = 0
 
     def __iter__(self):
         with self:
@@ -158,11 +164,9 @@ class progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        if error[0] is None:
+    def __exit__(self, error_type, error, trace):
+        if error_type is None:
             self._write(self._summary(), last=True)
-        elif self.moving and self.width:
-            click.echo(err=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Counts `count` more as done; `note` stands at the end of the line."""
@@ -174,8 +178,7 @@ class progress:
 
     def say(self, text: str) -> None:
         """Prints a line of its own without tearing the moving one."""
-        if self.moving and self.width:
-            click.echo("\r" + " " * self.width + "\r", nl=False, err=True)
+        clear_line()
         click.echo(text, err=True)
 
     def _rate(self, now):
@@ -196,11 +199,18 @@ class progress:
         return "{}: {} {} in {}, {:.2f}/s".format(self.label, self.done, self.unit, duration(now - self.start), self._rate(now))
 
     def _write(self, line, last=False):
-        if not self.moving:
-            click.echo(line, err=True)
-            return
-        self.width = max(self.width, len(line))
-        click.echo("\r" + line.ljust(self.width), nl=last, err=True)
+        clear_line()
+        if self.moving and not last:
+            line = line[: shutil.get_terminal_size().columns - 1] + "\r"  # a line that wraps could not be cleared
+        else:
+            line += "\n"
+        click.echo(line, nl=False, err=True)
+
+
+def clear_line() -> None:
+    """Makes room for a message where `progress` has left its moving line; the cursor stands at its start."""
+    if sys.stderr.isatty():
+        click.echo("\x1b[K", nl=False, err=True)
 
 
 def duration(seconds: float) -> str:

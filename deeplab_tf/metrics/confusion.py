@@ -62,12 +62,13 @@ class ConfusionMatrix:
         """
         self.add_pairs(count_pairs(truth, prediction))
 
-    def add_pairs(self, pairs: np.ndarray, id_map: Optional[np.ndarray] = None) -> None:
-        """Counts one image from `count_pairs`.
+    def add_pairs(self, pairs: np.ndarray, id_map: Optional[np.ndarray] = None, *, images: int = 1) -> None:
+        """Counts what `count_pairs` returns.
 
         Args:
-            pairs: (256, 256) int64.
+            pairs: (256, 256) int64, of one image or summed over several.
             id_map: (256,) uint8, the class id or IGNORE_LABEL of each id in `pairs`; None where they are class ids already.
+            images: how many images `pairs` stands for.
         """
         true_ids, predicted_ids = np.nonzero(pairs)
         counts = pairs[true_ids, predicted_ids]
@@ -78,7 +79,7 @@ class ConfusionMatrix:
         scored = true_ids != IGNORE_LABEL
         columns = np.minimum(predicted_ids[scored], self.num_classes)
         np.add.at(self.matrix, (true_ids[scored], columns), counts[scored])
-        self.images += 1
+        self.images += images
 
     def _check_ids(self, name, ids):
         unknown = np.unique(ids[(ids >= self.num_classes) & (ids != IGNORE_LABEL)])
@@ -133,6 +134,19 @@ class ConfusionMatrix:
             "pixel_accuracy": _none_if_nan(self.pixel_accuracy()),
             "images": self.images,
         }
+
+
+def score_text(report: dict) -> str:
+    """The report of `ConfusionMatrix.report` as a table for a person; an undefined score is a dash."""
+    rows = [("class", "IoU")] + [(name, _fraction(value)) for name, value in report["iou"].items()]
+    rows += [("", ""), ("mIoU", _fraction(report["miou"])), ("pixel accuracy", _fraction(report["pixel_accuracy"]))]
+    rows += [("images", str(report["images"]))]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join("{}  {:>6}".format(name.ljust(width), value).rstrip() for name, value in rows)
+
+
+def _fraction(value):
+    return "-" if value is None else "{:.4f}".format(value)
 
 
 def _none_if_nan(value):
