@@ -196,7 +196,8 @@ class progress:
 
     def _summary(self):
         now = time.monotonic()
-        return "{}: {} {} in {}, {:.2f}/s".format(self.label, self.done, self.unit, duration(now - self.start), self._rate(now))
+        took = duration(now - self.start)
+        return "{}: {} {} in {}, {:.2f}/s".format(self.label, self.done - self.first, self.unit, took, self._rate(now))
 
     def _write(self, line, last=False):
         clear_line()
