@@ -6,6 +6,7 @@ The stride of a stage stands in its first 1x1 convolution, as in keras.applicati
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import layers
 
 from deeplab_tf.models.layers import KERNEL_INITIALIZER, batch_norm
@@ -108,7 +109,14 @@ def _channels(channels: int, width: float) -> int:
     return max(8, int(channels * width + 4) // 8 * 8)
 
 
-def load_pretrained(model: keras.Model, source: keras.Model) -> None:
+def load_pretrained(model: keras.Model, path: str) -> None:
+    """Fills the layers of `build`, at width 1, from the published file at `path`."""
+    source = keras.applications.ResNet50(include_top=False, weights=None)
+    source.load_weights(path)
+    copy_weights(model, source)
+
+
+def copy_weights(model: keras.Model, source: keras.Model) -> None:
     """Copies the weights of a keras.applications ResNet50 without its top into the layers of the same place.
 
     Two things differ there and are settled here, once: its convolutions have a bias (taken off the running mean of the batch
@@ -117,11 +125,10 @@ def load_pretrained(model: keras.Model, source: keras.Model) -> None:
     for layer in source.layers:
         if not isinstance(layer, layers.Conv2D):
             continue
-        name = layer.name.replace("conv1_conv", "stem").replace("conv", "res", 1).replace("stem", "conv1_conv")
+        name = layer.name if layer.name == "conv1_conv" else layer.name.replace("conv", "res", 1)
         kernel, bias = (weight.numpy() for weight in layer.weights)
         if name == "conv1_conv":
-            std = keras.ops.convert_to_numpy(NORMALIZATION["std"]).reshape(1, 1, 3, 1)
-            kernel = kernel[:, :, ::-1] * std
+            kernel = kernel[:, :, ::-1] * np.reshape(NORMALIZATION["std"], (1, 1, 3, 1))
         model.get_layer(name).set_weights([kernel])
         gamma, beta, mean, variance = (w.numpy() for w in source.get_layer(layer.name.replace("_conv", "_bn")).weights)
         model.get_layer(name.replace("_conv", "_bn")).set_weights([gamma, beta, mean - bias, variance])

@@ -1,0 +1,46 @@
+"""ImageNet weights for a backbone: from keras.applications' published file."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.models.deeplab import load_backbone
+
+
+def load_weights(model: keras.Model, backbone: str, weights: str) -> None:
+    """Fills the backbone of a model.
+
+    Args:
+        model: from `deeplab_v3_plus`, at width 1.
+        backbone: its name.
+        weights: `none` (leaves the model as it is), `imagenet` (downloaded on first use to Keras' own cache), or the path of the file.
+
+    Raises:
+        DeepLabError: no network and no file, a file with other contents than published, or a backbone that has no published weights.
+    """
+    if weights == "none":
+        return
+    network = load_backbone(backbone)
+    if not hasattr(network, "PRETRAINED"):
+        raise DeepLabError(f"There are no published ImageNet weights for the backbone {backbone}; set model.weights to none.")
+    network.load_pretrained(model, _file(network.PRETRAINED, weights))
+
+
+def _file(published: dict, weights: str) -> str:
+    if weights == "imagenet":
+        try:
+            path = keras.utils.get_file(published["file"], published["url"] + published["file"], cache_subdir="models", file_hash=published["md5"])
+        except Exception as error:  # keras wraps every failure of the download in a bare Exception
+            raise DeepLabError(
+                f"Cannot download {published['url']}{published['file']}: there is no network, or it does not answer. Fetch the file elsewhere and set "
+                "model.weights to its path, or set model.weights to none."
+            ) from error
+        return path
+    if not Path(weights).is_file():
+        raise DeepLabError(f"model.weights must be none, imagenet or the path of a file; there is no file {weights}.")
+    digest = hashlib.md5(Path(weights).read_bytes()).hexdigest()
+    if digest != published["md5"]:
+        raise DeepLabError(f"{weights} is not the published file {published['file']}: its MD5 is {digest}, expected {published['md5']}.")
+    return weights

@@ -1,0 +1,80 @@
+"""A Keras model as a runtime: what training, `evaluate` and `predict` run in the lab."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import deeplab_tf.models.layers  # noqa: F401  (registers the layers that saved models hold)
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.labels import LabelTable
+from deeplab_tf.training.config import load
+
+
+class KerasRuntime:
+    """Maps a uint8 RGB frame to a label map or to class scores, at the frame's size.
+
+    Attributes:
+        name: "keras".
+        table: the classes.
+        size: height, width that the network was trained at.
+    """
+
+    name = "keras"
+
+    def __init__(self, model: keras.Model, table: LabelTable, size: tuple[int, int]):
+        self.model, self.table, self.size = model, table, tuple(size)
+        signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
+        self._label_map = tf.function(self._arg_max, input_signature=signature, jit_compile=False)
+        self._scores = tf.function(self._softmax, input_signature=signature, jit_compile=False)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (H, W) uint8 class ids."""
+        return self._label_map(frame).numpy()
+
+    def class_scores(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (H, W, C) float32 probabilities."""
+        return self._scores(frame).numpy()
+
+    def _logits(self, frame):
+        return self.model(tf.cast(frame[None], tf.float32), training=False)["logits"][0]
+
+    def _arg_max(self, frame):
+        return tf.cast(tf.argmax(self._logits(frame), axis=-1, output_type=tf.int32), tf.uint8)
+
+    def _softmax(self, frame):
+        return tf.nn.softmax(self._logits(frame))
+
+
+def open_run(run_dir: str | Path, checkpoint: int | str | None = None) -> KerasRuntime:
+    """The network of a run.
+
+    Args:
+        run_dir: the folder that `train` wrote.
+        checkpoint: a step whose network was kept, or None (or "best") for the best one.
+
+    Raises:
+        DeepLabError: not a run, or a run without that network.
+    """
+    run_dir = Path(run_dir)
+    if not (run_dir / "config.yaml").is_file():
+        raise DeepLabError(f"{run_dir} is not a run: it has no config.yaml. `deeplab-tf train` writes one.")
+    path = run_dir / "best.keras" if checkpoint in (None, "best") else run_dir / "kept" / f"step_{int(checkpoint):08d}.keras"
+    if not path.is_file():
+        kept = [str(int(p.stem.split("_")[1])) for p in sorted((run_dir / "kept").glob("step_*.keras"))]
+        raise DeepLabError(f"The run has no network {path}. Kept steps: {', '.join(kept) or 'none'}; `best` comes with the first validation.")
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, OSError) as error:
+        raise DeepLabError(f"Cannot read the network {path}: {str(error).splitlines()[0]}") from error
+    config = load(run_dir / "config.yaml")
+    runtime = KerasRuntime(model, read_table(run_dir), config.size)
+    runtime.config, runtime.run_dir = config, run_dir
+    return runtime
+
+
+def read_table(run_dir: Path) -> LabelTable:
+    """The class table of a run."""
+    return LabelTable.from_dicts(json.loads((run_dir / "classes.json").read_text(encoding="utf-8")))

@@ -1,0 +1,92 @@
+"""Keras' optimizers with what segmentation recipes ask for: warm-up, poly decay, a slower backbone, weight decay on kernels only."""
+
+import keras
+import tensorflow as tf
+
+from deeplab_tf.training.config import Optimizer
+
+
+def make_schedule(options: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Learning rate by step: a linear warm-up from 0, then down to 0 at the last step (or constant)."""
+    rest = max(1, steps - options.warmup_steps)
+    if options.schedule == "cosine":
+        after = keras.optimizers.schedules.CosineDecay(options.learning_rate, rest)
+    elif options.schedule == "poly":
+        after = keras.optimizers.schedules.PolynomialDecay(options.learning_rate, rest, end_learning_rate=0.0, power=options.power)
+    else:
+        after = keras.optimizers.schedules.PolynomialDecay(options.learning_rate, rest, end_learning_rate=options.learning_rate)
+    return WarmUp(after, options.learning_rate, options.warmup_steps)
+
+
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule behind a linear warm-up."""
+
+    def __init__(self, after, learning_rate: float, steps: int):
+        self.after, self.learning_rate, self.steps = after, learning_rate, steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        rising = self.learning_rate * (step + 1) / max(1, self.steps)
+        return tf.where(step < self.steps, rising, self.after(tf.maximum(step - self.steps, 0)))
+
+    def get_config(self):
+        return {"after": self.after, "learning_rate": self.learning_rate, "steps": self.steps}
+
+
+def make_optimizer(options: Optimizer, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a recipe, built for a model's variables.
+
+    Args:
+        options: the recipe's section.
+        model: variables of layers named res* or conv1* count as backbone.
+        steps: of the whole training.
+    """
+    common = {
+        "learning_rate": make_schedule(options, steps),
+        "global_clipnorm": options.clip_norm,
+        "use_ema": options.ema is not None,
+        "ema_momentum": options.ema or 0.99,
+    }
+    if options.name == "sgd":
+        optimizer = SGD(momentum=options.momentum, **common)
+    else:
+        optimizer = Adam(weight_decay=options.weight_decay or None, **common)
+        if options.weight_decay:
+            optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not decays(v)])
+    optimizer.build(model.trainable_variables)
+    l2 = options.weight_decay if options.name == "sgd" else 0.0
+    optimizer.l2 = [l2 if decays(v) else 0.0 for v in model.trainable_variables]
+    optimizer.rates = [options.backbone_rate if in_backbone(v) else 1.0 for v in model.trainable_variables]
+    return optimizer
+
+
+def decays(variable) -> bool:
+    """Whether weight decay applies to a variable: kernels of convolutions, but not depthwise ones, biases and batch normalisation."""
+    return variable.path.endswith("/kernel") and "depthwise" not in variable.path
+
+
+def in_backbone(variable) -> bool:
+    """Whether a variable belongs to the backbone, by the name of its layer."""
+    return not variable.path.startswith(("aspp", "decoder", "logits", "auxiliary"))
+
+
+class _PerVariable:
+    """Adds to a Keras optimizer, variable by variable, a factor on the rate and L2 regularisation through the gradient (what SGD recipes mean
+    by weight decay)."""
+
+    rates: list[float]
+    l2: list[float]
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        if self.l2[index]:
+            gradient = gradient + self.l2[index] * tf.cast(variable, gradient.dtype)
+        super().update_step(gradient, variable, learning_rate * self.rates[index])
+
+
+class SGD(_PerVariable, keras.optimizers.SGD):
+    """keras.optimizers.SGD with `rates` and `l2`."""
+
+
+class Adam(_PerVariable, keras.optimizers.Adam):
+    """keras.optimizers.Adam with `rates` and `l2`; with weight_decay it is AdamW."""

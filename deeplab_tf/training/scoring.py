@@ -1,0 +1,72 @@
+"""Scores during training: to metrics.jsonl and to TensorBoard."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from deeplab_tf import draw
+from deeplab_tf.cli.options import progress
+from deeplab_tf.data.split import Split
+from deeplab_tf.evaluation.evaluate import Evaluation, evaluate
+from deeplab_tf.evaluation.figures import confusion_figure
+from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.training.callbacks import append_json
+
+PANELS = 3
+"""Frames shown in TensorBoard at each validation; the same ones each time."""
+
+
+class FirstFrames(Split):
+    """The first frames of a split, evenly spread over it."""
+
+    def __init__(self, split: Split, count: int):
+        self.split, self.table = split, split.table
+        self.indices = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int).tolist()
+        self.names = [split.names[i] for i in self.indices]
+
+    def frame(self, index):
+        return self.split.frame(self.indices[index])
+
+
+class Scorer:
+    """Scores a runtime on the validation split and writes down what it found."""
+
+    def __init__(self, split: Split, run_dir: Path, images: int | None):
+        """
+        Args:
+            split: validation frames.
+            run_dir: gets lines in metrics.jsonl and events under logs/val.
+            images: score on so many frames, evenly spread; None for all.
+        """
+        self.split = split if images is None else FirstFrames(split, images)
+        self.run_dir = run_dir
+        self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
+
+    def __call__(self, runtime, step: int) -> dict:
+        """The report of the evaluation after `step` steps."""
+        evaluation = evaluate(runtime, self.split, progress=lambda items: progress(items, f"validate at step {step}"))
+        report = evaluation.report()
+        append_json(self.run_dir / "metrics.jsonl", {"step": step, "val": report})
+        self._to_tensorboard(evaluation, report, runtime, step)
+        return report
+
+    def _to_tensorboard(self, evaluation: Evaluation, report, runtime, step):
+        with self.writer.as_default(step):
+            tf.summary.scalar("miou", report["miou"] or 0.0)
+            tf.summary.scalar("pixel_accuracy", report["pixel_accuracy"] or 0.0)
+            for name, value in report["iou"].items():
+                if value is not None:
+                    tf.summary.scalar(f"iou/{name}", value)
+            for index in range(min(PANELS, len(self.split))):
+                tf.summary.image(f"panel/{index}", self._panel(index, runtime)[None])
+            picture = confusion_figure(evaluation.confusion, evaluation.table, f"step {step}")
+            tf.summary.image("confusion_matrix", picture[None])
+        self.writer.flush()
+
+    def _panel(self, index, runtime):
+        """Image, truth and prediction side by side."""
+        frame, table = self.split.frame(index), self.split.table
+        predicted = predict(runtime, frame.image, frame.label_map.shape)
+        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
+        return draw.side_by_side(pictures, ["image", "truth", "prediction"])

@@ -1,0 +1,89 @@
+"""The state of a training run at one step, in one file: every variable of network and optimizer, to the last bit."""
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deeplab_tf.errors import DeepLabError
+
+_NAME = "step_{:08d}.npz"
+
+
+def save(folder: Path, step: int, model: keras.Model, optimizer, extra: dict) -> Path:
+    """Writes the state after `step` steps; the file stands whole under its name or not at all. Older states go, but for the one before.
+
+    Args:
+        folder: of a run's checkpoints; made where missing.
+        extra: small values for JSON, such as the best score so far.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{index:05d}": np.asarray(value) for index, value in enumerate(_values(model, optimizer))}
+    arrays["extra"] = np.array(json.dumps({**extra, "step": step, "layout": layout(model, optimizer)}))
+    path = folder / _NAME.format(step)
+    write_atomic(path, lambda temporary: np.savez(temporary, **arrays))
+    for old in sorted(folder.glob("step_*.npz"))[:-2]:
+        old.unlink()
+    return path
+
+
+def write_atomic(path: Path, write) -> None:
+    """Calls `write` with an open temporary file beside `path`, then renames it to `path`; on failure nothing is left behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def latest(folder: Path) -> Path | None:
+    """The state to resume from: the newest that can be read."""
+    for path in sorted(folder.glob("step_*.npz"), reverse=True):
+        if re.fullmatch(r"step_\d{8}\.npz", path.name) and zipfile.is_zipfile(path):
+            return path
+    return None
+
+
+def restore(path: Path, model: keras.Model, optimizer) -> dict:
+    """Puts a saved state back and returns its `extra`, with `step`.
+
+    Raises DeepLabError for a file that another network or optimizer wrote.
+    """
+    with np.load(path) as file:
+        extra = json.loads(str(file["extra"]))
+        if extra.pop("layout") != layout(model, optimizer):
+            raise DeepLabError(f"{path} holds another network or optimizer than this recipe's; resume with the recipe that wrote it.")
+        for index, variable in enumerate(_variables(model, optimizer)):
+            variable.assign(file[f"{index:05d}"])
+    return extra
+
+
+def layout(model: keras.Model, optimizer) -> str:
+    """A digest of the names and shapes of all variables."""
+    rows = [f"{v.path} {tuple(v.shape)} {v.dtype}" for v in _variables(model, optimizer)]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def digest(model: keras.Model, optimizer) -> str:
+    """A digest of all values: two runs with the same digest have the same weights, averages and optimizer state."""
+    total = hashlib.sha256()
+    for value in _values(model, optimizer):
+        total.update(np.asarray(value).tobytes())
+    return total.hexdigest()
+
+
+def _variables(model, optimizer):
+    return [*model.variables, *optimizer.variables]
+
+
+def _values(model, optimizer):
+    return [variable.numpy() for variable in _variables(model, optimizer)]
