@@ -74,11 +74,15 @@ def read_instance_ids(path) -> np.ndarray:
     Cityscapes writes class id * 1000 + instance, or the class id alone where a region has no instances.
     Raises DeepLabError, naming the file, as `read_image` does.
     """
-    data = _read_bytes(path)
-    header = _check(data, path)
+    return decode_instance_ids(_read_bytes(path), path)
+
+
+def decode_instance_ids(data: bytes, name) -> np.ndarray:
+    """As `read_instance_ids`, from the bytes of a file; `name` stands for it in errors."""
+    header = _check(data, name)
     if header not in (("PNG", "grey", 8), ("PNG", "grey", 16)):
-        raise DeepLabError("Instance file {}: expected a PNG with one channel of 8 or 16 bits, got {}.".format(path, header))
-    return _decode(data, path, cv2.IMREAD_UNCHANGED).astype(np.int32)
+        raise DeepLabError("Instance file {}: expected a PNG with one channel of 8 or 16 bits, got {}.".format(name, header))
+    return _decode(data, name, cv2.IMREAD_UNCHANGED).astype(np.int32)
 
 
 def read_colors(path) -> np.ndarray:

@@ -5,8 +5,7 @@
     ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png      16-bit ids, optional here
 """
 
-from deeplab_tf.data.split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
-from deeplab_tf.errors import DeepLabError
+from deeplab_tf.data.split import FileSplit, IdReader, UnknownSplit, list_files, open_root, pair_files, split_folder
 from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
 
 LABEL_READER = IdReader(CITYSCAPES_TO_CLASS, [*CITYSCAPES_FILE_IDS, IGNORE_LABEL])
@@ -16,12 +15,12 @@ LABEL_READER = IdReader(CITYSCAPES_TO_CLASS, [*CITYSCAPES_FILE_IDS, IGNORE_LABEL
 def open_split(split: str, *, root: str) -> FileSplit:
     """Opens `train` or `val`; instance maps are there where the files are.
 
-    Raises DeepLabError for `test` without labels: the benchmark keeps them to itself.
+    Raises UnknownSplit for `test` without labels: the benchmark keeps them to itself.
     """
     folder = open_root(root)
     images = split_folder(folder, "leftImg8bit/{split}", split)
     if split == "test" and not (folder / "gtFine" / "test").is_dir():
-        raise DeepLabError("The labels of Cityscapes' test split are not public; use 'train' or 'val'.")
+        raise UnknownSplit("The labels of Cityscapes' test split are not public; use 'train' or 'val'.")
     labels = split_folder(folder, "gtFine/{split}", split)
     rows = pair_files(list_files(images, "_leftImg8bit.png"), list_files(labels, "_gtFine_labelIds.png"), images)
     instances = list_files(labels, "_gtFine_instanceIds.png")

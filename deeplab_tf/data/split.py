@@ -17,6 +17,10 @@ from deeplab_tf.errors import DeepLabError, did_you_mean
 from deeplab_tf.labels import LabelTable
 
 
+class UnknownSplit(DeepLabError):
+    """The data set has no split of this name."""
+
+
 class Frame(NamedTuple):
     """One image with its label."""
 
@@ -142,7 +146,7 @@ def open_root(root: str) -> Path:
 def split_folder(root: Path, pattern: str, split: str) -> Path:
     """The folder of a split: `root / pattern` with `{split}` in it filled in.
 
-    Raises DeepLabError for a split that is not there, saying which one may be meant.
+    Raises UnknownSplit for a split that is not there, saying which one may be meant, and DeepLabError for a folder that is not there.
     """
     if "{split}" not in pattern:
         raise DeepLabError(f"The folder '{pattern}' must hold {{split}} where the name of the split stands, as in 'images/{{split}}'.")
@@ -158,7 +162,7 @@ def split_folder(root: Path, pattern: str, split: str) -> Path:
     known = [name[len(prefix) : len(name) - len(suffix)] for name in named]
     known = [name for name in known if name and (root / pattern.replace("{split}", name)).is_dir()]
     hint = did_you_mean(split, known) if known else "There is none at all."
-    raise DeepLabError(f"There is no split '{split}' in {root / parent}. {hint}")
+    raise UnknownSplit(f"There is no split '{split}' in {root / parent}. {hint}")
 
 
 def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
