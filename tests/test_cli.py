@@ -121,6 +121,18 @@ def test_bugs_keep_their_traceback(bug):
     assert trial(ending=bug).exception is bug
 
 
+def test_python_of_a_jetson_is_named_where_the_lab_cannot_be_imported(monkeypatch):
+    monkeypatch.setattr("deeplab_tf.cli._LAB_PYTHON", (99, 0))
+    for ending in (SyntaxError("walrus"), ModuleNotFoundError("no", name="tensorflow")):
+        assert trial(ending=ending).stderr.startswith("Error: This command needs Python 3.11 or 3.12")
+    bug = TypeError("'type' object is not subscriptable")
+    assert trial(ending=bug).exception is bug
+    try:  # the same error while a module is imported
+        exec(compile("list[int][0][0]", "lab.py", "exec"))
+    except TypeError as error:
+        assert trial(ending=error).stderr.startswith("Error: This command needs Python 3.11 or 3.12")
+
+
 def test_json_to_standard_output_leaves_the_table_to_standard_error():
     result = trial("--fruit", "pear", "--json", "-")
     assert json.loads(result.stdout) == {"fruit": "pear", "score": None}

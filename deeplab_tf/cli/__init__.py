@@ -17,6 +17,7 @@ from deeplab_tf.cli.options import VERBOSE_KEY, clear_line
 from deeplab_tf.errors import DeepLabError, did_you_mean
 
 _NOT_COMMANDS = ("__init__", "options")
+_LAB_PYTHON = (3, 11)
 _EXTRAS = {
     "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib"),
     "convert": ("tf2onnx", "onnx", "onnxruntime"),
@@ -35,6 +36,13 @@ class FolderGroup(click.Group):
             return None
         return importlib.import_module("deeplab_tf.cli." + cmd_name.replace("-", "_")).command
 
+    def format_commands(self, ctx, formatter):
+        """The list of commands, each with its whole first sentence (click cuts it at the width of the terminal)."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        if commands:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, command.get_short_help_str(limit=300)) for name, command in commands])
+
     def resolve_command(self, ctx, args):
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and name not in self.list_commands(ctx):
@@ -52,10 +60,10 @@ class FolderGroup(click.Group):
             clear_line()
             click.echo(str(interrupt) or "Interrupted.", err=True)
             ctx.exit(130)
-        except (DeepLabError, OSError, ImportError, SyntaxError) as error:
-            clear_line()
+        except Exception as error:
             sentence = _sentence(error)
-            if sentence is None:
+            clear_line()
+            if sentence is None:  # a bug, or click's own
                 raise
             if ctx.meta.get(VERBOSE_KEY):
                 click.echo(traceback.format_exc(), err=True)
@@ -66,7 +74,7 @@ def _sentence(error):
     """What went wrong, for a person; None where the error is a bug and its traceback is what is needed."""
     if isinstance(error, DeepLabError):
         return str(error)
-    if isinstance(error, (ImportError, SyntaxError)):
+    if not isinstance(error, OSError):
         return _missing_part(error)
     if error.errno is None or error.errno == errno.EPIPE:  # click ends quietly when a pipe (| head) is closed
         return None
@@ -77,12 +85,13 @@ def _sentence(error):
 
 
 def _missing_part(error):
-    """What to install for a command that a bare install cannot run; None for any other failing import."""
+    """What to install for a command that this machine cannot run; None for an error of another kind."""
     package = (getattr(error, "name", None) or "").split(".")[0]
     if package == "cv2":
         return "OpenCV is missing: on a Jetson, apt install python3-opencv (JetPack's own); elsewhere, pip install opencv-python-headless."
-    if sys.version_info < (3, 11) and (isinstance(error, SyntaxError) or package in _EXTRAS["train"]):
-        return "This command needs Python 3.11 or 3.12 and runs on the machine that trains; here is {}.{}.".format(*sys.version_info[:2])
+    importing = any(frame.name == "<module>" for frame in traceback.extract_tb(error.__traceback__))
+    if sys.version_info < _LAB_PYTHON and (importing or isinstance(error, SyntaxError) or package in _EXTRAS["train"]):
+        return "This command needs Python 3.11 or 3.12, as on the machine that trains; this is Python {}.{}.".format(*sys.version_info[:2])
     for extra, packages in _EXTRAS.items():
         if package in packages and isinstance(error, ModuleNotFoundError):
             return "This command needs {}, which is not installed here: pip install 'deeplab_tf[{}]'.".format(package, extra)
