@@ -1,0 +1,130 @@
+"""`deeplab-tf predict`: label maps for images, at their own resolution."""
+
+import os
+from typing import Dict, Sequence
+
+import click
+
+from deeplab_tf.cli.options import Choice, example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.errors import DeepLabError
+
+SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png"}
+"""The end of the file name by format. The one for Cityscapes is found by `score` and by cityscapesScripts alike."""
+OVERLAY_SUFFIX = "_overlay.jpg"
+_CITYSCAPES_IMAGE = "_leftImg8bit"
+
+
+@click.command(
+    epilog=example(
+        "deeplab-tf predict runs/camvid street.jpg --out predicted --overlay",
+        "deeplab-tf predict runs/cityscapes cityscapes/leftImg8bit/val --out results --format cityscapes",
+    )
+)
+@click.argument("run", type=click.Path())
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_DIR...")
+@click.option("--out", required=True, metavar="DIR", help="Where the label files go; subfolders of an input folder are kept.")
+@click.option(
+    "--format",
+    "layout",
+    type=Choice(sorted(SUFFIXES)),
+    default="color",
+    show_default=True,
+    help="color: NAME_color.png, RGB in the class colours. ids: NAME.png, class ids 0 to C-1. cityscapes: NAME_pred_labelIds.png,"
+    " the benchmark's own ids.",
+)
+@click.option("--overlay", is_flag=True, help="Also write NAME_overlay.jpg: the image with the class colours over it.")
+@click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
+@json_option
+@verbose_option
+def command(run, images, out, layout, overlay, checkpoint, json_target, verbose):
+    """Predicts the class of every pixel of images (PNG or JPEG), or of all images in folders.
+
+    RUN is a folder that `deeplab-tf train` wrote. An image that cannot be read ends the work; what was written until then is whole.
+    """
+    jobs = plan(images, out, layout, overlay)
+    from deeplab_tf.evaluation.runs import open_runtime
+
+    runtime = open_runtime(run, checkpoint)
+    if layout == "cityscapes":
+        _check_cityscapes(runtime.table)
+    written = []
+    for image, stem in progress(sorted(jobs.items()), "predict"):
+        try:
+            _predict_one(runtime, image, stem, layout, overlay)
+        except DeepLabError as error:
+            before = len(written) // len(_suffixes(layout, overlay))
+            raise DeepLabError("{} {} of {} images were predicted before it, into {}.".format(error, before, len(jobs), out)) from error
+        written += [stem + suffix for suffix in _suffixes(layout, overlay)]
+    show("{} images predicted. Open {}".format(len(jobs), written[-1]), json_target)
+    write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
+
+
+def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[str, str]:
+    """Which image is written under which name: path of the image -> path of its outputs without suffix.
+
+    Folders are searched with their subfolders, which are kept below `out`; what lies in `out` itself is not taken for an input.
+
+    Raises DeepLabError for a path that is not there, a folder without images, two images that would be written under one name, and an image
+    that would be overwritten.
+    """
+    jobs, taken = {}, {}  # type: Dict[str, str], Dict[str, str]
+    for path, name in _inputs(inputs, out):
+        if layout == "cityscapes" and name.endswith(_CITYSCAPES_IMAGE):
+            name = name[: -len(_CITYSCAPES_IMAGE)]
+        stem = os.path.join(out, name)
+        first = taken.setdefault(stem, path)
+        if os.path.realpath(first) != os.path.realpath(path):
+            raise DeepLabError("{} and {} would both be written as {}; predict them into two folders.".format(first, path, stem))
+        jobs[first] = stem
+    inputs_real = {os.path.realpath(path) for path in jobs}
+    for stem in jobs.values():
+        for suffix in _suffixes(layout, overlay):
+            if os.path.realpath(stem + suffix) in inputs_real:
+                raise DeepLabError("{} is an image to predict, and would be overwritten; choose another --out.".format(stem + suffix))
+    return jobs
+
+
+def _inputs(inputs, out):
+    """(path of an image, its name below `out` without suffix)"""
+    from deeplab_tf.frames import list_images
+
+    out_real = os.path.join(os.path.realpath(out), "")
+    for given in inputs:
+        if not os.path.isdir(given):
+            if not os.path.exists(given):
+                raise DeepLabError("There is no image or folder {}.".format(given))
+            yield given, os.path.splitext(os.path.basename(given))[0]
+            continue
+        inside = [path for path in list_images(given, recursive=True) if not os.path.realpath(path).startswith(out_real)]
+        if not inside:
+            raise DeepLabError("The folder {} has no PNG or JPEG image in it.".format(given))
+        for path in inside:
+            yield path, os.path.splitext(os.path.relpath(path, given))[0]
+
+
+def _suffixes(layout, overlay):
+    return [SUFFIXES[layout]] + [OVERLAY_SUFFIX] * overlay
+
+
+def _predict_one(runtime, path, stem, layout, overlay):
+    from deeplab_tf import draw
+    from deeplab_tf.evaluation.prediction import predict
+    from deeplab_tf.frames import read_image, write_image
+    from deeplab_tf.labels import CITYSCAPES_FROM_CLASS
+
+    image = read_image(path)
+    label_map = predict(runtime, image)
+    if layout == "color":
+        pixels = draw.colorize(label_map, runtime.table)
+    else:
+        pixels = label_map if layout == "ids" else CITYSCAPES_FROM_CLASS[label_map]
+    write_image(stem + SUFFIXES[layout], pixels)
+    if overlay:
+        write_image(stem + OVERLAY_SUFFIX, draw.overlay(image, label_map, runtime.table))
+
+
+def _check_cityscapes(table):
+    from deeplab_tf.labels import CITYSCAPES
+
+    if table.names != CITYSCAPES.names:
+        raise DeepLabError("--format cityscapes needs a network with Cityscapes' 19 classes; this one has {}: use ids.".format(len(table)))

@@ -1,0 +1,60 @@
+"""`deeplab-tf report`: a run's checkpoints beside each other, in numbers and on the same images."""
+
+import click
+
+from deeplab_tf.cli.options import example, json_option, progress, show, verbose_option, write_json
+
+
+@click.command(epilog=example("deeplab-tf report runs/camvid", "deeplab-tf report runs/camvid --split test --frames 5 --json -"))
+@click.argument("run", type=click.Path())
+@click.option("--split", "split_name", default="val", show_default=True, metavar="NAME", help="Which split of the run's data set.")
+@click.option("--root", metavar="DIR", help="Where the data set lies. [default: as in the run's recipe]")
+@click.option("--frames", default=3, show_default=True, type=click.IntRange(1, 50), help="How many images the figure shows.")
+@json_option
+@verbose_option
+def command(run, split_name, root, frames, json_target, verbose):
+    """Puts the kept checkpoints of a run and its best one beside each other.
+
+    Writes into RUN/report: the table of steps, mIoU, PQ and frames/s (table 1 of the paper), and the same images as predicted at each
+    checkpoint (its figures 2 and 3).
+    """
+    from pathlib import Path
+
+    from deeplab_tf.evaluation.comparison import checkpoints_markdown, write_figure
+    from deeplab_tf.evaluation.report import write_text
+    from deeplab_tf.evaluation.runs import checkpoints, resolve_checkpoint
+    from deeplab_tf.evaluation.speed import measured_with
+
+    resolve_checkpoint(run)  # says what is wrong with the run before anything is written
+    folder = Path(run, "report")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, predicted, split = [], {}, None
+    for name in checkpoints(run):
+        row, predicted[name], split = _measure(run, name, split, split_name, root, frames)
+        rows.append(row)
+    figure = folder / "checkpoints.png"
+    write_figure(figure, split, predicted)
+    whole = {"run": run, "split": split_name, "images": len(split), "checkpoints": rows, "figure": str(figure), **measured_with()}
+    page = checkpoints_markdown(whole)
+    write_text(folder / "checkpoints.md", page)
+    write_json(whole, str(folder / "checkpoints.json"))
+    show(page + "\nOpen {}".format(figure), json_target)
+    write_json(whole, json_target)
+
+
+def _measure(run, name, split, split_name, root, frames):
+    """One checkpoint: its row of the table, its predictions {frame number: label map} for the figure, and the split (opened once)."""
+    from deeplab_tf.evaluation.comparison import spread
+    from deeplab_tf.evaluation.evaluate import evaluate
+    from deeplab_tf.evaluation.prediction import predict
+    from deeplab_tf.evaluation.runs import BEST, best_step, open_run_split, open_runtime
+    from deeplab_tf.evaluation.speed import frames_per_second
+
+    runtime = open_runtime(run, name)
+    if split is None:
+        split = open_run_split(runtime.config, split_name, root)
+    evaluation = evaluate(runtime, split, progress=lambda items: progress(items, "evaluate " + name))
+    row = {"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), "pq": None}
+    row.update(evaluation.confusion.report(split.table), size=list(runtime.size), fps=frames_per_second(runtime))
+    shown = {i: predict(runtime, split.frame(i).image) for i in spread(len(split), frames)}
+    return row, shown, split

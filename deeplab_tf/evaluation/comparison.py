@@ -1,0 +1,63 @@
+"""Checkpoints of one run beside each other: the paper's table 1, and its figures 2 and 3 in one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_tf.evaluation.figures import comparison
+from deeplab_tf.evaluation.report import class_table, markdown_table, score, step_title
+from deeplab_tf.frames import write_image
+from deeplab_tf.metrics.confusion import ConfusionMatrix
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Up to `count` different frame numbers of `length`, evenly spread: spread(10, 3) is [1, 5, 8]."""
+    count = min(length, count)
+    return [int((i + 0.5) * length / count) for i in range(count)]
+
+
+def write_figure(path: Path, split, predicted: dict[str, dict[int, np.ndarray]]) -> None:
+    """Writes one picture: a row an image, with the image, its truth and the prediction of each checkpoint.
+
+    Args:
+        predicted: checkpoint -> {frame number: (H, W) uint8 label map at the image's resolution}.
+    """
+    rows = []
+    for index in next(iter(predicted.values())):
+        frame = split.frame(index)
+        label_maps = [(frame.label_map, "truth (black: ignored)")]
+        for checkpoint, shown in predicted.items():
+            label_maps.append((shown[index], f"{step_title(checkpoint)}: mIoU {score(_miou(split, frame, shown[index]))}"))
+        rows.append((frame.image, split.names[index], label_maps))
+    write_image(path, comparison(rows, split.table))
+
+
+def checkpoints_markdown(report: dict) -> str:
+    """The page: table 1, every class, and the figure.
+
+    Args:
+        report: `run`, `split`, `images`, `machine`, `figure`, and `checkpoints`, rows with `checkpoint`, `steps`, `pq`, `fps`, `size`
+            and the scores of `ConfusionMatrix.report`.
+    """
+    rows = [["checkpoint", "steps", "mIoU", "PQ", "frames/s"]]
+    for row in report["checkpoints"]:
+        steps = "-" if row["steps"] is None else f"{row['steps']:,}"
+        title = "best" if row["checkpoint"] == "best" else "kept"
+        rows.append([title, steps, score(row["miou"]), score(row["pq"]), f"{row['fps']:.2f}"])
+    height, width = report["checkpoints"][0]["size"]
+    lines = [
+        f"# Checkpoints of {Path(report['run']).resolve().name}",
+        markdown_table(rows),
+        f"Scored on split `{report['split']}`, {report['images']} images, at the labels' own resolution. "
+        f"Frames/s: frames of {height}x{width} (height x width), one after the other, in Keras, without TensorRT, on {report['machine']}. "
+        "PQ: - until there are instances.",
+        class_table({step_title(row["checkpoint"]): row for row in report["checkpoints"]}),
+        f"![the same images at each checkpoint]({Path(report['figure']).name})",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _miou(split, frame, prediction):
+    confusion = ConfusionMatrix(len(split.table))
+    confusion.update(frame.label_map, prediction)
+    return confusion.miou()

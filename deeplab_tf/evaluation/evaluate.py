@@ -1,0 +1,104 @@
+"""A runtime's scores on a split: over all pixels, and image by image."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.labels import LabelTable
+from deeplab_tf.metrics.confusion import ConfusionMatrix
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """The scores of one image alone; NaN where every pixel of its label is ignored."""
+
+    index: int  # in the split
+    name: str
+    miou: float
+    pixel_accuracy: float
+
+    def to_dict(self) -> dict:
+        """For the JSON report."""
+        return {"name": self.name, "miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found."""
+
+    table: LabelTable
+    confusion: ConfusionMatrix  # of all images together
+    images: list[ImageScore]  # in the order of the split
+    size: tuple[int, int]  # height and width of the network's input
+    flip: bool
+    scales: tuple[float, ...]
+    seconds: float  # for the whole, reading the files included
+
+    def best(self, count: int) -> list[ImageScore]:
+        """The images with the highest mIoU, best first."""
+        return self._ranked()[::-1][:count]
+
+    def worst(self, count: int) -> list[ImageScore]:
+        """The images with the lowest mIoU, worst first."""
+        return self._ranked()[:count]
+
+    def report(self) -> dict:
+        """Scores as fractions under the names that every command uses, and what they were measured with."""
+        return {
+            **self.confusion.report(self.table),
+            "size": list(self.size),
+            "flip": self.flip,
+            "scales": list(self.scales),
+            "images_per_second": len(self.images) / self.seconds if self.seconds else math.nan,
+            "best_images": [score.to_dict() for score in self.best(3)],
+            "worst_images": [score.to_dict() for score in self.worst(3)],
+        }
+
+    def _ranked(self) -> list[ImageScore]:
+        scored = [score for score in self.images if not math.isnan(score.miou)]
+        return sorted(scored, key=lambda score: (score.miou, score.index))
+
+
+def evaluate(
+    runtime,
+    split,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    progress: Callable[[Iterable], Iterable] | None = None,
+) -> Evaluation:
+    """Scores a runtime on every frame of a split, at each label's own resolution.
+
+    Args:
+        runtime: see `deeplab_tf.training.keras_runtime`.
+        split: a `deeplab_tf.data.split.Split` with the classes of the runtime.
+        flip, scales: see `predict`.
+        progress: wraps the iterable of frame numbers, to show how far it is.
+
+    Raises:
+        DeepLabError: an empty split, other classes than the runtime's, an unreadable file, or `flip` and `scales` as in `predict`.
+    """
+    check_classes(runtime.table, split.table)
+    if not len(split):
+        raise DeepLabError("The split has no images; there is nothing to score.")
+    total, images, start = ConfusionMatrix(len(split.table)), [], time.perf_counter()
+    for index in progress(range(len(split))) if progress else range(len(split)):
+        frame = split.frame(index)
+        one = ConfusionMatrix(len(split.table))
+        one.update(frame.label_map, predict(runtime, frame.image, frame.label_map.shape, flip=flip, scales=scales))
+        images.append(ImageScore(index, split.names[index], one.miou(), one.pixel_accuracy()))
+        total.merge(one)
+    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), time.perf_counter() - start)
+
+
+def check_classes(trained: LabelTable, truth: LabelTable) -> None:
+    """Raises DeepLabError unless both tables name the same classes in the same order; colours may differ."""
+    if trained.names == truth.names:
+        return
+    for i, (ours, theirs) in enumerate(zip(trained.names, truth.names)):
+        if ours != theirs:
+            raise DeepLabError(f"Network and labels differ in class {i}: '{ours}' and '{theirs}'; score it on labels of its own classes.")
+    raise DeepLabError(f"The network has {len(trained)} classes, the labels {len(truth)}; score it on labels of its own classes.")

@@ -1,0 +1,95 @@
+"""One image through a runtime, to a label map at any resolution; averaged over its mirror image and over several scales if asked."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from deeplab_tf.draw import resize_labels
+from deeplab_tf.errors import DeepLabError
+
+_SIZE_STEP = 32
+"""Scaled heights and widths are multiples of this, so that every stage of the network has a whole size."""
+
+
+def predict(
+    runtime, image: np.ndarray, size: tuple[int, int] | None = None, *, flip: bool = False, scales: Sequence[float] = (1.0,)
+) -> np.ndarray:
+    """The label map of one image.
+
+    The image is resized (bilinear) to the runtime's size; what comes back is resized to `size`: the probabilities, bilinearly and before
+    the label is chosen, where the runtime gives them (`class_scores`), else the label map, by nearest neighbour. Where no resizing and no
+    averaging is asked, the runtime's own label map is returned.
+
+    Args:
+        runtime: see `deeplab_tf.training.keras_runtime`.
+        image: (H, W, 3) uint8 RGB.
+        size: height and width of the result; the image's own where left out.
+        flip: average the probabilities with those of the mirrored image.
+        scales: factors of the runtime's size, rounded to multiples of 32 (1.0 is kept as it is); the probabilities are averaged.
+
+    Returns:
+        (H, W) uint8 class ids, at `size`.
+
+    Raises:
+        DeepLabError: averaging was asked of a runtime without `class_scores`, or `scales` is empty or holds a value that is not above 0.
+    """
+    height, width = size or image.shape[:2]
+    plain = not flip and tuple(scales) == (1.0,)
+    if plain and (tuple(runtime.size) == (height, width) or not hasattr(runtime, "class_scores")):
+        return resize_labels(runtime(_resize(image, runtime.size)), (height, width))
+    if not hasattr(runtime, "class_scores"):
+        raise DeepLabError(f"Flip and scales average class scores, and the runtime {runtime.name} gives labels only; leave them out.")
+    if not scales:
+        raise DeepLabError("At least one scale is needed, such as 1.0; got none.")
+    return best_class([_probabilities(runtime, image, scale, flip) for scale in scales], (height, width))
+
+
+def best_class(probabilities: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """The class of the highest sum of probabilities at each pixel, after bilinear resizing to `size`.
+
+    Class by class, because all classes at 1024x2048 at once take 160 MB, and NumPy's argmax over them a second.
+
+    Args:
+        probabilities: one or several (h, w, C) float32, of any sizes.
+
+    Returns:
+        (H, W) uint8 class ids; of equal classes the first.
+    """
+    labels = np.zeros(size, np.uint8)
+    best = _class_sum(probabilities, 0, size)
+    for class_id in range(1, probabilities[0].shape[-1]):
+        scores = _class_sum(probabilities, class_id, size)
+        labels[scores > best] = class_id
+        np.maximum(best, scores, out=best)
+    return labels
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width times `scale`, rounded to multiples of 32, at least 32; a scale of 1 changes nothing."""
+    if not scale > 0:
+        raise DeepLabError(f"A scale must be above 0; got {scale}.")
+    if scale == 1.0:
+        return tuple(size)
+    return tuple(max(_SIZE_STEP, round(side * scale / _SIZE_STEP) * _SIZE_STEP) for side in size)
+
+
+def _class_sum(probabilities, class_id, size):
+    total = _resize(np.ascontiguousarray(probabilities[0][..., class_id]), size).copy()
+    for more in probabilities[1:]:
+        total += _resize(np.ascontiguousarray(more[..., class_id]), size)
+    return total
+
+
+def _probabilities(runtime, image, scale, flip):
+    frame = _resize(image, scaled_size(runtime.size, scale))
+    scores = runtime.class_scores(frame)  # (h, w, C)
+    if flip:
+        scores = (scores + runtime.class_scores(np.ascontiguousarray(frame[:, ::-1]))[:, ::-1]) * np.float32(0.5)
+    return scores
+
+
+def _resize(array, size):
+    if array.shape[:2] == tuple(size):
+        return array
+    return cv2.resize(array, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)

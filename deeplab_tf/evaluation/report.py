@@ -1,0 +1,114 @@
+"""What goes into a report folder: pictures, and tables in Markdown. Every file appears whole or not at all."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from deeplab_tf.evaluation.evaluate import Evaluation, ImageScore
+from deeplab_tf.evaluation.figures import comparison, confusion_figure
+from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.frames import write_image
+
+SHOWN = 3
+"""How many of the best and how many of the worst images a report shows."""
+
+
+def write_pictures(folder: Path, runtime, split, evaluation: Evaluation, *, suffix: str = "") -> dict[str, str]:
+    """Writes the confusion matrix, and the best and the worst images beside their truth.
+
+    Args:
+        folder: made if need be.
+        suffix: goes into the file names, before .png.
+
+    Returns:
+        {"confusion_matrix": path, "best_and_worst": path}; the second is left out where no image has a score.
+    """
+    title = f"{evaluation.confusion.images} images, mIoU {evaluation.confusion.miou():.3f}"
+    paths = {"confusion_matrix": str(folder / f"confusion_matrix{suffix}.png")}
+    write_image(paths["confusion_matrix"], confusion_figure(evaluation.confusion, evaluation.table, title))
+    worst = evaluation.worst(SHOWN)
+    best = [score for score in evaluation.best(SHOWN) if score not in worst]
+    rows = [_row(runtime, split, evaluation, f"best {i}", score) for i, score in enumerate(best, 1)]
+    rows += [_row(runtime, split, evaluation, f"worst {i}", score) for i, score in enumerate(worst, 1)]
+    if rows:
+        paths["best_and_worst"] = str(folder / f"best_and_worst{suffix}.png")
+        write_image(paths["best_and_worst"], comparison(rows, evaluation.table))
+    return paths
+
+
+def _row(runtime, split, evaluation: Evaluation, place: str, score: ImageScore) -> tuple:
+    frame = split.frame(score.index)
+    prediction = predict(runtime, frame.image, frame.label_map.shape, flip=evaluation.flip, scales=evaluation.scales)
+    return (
+        frame.image,
+        f"{place}: {score.name}",
+        [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score.miou:.3f}")],
+    )
+
+
+def evaluation_markdown(reports: Sequence[dict], measured_on: str) -> str:
+    """The page of an evaluation: how it was scored, every class, and the pictures.
+
+    Args:
+        reports: one a checkpoint: `Evaluation.report` with `run`, `checkpoint`, `pictures`, and `split` or `images_from`.
+        measured_on: the machine.
+    """
+    first = reports[0]
+    source = f"split `{first['split']}`" if "split" in first else f"`{first['images_from']}` against `{first['labels_from']}`"
+    averaged = ", averaged with its mirror image" * first["flip"]
+    if first["scales"] != [1.0]:
+        averaged += f", at {', '.join(f'{scale:g}' for scale in first['scales'])} times that size"
+    height, width = first["size"]
+    lines = [
+        f"# Scores of {Path(first['run']).resolve().name}",
+        f"{source}, {first['images']} images, at the labels' own resolution; network input {height}x{width} (height x width){averaged}. "
+        f"Measured on {measured_on}.",
+        class_table({step_title(report["checkpoint"]): report for report in reports}),
+    ]
+    for report in reports:
+        for kind, path in sorted(report["pictures"].items()):
+            lines.append(f"![{kind.replace('_', ' ')}, {step_title(report['checkpoint'])}]({Path(path).name})")
+    return "\n\n".join(lines) + "\n"
+
+
+def class_table(reports: dict[str, dict]) -> str:
+    """Markdown: one row a class, one column a report ({title: report with `miou`, `iou`, `pixel_accuracy`}), the means below."""
+    names = list(next(iter(reports.values()))["iou"])
+    rows = [["class", *reports]]
+    rows += [[name, *(score(report["iou"][name]) for report in reports.values())] for name in names]
+    rows.append(["**mIoU**", *(f"**{score(report['miou'])}**" for report in reports.values())])
+    rows.append(["pixel accuracy", *(score(report["pixel_accuracy"]) for report in reports.values())])
+    return markdown_table(rows)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that also reads well as plain text; the first row is the head, the first column is left-aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
+        lines.append("| " + " | ".join(cells) + " |")
+    rule = "|" + "|".join(("-" * (w + 1) + ":") if i else "-" * (w + 2) for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def score(value: float | None) -> str:
+    """0.763, or a dash where it is undefined."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def step_title(checkpoint: str) -> str:
+    """"10,000 steps" for the checkpoint "10000"; "best" stays."""
+    return f"{int(checkpoint):,} steps" if checkpoint.isdecimal() else checkpoint
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file, whole or not at all: under a temporary name in the same folder, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

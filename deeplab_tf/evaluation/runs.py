@@ -1,0 +1,81 @@
+"""What lies in a run folder, and how to open it for predictions."""
+
+import json
+import re
+from pathlib import Path
+
+from deeplab_tf.data import open_split
+from deeplab_tf.errors import DeepLabError
+
+BEST = "best"
+_KEPT = re.compile(r"step_(\d+)\.keras")
+
+
+def checkpoints(run: str) -> list[str]:
+    """The checkpoints that a run offers: the kept steps in order ("10000", "60000"), then "best"; those that are there."""
+    found = [_KEPT.fullmatch(path.name) for path in Path(run, "kept").glob("step_*.keras")]
+    steps = sorted(int(match[1]) for match in found if match)
+    return [str(step) for step in steps] + [BEST] * Path(run, "best.keras").is_file()
+
+
+def check_run(path: str) -> None:
+    """Raises DeepLabError unless `path` is a run folder."""
+    if not Path(path, "config.yaml").is_file():
+        kind = "is a file" if Path(path).is_file() else "has no config.yaml in it" if Path(path).is_dir() else "does not exist"
+        raise DeepLabError(f"Expected a run folder, as 'deeplab-tf train' writes it, but {path} {kind}.")
+
+
+def resolve_checkpoint(run: str, checkpoint: str | None = None) -> str:
+    """The name of a checkpoint that is there; None means the best, or the last one kept where there is no best yet.
+
+    Raises DeepLabError, naming those that are there, for one that is not; and for what is no run folder.
+    """
+    check_run(run)
+    known = checkpoints(run)
+    if not known:
+        raise DeepLabError(f"The run {run} has no checkpoint to predict with (best.keras or kept/step_*.keras); train it further.")
+    if checkpoint is None:
+        return known[-1]
+    wanted = str(int(checkpoint)) if checkpoint.isdecimal() else checkpoint
+    if wanted not in known:
+        raise DeepLabError(f"The run {run} has no checkpoint '{checkpoint}'. It has: {', '.join(known)}.")
+    return wanted
+
+
+def open_runtime(path: str, checkpoint: str | None = None):
+    """Opens what lies at `path` for predictions.
+
+    Args:
+        path: a run folder, as `train` writes it.
+        checkpoint: see `resolve_checkpoint`.
+
+    Returns:
+        A runtime: `runtime(frame)` and `runtime.class_scores(frame)`, with `name`, `table`, `size`; see `training.keras_runtime`.
+
+    Raises:
+        DeepLabError: the path is no run folder, or has no such checkpoint.
+    """
+    name = resolve_checkpoint(path, checkpoint)
+    from deeplab_tf.training.keras_runtime import open_run  # TensorFlow: only once the path has proved right
+
+    return open_run(path, None if name == BEST else int(name))
+
+
+def open_run_split(config, split: str, root: str | None = None):
+    """A split of the data set that a run was trained on; `root` is where it lies now, if not where the recipe says."""
+    return open_split({**config.data, "root": root} if root else config.data, split)
+
+
+def best_step(run: str) -> int | None:
+    """The step that best.keras is from: the first of those with the highest validation mIoU in metrics.jsonl; None where it has none."""
+    path = Path(run, "metrics.jsonl")
+    best = None
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # half a line, from a run that was killed
+        miou = row.get("val", {}).get("miou")
+        if miou is not None and (best is None or miou > best[0]):
+            best = (miou, row["step"])
+    return best and best[1]

@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from deeplab_tf import draw, frames
+from deeplab_tf.cli import group
+from deeplab_tf.cli.predict import plan
+from deeplab_tf.cli.score import match_cityscapes, match_stems
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.evaluation import runs
+from deeplab_tf.labels import CAMVID, CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
+
+SIZE = (6, 9)
+
+
+class RedIsTheClass:
+    name, table, size = "fake", CITYSCAPES, SIZE
+
+    def __call__(self, frame):
+        return frame[..., 0].copy()
+
+
+@pytest.fixture(autouse=True)
+def fake_runtime(monkeypatch):
+    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint=None: RedIsTheClass())
+
+
+def label_map(seed=0, size=SIZE):
+    return np.random.default_rng(seed).integers(0, 19, size, dtype=np.uint8)
+
+
+def write(path, seed=0, size=SIZE):
+    frames.write_image(path, np.dstack([label_map(seed, size)] * 3))
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(group, ["predict", "run", *(str(argument) for argument in arguments)])
+
+
+def test_ids_are_the_class_ids_at_the_images_own_resolution(tmp_path):
+    write(tmp_path / "in" / "a.png")
+    write(tmp_path / "in" / "deep" / "b.png", size=(12, 18))
+    result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "ids", "--json", tmp_path / "done.json")
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(frames.read_ids(tmp_path / "out" / "a.png"), label_map())
+    assert frames.read_ids(tmp_path / "out" / "deep" / "b.png").shape == (12, 18)
+    assert json.loads((tmp_path / "done.json").read_text())["images"] == 2
+    assert len(match_stems(str(tmp_path / "out"), str(tmp_path / "in"))) == 2
+
+
+def test_color_and_overlay_are_what_draw_makes_of_them(tmp_path):
+    image = write(tmp_path / "a.png")
+    result = call(image, "--out", tmp_path / "out", "--overlay")
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(frames.read_image(tmp_path / "out" / "a_color.png"), draw.colorize(label_map(), CITYSCAPES))
+    assert frames.read_image(tmp_path / "out" / "a_overlay.jpg").shape == (*SIZE, 3)
+    assert "Open " + str(tmp_path / "out" / "a_overlay.jpg") in result.output
+
+
+def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
+    write(tmp_path / "in" / "frankfurt" / "frankfurt_000000_000294_leftImg8bit.png")
+    truth = tmp_path / "gt" / "frankfurt" / "frankfurt_000000_000294_gtFine_labelIds.png"
+    frames.write_image(truth, CITYSCAPES_FROM_CLASS[label_map()])
+    result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "cityscapes", "--overlay")
+    assert result.exit_code == 0, result.output
+    written = tmp_path / "out" / "frankfurt" / "frankfurt_000000_000294_pred_labelIds.png"
+    assert np.array_equal(CITYSCAPES_TO_CLASS[frames.read_ids(written)], label_map())
+    assert match_cityscapes(str(tmp_path / "out"), str(tmp_path / "gt")) == [(str(truth), str(written))]
+    benchmark = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    benchmark.args.predictionPath, benchmark.args.predictionWalk = str(tmp_path / "out"), None
+    assert benchmark.getPrediction(benchmark.args, str(truth)) == str(written)
+
+
+def test_cityscapes_ids_need_the_cityscapes_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(RedIsTheClass, "table", CAMVID)
+    result = call(write(tmp_path / "a.png"), "--out", tmp_path / "out", "--format", "cityscapes")
+    assert result.exit_code == 1 and "this one has 11: use ids" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_image_ends_the_work_and_leaves_whole_files(tmp_path):
+    for name in "abc":
+        write(tmp_path / "in" / f"{name}.png")
+    whole = (tmp_path / "in" / "b.png").read_bytes()
+    (tmp_path / "in" / "b.png").write_bytes(whole[: len(whole) // 2])
+    result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "ids", "--overlay")
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert "b.png is truncated" in result.output and "1 of 3 images were predicted before it" in result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "a_overlay.jpg"]
+
+
+def test_two_images_of_one_name_are_refused_before_anything_is_written(tmp_path):
+    first, second = write(tmp_path / "x" / "a.png"), write(tmp_path / "y" / "a.jpg")
+    result = call(first, second, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "would both be written as" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_image_twice_is_one_job(tmp_path):
+    image = write(tmp_path / "a.png")
+    assert list(plan([str(image), str(tmp_path)], str(tmp_path / "out"), "ids", False)) == [str(image)]
+
+
+def test_an_input_is_never_overwritten(tmp_path):
+    image = write(tmp_path / "a.png")
+    with pytest.raises(DeepLabError, match="would be overwritten"):
+        plan([str(image)], str(tmp_path), "ids", False)
+
+
+def test_earlier_outputs_inside_the_input_folder_are_not_inputs(tmp_path):
+    image = write(tmp_path / "a.png")
+    write(tmp_path / "out" / "a_color.png")
+    assert list(plan([str(tmp_path)], str(tmp_path / "out"), "color", False)) == [str(image)]
+
+
+@pytest.mark.parametrize("name, sentence", [("nowhere", "There is no image or folder"), ("empty", "has no PNG or JPEG image in it")])
+def test_missing_inputs_are_one_sentence(tmp_path, name, sentence):
+    (tmp_path / "empty").mkdir()
+    result = call(tmp_path / name, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and sentence in result.output
+
+
+def test_a_wrong_format_says_what_was_meant(tmp_path):
+    result = call("a.png", "--out", tmp_path, "--format", "colour")
+    assert result.exit_code == 2 and "Did you mean 'color'" in result.output

@@ -1,0 +1,120 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from deeplab_tf import frames
+from deeplab_tf.cli import group
+from deeplab_tf.data.split import Frame, Split
+from deeplab_tf.evaluation import runs, speed
+from deeplab_tf.evaluation.report import markdown_table, score, step_title
+from deeplab_tf.labels import CAMVID
+
+SIZE = (16, 24)
+
+
+class Drawn(Split):
+    table = CAMVID
+    names = ["a", "b", "c", "d"]
+
+    def frame(self, index):
+        label_map = np.random.default_rng(index).integers(0, 11, SIZE, dtype=np.uint8)
+        return Frame(np.dstack([label_map] * 3), label_map)
+
+
+class RedIsTheClass:
+    name, table, size = "fake", CAMVID, SIZE
+
+    def __init__(self, right):
+        self.right = right
+        self.config = SimpleNamespace(data={"name": "camvid", "root": "as in the recipe"})
+
+    def __call__(self, frame):
+        return np.where(np.arange(SIZE[1]) < self.right * SIZE[1], frame[..., 0], 0).astype(np.uint8)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose networks are right in a quarter, three quarters and the whole of each image."""
+    (tmp_path / "kept").mkdir()
+    for name in ("config.yaml", "best.keras", "kept/step_00060000.keras", "kept/step_00010000.keras"):
+        (tmp_path / name).write_text("")
+    rows = [{"step": 5, "loss": 1.0}, *({"step": step, "val": {"miou": miou}} for step, miou in ((500, 0.2), (900, 0.6), (990, None)))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 1000, "va')
+    right = {"10000": 0.25, "60000": 0.75, "best": 1.0}
+    monkeypatch.setattr(runs, "open_runtime", lambda path, name=None: RedIsTheClass(right[name]))
+    monkeypatch.setattr(runs, "open_split", lambda data, name: Drawn())
+    monkeypatch.setattr(speed, "frames_per_second", lambda runtime: 12.5)
+    return tmp_path
+
+
+def call(*arguments):
+    return CliRunner().invoke(group, ["report", *(str(argument) for argument in arguments)])
+
+
+def test_report_puts_the_kept_checkpoints_beside_each_other(run):
+    result = call(run)
+    assert result.exit_code == 0, result.output
+    report = json.loads((run / "report" / "checkpoints.json").read_text())
+    rows = report["checkpoints"]
+    assert [(row["checkpoint"], row["steps"]) for row in rows] == [("10000", 10_000), ("60000", 60_000), ("best", 900)]
+    assert rows[0]["miou"] < rows[1]["miou"] < rows[2]["miou"] == 1.0
+    assert all(row["pq"] is None and row["fps"] == 12.5 for row in rows)
+    assert report["machine"] and "cores" in report["machine"]
+
+
+def test_report_shows_the_same_images_at_each_checkpoint(run):
+    assert call(run, "--frames", 2).exit_code == 0
+    picture = frames.read_image(run / "report" / "checkpoints.png")
+    # 5 panels a row (image, truth, three predictions), 4 pixels between them, and the legend
+    assert picture.shape[0] == 2 * (16 + 24) + 4 and picture.shape[1] > 5 * 24 + 4 * 5
+    page = (run / "report" / "checkpoints.md").read_text()
+    assert "| kept       | 10,000 |" in page and "(checkpoints.png)" in page
+    assert "| 10,000 steps |" in page
+
+
+def test_report_of_a_run_without_kept_checkpoints_has_the_best_alone(run):
+    for path in (run / "kept").iterdir():
+        path.unlink()
+    assert call(run, "--json", run / "out.json").exit_code == 0
+    assert [row["checkpoint"] for row in json.loads((run / "out.json").read_text())["checkpoints"]] == ["best"]
+
+
+def test_report_of_no_run_is_one_sentence(tmp_path):
+    result = call(tmp_path)
+    assert result.exit_code == 1 and "has no config.yaml in it" in result.output
+    assert not (tmp_path / "report").exists()
+
+
+def test_best_step_is_none_without_a_validation(tmp_path):
+    assert runs.best_step(str(tmp_path)) is None
+
+
+def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch):
+    monkeypatch.setattr(runs, "open_split", lambda data, name: (data["root"], name))
+    config = SimpleNamespace(data={"name": "camvid", "root": "old"})
+    assert runs.open_run_split(config, "val") == ("old", "val")
+    assert runs.open_run_split(config, "val", "new") == ("new", "val")
+
+
+def test_frames_per_second_counts_calls():
+    calls = []
+
+    class Counting(RedIsTheClass):
+        def __call__(self, frame):
+            calls.append(frame.shape)
+            return super().__call__(frame)
+
+    assert speed.frames_per_second(Counting(1.0), seconds=0.05) > 0
+    assert set(calls) == {(16, 24, 3)} and len(calls) >= 5  # two to warm up, three at least to measure
+
+
+def test_markdown_table_aligns_its_columns():
+    assert markdown_table([["class", "IoU"], ["road", "0.98"]]) == "| class |  IoU |\n|-------|-----:|\n| road  | 0.98 |"
+
+
+def test_undefined_scores_are_a_dash():
+    assert (score(None), score(float("nan")), score(0.12345)) == ("-", "-", "0.123")
+    assert (step_title("10000"), step_title("best")) == ("10,000 steps", "best")
