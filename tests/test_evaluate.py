@@ -296,10 +296,20 @@ def test_evaluate_of_two_checkpoints_reports_the_better_and_lists_both(run):
     result = call("evaluate", run, "--checkpoint", "10", "--checkpoint", "best", "--json", "-")
     assert result.exit_code == 0, result.output
     report = json.loads((run / "report" / "report.json").read_text())
+    assert json.loads(result.stdout) == report
     assert report["checkpoint"] == "best" and [row["checkpoint"] for row in report["checkpoints"]] == ["10", "best"]
     assert report["checkpoints"][0]["miou"] < report["checkpoints"][1]["miou"] == 1.0
     assert (run / "report" / "confusion_matrix_10.png").is_file() and (run / "report" / "best_and_worst_best.png").is_file()
     assert "10 steps" in (run / "report" / "report.md").read_text()
+
+
+def test_evaluate_where_every_pixel_is_ignored_has_no_scores(run, monkeypatch):
+    monkeypatch.setattr(runs, "open_split", lambda data, name: oracle_split([np.full((20, 30), 255, np.uint8)]))
+    result = call("evaluate", run)
+    assert result.exit_code == 0, result.output
+    report = json.loads((run / "report" / "report.json").read_text())
+    assert report["miou"] is None and report["pixel_accuracy"] is None and report["best_images"] == []
+    assert "Open " + str(run / "report" / "confusion_matrix.png") in result.output
 
 
 def test_evaluate_of_folders(run, tmp_path):

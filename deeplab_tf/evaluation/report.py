@@ -24,26 +24,26 @@ def write_pictures(folder: Path, runtime, split, evaluation: Evaluation, *, suff
     Returns:
         {"confusion_matrix": path, "best_and_worst": path}; the second is left out where no image has a score.
     """
-    title = f"{evaluation.confusion.images} images, mIoU {evaluation.confusion.miou():.3f}"
+    title = f"{evaluation.confusion.images} images, mIoU {score(evaluation.confusion.miou())}"
     paths = {"confusion_matrix": str(folder / f"confusion_matrix{suffix}.png")}
     write_image(paths["confusion_matrix"], confusion_figure(evaluation.confusion, evaluation.table, title))
     worst = evaluation.worst(SHOWN)
-    best = [score for score in evaluation.best(SHOWN) if score not in worst]
-    rows = [_row(runtime, split, evaluation, f"best {i}", score) for i, score in enumerate(best, 1)]
-    rows += [_row(runtime, split, evaluation, f"worst {i}", score) for i, score in enumerate(worst, 1)]
+    best = [image for image in evaluation.best(SHOWN) if image not in worst]
+    rows = [_row(runtime, split, evaluation, f"best {i}", image) for i, image in enumerate(best, 1)]
+    rows += [_row(runtime, split, evaluation, f"worst {i}", image) for i, image in enumerate(worst, 1)]
     if rows:
         paths["best_and_worst"] = str(folder / f"best_and_worst{suffix}.png")
         write_image(paths["best_and_worst"], comparison(rows, evaluation.table))
     return paths
 
 
-def _row(runtime, split, evaluation: Evaluation, place: str, score: ImageScore) -> tuple:
-    frame = split.frame(score.index)
+def _row(runtime, split, evaluation: Evaluation, place: str, image: ImageScore) -> tuple:
+    frame = split.frame(image.index)
     prediction = predict(runtime, frame.image, frame.label_map.shape, flip=evaluation.flip, scales=evaluation.scales)
     return (
         frame.image,
-        f"{place}: {score.name}",
-        [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score.miou:.3f}")],
+        f"{place}: {image.name}",
+        [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score(image.miou)}")],
     )
 
 

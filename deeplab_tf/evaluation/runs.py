@@ -1,6 +1,7 @@
 """What lies in a run folder, and how to open it for predictions."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def open_runtime(path: str, checkpoint: str | None = None):
         DeepLabError: the path is no run folder, or has no such checkpoint.
     """
     name = resolve_checkpoint(path, checkpoint)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.training.keras_runtime import open_run  # TensorFlow: only once the path has proved right
 
     return open_run(path, None if name == BEST else int(name))

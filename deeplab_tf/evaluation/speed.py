@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def frames_per_second(runtime, *, seconds: float = 5.0) -> float:
 
 
 def machine() -> str:
-    """The processor of this machine and how many cores of it may be used, such as "AMD EPYC 9R14, 2 cores"."""
+    """What this machine computes with: its GPUs as TensorFlow sees them, its processor and the cores that may be used of it.
+
+    Such as "AMD EPYC 9R14, 2 cores", or "NVIDIA H200; AMD EPYC 9R14, 16 cores".
+    """
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -33,7 +37,15 @@ def machine() -> str:
     except OSError:
         pass  # not Linux
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return "; ".join([*_gpus(), f"{name}, {cores} cores"])
+
+
+def _gpus():
+    tf = sys.modules.get("tensorflow")  # where it is not loaded, nothing was computed with it
+    if tf is None:
+        return []
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
 
 
 def measured_with() -> dict:
