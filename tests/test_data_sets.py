@@ -1,0 +1,274 @@
+"""The data sets: what their files become, and what they say about files that are wrong."""
+
+import socket
+import zipfile
+
+import numpy as np
+import pytest
+
+from deeplab_tf import frames
+from deeplab_tf.data import open_split
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CLASS
+from deeplab_tf.scenes import draw_scene
+
+RANDOM = np.random.RandomState(0)
+IMAGE = RANDOM.randint(0, 256, (8, 12, 3)).astype(np.uint8)
+
+
+def write_camvid(root, *, names=("b", "a"), split="train", ids=None):
+    """Frames whose label holds all of `ids` (0 .. 11 if left out), 8 x 12 pixels."""
+    label = np.resize(np.arange(12) if ids is None else ids, (8, 12)).astype(np.uint8)
+    for name in names:
+        frames.write_image(root / "images" / split / f"{name}.png", IMAGE)
+        frames.write_image(root / "labels" / split / f"{name}.png", label)
+    return {"name": "camvid", "root": str(root)}
+
+
+def test_camvid_ids_become_classes_and_unlabelled_is_ignored(tmp_path):
+    split = open_split(write_camvid(tmp_path), "train")
+    assert split.names == ["a", "b"] and len(split) == 2 and split.table == CAMVID
+    frame = split.frame(1)
+    np.testing.assert_array_equal(frame.image, IMAGE)
+    np.testing.assert_array_equal(frame.label_map[0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255])
+    np.testing.assert_array_equal(split.label_map(1), frame.label_map)
+    assert split.instance_map(0) is None
+    assert split.paths(1) == [str(tmp_path / "images" / "train" / "b.png"), str(tmp_path / "labels" / "train" / "b.png")]
+
+
+def test_opening_reads_no_file(tmp_path, monkeypatch):
+    data = write_camvid(tmp_path)
+    monkeypatch.setattr(frames, "_read_bytes", None)
+    assert len(open_split(data, "train")) == 2
+
+
+def remove_label(root):
+    (root / "labels" / "train" / "a.png").unlink()
+
+
+def remove_image(root):
+    (root / "images" / "train" / "b.png").unlink()
+
+
+def remove_all(root):
+    for path in root.rglob("*.png"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (remove_label, "1 image has no label: .*images/train/a.png"),
+        (remove_image, "1 label has no image: .*labels/train/b.png"),
+        (remove_all, "split is empty: there is no image in .*images/train"),
+    ],
+)
+def test_a_split_that_does_not_pair_is_refused_when_opened(break_it, message, tmp_path):
+    data = write_camvid(tmp_path)
+    break_it(tmp_path)
+    with pytest.raises(DeepLabError, match=message):
+        open_split(data, "train")
+
+
+def test_at_most_three_of_many_missing_labels_are_named(tmp_path):
+    data = write_camvid(tmp_path, names="abcdefg")
+    for path in (tmp_path / "labels" / "train").iterdir():
+        path.unlink()
+    with pytest.raises(DeepLabError, match="7 images have no label: .*a.png, .*b.png, .*c.png and 4 more"):
+        open_split(data, "train")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+BAD_FRAMES = [
+    ("images", lambda path: path.write_bytes(b""), "is empty"),
+    ("images", lambda path: path.write_bytes(b"hello"), "not a PNG or JPEG"),
+    ("images", cut, "truncated"),
+    ("images", lambda path: frames.write_image(path, IMAGE[..., 0]), "8-bit RGB, got 8-bit grey"),
+    ("images", lambda path: frames.write_image(path, IMAGE[..., 0].astype(np.uint16)), "8-bit RGB, got 16-bit grey"),
+    ("images", lambda path: frames.write_image(path, IMAGE[:4]), "same size, height x width: 4x12 against 8x12"),
+    ("labels", lambda path: path.write_bytes(b""), "is empty"),
+    ("labels", cut, "truncated"),
+    ("labels", lambda path: frames.write_image(path, IMAGE), "one channel of ids, got 8-bit RGB"),
+    ("labels", lambda path: frames.write_image(path, np.full((8, 12), 12, np.uint8)), "ids outside the class table: 12; known are 0-11"),
+    ("labels", lambda path: frames.write_image(path, np.resize([3, 99, 20, 40, 255], (8, 12)).astype(np.uint8)), ": 20, 40, 99 and 1 more"),
+]
+
+
+@pytest.mark.parametrize("kind, break_it, message", BAD_FRAMES, ids=[f"{kind}: {message}" for kind, _, message in BAD_FRAMES])
+def test_a_bad_frame_is_one_sentence_that_names_the_file(kind, break_it, message, tmp_path, capfd):
+    data = write_camvid(tmp_path)
+    path = tmp_path / kind / "train" / "a.png"
+    break_it(path)
+    split = open_split(data, "train")
+    split.frame(1)  # the other frame is untouched
+    with pytest.raises(DeepLabError) as caught:
+        split.frame(0)
+    assert message in str(caught.value) and str(path) in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_split_or_folder_says_what_is_there(tmp_path):
+    data = write_camvid(tmp_path / "set")
+    with pytest.raises(DeepLabError, match="no split 'trian' in .*Did you mean 'train'"):
+        open_split(data, "trian")
+    with pytest.raises(DeepLabError, match="folder .*gone does not exist; set data.root"):
+        open_split({**data, "root": str(tmp_path / "gone")}, "train")
+    with pytest.raises(DeepLabError, match="no folder .*images: this data set does not lie in"):
+        open_split({**data, "root": str(tmp_path)}, "train")
+
+
+def write_cityscapes(root, *, split="val", instances=True):
+    stem = "frankfurt_000000_000294"
+    ids = np.resize(np.r_[np.arange(34), 255], (8, 12)).astype(np.uint8)
+    frames.write_image(root / "leftImg8bit" / split / "frankfurt" / f"{stem}_leftImg8bit.png", IMAGE)
+    frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_labelIds.png", ids)
+    frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_color.png", IMAGE)  # the archives hold it too
+    if instances:
+        frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_instanceIds.png", ids.astype(np.uint16) * 200)
+    return {"name": "cityscapes", "root": str(root)}, ids
+
+
+def test_cityscapes_maps_every_id_as_the_benchmark_does(tmp_path):
+    benchmark = pytest.importorskip("cityscapesscripts.helpers.labels").id2label
+    data, ids = write_cityscapes(tmp_path)
+    split = open_split(data, "val")
+    assert split.names == ["frankfurt/frankfurt_000000_000294"] and split.table == CITYSCAPES
+    expected = [255 if i == 255 else benchmark[i].trainId for i in ids.ravel()]
+    np.testing.assert_array_equal(split.frame(0).label_map.ravel(), expected)
+    np.testing.assert_array_equal(split.instance_map(0), ids.astype(int) * 200)
+
+
+def test_cityscapes_needs_no_instances_and_has_no_labelled_test_split(tmp_path):
+    data, _ = write_cityscapes(tmp_path, instances=False)
+    assert open_split(data, "val").instance_map(0) is None
+    frames.write_image(tmp_path / "leftImg8bit" / "test" / "berlin" / "berlin_000000_000019_leftImg8bit.png", IMAGE)
+    with pytest.raises(DeepLabError, match="test split are not public; use 'train' or 'val'"):
+        open_split(data, "test")
+
+
+def test_a_cityscapes_id_above_33_is_an_error(tmp_path):
+    data, ids = write_cityscapes(tmp_path)
+    path = tmp_path / "gtFine" / "val" / "frankfurt" / "frankfurt_000000_000294_gtFine_labelIds.png"
+    frames.write_image(path, np.where(ids == 33, 34, ids))
+    with pytest.raises(DeepLabError, match="labelIds.png holds ids outside the class table: 34; known are 0-33, 255"):
+        open_split(data, "val").frame(0)
+
+
+AERIAL = {
+    "name": "folder",
+    "images": "{split}/photos",
+    "labels": "{split}/truth",
+    "image_suffix": "_rgb.jpg",
+    "label_suffix": "_label.png",
+    "classes": [{"name": "water", "color": [0, 0, 255]}, {"name": "car", "color": [1, 2, 3], "thing": True}],
+}
+
+
+def write_aerial(root, label):
+    frames.write_image(root / "train" / "photos" / "tile" / "1_rgb.jpg", IMAGE)
+    frames.write_image(root / "train" / "truth" / "tile" / "1_label.png", label)
+    return {**AERIAL, "root": str(root)}
+
+
+def test_a_folder_of_colours_is_described_in_the_recipe_alone(tmp_path):
+    colors = np.array([[[0, 0, 255], [1, 2, 3], [9, 9, 9], [0, 0, 0]]], np.uint8).repeat(8, axis=0).repeat(3, axis=1)
+    data = {**write_aerial(tmp_path, colors), "label_format": "colors", "ignore_colors": [[9, 9, 9], [0, 0, 0]]}
+    split = open_split(data, "train")
+    assert split.names == ["tile/1"] and split.table.names == ["water", "car"] and [label.thing for label in split.table] == [False, True]
+    np.testing.assert_array_equal(split.frame(0).label_map[3], np.repeat([0, 1, 255, 255], 3))
+    with pytest.raises(DeepLabError, match=r"1_label.png holds colours outside .* \[0, 0, 0\], \[9, 9, 9\]\."):
+        open_split({**data, "ignore_colors": []}, "train").frame(0)
+
+
+def test_a_folder_of_ids_may_use_any_ids(tmp_path):
+    label = np.resize([40, 7, 0, 255], (8, 12)).astype(np.uint8)
+    data = write_aerial(tmp_path, label)
+    data["classes"] = [{**data["classes"][0], "id": 7}, {**data["classes"][1], "id": 40}]
+    split = open_split({**data, "ignore_ids": [0, 255]}, "train")
+    np.testing.assert_array_equal(split.label_map(0)[0, :4], [1, 0, 255, 255])
+    with pytest.raises(DeepLabError, match="ids outside the class table: 0; known are 7, 40, 255"):
+        open_split(data, "train").label_map(0)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"classes": []}, "data.classes must be a list"),
+        ({"classes": [{"name": "a"}]}, "needs a name and a color"),
+        ({"classes": [{"name": "a", "color": [0, 0]}]}, "color of class 'a' must be .* got \\[0, 0\\]"),
+        ({"classes": [{"name": "a", "color": [0, 0, 0], "think": True}]}, "Unknown key 'think'.*Did you mean 'thing'"),
+        ({"label_format": "color"}, "data.label_format 'color' is unknown. Did you mean 'colors'"),
+        ({"label_format": "colors", "ignore_colors": [[1, 2, 3]]}, r"\[1, 2, 3\] stands twice"),
+        ({"label_format": "colors", "ignore_colors": [[1, 2, 300]]}, "data.ignore_colors must be"),
+        ({"ignore_ids": [1]}, "can mean one thing only"),
+        ({"ignore_ids": [256]}, "Ids in label files are 0 to 255"),
+        ({"images": "photos"}, "must hold {split}"),
+        ({"label_suffix": "_id.png"}, "1 image has no label"),
+    ],
+)
+def test_a_wrong_description_says_what_is_wrong(change, message, tmp_path):
+    data = write_aerial(tmp_path, np.zeros((8, 12), np.uint8))
+    with pytest.raises(DeepLabError, match=message):
+        open_split({**data, **change}, "train")
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    data = write_camvid(tmp_path)
+    data = {"name": "folder", "root": str(tmp_path), "classes": [{"name": str(i), "color": [i, 0, 0]} for i in range(12)]}
+    frames.write_image(tmp_path / "images" / "train" / "a.jpg", IMAGE)
+    with pytest.raises(DeepLabError, match="Two files have the same name: .*a\\..* and .*a\\."):
+        open_split(data, "train")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a network connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+ZIPPED = [("train", "aachen"), ("train", "aachen"), ("train", "bochum"), ("val", "munster"), ("test", "berlin")]
+
+
+def zip_scenes(folder):
+    """Scenes under the official archives' names and layout; returns {(split, name): (image, 34 label ids)}."""
+    scenes = {}
+    folder.mkdir(parents=True)
+    images = zipfile.ZipFile(folder / "leftImg8bit_trainvaltest.zip", "w")
+    labels = zipfile.ZipFile(folder / "gtFine_trainvaltest.zip", "w")
+    with images, labels:
+        for n, (split, city) in enumerate(ZIPPED):
+            name = f"{city}_{n:06}_000019"
+            image, ids, _ = draw_scene(0, n, (1024, 2048))
+            images.writestr(f"leftImg8bit/{split}/{city}/{name}_leftImg8bit.png", frames.encode_image(image, ".png"))
+            labels.writestr(f"gtFine/{split}/{city}/{name}_gtFine_labelIds.png", frames.encode_image(ids, ".png"))
+            labels.writestr(f"gtFine/{split}/{city}/{name}_gtFine_polygons.json", "{}")
+            scenes[split, f"{city}/{name}"] = image, ids
+    return scenes
+
+
+def test_cityscapes_through_tensorflow_datasets_own_builder(tmp_path, no_network):
+    scenes = zip_scenes(tmp_path / "archives")
+    data = {"name": "tfds", "root": str(tmp_path / "tfds"), "manual_dir": str(tmp_path / "archives")}
+    for split_name in ("train", "val"):
+        split = open_split(data, split_name)
+        assert sorted(split.names) == [name for which, name in scenes if which == split_name] and split.table == CITYSCAPES
+        for i, name in enumerate(split.names):
+            image, ids = scenes[split_name, name]
+            np.testing.assert_array_equal(split.frame(i).image, image)
+            np.testing.assert_array_equal(split.label_map(i), CITYSCAPES_TO_CLASS[ids])
+    again = open_split({"name": "tfds", "root": data["root"]}, "train")  # the archives are not needed any more
+    assert again.names == open_split(data, "train").names
+
+
+def test_tfds_without_archives_says_which_are_missing(tmp_path, no_network):
+    data = {"name": "tfds", "root": str(tmp_path), "manual_dir": str(tmp_path)}
+    with pytest.raises(DeepLabError, match="by hand .*leftImg8bit_trainvaltest.zip, .*gtFine_trainvaltest.zip .*data.manual_dir"):
+        open_split(data, "val")
+    with pytest.raises(DeepLabError, match="no split 'test' with labels"):
+        open_split(data, "test")

@@ -1,0 +1,174 @@
+"""`deeplab-tf prepare`: records hold what the files hold, appear whole or not at all, and are found by a second call."""
+
+import json
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from deeplab_tf import frames
+from deeplab_tf.cli import group
+from deeplab_tf.data import open_split
+from deeplab_tf.errors import DeepLabError
+
+SIZE = [48, 64]
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    """Five train and two val frames of 96 x 130 pixels with instances, in Cityscapes' layout; returns the recipe's `data` section."""
+    random = np.random.RandomState(0)
+    root = tmp_path / "cityscapes"
+    for split, count in (("train", 5), ("val", 2)):
+        for n in range(count):
+            stem = f"aachen_{n:06}_000019"
+            ids = random.randint(0, 34, (12, 13)).astype(np.uint8).repeat(8, 0).repeat(10, 1)
+            images, truth = root / "leftImg8bit" / split / "aachen", root / "gtFine" / split / "aachen"
+            frames.write_image(images / f"{stem}_leftImg8bit.png", random.randint(0, 256, (96, 130, 3)).astype(np.uint8))
+            frames.write_image(truth / f"{stem}_gtFine_labelIds.png", ids)
+            frames.write_image(truth / f"{stem}_gtFine_instanceIds.png", ids.astype(np.uint16) * 1000 + n)
+    return {"name": "cityscapes", "root": str(root), "size": SIZE}
+
+
+def run(tmp_path, data, *arguments):
+    """`deeplab-tf prepare`, in this process; returns click's result."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    return CliRunner().invoke(group, ["prepare", str(recipe), "--out", str(tmp_path / "out"), *arguments])
+
+
+def records(tmp_path, split):
+    return open_split({"name": "records", "root": str(tmp_path / "out"), "size": SIZE}, split)
+
+
+def test_records_hold_what_the_files_hold(cityscapes, tmp_path):
+    result = run(tmp_path, cityscapes, "--json", str(tmp_path / "report.json"))
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["written"] and report["splits"] == {"train": 5, "val": 2} and report["size"] == SIZE
+    for name in ("train", "val"):
+        files, written = open_split(cityscapes, name), records(tmp_path, name)
+        assert written.names == files.names and written.table == files.table
+        for i in range(len(files)):
+            source, frame = files.frame(i), written.frame(i)
+            np.testing.assert_array_equal(frame.image, cv2.resize(source.image, (64, 48), interpolation=cv2.INTER_AREA))
+            np.testing.assert_array_equal(frame.label_map, cv2.resize(source.label_map, (64, 48), interpolation=cv2.INTER_NEAREST))
+            np.testing.assert_array_equal(written.label_map(i), source.label_map)  # at its own resolution, for scores
+            np.testing.assert_array_equal(written.instance_map(i), files.instance_map(i))
+
+
+def test_they_are_a_tensorflow_data_set_of_their_own(cityscapes, tmp_path):
+    import tensorflow_datasets as tfds
+
+    run(tmp_path, cityscapes)
+    builder = tfds.builder_from_directory(tmp_path / "out" / "records" / "1.0.0")
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 5, "val": 2}
+    example = builder.as_data_source("val")[1]  # TFDS's own decoding, not ours
+    np.testing.assert_array_equal(example["image"], records(tmp_path, "val").frame(1).image)
+    np.testing.assert_array_equal(example["label_map"], records(tmp_path, "val").frame(1).label_map)
+    assert example["name"].decode() == "aachen/aachen_000001_000019"
+
+
+def test_a_second_call_finds_them_and_another_size_is_refused(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").rglob("*")}
+    result = run(tmp_path, cityscapes, "--json", "-")
+    assert result.exit_code == 0 and "Already there" in result.stderr and json.loads(result.stdout)["written"] is False
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").rglob("*")}
+    result = run(tmp_path, cityscapes, "--set", "data.size=[40, 64]")
+    assert result.exit_code == 1 and "holds records of something else (different size, source); choose another --out" in result.stderr
+
+
+def test_a_bad_frame_stops_it_with_its_name_and_nothing_is_left_behind(cityscapes, tmp_path):
+    bad = tmp_path / "cityscapes" / "leftImg8bit" / "val" / "aachen" / "aachen_000001_000019_leftImg8bit.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-30])
+    result = run(tmp_path, cityscapes)
+    assert result.exit_code == 1 and f"{bad} is truncated" in result.stderr and "Traceback" not in result.output
+    assert not list((tmp_path / "out").rglob("*array_record*"))
+    with pytest.raises(DeepLabError, match="no prepared records in .*deeplab-tf prepare"):
+        records(tmp_path, "val")
+    bad.write_bytes(whole)
+    assert run(tmp_path, cityscapes).exit_code == 0
+
+
+def test_what_a_killed_process_left_is_removed(cityscapes, tmp_path):
+    leftover = tmp_path / "out" / "records" / "incomplete.ABCDEF_1.0.0" / "records-train.array_record-00000-of-00001"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    assert run(tmp_path, cityscapes).exit_code == 0
+    assert not leftover.parent.exists() and len(records(tmp_path, "train")) == 5
+
+
+def test_two_processes_do_not_write_one_folder(cityscapes, tmp_path):
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out" / ".prepare.lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        result = run(tmp_path, cityscapes)
+    assert result.exit_code == 1 and "Another process is preparing records" in result.stderr
+
+
+def test_a_disk_that_is_too_small_is_seen_before_writing(cityscapes, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    result = run(tmp_path, cityscapes)
+    assert result.exit_code == 1 and "needs 0.0 GB" in result.stderr and "are free there" in result.stderr
+    assert not (tmp_path / "out" / "records").exists()
+
+
+def test_colours_become_class_ids_on_the_way(tmp_path):
+    root = tmp_path / "aerial"
+    colors = np.array([[[0, 0, 255], [9, 9, 9]]], np.uint8).repeat(48, axis=0).repeat(32, axis=1)
+    frames.write_image(root / "images" / "train" / "a.png", colors)
+    frames.write_image(root / "labels" / "train" / "a.png", colors)
+    data = {"name": "folder", "root": str(root), "label_format": "colors", "ignore_colors": [[9, 9, 9]], "size": SIZE}
+    result = run(tmp_path, {**data, "classes": [{"name": "water", "color": [0, 0, 255]}]})
+    assert result.exit_code == 0, result.stderr
+    split = records(tmp_path, "train")
+    assert split.table.names == ["water"] and split.instance_map(0) is None
+    np.testing.assert_array_equal(split.frame(0).label_map[5], [0] * 32 + [255] * 32)
+    with pytest.raises(DeepLabError, match="no split 'val' in the records"):
+        records(tmp_path, "val")
+
+
+def test_a_damaged_file_of_records_is_named(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    path = next((tmp_path / "out" / "records" / "1.0.0").glob("records-train.array_record*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 3 + 8] = bytes(8)
+    path.write_bytes(data)
+    split = records(tmp_path, "train")
+    with pytest.raises(DeepLabError, match="Record . of train in .*out/records/1.0.0 is damaged"):
+        for i in range(len(split)):
+            split.frame(i)
+
+
+def test_threads_read_the_same_frames(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    split = records(tmp_path, "train")
+    expected = [split.frame(i).image.tobytes() for i in range(5)]
+    wrong = []
+
+    def read(seed):
+        for i in np.random.RandomState(seed).randint(0, 5, 200):
+            if split.frame(i).image.tobytes() != expected[i]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_records_are_not_prepared_again(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    result = run(tmp_path, {"name": "records", "root": str(tmp_path / "out"), "size": SIZE})
+    assert result.exit_code == 1 and "reads prepared records already" in result.stderr
