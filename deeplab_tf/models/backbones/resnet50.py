@@ -57,7 +57,6 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
     features, stride, rate = {}, 4, 1
     for stage in STAGES:
         dilated = stride * stage.stride > output_stride
-        first_rate = rate
         if dilated:
             rate *= stage.stride
         else:
@@ -67,8 +66,8 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
                 x,
                 _channels(stage.channels, width),
                 stride=stage.stride if block == 0 and not dilated else 1,
-                # The first block of a dilated stage still reads a map that was not thinned out, so it keeps the rate before.
-                rate=(first_rate if block == 0 else rate) * (multi_grid[block] if stage.name == "res5" else 1),
+                # The first block too: its stride would stand in the 1x1 convolution before, so its 3x3 would read the thinned map.
+                rate=rate * (multi_grid[block] if stage.name == "res5" else 1),
                 project=block == 0,
                 momentum=momentum,
                 name=f"{stage.name}_block{block + 1}",
