@@ -1,0 +1,127 @@
+"""The architecture as a picture, read off a built model: nothing in it is drawn by hand, so it cannot be out of date."""
+
+import re
+
+import keras
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+_GROUPS = (
+    (r"^image$", "image"),
+    (r"^normalization|^conv1|^pool1", "stem"),
+    (r"^(res\d)", None),
+    (r"^(aspp_1x1|aspp_rate\d+|aspp_mean|decoder_low_level|decoder_\d)", None),
+    (r"^aspp_(concat|project|dropout)", "aspp_project"),
+    (r"^decoder_(upsample|concat)", "upsample + concat"),
+    (r"^auxiliary", "auxiliary"),
+    (r"^logits", "logits"),
+)
+_ASIDE = ("decoder_low_level", "auxiliary", "auxiliary_logits")
+_ASIDE_ROW = -2.9  # under the pyramid, which reaches down to -2
+_COLORS = {
+    "image": "#e8e8e8",
+    "stem": "#c9dcf2",
+    "res": "#9fc3ea",
+    "aspp": "#f6cf9a",
+    "upsample": "#d9d2ec",
+    "decoder": "#bfe3bf",
+    "logits": "#f2b8b8",
+}
+
+
+def architecture_figure(model: keras.Model, size: tuple[int, int]) -> Figure:
+    """Boxes for the parts of the network, with output shape and parameters, and an arrow wherever one part feeds another.
+
+    Args:
+        model: from `deeplab_v3_plus`.
+        size: height, width of the image for which the shapes are printed.
+    """
+    shapes = _shapes(model, size)
+    groups = _group(model)
+    edges = sorted({(a, b) for a, b in _edges(model, groups) if a != b})
+    places = _place(list(groups), edges)
+    columns = 1 + max(x for x, _ in places.values())
+    figure = Figure(figsize=(1.4 * columns, 5.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.6, columns - 0.4), ylim=(-3.4, 2.6))
+    axes.axis("off")
+    for a, b in edges:
+        _arrow(axes, places[a], places[b])
+    for name, members in groups.items():
+        height, width, channels = shapes[members[-1].name]
+        parameters = sum(layer.count_params() for layer in members)
+        _box(axes, places[name], name, f"{height} x {width} x {channels}", _count(parameters))
+    axes.set_title(f"{model.name}: {model.count_params() / 1e6:.1f} M parameters, {size[0]}x{size[1]} (height x width x channels)")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _group_of(name: str) -> str:
+    for pattern, group in _GROUPS:
+        match = re.search(pattern, name)
+        if match:
+            return group or match.group(1)
+    return name
+
+
+def _group(model) -> dict:
+    groups = {}
+    for layer in model.layers:
+        groups.setdefault(_group_of(layer.name), []).append(layer)
+    return groups
+
+
+def _edges(model, groups):
+    for name, members in groups.items():
+        for layer in members:
+            for node in layer._inbound_nodes:
+                for parent in node.parent_nodes:
+                    yield _group_of(parent.operation.name), name
+
+
+def _shapes(model, size):
+    """Layer name -> (height, width, channels) of its output, for one image of `size`."""
+    outputs = {layer.name: layer.output for layer in model.layers}
+    inner = keras.Model(model.input, outputs)
+    spec = keras.KerasTensor((1, *size, 3))
+    return {name: tuple(tensor.shape[1:]) for name, tensor in inner.compute_output_spec(spec).items()}
+
+
+def _place(names, edges):
+    """Column: the longest way from the image. Row: parts of one column stand under each other; what leaves the main line is set aside below."""
+    column = {name: 0 for name in names}
+    for _ in names:
+        for a, b in edges:
+            column[b] = max(column[b], column[a] + 1)
+    places = {name: (column[name], _ASIDE_ROW) for name in names if name in _ASIDE}
+    for x in range(max(column.values()) + 1):
+        inside = [name for name in names if column[name] == x and name not in places]
+        places.update({name: (x, (len(inside) - 1) / 2 - i) for i, name in enumerate(inside)})
+    return places
+
+
+def _box(axes, place, name, shape, parameters):
+    x, y = place
+    color = next((c for prefix, c in _COLORS.items() if name.startswith(prefix)), "#ffffff")
+    axes.add_patch(FancyBboxPatch((x - 0.4, y - 0.36), 0.8, 0.72, boxstyle="round,pad=0.02", facecolor=color, edgecolor="0.35", zorder=2))
+    axes.text(x, y + 0.17, name.replace("_", " "), ha="center", va="center", fontsize=8, weight="bold", zorder=3)
+    axes.text(x, y - 0.06, shape, ha="center", va="center", fontsize=7, zorder=3)
+    axes.text(x, y - 0.24, parameters, ha="center", va="center", fontsize=6.5, color="0.3", zorder=3)
+
+
+def _arrow(axes, start, end):
+    """From the right edge of a box to the left edge of another; to and from the row aside, along its row and then straight up or down."""
+    tail, tip, style = (start[0] + 0.43, start[1]), (end[0] - 0.43, end[1]), "arc3"
+    if start[1] == _ASIDE_ROW != end[1]:
+        tip, style = (end[0], end[1] - 0.39), "angle,angleA=0,angleB=90,rad=4"
+    elif end[1] == _ASIDE_ROW != start[1]:
+        tail, style = (start[0], start[1] - 0.39), "angle,angleA=90,angleB=0,rad=4"
+    arrow = {"arrowstyle": "-|>", "color": "0.45", "shrinkA": 0, "shrinkB": 0, "connectionstyle": style}
+    axes.annotate("", xy=tip, xytext=tail, arrowprops=arrow, zorder=1)
+
+
+def _count(parameters: int) -> str:
+    if parameters == 0:
+        return "no weights"
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else f"{parameters / 1e3:.1f} k"
