@@ -122,6 +122,18 @@ def test_a_disk_that_is_too_small_is_seen_before_writing(cityscapes, tmp_path, m
     assert not (tmp_path / "out" / "records").exists()
 
 
+def test_a_disk_that_fills_up_while_writing_is_one_sentence(cityscapes, tmp_path, monkeypatch):
+    from tensorflow_datasets.core import writer
+
+    def full(*_, **__):  # as the array_record writer says it
+        raise RuntimeError("write() failed: No space left on device; writing records-train.array_record-00000-of-00001")
+
+    monkeypatch.setattr(writer.ExampleWriter, "write", full)
+    result = run(tmp_path, cityscapes)
+    assert result.exit_code == 1 and "The disk is full: cannot write records to" in result.stderr and "Traceback" not in result.output
+    assert not list((tmp_path / "out").rglob("*array_record*"))
+
+
 def test_colours_become_class_ids_on_the_way(tmp_path):
     root = tmp_path / "aerial"
     colors = np.array([[[0, 0, 255], [9, 9, 9]]], np.uint8).repeat(48, axis=0).repeat(32, axis=1)

@@ -2,9 +2,11 @@
 
 import collections
 import contextlib
+import errno
 import fcntl
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -93,11 +95,20 @@ def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: st
 
 
 def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, manual_dir: Path | None = None) -> None:
-    """Lets a TFDS builder write its files: without a network, and without TFDS's own words on standard output."""
+    """Lets a TFDS builder write its files: without a network, and without TFDS's own words on standard output.
+
+    Raises DeepLabError for a disk that fills up; TFDS takes away what it wrote.
+    """
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False, compute_stats="skip")
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_dir=download_dir, download_config=config)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_dir=download_dir, download_config=config)
+    except Exception as error:  # each of the writers beneath TFDS has a type of its own for this
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        sentence = f"The disk is full: cannot write records to {builder.data_dir}. Free some space and run the command again."
+        raise DeepLabError(sentence) from error
 
 
 class Records(tfds.core.GeneratorBasedBuilder):
