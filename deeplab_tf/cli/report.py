@@ -15,14 +15,15 @@ from deeplab_tf.cli.options import example, json_option, progress, show, verbose
 def command(run, split_name, root, frames, json_target, verbose):
     """Puts the kept checkpoints of a run and its best one beside each other.
 
-    Writes into RUN/report: the table of steps, mIoU, PQ and frames/s (table 1 of the paper), and the same images as predicted at each
-    checkpoint (its figures 2 and 3).
+    Writes into RUN/report: the table of steps, mIoU, PQ and frames/s (table 1 of the paper), the network (its figure 1), and the same
+    images as predicted at each checkpoint (its figures 2 and 3).
     """
     from pathlib import Path
 
-    from deeplab_tf.evaluation.comparison import checkpoints_markdown, write_figure
+    from deeplab_tf.evaluation.comparison import checkpoints_markdown, spread, write_architecture, write_figure
+    from deeplab_tf.evaluation.prediction import predict
     from deeplab_tf.evaluation.report import write_text
-    from deeplab_tf.evaluation.runs import checkpoints, resolve_checkpoint
+    from deeplab_tf.evaluation.runs import BEST, best_step, checkpoints, open_run_split, open_runtime, resolve_checkpoint
     from deeplab_tf.evaluation.speed import measured_with
 
     resolve_checkpoint(run)  # says what is wrong with the run before anything is written
@@ -30,11 +31,17 @@ def command(run, split_name, root, frames, json_target, verbose):
     folder.mkdir(parents=True, exist_ok=True)
     rows, predicted, split = [], {}, None
     for name in checkpoints(run):
-        row, predicted[name], split = _measure(run, name, split, split_name, root, frames)
-        rows.append(row)
+        runtime = open_runtime(run, name)
+        split = open_run_split(runtime.config, split_name, root) if split is None else split
+        steps = best_step(run) if name == BEST else int(name)
+        rows.append({"checkpoint": name, "steps": steps, **_measure(runtime, split, "evaluate " + name)})
+        predicted[name] = {i: predict(runtime, split.frame(i).image) for i in spread(len(split), frames)}
     figure = folder / "checkpoints.png"
     write_figure(figure, split, predicted)
     whole = {"run": run, "split": split_name, "images": len(split), "checkpoints": rows, "figure": str(figure), **measured_with()}
+    if hasattr(runtime, "model"):
+        whole["architecture"] = str(folder / "architecture.png")
+        write_architecture(folder / "architecture.png", runtime)
     page = checkpoints_markdown(whole)
     write_text(folder / "checkpoints.md", page)
     write_json(whole, str(folder / "checkpoints.json"))
@@ -42,19 +49,10 @@ def command(run, split_name, root, frames, json_target, verbose):
     write_json(whole, json_target)
 
 
-def _measure(run, name, split, split_name, root, frames):
-    """One checkpoint: its row of the table, its predictions {frame number: label map} for the figure, and the split (opened once)."""
-    from deeplab_tf.evaluation.comparison import spread
+def _measure(runtime, split, label):
+    """The scores and the speed of one checkpoint."""
     from deeplab_tf.evaluation.evaluate import evaluate
-    from deeplab_tf.evaluation.prediction import predict
-    from deeplab_tf.evaluation.runs import BEST, best_step, open_run_split, open_runtime
     from deeplab_tf.evaluation.speed import frames_per_second
 
-    runtime = open_runtime(run, name)
-    if split is None:
-        split = open_run_split(runtime.config, split_name, root)
-    evaluation = evaluate(runtime, split, progress=lambda items: progress(items, "evaluate " + name))
-    row = {"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), "pq": None}
-    row.update(evaluation.confusion.report(split.table), size=list(runtime.size), fps=frames_per_second(runtime))
-    shown = {i: predict(runtime, split.frame(i).image) for i in spread(len(split), frames)}
-    return row, shown, split
+    evaluation = evaluate(runtime, split, progress=lambda items: progress(items, label))
+    return {**evaluation.confusion.report(split.table), "pq": None, "size": list(runtime.size), "fps": frames_per_second(runtime)}

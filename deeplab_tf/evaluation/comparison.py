@@ -1,10 +1,10 @@
-"""Checkpoints of one run beside each other: the paper's table 1, and its figures 2 and 3 in one."""
+"""The pages of a run as the paper has them: the network (figure 1), table 1, and the same images at each checkpoint (figures 2 and 3)."""
 
 from pathlib import Path
 
 import numpy as np
 
-from deeplab_tf.evaluation.figures import comparison
+from deeplab_tf.evaluation.figures import comparison, pixels
 from deeplab_tf.evaluation.report import class_table, markdown_table, score, step_title
 from deeplab_tf.frames import write_image
 from deeplab_tf.metrics.confusion import ConfusionMatrix
@@ -32,12 +32,21 @@ def write_figure(path: Path, split, predicted: dict[str, dict[int, np.ndarray]])
     write_image(path, comparison(rows, split.table))
 
 
+def write_architecture(path: Path, runtime) -> None:
+    """Writes a picture of a Keras runtime's network: its parts, with shapes at the runtime's size and parameters."""
+    from deeplab_tf.models.figure import architecture_figure  # imports Keras, which the rest of a report can do without
+
+    figure = architecture_figure(runtime.model, runtime.size)
+    figure.set_dpi(130)
+    write_image(path, pixels(figure))
+
+
 def checkpoints_markdown(report: dict) -> str:
     """The page: table 1, every class, and the figure.
 
     Args:
         report: `run`, `split`, `images`, `machine`, `figure`, and `checkpoints`, rows with `checkpoint`, `steps`, `pq`, `fps`, `size`
-            and the scores of `ConfusionMatrix.report`.
+            and the scores of `ConfusionMatrix.report`; `architecture` where it was drawn.
     """
     rows = [["checkpoint", "steps", "mIoU", "PQ", "frames/s"]]
     for row in report["checkpoints"]:
@@ -54,6 +63,8 @@ def checkpoints_markdown(report: dict) -> str:
         class_table({step_title(row["checkpoint"]): row for row in report["checkpoints"]}),
         f"![the same images at each checkpoint]({Path(report['figure']).name})",
     ]
+    if "architecture" in report:
+        lines.append(f"![the network]({Path(report['architecture']).name})")
     return "\n\n".join(lines) + "\n"
 
 

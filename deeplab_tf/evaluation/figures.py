@@ -22,8 +22,8 @@ def confusion_figure(confusion: ConfusionMatrix, table: LabelTable, title: str) 
     the row of a class without pixels is left grey.
     """
     counts = confusion.matrix.astype(np.float64)  # (C, C + 1)
-    pixels = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, pixels, out=np.full_like(counts, np.nan), where=pixels > 0)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
     if not confusion.matrix[:, -1].any():
         shares = shares[:, :-1]
     rows, columns = shares.shape
@@ -38,6 +38,11 @@ def confusion_figure(confusion: ConfusionMatrix, table: LabelTable, title: str) 
         share = shares[row, column]
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color="white" if share > 0.55 else "black")
     figure.colorbar(drawn, ax=axes, label="share of the true class's pixels", shrink=0.7)
+    return pixels(figure)
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """A matplotlib figure as (H, W, 3) uint8 RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
