@@ -10,7 +10,7 @@ from deeplab_tf.cli.options import example, json_option, progress, show, verbose
 @click.command(
     epilog=example(
         "deeplab-tf prepare configs/cityscapes_resnet50.yaml --set data.root=~/cityscapes --out ~/cityscapes-512x1024",
-        "deeplab-tf train configs/cityscapes_resnet50.yaml --set data.name=records --set data.root=~/cityscapes-512x1024",
+        "deeplab-tf train configs/cityscapes_resnet50.yaml --set data.records=~/cityscapes-512x1024",
     )
 )
 @click.argument("config", type=click.Path())
@@ -34,5 +34,5 @@ def command(config, out, overrides, json_target, verbose):
     counts = ", ".join("{} {}".format(count, name) for name, count in report["splits"].items())
     what = "{} frames at {}x{}, {:.1f} MB, in {}".format(counts, *report["size"], report["bytes"] / 1e6, out)
     show("Wrote {}.".format(what) if report["written"] else "Already there: {}.".format(what), json_target)
-    show("Train on them with: --set data.name=records --set data.root={}".format(out), json_target)
+    show("Train on them with: --set data.records={}".format(out), json_target)
     write_json(report, json_target)

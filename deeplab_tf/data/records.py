@@ -49,6 +49,9 @@ class RecordSplit(Split):
         image = np.frombuffer(values["image"], np.uint8).reshape(*self.size, 3).copy()
         return Frame(image, np.frombuffer(values["label_map"], np.uint8).reshape(self.size).copy())
 
+    def scored_frame(self, index: int) -> Frame:
+        return Frame(self.frame(index).image, self.label_map(index))
+
     def label_map(self, index: int) -> np.ndarray:
         return frames.decode_ids(self._records[index]["source_label"], self.names[index])
 

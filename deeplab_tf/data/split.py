@@ -46,6 +46,10 @@ class Split:
         """Image and label of one frame, of the same size. Raises DeepLabError, naming the file, for whatever is wrong with them."""
         raise NotImplementedError
 
+    def scored_frame(self, index: int) -> Frame:
+        """As `frame`, but with the label at its own resolution, at which it is scored; the image may then be smaller."""
+        return self.frame(index)
+
     def label_map(self, index: int) -> np.ndarray:
         """(H, W) uint8: the label of one frame at its own resolution, without reading the image where that can be avoided."""
         return self.frame(index).label_map
@@ -121,9 +125,7 @@ class IdReader:
         if cv2.countNonZero(cv2.LUT(ids, self._unknown)):
             unknown = [i for i in np.unique(ids) if self._unknown[i]]
             known = np.flatnonzero(self._unknown == 0).tolist()
-            raise DeepLabError(
-                f"Label file {name} holds ids outside the class table: {_some(unknown)}; known are {_ranges(known)}."
-            )
+            raise DeepLabError(f"Label file {name} holds ids outside the class table: {_some(unknown)}; known are {_ranges(known)}.")
         return cv2.LUT(ids, self._to_class)
 
 
