@@ -97,16 +97,20 @@ def read_colors(path) -> np.ndarray:
     return _decode_rgb(data, path)
 
 
+def _unreadable(error):
+    raise DeepLabError("Cannot list the folder {}: {}.".format(error.filename, error.strerror))
+
+
 def list_images(folder, *, recursive: bool = False) -> List[str]:
     """The paths of the images in a folder, sorted; hidden files are left out.
 
-    Raises DeepLabError if there is no such folder.
+    Raises DeepLabError if there is no such folder, or one below it cannot be read.
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise DeepLabError("There is no folder {}.".format(folder))
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         if not recursive:
             folders.clear()
         found += [os.path.join(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]

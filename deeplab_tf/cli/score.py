@@ -93,7 +93,7 @@ def match_cityscapes(pred: str, truth: str) -> List[Tuple[str, str]]:
 
 
 def match_stems(pred: str, truth: str) -> List[Tuple[str, str]]:
-    """(truth, prediction) paths of the images with the same name, ending aside, in both folders or the same subfolder of both.
+    """(truth, prediction) paths of the PNG files with the same name in both folders or the same subfolder of both.
 
     Raises DeepLabError: no truth, or an image that has no partner.
     """
@@ -102,6 +102,8 @@ def match_stems(pred: str, truth: str) -> List[Tuple[str, str]]:
     def by_stem(folder):
         found = {}
         for path in list_images(folder, recursive=True):
+            if not path.lower().endswith(".png"):  # an overlay, say: labels are never compressed with loss
+                continue
             found.setdefault(os.path.splitext(os.path.relpath(path, folder))[0], []).append(path)
         return {stem: _only(paths) for stem, paths in found.items()}
 

@@ -1,13 +1,15 @@
 """CamVid as released with SegNet (Brostow et al., 2008; Badrinarayanan et al., 2017): 11 classes, 480 x 360 street scenes.
 
-    ROOT/images/{train,val,test}/NAME.png   8-bit RGB
-    ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 as in labels.CAMVID, 11 is unlabelled
+ROOT/images/{train,val,test}/NAME.png   8-bit RGB
+ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 as in labels.CAMVID, 11 is unlabelled
 """
 
 from deeplab_tf.data.split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
 from deeplab_tf.labels import CAMVID, id_map
 
 UNLABELLED = 11
+
+LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(UNLABELLED + 1))
 
 
 def open_split(split: str, *, root: str) -> FileSplit:
@@ -16,5 +18,4 @@ def open_split(split: str, *, root: str) -> FileSplit:
     images = split_folder(folder, "images/{split}", split)
     labels = split_folder(folder, "labels/{split}", split)
     rows = pair_files(list_files(images, ".png"), list_files(labels, ".png"), images)
-    to_class = id_map({label.id: label.id for label in CAMVID})
-    return FileSplit(CAMVID, rows, IdReader(to_class, range(UNLABELLED + 1)))
+    return FileSplit(CAMVID, rows, LABEL_READER)

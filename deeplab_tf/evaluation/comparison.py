@@ -24,7 +24,7 @@ def write_figure(path: Path, split, predicted: dict[str, dict[int, np.ndarray]])
     """
     rows = []
     for index in next(iter(predicted.values())):
-        frame = split.frame(index)
+        frame = split.scored_frame(index)
         label_maps = [(frame.label_map, "truth (black: ignored)")]
         for checkpoint, shown in predicted.items():
             label_maps.append((shown[index], f"{step_title(checkpoint)}: mIoU {score(_miou(split, frame, shown[index]))}"))

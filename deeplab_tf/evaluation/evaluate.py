@@ -86,7 +86,7 @@ def evaluate(
         raise DeepLabError("The split has no images; there is nothing to score.")
     total, images, start = ConfusionMatrix(len(split.table)), [], time.perf_counter()
     for index in progress(range(len(split))) if progress else range(len(split)):
-        frame = split.frame(index)
+        frame = split.scored_frame(index)
         one = ConfusionMatrix(len(split.table))
         one.update(frame.label_map, predict(runtime, frame.image, frame.label_map.shape, flip=flip, scales=scales))
         images.append(ImageScore(index, split.names[index], one.miou(), one.pixel_accuracy()))

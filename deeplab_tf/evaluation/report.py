@@ -38,7 +38,7 @@ def write_pictures(folder: Path, runtime, split, evaluation: Evaluation, *, suff
 
 
 def _row(runtime, split, evaluation: Evaluation, place: str, image: ImageScore) -> tuple:
-    frame = split.frame(image.index)
+    frame = split.scored_frame(image.index)
     prediction = predict(runtime, frame.image, frame.label_map.shape, flip=evaluation.flip, scales=evaluation.scales)
     return (
         frame.image,
@@ -99,7 +99,7 @@ def score(value: float | None) -> str:
 
 
 def step_title(checkpoint: str) -> str:
-    """"10,000 steps" for the checkpoint "10000"; "best" stays."""
+    """ "10,000 steps" for the checkpoint "10000"; "best" stays."""
     return f"{int(checkpoint):,} steps" if checkpoint.isdecimal() else checkpoint
 
 
