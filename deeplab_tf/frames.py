@@ -97,7 +97,8 @@ def read_colors(path) -> np.ndarray:
     return _decode_rgb(data, path)
 
 
-def _unreadable(error):
+def refuse_unreadable(error: OSError):
+    """For os.walk's `onerror`: a folder that cannot be listed is an error, not an empty folder."""
     raise DeepLabError("Cannot list the folder {}: {}.".format(error.filename, error.strerror))
 
 
@@ -110,7 +111,7 @@ def list_images(folder, *, recursive: bool = False) -> List[str]:
     if not os.path.isdir(folder):
         raise DeepLabError("There is no folder {}.".format(folder))
     found = []
-    for parent, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=refuse_unreadable, followlinks=True):
         if not recursive:
             folders.clear()
         found += [os.path.join(parent, name) for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]

@@ -60,6 +60,17 @@ def test_records_hold_what_the_files_hold(cityscapes, tmp_path):
             np.testing.assert_array_equal(written.instance_map(i), files.instance_map(i))
 
 
+def test_a_recipe_reads_them_in_place_of_its_files(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    prepared = {**cityscapes, "records": str(tmp_path / "out")}
+    files, written = open_split(cityscapes, "val"), open_split(prepared, "val")
+    scored = written.scored_frame(1)
+    assert scored.image.shape == (48, 64, 3)
+    np.testing.assert_array_equal(scored.label_map, files.frame(1).label_map)  # 96 x 130: scores do not depend on the records' size
+    with pytest.raises(DeepLabError, match="hold frames of 48x64, the recipe wants 96x128"):
+        open_split({**prepared, "size": [96, 128]}, "val")
+
+
 def test_they_are_a_tensorflow_data_set_of_their_own(cityscapes, tmp_path):
     import tensorflow_datasets as tfds
 

@@ -170,7 +170,7 @@ def split_folder(root: Path, pattern: str, split: str) -> Path:
 def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
     """Every file below a folder whose name ends in one of `suffixes`: name relative to the folder without the suffix -> path."""
     found = {}
-    for parent, _, files in os.walk(folder, followlinks=True):
+    for parent, _, files in os.walk(folder, onerror=frames.refuse_unreadable, followlinks=True):
         for file in files:
             suffix = next((suffix for suffix in suffixes if file.endswith(suffix)), None)
             if suffix is None or file.startswith("."):
