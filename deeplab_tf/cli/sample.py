@@ -30,8 +30,10 @@ class SizeType(click.ParamType):
 @click.argument("out", type=click.Path(file_okay=False))
 @click.option("--scenes", type=click.IntRange(1, 1000000), default=100, show_default=True, help="How many; every fifth is for validation.")
 @click.option("--size", type=SizeType(), default="512x1024", show_default=True, help="Height x width in pixels.")
-@click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=0, show_default=True, help="Other seeds give other streets.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=min(os.cpu_count() or 1, 8), help="How many to draw at once.  [default: one a processor]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Other seeds give other streets.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=min(os.cpu_count() or 1, 8), help="How many to draw at once.  [default: one a processor]"
+)
 @json_option
 @verbose_option
 def command(out, scenes, size, seed, jobs, json_target, verbose):
@@ -49,8 +51,18 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
         for _ in _drawn(out, missing, settings, jobs):
             bar.advance()
     splits = [scene_name(index, scenes)[0] for index in range(scenes)]
-    show("{}: {} scenes of {}x{} for training, {} for validation.".format(out, splits.count("train"), *size, splits.count("val")), json_target)
-    report = {"folder": out, "train": splits.count("train"), "val": splits.count("val"), "size": list(size), "seed": seed, "drawn": len(missing)}
+    show(
+        "{}: {} scenes of {}x{} for training, {} for validation.".format(out, splits.count("train"), *size, splits.count("val")),
+        json_target,
+    )
+    report = {
+        "folder": out,
+        "train": splits.count("train"),
+        "val": splits.count("val"),
+        "size": list(size),
+        "seed": seed,
+        "drawn": len(missing),
+    }
     write_json(report, json_target)
 
 

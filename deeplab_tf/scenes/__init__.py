@@ -8,9 +8,12 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.scenes import street as streets
+from deeplab_tf.scenes.ground import paint_background, paint_camera, paint_ground
 from deeplab_tf.scenes.light import expose
 from deeplab_tf.scenes.painter import Painter
+from deeplab_tf.scenes.sides import place_sides
+from deeplab_tf.scenes.street import Stage, plan
+from deeplab_tf.scenes.traffic import place_people, place_traffic
 
 GENERATOR = 1
 """Goes up when a scene of the same seed and index looks different from before."""
@@ -40,17 +43,17 @@ def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, ti
     """
     if min(size) < MIN_SIZE:
         raise DeepLabError("A scene needs a size of at least {0}x{0} pixels, got {1}x{2}.".format(MIN_SIZE, *size))
-    street = streets.plan(seed, index, time)
+    street = plan(seed, index, time)
     painter = Painter(size, street.view, street.light)
     random = np.random.RandomState([seed & 0xFFFFFFFF, index & 0xFFFFFFFF, 0])
-    streets.paint_background(street, painter, random)
-    stage = streets.Stage(street, painter)
-    streets.paint_ground(stage)
-    streets.place_sides(stage)
-    streets.place_people(stage, time)
-    streets.place_traffic(stage, time)
+    paint_background(street, painter, random)
+    stage = Stage(street, painter)
+    paint_ground(stage)
+    place_sides(stage)
+    place_people(stage, time)
+    place_traffic(stage, time)
     stage.paint()
-    streets.paint_camera(street, painter)
+    paint_camera(street, painter)
     image, grain, instance_ids = painter.finish()
     label_ids = np.where(instance_ids >= 1000, instance_ids // 1000, instance_ids).astype(np.uint8)
     return Scene(expose(image, grain, street.light, random), label_ids, instance_ids)

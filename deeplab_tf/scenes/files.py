@@ -24,7 +24,7 @@ class Settings(NamedTuple):
 
 
 def scene_name(index: int, scenes: int) -> Tuple[str, str]:
-    """(split, city/city_000000_000019): every fifth scene is for validation, and so is the last of fewer than five (but never the only one)."""
+    """(split, city/city_000000_000019): every fifth scene is for validation; of two to four, the last."""
     validation = index % 5 == 4 or (1 < scenes < 5 and index == scenes - 1)
     city = _VAL_CITY if validation else _TRAIN_CITIES[index % 5 % 4]
     return "val" if validation else "train", "{0}/{0}_{1:06d}_000019".format(city, index)
@@ -70,7 +70,9 @@ def _check_settings(path: str, wanted: dict) -> None:
         raise DeepLabError("{} is damaged; name a new folder for the scenes.".format(path))
     different = ["{} {} (now {})".format(key, found.get(key), value) for key, value in wanted.items() if found.get(key) != value]
     if different:
-        raise DeepLabError("{} holds scenes drawn with {}; name a new folder, or repeat those.".format(os.path.dirname(path), ", ".join(different)))
+        raise DeepLabError(
+            "{} holds scenes drawn with {}; name a new folder, or repeat those.".format(os.path.dirname(path), ", ".join(different))
+        )
 
 
 def missing_scenes(folder: str, settings: Settings) -> Iterator[int]:

@@ -44,16 +44,24 @@ def draw_light(random: np.random.RandomState) -> Light:
     warm, exposure = random.uniform(-0.07, 0.07), random.uniform(0.84, 1.12)
     dim = random.uniform(0.86, 1.08)
     return Light(
-        sky_top=tuple(c * dim for c in top), sky_low=tuple(min(250.0, c * dim) for c in low), tint=tint,
-        sun_x=side * sun * random.uniform(0.4, 1.0), sun_z=sun * random.uniform(-0.8, 0.8), shadow=shadow,
-        haze_depth=haze * random.uniform(0.6, 1.5), lamps=0.6 if day == 5 else 0.04, clouds=random.rand(),
-        gains=(exposure * (1 + warm), exposure, exposure * (1 - warm)), contrast=random.uniform(-0.25, 0.45),
-        blur=random.uniform(0.0, 0.9), noise=int(random.choice([4, 5, 5, 6])),
+        sky_top=tuple(c * dim for c in top),
+        sky_low=tuple(min(250.0, c * dim) for c in low),
+        tint=tint,
+        sun_x=side * sun * random.uniform(0.4, 1.0),
+        sun_z=sun * random.uniform(-0.8, 0.8),
+        shadow=shadow,
+        haze_depth=haze * random.uniform(0.6, 1.5),
+        lamps=0.6 if day == 5 else 0.04,
+        clouds=random.rand(),
+        gains=(exposure * (1 + warm), exposure, exposure * (1 - warm)),
+        contrast=random.uniform(-0.25, 0.45),
+        blur=random.uniform(0.0, 0.9),
+        noise=int(random.choice([4, 5, 5, 6])),
     )
 
 
 def sky(light: Light, size: Tuple[int, int], horizon: int, random: np.random.RandomState) -> np.ndarray:
-    """(horizon, width, 3) uint8: a gradient with clouds, drawn small and enlarged."""
+    """(horizon, width, 4) uint8: a gradient with clouds, drawn small and enlarged; the fourth channel is the roughness."""
     height, width = max(8, horizon // 8), max(8, size[1] // 8)
     down = np.linspace(0.0, 1.0, height)[:, None, None]
     colors = np.array(light.sky_top) * (1 - down) + np.array(light.sky_low) * down
@@ -63,7 +71,8 @@ def sky(light: Light, size: Tuple[int, int], horizon: int, random: np.random.Ran
         cover += weight * cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
     cover = np.clip((cover - 160.0 + 80.0 * light.clouds) / 70.0, 0.0, 1.0)[:, :, None] * (0.85 - 0.4 * down)
     cloud = np.minimum(np.array(light.sky_low) * 1.06 + 8.0, 250.0)
-    small = np.rint(colors * (1 - cover) + cloud * cover).astype(np.uint8)
+    small = np.ones((height, width, 4), np.uint8)
+    small[:, :, :3] = np.rint(colors * (1 - cover) + cloud * cover)
     return cv2.resize(small, (size[1], horizon), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
@@ -78,7 +87,7 @@ def expose(image: np.ndarray, grain: np.ndarray, light: Light, random: np.random
     fine = np.frombuffer(random.bytes(height * width), np.int8).reshape(height, width)
     cells = np.frombuffer(random.bytes((height // 4 + 1) * (width // 4 + 1)), np.uint8).reshape(height // 4 + 1, width // 4 + 1)
     coarse = cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
-    texture = (fine.astype(np.int16) + 2 * coarse.astype(np.int16) - 256) // 2 * grain.astype(np.int16) // 128
+    texture = (fine.astype(np.int16) + 2 * coarse.astype(np.int16) - 256) // 2 * grain.astype(np.int16) // 224
     image = cv2.merge([cv2.add(image[:, :, c].astype(np.int16), texture) for c in range(3)])
     image = np.clip(image, 0, 255).astype(np.uint8)
     sigma = light.blur * width / 1024

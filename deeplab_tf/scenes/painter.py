@@ -67,8 +67,14 @@ def limb(a1: float, y1: float, a2: float, y2: float, width1: float, width2: floa
     da, dy = a2 - a1, y2 - y1
     length = max(math.sqrt(da * da + dy * dy), 1e-6)
     na, ny = -dy / length / 2, da / length / 2
-    return upright([(a1 + na * width1, y1 + ny * width1), (a2 + na * width2, y2 + ny * width2),
-                    (a2 - na * width2, y2 - ny * width2), (a1 - na * width1, y1 - ny * width1)])
+    return upright(
+        [
+            (a1 + na * width1, y1 + ny * width1),
+            (a2 + na * width2, y2 + ny * width2),
+            (a2 - na * width2, y2 - ny * width2),
+            (a1 - na * width1, y1 - ny * width1),
+        ]
+    )
 
 
 class Shape:
@@ -112,14 +118,21 @@ class Painter:
         scale = self._focal / depth
         u = view.center_x * self.width + (x - view.x) * scale + view.curve * self._focal * depth
         v = view.horizon * self.height + (view.height - y) * scale + view.roll * (u - self.width / 2)
-        return np.rint(np.clip(np.stack([u, v], axis=-1), -_REACH, _REACH)).astype(np.int32)
+        pixels = np.empty((len(u), 2), np.float64)
+        pixels[:, 0], pixels[:, 1] = u, v
+        return np.rint(np.minimum(np.maximum(pixels, -_REACH), _REACH)).astype(np.int32)
 
     def tone(self, color: Color, z: float, shade: float = 1.0) -> Tuple[int, int, int]:
         """A colour in this light, through the haze at depth z."""
         depth = max(z - self.view.z, 0.0)
         keep = self.light.haze_depth / (self.light.haze_depth + depth)
-        return tuple(
-            int(min(255.0, c * shade * t * keep + h * (1 - keep))) for c, t, h in zip(color, self.light.tint, self.light.sky_low))
+        (red, green, blue), tint, haze = color, self.light.tint, self.light.sky_low
+        lit, rest = shade * keep, 1 - keep
+        return (
+            int(min(255.0, red * lit * tint[0] + haze[0] * rest)),
+            int(min(255.0, green * lit * tint[1] + haze[1] * rest)),
+            int(min(255.0, blue * lit * tint[2] + haze[2] * rest)),
+        )
 
     def face(self, normal_x: float, normal_z: float) -> float:
         """How bright an upright face is that looks along (normal_x, normal_z)."""
@@ -166,10 +179,13 @@ class Painter:
             return
         mask = np.zeros((bottom - top, right - left), np.uint8)
         cv2.fillPoly(mask, [pixels - np.array([left, top], np.int32)], (1,))
-        part = self.canvas[top:bottom, left:right, :3]
-        part[mask > 0] = (part[mask > 0].astype(np.uint16) * int(keep * 256) >> 8).astype(np.uint8)
+        part = self.canvas[top:bottom, left:right]
+        levels = np.arange(256)
+        table = np.stack([levels * int(keep * 256) >> 8] * 3 + [levels], axis=-1).astype(np.uint8)
+        cv2.copyTo(cv2.LUT(part, table[None]), mask, part)
 
     def finish(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(H, W, 3) uint8 image, (H, W) uint8 roughness, (H, W) uint16 instance ids."""
         small = cv2.resize(self.canvas, (self.size[1], self.size[0]), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(small[:, :, :3]), small[:, :, 3], np.ascontiguousarray(self.codes[::_SCALE, ::_SCALE])
+        codes = cv2.resize(self.codes, (self.size[1], self.size[0]), interpolation=cv2.INTER_NEAREST)
+        return cv2.cvtColor(small, cv2.COLOR_BGRA2BGR), cv2.extractChannel(small, 3), codes

@@ -9,8 +9,22 @@ PERSON, RIDER, MOTORCYCLE, BICYCLE = 24, 25, 32, 33
 _SKINS = ((224, 178, 148), (198, 146, 112), (150, 104, 76), (98, 68, 52))
 _HAIRS = ((40, 32, 28), (78, 54, 38), (140, 104, 64), (170, 168, 164), (28, 28, 30))
 _CLOTHES = (
-    (44, 46, 54), (66, 72, 88), (36, 44, 74), (112, 110, 106), (150, 146, 138), (196, 192, 184), (120, 40, 40), (58, 82, 60), (140, 104, 66),
-    (84, 62, 50), (180, 140, 60), (74, 104, 138), (160, 90, 100), (104, 118, 72), (220, 214, 206), (190, 96, 40),
+    (44, 46, 54),
+    (66, 72, 88),
+    (36, 44, 74),
+    (112, 110, 106),
+    (150, 146, 138),
+    (196, 192, 184),
+    (120, 40, 40),
+    (58, 82, 60),
+    (140, 104, 66),
+    (84, 62, 50),
+    (180, 140, 60),
+    (74, 104, 138),
+    (160, 90, 100),
+    (104, 118, 72),
+    (220, 214, 206),
+    (190, 96, 40),
 )
 
 
@@ -24,8 +38,20 @@ def _head(shape: Shape, a: float, y: float, random: np.ndarray, helmet: bool = F
     shape.add(ellipse(a, y, 0.1, 0.135, 12), skin)
     cover = _cloth(random[2]) if helmet or random[3] < 0.15 else hair
     top = 0.15 if helmet else 0.14
-    shape.add(upright([(a - 0.11, y), (a - 0.105, y + 0.09), (a - 0.05, y + top), (a + 0.05, y + top), (a + 0.105, y + 0.09), (a + 0.11, y + 0.02),
-                       (a + 0.05, y + 0.05)]), cover)
+    shape.add(
+        upright(
+            [
+                (a - 0.11, y),
+                (a - 0.105, y + 0.09),
+                (a - 0.05, y + top),
+                (a + 0.05, y + top),
+                (a + 0.105, y + 0.09),
+                (a + 0.11, y + 0.02),
+                (a + 0.05, y + 0.05),
+            ]
+        ),
+        cover,
+    )
     if not helmet and random[3] > 0.6:  # seen from behind, or long hair
         shape.add(upright([(a - 0.11, y + 0.1), (a + 0.11, y + 0.1), (a + 0.1, y - 0.14), (a - 0.1, y - 0.14)]), hair)
 
@@ -45,11 +71,29 @@ def person(painter: Painter, x: float, z: float, random: np.ndarray, code: int, 
         shape.add(limb(direction * 0.07, hip, knee, 0.48, 0.2, 0.15), color)
         shape.add(limb(knee, 0.5, foot, 0.06, 0.15, 0.1), color)
         toe = 0.12 if walk >= 0 else -0.12
-        shape.add(upright([(foot - 0.06, 0.0), (foot - 0.06, 0.1), (foot + 0.05, 0.1), (foot + 0.05 + toe * 0.8, 0.03), (foot + 0.05, 0.0)]), shoes)
+        shape.add(
+            upright([(foot - 0.06, 0.0), (foot - 0.06, 0.1), (foot + 0.05, 0.1), (foot + 0.05 + toe * 0.8, 0.03), (foot + 0.05, 0.0)]),
+            shoes,
+        )
     if random[6] < 0.25:  # a skirt or a long coat
-        shape.add(upright([(-broad * 0.8, 1.0), (broad * 0.8, 1.0), (broad * 1.15, 0.5), (-broad * 1.15, 0.5)]), coat if random[7] < 0.5 else dark)
-    shape.add(upright([(-broad * 0.8, hip - 0.06), (broad * 0.8, hip - 0.06), (broad * 0.85, 1.15), (broad, neck - 0.04), (broad * 0.5, neck + 0.03),
-                       (-broad * 0.5, neck + 0.03), (-broad, neck - 0.04), (-broad * 0.85, 1.15)]), coat)
+        shape.add(
+            upright([(-broad * 0.8, 1.0), (broad * 0.8, 1.0), (broad * 1.15, 0.5), (-broad * 1.15, 0.5)]), coat if random[7] < 0.5 else dark
+        )
+    shape.add(
+        upright(
+            [
+                (-broad * 0.8, hip - 0.06),
+                (broad * 0.8, hip - 0.06),
+                (broad * 0.85, 1.15),
+                (broad, neck - 0.04),
+                (broad * 0.5, neck + 0.03),
+                (-broad * 0.5, neck + 0.03),
+                (-broad, neck - 0.04),
+                (-broad * 0.85, 1.15),
+            ]
+        ),
+        coat,
+    )
     shape.add(upright([(-broad * 0.1, hip), (0.0, hip), (0.0, neck), (-broad * 0.1, neck)]), coat, shade=0.8)
     shape.add(limb(0.0, neck - 0.02, 0.0, neck + 0.12, 0.12, 0.11), _SKINS[int(random[9] * 4)])
     _head(shape, 0.02 * (1 if walk >= 0 else -1), 1.63, random[9:])
@@ -63,8 +107,17 @@ def person(painter: Painter, x: float, z: float, random: np.ndarray, code: int, 
         if random[8] < 0.18:
             shape.add(upright([(-broad * 0.75, 1.0), (broad * 0.75, 1.0), (broad * 0.65, 1.42), (-broad * 0.65, 1.42)]), bag)
         else:
-            shape.add(upright([(elbow + hand * 0.5 - 0.14, 0.5), (elbow + hand * 0.5 + 0.12, 0.5), (elbow + hand * 0.5 + 0.1, 0.8),
-                               (elbow + hand * 0.5 - 0.12, 0.8)]), bag)
+            shape.add(
+                upright(
+                    [
+                        (elbow + hand * 0.5 - 0.14, 0.5),
+                        (elbow + hand * 0.5 + 0.12, 0.5),
+                        (elbow + hand * 0.5 + 0.1, 0.8),
+                        (elbow + hand * 0.5 - 0.12, 0.8),
+                    ]
+                ),
+                bag,
+            )
     size = 0.6 + 0.2 * random[10] if random[11] < 0.12 else 0.92 + 0.18 * random[10]
     shape.points = [(a * size, b, y * size) for a, b, y in shape.points]
     painter.draw(shape, Frame(x, z, 1.0 if random[12] < 0.5 else -1.0, 0.0), code)
@@ -83,8 +136,18 @@ def _wheel(shape: Shape, a: float, radius: float, thin: float, tyre: float, code
     shape.add(outer, None, code=code)
     for i in range(18):  # the tyre as a ring of 18 pieces: one sees through the spokes
         (a1, _, y1), (a2, _, y2) = outer[i], outer[(i + 1) % 18]
-        shape.add(upright([(a1, y1), (a2, y2), (a + (a2 - a) * 0.87, radius + (y2 - radius) * 0.87), (a + (a1 - a) * 0.87, radius + (y1 - radius) * 0.87)]),
-                  (38, 38, 40), code=code)
+        shape.add(
+            upright(
+                [
+                    (a1, y1),
+                    (a2, y2),
+                    (a + (a2 - a) * 0.87, radius + (y2 - radius) * 0.87),
+                    (a + (a1 - a) * 0.87, radius + (y1 - radius) * 0.87),
+                ]
+            ),
+            (38, 38, 40),
+            code=code,
+        )
     for i in (0, 3, 6):
         (a1, _, y1), (a2, _, y2) = outer[i], outer[i + 9]
         shape.add(limb(a1, y1, a2, y2, 0.02, 0.02), (150, 150, 152), code=code)
@@ -93,13 +156,27 @@ def _wheel(shape: Shape, a: float, radius: float, thin: float, tyre: float, code
 def _bicycle(shape: Shape, thin: float, color, code: int) -> None:
     for a in (-0.52, 0.52):
         _wheel(shape, a * thin, 0.35, thin, 0.035, code, False)
-    bars = ((-0.52, 0.35, -0.08, 0.3), (-0.52, 0.35, -0.18, 0.82), (-0.08, 0.3, -0.2, 0.92), (-0.08, 0.3, 0.36, 0.78), (-0.18, 0.8, 0.36, 0.84),
-            (0.52, 0.35, 0.34, 0.98))
+    bars = (
+        (-0.52, 0.35, -0.08, 0.3),
+        (-0.52, 0.35, -0.18, 0.82),
+        (-0.08, 0.3, -0.2, 0.92),
+        (-0.08, 0.3, 0.36, 0.78),
+        (-0.18, 0.8, 0.36, 0.84),
+        (0.52, 0.35, 0.34, 0.98),
+    )
     for a1, y1, a2, y2 in bars:
         shape.add(limb(a1 * thin, y1, a2 * thin, y2, 0.05, 0.05), color, code=code)
-    shape.add(upright([(-0.34 * thin - 0.04, 0.92), (-0.06 * thin + 0.04, 0.92), (-0.06 * thin + 0.04, 0.98), (-0.34 * thin - 0.07, 0.99)]), (34, 32, 30), code=code)
+    shape.add(
+        upright([(-0.34 * thin - 0.04, 0.92), (-0.06 * thin + 0.04, 0.92), (-0.06 * thin + 0.04, 0.98), (-0.34 * thin - 0.07, 0.99)]),
+        (34, 32, 30),
+        code=code,
+    )
     spread = 0.28 * (1 - thin) + 0.05
-    shape.add(upright([(0.34 * thin - spread, 0.98), (0.34 * thin + spread, 0.98), (0.34 * thin + spread, 1.03), (0.34 * thin - spread, 1.03)]), (44, 44, 46), code=code)
+    shape.add(
+        upright([(0.34 * thin - spread, 0.98), (0.34 * thin + spread, 0.98), (0.34 * thin + spread, 1.03), (0.34 * thin - spread, 1.03)]),
+        (44, 44, 46),
+        code=code,
+    )
     shape.add(ellipse(-0.06 * thin, 0.3, 0.09 * max(thin, 0.3), 0.09, 8), (60, 60, 62), code=code)
 
 
@@ -111,6 +188,7 @@ def _motorcycle(shape: Shape, thin: float, color, code: int) -> None:
     def add(points, shade, shape_color):
         left, right = [(a * thin - wide, y) for a, y in points], [(a * thin + wide, y) for a, y in points]
         shape.add(upright(left if thin > 0.5 else _hull(left + right)), shape_color, shade=shade, code=code)
+
     add([(-0.25, 0.25), (-0.3, 0.6), (0.3, 0.6), (0.35, 0.3)], 1.0, (66, 66, 70))
     add([(-0.95, 0.8), (-0.35, 0.66), (0.0, 0.7), (0.0, 0.84), (-0.6, 0.88)], 1.0, (40, 38, 38))
     add([(-0.1, 0.62), (-0.05, 0.9), (0.3, 0.96), (0.48, 0.8), (0.4, 0.6)], 1.0, color)
@@ -118,7 +196,11 @@ def _motorcycle(shape: Shape, thin: float, color, code: int) -> None:
     shape.add(limb(0.68 * thin, 0.32, 0.42 * thin, 1.0, 0.08, 0.08), (120, 120, 124), code=code)
     shape.add(limb(-0.75 * thin, 0.3, 0.1 * thin, 0.28, 0.1, 0.07), (168, 168, 170), code=code)
     spread = 0.34 * (1 - thin) + 0.08
-    shape.add(upright([(0.3 * thin - spread, 1.04), (0.3 * thin + spread, 1.04), (0.3 * thin + spread, 1.1), (0.3 * thin - spread, 1.1)]), (40, 40, 42), code=code)
+    shape.add(
+        upright([(0.3 * thin - spread, 1.04), (0.3 * thin + spread, 1.04), (0.3 * thin + spread, 1.1), (0.3 * thin - spread, 1.1)]),
+        (40, 40, 42),
+        code=code,
+    )
     shape.add(ellipse(0.55 * thin, 0.88, 0.1 * max(thin, 0.7), 0.1, 10), (232, 228, 206), code=code)
 
 
@@ -140,16 +222,35 @@ def _rider(shape: Shape, thin: float, random: np.ndarray, code: int, motor: bool
     knee = ((0.22 if motor else 0.2) * thin, seat - 0.28)
     for direction in (-1, 1):
         shift = direction * spread
-        shape.add(limb(hip[0] + shift * 0.6, hip[1], knee[0] + shift, knee[1], 0.19, 0.14), trousers, shade=0.85 if direction < 0 else 1.0, code=code)
+        shape.add(
+            limb(hip[0] + shift * 0.6, hip[1], knee[0] + shift, knee[1], 0.19, 0.14),
+            trousers,
+            shade=0.85 if direction < 0 else 1.0,
+            code=code,
+        )
         rise = 0.12 * direction * (not motor)
-        shape.add(limb(knee[0] + shift, knee[1] + 0.04, foot[0] + shift, foot[1] + rise * 0.5, 0.14, 0.1), trousers,
-                  shade=0.85 if direction < 0 else 1.0, code=code)
-        shape.add(limb(foot[0] + shift - 0.03, foot[1] + rise * 0.5, foot[0] + shift + 0.13 * thin + 0.05, foot[1] + rise * 0.5 - 0.03, 0.1, 0.07), (34, 32, 32), code=code)
+        shape.add(
+            limb(knee[0] + shift, knee[1] + 0.04, foot[0] + shift, foot[1] + rise * 0.5, 0.14, 0.1),
+            trousers,
+            shade=0.85 if direction < 0 else 1.0,
+            code=code,
+        )
+        shape.add(
+            limb(
+                foot[0] + shift - 0.03, foot[1] + rise * 0.5, foot[0] + shift + 0.13 * thin + 0.05, foot[1] + rise * 0.5 - 0.03, 0.1, 0.07
+            ),
+            (34, 32, 32),
+            code=code,
+        )
     shape.add(limb(hip[0], hip[1] - 0.08, shoulder[0], shoulder[1] + 0.03, wide, wide * 0.95), coat, code=code)
     for direction in (-1, 1):
         shift = direction * (0.22 * (1 - thin) + 0.02)
-        shape.add(limb(shoulder[0] + shift * 0.9, shoulder[1] - 0.04, hand[0] + shift, hand[1] + 0.02, 0.12, 0.08), coat,
-                  shade=0.8 if direction < 0 else 0.92, code=code)
+        shape.add(
+            limb(shoulder[0] + shift * 0.9, shoulder[1] - 0.04, hand[0] + shift, hand[1] + 0.02, 0.12, 0.08),
+            coat,
+            shade=0.8 if direction < 0 else 0.92,
+            code=code,
+        )
     head = Shape()
     _head(head, shoulder[0] + 0.06 * thin, shoulder[1] + 0.2, random[4:], motor or random[9] < 0.45)
     start = 0
