@@ -6,7 +6,7 @@ from deeplab_tf.cli.options import example, json_option, progress, show, verbose
 
 
 def parse_scales(ctx, param, value):
-    """"0.75,1,1.25" -> (0.75, 1.0, 1.25); a wrong call otherwise."""
+    """ "0.75,1,1.25" -> (0.75, 1.0, 1.25); a wrong call otherwise."""
     try:
         scales = tuple(float(part) for part in value.split(","))
     except ValueError:

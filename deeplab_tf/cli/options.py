@@ -132,10 +132,8 @@ def _plain(value):
 class progress:
     """Rate and time left of long work, on standard error: one moving line on a terminal, else a plain line every ten seconds.
 
-        for path in progress(paths, "score"): ...
-
-        with progress(total_steps, "train", unit="steps") as bar:
-            bar.advance(1, note="loss 0.31")
+    Around a loop, `for path in progress(paths, "score"):`, or by hand, `with progress(steps, "train", unit="steps") as bar:` and in it
+    `bar.advance(1, note="loss 0.31")`.
     """
 
     def __init__(self, items: Union[Iterable, int], label: str, *, total: Optional[int] = None, unit: str = "images", done: int = 0):

@@ -1,8 +1,8 @@
 """Cityscapes in its official layout (Cordts et al., CVPR 2016): 19 scored classes, 2048 x 1024 street scenes.
 
-    ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png        8-bit RGB
-    ROOT/gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png         8-bit ids 0 .. 33
-    ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png      16-bit ids, optional here
+ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png        8-bit RGB
+ROOT/gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png         8-bit ids 0 .. 33
+ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png      16-bit ids, optional here
 """
 
 from deeplab_tf.data.split import FileSplit, IdReader, UnknownSplit, list_files, open_root, pair_files, split_folder
