@@ -48,8 +48,12 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
     open_folder(out, settings)
     missing = list(missing_scenes(out, settings))
     with progress(scenes, "sample", unit="scenes", done=scenes - len(missing)) as bar:
-        for _ in _drawn(out, missing, settings, jobs):
-            bar.advance()
+        try:
+            for _ in _drawn(out, missing, settings, jobs):
+                bar.advance()
+        except KeyboardInterrupt:
+            sentence = "Interrupted: {} of {} scenes are in {}; the same command draws the rest.".format(bar.done, scenes, out)
+            raise KeyboardInterrupt(sentence) from None
     splits = [scene_name(index, scenes)[0] for index in range(scenes)]
     show(
         "{}: {} scenes of {}x{} for training, {} for validation.".format(out, splits.count("train"), *size, splits.count("val")),
