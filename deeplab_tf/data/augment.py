@@ -1,7 +1,8 @@
 """Random changes to a training image and its label: one geometric warp, one colour transform.
 
-Flip, rotation, scale and crop are one affine map from the crop's pixels to the image's, so that a pixel is interpolated once. Brightness, contrast,
-saturation, hue and white balance are one affine map of RGB. All draws are stateless: the same seed gives the same crop, on any run.
+Flip, rotation, scale and crop are one affine map from the crop's pixels to the image's, so that a pixel is interpolated once.
+Brightness, contrast, saturation, hue and white balance are one affine map of RGB. All draws are stateless: the same seed gives the same
+crop, on any run.
 """
 
 import math
@@ -69,7 +70,7 @@ class _Draws:
 def warp(image, label_map, draw, options: Augmentation):
     """Flip, rotation, scale and crop, in one interpolation."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)  # H, W
-    crop = options.crop or image.shape[:2]
+    crop = options.crop or tuple(image.shape[:2])
     if options.flip == 0 and options.rotation == 0 and options.scale == (1.0, 1.0) and tuple(crop) == tuple(image.shape[:2]):
         return image, label_map
     low, high = options.scale
@@ -132,7 +133,8 @@ def _saturation_and_hue(draw, options):
     # Rodrigues' rotation about (1, 1, 1) keeps greys; what it changes in luma is put back by `to_grey`.
     cos, sin, third = tf.cos(angle), tf.sin(angle), (1 - tf.cos(angle)) / 3
     root = sin / math.sqrt(3)
-    turn = tf.stack([[cos + third, third - root, third + root], [third + root, cos + third, third - root], [third - root, third + root, cos + third]])
+    same, left, right = cos + third, third - root, third + root
+    turn = tf.stack([[same, left, right], [right, same, left], [left, right, same]])
     to_grey = tf.tile(grey[:, None], (1, 3))  # (3, 3): RGB -> its luma in each channel
     color = tf.linalg.matmul(tf.eye(3) - to_grey, turn)
     color -= tf.linalg.matmul(color, to_grey)

@@ -1,7 +1,7 @@
 """From a split to training batches, in tf.data.
 
-Sample n of a run is a function of the seed and n alone: which frame it is (a new order every epoch, by a stateless shuffle of the index) and how
-it is changed. So a run that continues at step s starts the pipeline there, and nothing has to be replayed.
+Sample n of a run is a function of the seed and n alone: which frame it is (a new order every epoch, by a stateless shuffle of the index)
+and how it is changed. So a run that continues at step s starts the pipeline there, and nothing has to be replayed.
 """
 
 import cv2

@@ -55,7 +55,8 @@ def deeplab_v3_plus(
     Raises:
         DeepLabError: for an output stride, backbone or width that does not exist.
     """
-    _check_positive(width=width, aspp_channels=aspp_channels, low_level_channels=low_level_channels, decoder_channels=decoder_channels)
+    channels = {"aspp_channels": aspp_channels, "low_level_channels": low_level_channels, "decoder_channels": decoder_channels}
+    _check_positive(width=width, **channels, multi_grid=min(multi_grid))
     if output_stride not in ATROUS_RATES:
         raise DeepLabError(f"model.output_stride must be 8, 16 or 32. Got {output_stride} instead.")
     before = keras.mixed_precision.dtype_policy()
@@ -112,7 +113,8 @@ def decoder(x, low_level, channels: int, low_level_channels: int, *, separable: 
 
 def classifier(x, image, num_classes: int, *, name: str):
     """Class scores at the image's size. They are upsampled, not the features: the two commute, and this order is ten times cheaper."""
-    x = layers.Conv2D(num_classes, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), dtype="float32", name=f"{name}_conv")(x)
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    x = layers.Conv2D(num_classes, 1, kernel_initializer=small, dtype="float32", name=f"{name}_conv")(x)
     return Upsample(dtype="float32", name=name)([x, image])
 
 

@@ -84,4 +84,3 @@ def conv_bn(x, filters: int, kernel: int, *, name: str, rate: int = 1, separable
     )(x)
     x = batch_norm(x, name=f"{name}_bn", momentum=momentum)
     return layers.ReLU(name=f"{name}_relu")(x)
-

@@ -25,19 +25,29 @@ def load_weights(model: keras.Model, backbone: str, weights: str) -> None:
     network = load_backbone(backbone)
     if not hasattr(network, "PRETRAINED"):
         raise DeepLabError(f"There are no published ImageNet weights for the backbone {backbone}; set model.weights to none.")
-    network.load_pretrained(model, _file(network.PRETRAINED, weights))
+    path = _download(network.PRETRAINED) if weights == "imagenet" else _check(network.PRETRAINED, weights)
+    try:
+        network.load_pretrained(model, path)
+    except ValueError as error:  # from Keras, for a shape that differs
+        raise DeepLabError(
+            f"The published ImageNet weights fit {backbone} at width 1 only; set model.width to 1, or model.weights to none."
+        ) from error
 
 
-def _file(published: dict, weights: str) -> str:
-    if weights == "imagenet":
-        try:
-            path = keras.utils.get_file(published["file"], published["url"] + published["file"], cache_subdir="models", file_hash=published["md5"])
-        except Exception as error:  # keras wraps every failure of the download in a bare Exception
-            raise DeepLabError(
-                f"Cannot download {published['url']}{published['file']}: there is no network, or it does not answer. Fetch the file elsewhere and set "
-                "model.weights to its path, or set model.weights to none."
-            ) from error
-        return path
+def _download(published: dict) -> str:
+    url = published["url"] + published["file"]
+    try:
+        return keras.utils.get_file(published["file"], url, cache_subdir="models", file_hash=published["md5"])
+    except ValueError as error:  # what keras raises for a wrong hash
+        raise DeepLabError(f"What came from {url} is not the published file: its MD5 is not {published['md5']}; try again.") from error
+    except Exception as error:  # keras wraps every failure of the download in a bare Exception
+        raise DeepLabError(
+            f"Cannot download {url} ({error}); where there is no network, fetch the file elsewhere and set model.weights to its path, "
+            "or to none."
+        ) from error
+
+
+def _check(published: dict, weights: str) -> str:
     if not Path(weights).is_file():
         raise DeepLabError(f"model.weights must be none, imagenet or the path of a file; there is no file {weights}.")
     digest = hashlib.md5(Path(weights).read_bytes()).hexdigest()

@@ -12,10 +12,11 @@ from deeplab_tf.labels import IGNORE_LABEL
 class SegmentationLoss(keras.losses.Loss):
     """Mean cross-entropy over the pixels that count, weighted by class.
 
-    The mean is over the weights of the pixels that count, not over all pixels, so ignored areas do not dilute it; where none counts, it is 0.
+    The mean is over the weights of the pixels that count, not over all pixels, so ignored areas do not dilute it; where none counts, it
+    is 0.
     """
 
-    def __init__(self, num_classes: int, *, class_weights=None, label_smoothing: float = 0.0, hard_pixels: float = 1.0, name="segmentation"):
+    def __init__(self, num_classes: int, *, class_weights=None, label_smoothing: float = 0.0, hard_pixels: float = 1.0):
         """
         Args:
             num_classes: C.
@@ -23,7 +24,7 @@ class SegmentationLoss(keras.losses.Loss):
             label_smoothing: share of a pixel's truth that is spread evenly over all classes.
             hard_pixels: share of the pixels of each batch, those with the highest loss, that count (Shrivastava et al., CVPR 2016).
         """
-        super().__init__(name=name, reduction="none", dtype="float32")
+        super().__init__(name="segmentation", reduction="none", dtype="float32")
         self.num_classes = num_classes
         self.class_weights = tf.ones(num_classes) if class_weights is None else tf.constant(class_weights, tf.float32)
         self.label_smoothing = label_smoothing
@@ -63,17 +64,21 @@ def class_weights(choice, split: Split) -> list[float] | None:
     """The weights that a recipe's `loss.class_weights` stands for, with mean 1 over the pixels of the split.
 
     Args:
-        choice: None, C numbers, `log` (1 / log(1.1 + share), after ENet, arXiv:1606.02147) or `balanced` (1 / share, at most 50 times the least).
+        choice: None, C numbers, `log` (1 / log(1.1 + share), after ENet, arXiv:1606.02147) or `balanced` (1 / share, at most 50 times
+            the least).
         split: whose label maps are counted for `log` and `balanced`.
     """
     if choice is None:
         return None
     if not isinstance(choice, str):
         if len(choice) != len(split.table):
-            raise DeepLabError(f"loss.class_weights must hold one number for each of the {len(split.table)} classes. Got {len(choice)} instead.")
+            raise DeepLabError(f"loss.class_weights must hold a number for each of the {len(split.table)} classes. Got {len(choice)}.")
+        if min(choice) < 0 or max(choice) == 0:
+            raise DeepLabError(f"loss.class_weights must be 0 or greater, and not all 0. Got {list(choice)} instead.")
         return list(choice)
     if choice not in ("log", "balanced"):
-        raise DeepLabError(f"loss.class_weights must be none, log, balanced or a list. Got '{choice}'. {did_you_mean(choice, ['log', 'balanced'])}")
+        hint = did_you_mean(choice, ["log", "balanced"])
+        raise DeepLabError(f"loss.class_weights must be none, log, balanced or a list. Got '{choice}'. {hint}")
     shares = class_shares(split)
     weights = 1 / np.log(1.1 + shares) if choice == "log" else 1 / np.maximum(shares, shares.max() / 50)
     return (weights / np.sum(weights * shares)).tolist()

@@ -71,8 +71,8 @@ def in_backbone(variable) -> bool:
 
 
 class _PerVariable:
-    """Adds to a Keras optimizer, variable by variable, a factor on the rate and L2 regularisation through the gradient (what SGD recipes mean
-    by weight decay)."""
+    """Adds to a Keras optimizer, variable by variable, a factor on the rate, and L2 regularisation through the gradient: what SGD
+    recipes mean by weight decay."""
 
     rates: list[float]
     l2: list[float]
@@ -89,4 +89,10 @@ class SGD(_PerVariable, keras.optimizers.SGD):
 
 
 class Adam(_PerVariable, keras.optimizers.Adam):
-    """keras.optimizers.Adam with `rates` and `l2`; with weight_decay it is AdamW."""
+    """keras.optimizers.Adam with `rates` and `l2`; with weight_decay it is AdamW, whose decay follows each variable's own rate."""
+
+    def _apply_weight_decay(self, variables):
+        for variable in variables if self.weight_decay else ():
+            if self._use_weight_decay(variable):
+                rate = self.learning_rate * self.rates[self._get_variable_index(variable)]
+                variable.assign_sub(variable * self.weight_decay * rate)

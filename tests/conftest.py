@@ -1,0 +1,67 @@
+"""What tests share. TensorFlow is imported inside fixtures only: tests of the ground floor run without it."""
+
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of the C++ side only
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def randomize():
+    """randomize(model, images): every batch normalisation gets random weights, and statistics that fit the images roughly.
+
+    Weights alone would not do: with statistics far from those of the data, activations grow to 1e4 within 50 layers, and a comparison to
+    1e-4 would measure rounding.
+    """
+
+    def apply(model, images, seed=1):
+        generator = np.random.default_rng(seed)
+        norms = [layer for layer in model.layers if hasattr(layer, "moving_mean")]
+        for layer in norms:
+            scale = 0.3 if layer.name.endswith("_3_bn") else 1.0  # trained residual branches add less than what they are added to
+            layer.gamma.assign(scale * generator.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(generator.normal(0, 0.3, layer.beta.shape))
+            layer.momentum, layer.before = 0.0, layer.momentum  # one batch in training gives its own statistics
+        model(images, training=True)
+        for layer in norms:
+            layer.momentum = layer.before
+            mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy() + 0.01
+            layer.moving_mean.assign(mean + generator.normal(0, 0.2, mean.shape) * np.sqrt(variance))
+            layer.moving_variance.assign(variance * generator.uniform(0.7, 1.4, variance.shape))
+        return model
+
+    return apply
+
+
+@pytest.fixture(scope="session")
+def stock_resnet50(randomize):
+    """keras.applications.ResNet50 without its top, with random convolution biases and batch normalisation."""
+    import keras
+
+    model = keras.applications.ResNet50(include_top=False, weights=None)
+    generator = np.random.default_rng(2)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.bias.assign(generator.normal(0, 0.1, layer.bias.shape))
+    return randomize(model, keras.applications.resnet50.preprocess_input(blocks(generator, 4, 96, 96)))
+
+
+def blocks(generator, count, height, width):
+    """(count, height, width, 3) float32, 0..255: blocks of random colours under noise. Noise alone would look alike to deep features."""
+    colors = generator.uniform(20, 235, (count, height // 8 + 1, width // 8 + 1, 3))
+    images = np.repeat(np.repeat(colors, 8, axis=1), 8, axis=2)[:, :height, :width]
+    return (images + generator.uniform(-20, 20, images.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_images():
+    return blocks

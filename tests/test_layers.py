@@ -1,0 +1,138 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab_tf.models.layers import BatchNormalization, Upsample
+
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+ULP = {"float32": 2e-6, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
+"""Relative spacing of the numbers in which a layer computes, doubled."""
+
+
+def norm_pair(policy, channels=5):
+    """Ours and the stock layer with the same random weights and statistics."""
+    rng = np.random.default_rng(4)
+    weights = [rng.uniform(0.5, 1.5, channels), rng.normal(0, 1, channels), rng.normal(0, 1, channels), rng.uniform(0.5, 2, channels)]
+    pair = [cls(momentum=0.9, epsilon=1e-3, dtype=policy) for cls in (BatchNormalization, keras.layers.BatchNormalization)]
+    for layer in pair:
+        layer.build((None, None, None, channels))
+        layer.set_weights([w.astype(np.float32) for w in weights])
+    return pair
+
+
+def floats(tensor):
+    return tf.cast(tensor, tf.float32).numpy()
+
+
+def close(a, b, policy):
+    np.testing.assert_allclose(floats(a), floats(b), rtol=ULP[policy], atol=ULP[policy])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_batch_normalization_equals_the_stock_layer_in_inference(rng, policy):
+    own, stock = norm_pair(policy)
+    x = tf.constant(rng.normal(1, 2, (2, 6, 7, 5)), own.compute_dtype)
+    y = own(x, training=False)
+    assert y.dtype == stock(x, training=False).dtype == own.compute_dtype
+    close(y, stock(x, training=False), policy)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_batch_normalization_equals_the_stock_layer_in_training_up_to_bessels_correction(rng, policy):
+    own, stock = norm_pair(policy)
+    before = own.moving_variance.numpy()
+    x = tf.constant(rng.normal(1, 2, (2, 6, 7, 5)), own.compute_dtype)
+    close(own(x, training=True), stock(x, training=True), policy)
+    assert own.moving_mean.dtype == own.moving_variance.dtype == "float32"
+    np.testing.assert_allclose(own.moving_mean, stock.moving_mean, rtol=1e-5, atol=1e-6)
+    # running = 0.9 * before + 0.1 * variance, where ours takes sum / (N - 1) and the stock layer sum / N, with N = 2 * 6 * 7
+    own_batch, stock_batch = (10 * (layer.moving_variance.numpy() - 0.9 * before) for layer in (own, stock))
+    np.testing.assert_allclose(own_batch, stock_batch * 84 / 83, rtol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_batch_normalization_has_the_gradients_of_the_stock_layer(rng, policy, training):
+    own, stock = norm_pair(policy)
+    x = tf.constant(rng.normal(1, 2, (2, 6, 7, 5)), own.compute_dtype)
+    direction = tf.constant(rng.normal(0, 1, (2, 6, 7, 5)), tf.float32)
+    gradients = []
+    for layer in (own, stock):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(tf.cast(layer(x, training=training), tf.float32) * direction)
+        gradients.append(tape.gradient(total, [x, layer.gamma.value, layer.beta.value]))
+    for ours, expected in zip(*gradients):
+        # 84 summands: the error of a sum in short numbers is some spacings of its summands
+        np.testing.assert_allclose(floats(ours), floats(expected), rtol=4 * ULP[policy], atol=16 * ULP[policy])
+
+
+def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
+    own, _ = norm_pair("float32")
+    own.trainable = False
+    before = own.get_weights()
+    x = tf.constant(rng.normal(1, 2, (2, 6, 7, 5)), tf.float32)
+    np.testing.assert_array_equal(own(x, training=True), own(x, training=False))
+    for a, b in zip(before, own.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def align_corners(features, height, width):
+    """Linear interpolation along each axis; the first and last samples stay where they are."""
+    for axis, size in ((1, height), (2, width)):
+        old = features.shape[axis]
+        positions = np.arange(size) * (old - 1) / (size - 1)
+        features = np.apply_along_axis(lambda row, p=positions, n=old: np.interp(p, np.arange(n), row), axis, features)
+    return features
+
+
+@pytest.mark.parametrize("small, large", [((7, 9), (25, 33)), ((7, 12), (26, 48)), ((1, 1), (5, 8)), ((6, 5), (6, 5)), ((9, 9), (4, 5))])
+def test_upsample_is_align_corners_interpolation(rng, small, large):
+    x = rng.normal(size=(2, *small, 3)).astype(np.float32)
+    y = Upsample()([x, np.zeros((2, *large, 1), np.float32)]).numpy()
+    np.testing.assert_allclose(y, align_corners(x, *large), atol=1e-5)
+
+
+def test_upsample_of_a_thinned_ramp_is_the_ramp():
+    """Feature i of a stride-4 map looks at pixel 4 i: at a size of 4 n + 1 upsampling puts it back there."""
+    rows, columns = np.meshgrid(np.arange(33.0), np.arange(65.0), indexing="ij")
+    ramp = (2 * rows - columns + 5).astype(np.float32)[None, :, :, None]
+    np.testing.assert_allclose(Upsample()([ramp[:, ::4, ::4], ramp]), ramp, atol=1e-4)
+
+
+def test_upsample_infers_static_shapes():
+    assert Upsample()([keras.Input((8, 12, 4)), keras.Input((64, 96, 3))]).shape == (None, 64, 96, 4)
+    assert Upsample()([keras.Input((None, None, 4)), keras.Input((None, 96, 3))]).shape == (None, None, 96, 4)
+
+    @tf.function(input_signature=[tf.TensorSpec((2, None, None, 4)), tf.TensorSpec((2, None, 96, 3))])
+    def traced(features, reference):
+        y = Upsample()([features, reference])
+        assert y.shape.as_list() == [2, None, 96, 4]
+        return y
+
+    assert traced(tf.zeros((2, 8, 12, 4)), tf.zeros((2, 50, 96, 3))).shape == (2, 50, 96, 4)
+
+
+@pytest.mark.parametrize("policy", ("float32", "mixed_bfloat16"))
+def test_upsample_has_the_gradient_of_a_linear_map(rng, policy):
+    """For y = U x, the gradient of <y, r> is the transpose of U times r, so its product with x is <y, r> again."""
+    layer = Upsample(dtype=policy)
+    x = tf.constant(rng.normal(size=(1, 7, 9, 3)), layer.compute_dtype)
+    r = tf.constant(rng.normal(size=(1, 25, 33, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer([x, tf.zeros((1, 25, 33, 1))])
+        product = tf.reduce_sum(tf.cast(y, tf.float32) * r)
+    assert y.dtype == layer.compute_dtype
+    gradient = tape.gradient(product, x)
+    assert gradient.dtype == x.dtype
+    size = float(tf.norm(floats(gradient)) * tf.norm(floats(x)))
+    assert abs(np.sum(floats(gradient) * floats(x)) - float(product)) <= 4 * ULP[policy] * size
+
+
+def test_upsample_in_short_numbers_rounds_only_its_result(rng):
+    x = tf.cast(rng.normal(size=(1, 7, 9, 3)), tf.bfloat16)
+    reference = np.zeros((1, 25, 33, 1), np.float32)
+    exact = Upsample()([tf.cast(x, tf.float32), reference])
+    np.testing.assert_array_equal(floats(Upsample(dtype="mixed_bfloat16")([x, reference])), floats(tf.cast(exact, tf.bfloat16)))
