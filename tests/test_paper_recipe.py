@@ -1,0 +1,53 @@
+"""The paper's recipe, whole: configs/cityscapes_resnet50.yaml for two steps at 512x1024 on drawn scenes, its kept checkpoints, and its report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two steps of one image, from scratch (no network here), with both steps kept."""
+    folder = tmp_path_factory.mktemp("paper")
+    call("sample", folder / "scenes", "--scenes", "3", "--size", "512x1024")
+    settings = {
+        "data.root": folder / "scenes",
+        "model.weights": "none",
+        "training.steps": 2,
+        "training.batch_size": 1,
+        "training.keep": "[1, 2]",
+        "training.log_every": 1,
+    }
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    call("train", ROOT / "configs" / "cityscapes_resnet50.yaml", *overrides, "--run", folder / "run")
+    return folder / "run"
+
+
+def call(*arguments):
+    done = subprocess.run([sys.executable, "-m", "deeplab_tf", *map(str, arguments)], capture_output=True, text=True, env=os.environ, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_its_two_checkpoints_are_kept(run):
+    assert [path.name for path in sorted((run / "kept").iterdir())] == ["step_00000001.keras", "step_00000002.keras"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+    assert [row["step"] for row in rows if "val" in row] == [2]
+    # 19 classes, all equally likely to a new network: ln 19 = 2.94
+    assert rows[0]["loss"] == pytest.approx(2.944, abs=0.15)
+
+
+def test_report_puts_them_beside_each_other(run):
+    call("report", run)
+    report = json.loads((run / "report" / "checkpoints.json").read_text())
+    assert [row["steps"] for row in report["checkpoints"] if row["checkpoint"] != "best"] == [1, 2]
+    for row in report["checkpoints"]:
+        assert 0 <= row["miou"] <= 1 and row["fps"] > 0 and row["size"] == [512, 1024]
+    assert {"checkpoints.md", "checkpoints.png", "architecture.png"} <= {path.name for path in (run / "report").iterdir()}
