@@ -14,7 +14,8 @@ from deeplab_tf.scenes.light import Color, Light
 
 _SCALE = 2  # drawn this much larger than asked
 _NEAR = 0.6  # metres; what is nearer is drawn as if here
-_REACH = 16000  # pixels; fillPoly overflows with coordinates far outside
+_REACH = 16000  # pixels; no coordinate is farther out
+_MARGIN = 2  # pixels around the canvas; polygons are cut there, because versions of OpenCV differ in how they cut
 
 
 class View(NamedTuple):
@@ -77,6 +78,19 @@ def limb(a1: float, y1: float, a2: float, y2: float, width1: float, width2: floa
     )
 
 
+def _cut_off(corners: list, axis: int, limit: int, sign: int) -> list:
+    """The part of a polygon at or above (sign 1), or at or below (sign -1), a limit on one axis (Sutherland and Hodgman, 1974)."""
+    kept = []
+    for start, end in zip(corners[-1:] + corners[:-1], corners):
+        inside, before = (end[axis] - limit) * sign >= 0, (start[axis] - limit) * sign >= 0
+        if inside != before:
+            other = start[1 - axis] + (end[1 - axis] - start[1 - axis]) * (limit - start[axis]) / (end[axis] - start[axis])
+            kept.append([limit, round(other)] if axis == 0 else [round(other), limit])
+        if inside:
+            kept.append(end)
+    return kept
+
+
 class Shape:
     """Polygons of one object in its own axes (a forward, b right, y up), in the order in which they are painted."""
 
@@ -96,8 +110,10 @@ class Painter:
     def __init__(self, size: Tuple[int, int], view: View, light: Light):
         self.size, self.view, self.light = size, view, light
         self.height, self.width = size[0] * _SCALE, size[1] * _SCALE
-        self.canvas = np.zeros((self.height, self.width, 4), np.uint8)
-        self.codes = np.zeros((self.height, self.width), np.uint16)
+        self._canvas = np.zeros((self.height + 2 * _MARGIN, self.width + 2 * _MARGIN, 4), np.uint8)
+        self._codes = np.zeros(self._canvas.shape[:2], np.uint16)
+        self.canvas = self._canvas[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+        self.codes = self._codes[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
         self._focal = view.focal * self.width
         self._instances = {}
 
@@ -140,10 +156,26 @@ class Painter:
 
     def fill(self, polygons: List[np.ndarray], color: Optional[Tuple[int, int, int]], code: Optional[int], grain: int = 6) -> None:
         """Polygons in canvas pixels. Where several overlap, an even number of layers leaves a hole (OpenCV's rule)."""
-        if color is not None:
-            cv2.fillPoly(self.canvas, polygons, (color[0], color[1], color[2], grain))
-        if code is not None:
-            cv2.fillPoly(self.codes, polygons, (code,))
+        polygons = self._cut(polygons)
+        if polygons and color is not None:
+            cv2.fillPoly(self._canvas, polygons, (color[0], color[1], color[2], grain), offset=(_MARGIN, _MARGIN))
+        if polygons and code is not None:
+            cv2.fillPoly(self._codes, polygons, (code,), offset=(_MARGIN, _MARGIN))
+
+    def _cut(self, polygons: List[np.ndarray]) -> List[np.ndarray]:
+        """The polygons as far as they lie on the canvas and its margin."""
+        cut = []
+        for polygon in polygons:
+            x, y, width, height = cv2.boundingRect(polygon)
+            if x >= 0 and y >= 0 and x + width <= self.width and y + height <= self.height:
+                cut.append(polygon)
+            elif x < self.width and y < self.height and x + width > 0 and y + height > 0:
+                corners = polygon.tolist()
+                for axis, last in ((0, self.width), (1, self.height)):
+                    corners = _cut_off(_cut_off(corners, axis, 1 - _MARGIN, 1), axis, last + _MARGIN - 2, -1)
+                if corners:
+                    cut.append(np.array(corners, np.int32))
+        return cut
 
     def solid(self, points, color: Optional[Color], code: Optional[int], grain: int = 6, shade: float = 1.0) -> None:
         """One polygon of world points (x, y, z)."""
@@ -173,16 +205,14 @@ class Painter:
         """A shadow: what lies in the polygon of world points keeps this share of its light."""
         world = np.array(points, np.float64)
         pixels = self.project(world[:, 0], world[:, 1], world[:, 2])
-        left, top = np.maximum(pixels.min(axis=0), 0)
-        right, bottom = np.minimum(pixels.max(axis=0) + 1, (self.width, self.height))
-        if left >= right or top >= bottom:
-            return
-        mask = np.zeros((bottom - top, right - left), np.uint8)
-        cv2.fillPoly(mask, [pixels - np.array([left, top], np.int32)], (1,))
-        part = self.canvas[top:bottom, left:right]
         levels = np.arange(256)
-        table = np.stack([levels * int(keep * 256) >> 8] * 3 + [levels], axis=-1).astype(np.uint8)
-        cv2.copyTo(cv2.LUT(part, table[None]), mask, part)
+        table = np.stack([levels * int(keep * 256) >> 8] * 3 + [levels], axis=-1).astype(np.uint8)  # roughness stays
+        for polygon in self._cut([pixels]):
+            x, y, width, height = cv2.boundingRect(polygon)
+            mask = np.zeros((height, width), np.uint8)
+            cv2.fillPoly(mask, [polygon], (1,), offset=(-x, -y))
+            part = self._canvas[y + _MARGIN : y + _MARGIN + height, x + _MARGIN : x + _MARGIN + width]
+            cv2.copyTo(cv2.LUT(part, table[None]), mask, part)
 
     def finish(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(H, W, 3) uint8 image, (H, W) uint8 roughness, (H, W) uint16 instance ids."""

@@ -143,5 +143,5 @@ def _place_trams(stage: Stage, time: float) -> None:
                 shadow(painter, frame, -4.0, 4.0, 1.4)
                 vehicles.tram(painter, frame, r[4:], instance[0], k == 0, k == sections - 1)
 
-            if stage.near + 8 < place < stage.far:
+            if stage.near - 3 < place < stage.far:
                 stage.put(place - 3.95, draw)

@@ -177,7 +177,7 @@ def truck(painter: Painter, frame: Frame, random: np.ndarray, code: int) -> None
             body.boxes(
                 lambda points, color: body.face(back, points, color),
                 [
-                    (-0.02, 0.02, 0.9, high - 0.1, (60, 60, 62)),
+                    (-0.02, 0.02, 0.9, (high if random[4] < 0.65 else 1.7) - 0.1, (60, 60, 62)),
                     (-1.15, 1.15, 0.7, 0.85, (40, 40, 42)),
                     (-1.1, -0.7, 0.55, 0.7, (180, 30, 26)),
                     (0.7, 1.1, 0.55, 0.7, (180, 30, 26)),
@@ -236,7 +236,7 @@ def tram(painter: Painter, frame: Frame, random: np.ndarray, code: int, first: b
     body.flank([(-0.7, 0.4), (0.7, 0.4), (0.7, 2.65), (-0.7, 2.65)], tuple(c * 0.75 for c in stripe))
     body.flank([(-0.5, 1.3), (0.5, 1.3), (0.5, 2.5), (-0.5, 2.5)], GLASS)
     seen_end = (first and body.end > 0) or (last and body.end < 0)
-    if seen_end:
+    if seen_end and abs(body.eye_a) > front:
         end = body.end * 3.95
         body.face(end, [(-1.25, 0.1), (1.25, 0.1), (1.25, 0.5), (-1.25, 0.5)], (46, 46, 48))
         body.shape.add(
