@@ -93,7 +93,9 @@ def aspp(x, channels: int, rates, *, separable: bool, momentum: float):
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_mean")(x)  # (B, 1, 1, 2048)
     mean = layers.Conv2D(channels, 1, kernel_initializer="he_normal", activation="relu", name="aspp_mean_conv")(mean)
     pyramid = _projection(pyramid, channels, name="aspp_project_conv")
-    x = layers.Add(name="aspp_project_add")([pyramid, _projection(mean, channels, name="aspp_project_mean")])
+    mean = _projection(mean, channels, name="aspp_project_mean")
+    # The mean first: second, at batch 1, Keras would make it the bias of a BiasAdd, which TF-TRT takes with constant biases only.
+    x = layers.Add(name="aspp_project_add")([mean, pyramid])
     return layers.ReLU(name="aspp_project_relu")(batch_norm(x, name="aspp_project_bn", momentum=momentum))
 
 

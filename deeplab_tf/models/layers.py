@@ -27,9 +27,11 @@ class Upsample(layers.Layer):
 
     def call(self, inputs):
         features, reference = inputs
-        size = [static or dynamic for static, dynamic in zip(reference.shape[1:3], tf.unstack(tf.shape(reference)[1:3]))]
-        resized = tf.raw_ops.ResizeBilinear(images=features, size=tf.stack(size), align_corners=True)
-        resized = tf.ensure_shape(resized, (features.shape[0], *reference.shape[1:3], features.shape[3]))
+        size = list(reference.shape[1:3])
+        if None in size:
+            size = tf.shape(reference)[1:3]
+        resized = tf.raw_ops.ResizeBilinear(images=features, size=size, align_corners=True)
+        resized.set_shape((features.shape[0], *reference.shape[1:3], features.shape[3]))  # not ensure_shape, an operation of its own
         return tf.cast(resized, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
