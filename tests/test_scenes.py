@@ -27,7 +27,7 @@ THINGS = {int(CITYSCAPES_FROM_CLASS[label.id]) for label in CITYSCAPES if label.
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [draw_scene(0, i, SIZE) for i in range(60)]
+    return [draw_scene(0, i, SIZE) for i in range(40)]
 
 
 def _digest(arrays):
@@ -71,7 +71,7 @@ def test_a_few_percent_are_ignored_and_instances_touch(scenes):
     for scene in scenes:
         left, right = scene.instance_ids[:, :-1].astype(int), scene.instance_ids[:, 1:].astype(int)
         touching += bool(((left != right) & (left // 1000 == right // 1000) & (left >= 1000)).any())
-    assert touching > 30
+    assert touching > 20
 
 
 def test_the_same_street_at_every_size():

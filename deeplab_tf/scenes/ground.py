@@ -106,6 +106,22 @@ def _paint_marks(stage: Stage, block: int) -> None:
                 _strip(painter, x, x + 0.55, z, z + 3.0, white, None, 14)
 
 
+def _paint_shadows(stage: Stage) -> None:
+    """The shadow that the houses of one side throw on the ground, where the sun is out."""
+    street, painter = stage.street, stage.painter
+    if street.light.shadow >= 0.7:
+        return
+    lean = -1.0 if street.light.sun_x > 0 else 1.0
+    back = edges(street, -lean)[1]
+    reach = 2.0 + 10.0 * abs(street.light.sun_x)
+    for block in blocks(street):
+        if style_of(stage, -lean, block) == 0:
+            near = max(block * BLOCK + (CROSSING if has_crossing(street, block) else 0), painter.view.z + 1.2)
+            if near < (block + 1) * BLOCK:
+                far, a, b = (block + 1) * BLOCK, -lean * back, -lean * back + lean * reach
+                painter.darken([(a, 0, near), (b, 0, near + 2), (b, 0, far), (a, 0, far)], street.light.shadow)
+
+
 def paint_ground(stage: Stage) -> None:
     """Road, pavements with kerbs and slabs, parking bays, tracks, side streets, and the shadows of houses and trees."""
     street, painter = stage.street, stage.painter
@@ -146,16 +162,7 @@ def paint_ground(stage: Stage) -> None:
                 14,
             )
         _paint_marks(stage, block)
-    if street.light.shadow < 0.7:
-        lean = -1.0 if street.light.sun_x > 0 else 1.0
-        back = edges(street, -lean)[1]
-        reach = 2.0 + 10.0 * abs(street.light.sun_x)
-        for block in blocks(street):
-            if style_of(stage, -lean, block) == 0:
-                near = max(block * BLOCK + (CROSSING if has_crossing(street, block) else 0), z1 + 1.2)
-                if near < (block + 1) * BLOCK:
-                    far, a, b = (block + 1) * BLOCK, -lean * back, -lean * back + lean * reach
-                    painter.darken([(a, 0, near), (b, 0, near + 2), (b, 0, far), (a, 0, far)], street.light.shadow)
+    _paint_shadows(stage)
 
 
 def paint_camera(street: Street, painter: Painter) -> None:

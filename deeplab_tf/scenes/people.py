@@ -56,71 +56,54 @@ def _head(shape: Shape, a: float, y: float, random: np.ndarray, helmet: bool = F
         shape.add(upright([(a - 0.11, y + 0.1), (a + 0.11, y + 0.1), (a + 0.1, y - 0.14), (a - 0.1, y - 0.14)]), hair)
 
 
+_HIP, _NECK = 0.88, 1.46  # metres above the ground, of somebody 1.77 m tall
+
+
 def person(painter: Painter, x: float, z: float, random: np.ndarray, code: int, time: float = 0.0) -> None:
     """Somebody who walks or stands, 1.0 to 1.95 m tall. `random`: at least 16 numbers in 0..1."""
     shape = Shape()
     walk = 0.0 if random[0] < 0.25 else (0.1 + 0.22 * abs((random[1] * 2 + time * 1.6) % 2.0 - 1.0)) * (1 if random[0] < 0.6 else -1)
-    trousers, coat, shoes = _cloth(random[2]), _cloth(random[3]), (36, 32, 30)
-    hip, neck, broad = 0.88, 1.46, 0.2 + 0.06 * random[4]
-    dark = tuple(c * 0.8 for c in trousers)
+    coat, broad = _cloth(random[3]), 0.2 + 0.06 * random[4]
     if random[5] < 0.5:  # the far arm
-        shape.add(limb(-broad * 0.9, neck - 0.06, -broad - walk * 0.6, 0.86, 0.11, 0.08), coat, shade=0.8)
-    for direction, color in ((-1, dark), (1, trousers)):
-        foot = direction * (walk + 0.08)
-        knee = foot * 0.45 + 0.05 * (1 if walk > 0 else -1) * (walk != 0)
-        shape.add(limb(direction * 0.07, hip, knee, 0.48, 0.2, 0.15), color)
-        shape.add(limb(knee, 0.5, foot, 0.06, 0.15, 0.1), color)
-        toe = 0.12 if walk >= 0 else -0.12
-        shape.add(
-            upright([(foot - 0.06, 0.0), (foot - 0.06, 0.1), (foot + 0.05, 0.1), (foot + 0.05 + toe * 0.8, 0.03), (foot + 0.05, 0.0)]),
-            shoes,
-        )
+        shape.add(limb(-broad * 0.9, _NECK - 0.06, -broad - walk * 0.6, 0.86, 0.11, 0.08), coat, shade=0.8)
+    _legs(shape, walk, _cloth(random[2]))
     if random[6] < 0.25:  # a skirt or a long coat
-        shape.add(
-            upright([(-broad * 0.8, 1.0), (broad * 0.8, 1.0), (broad * 1.15, 0.5), (-broad * 1.15, 0.5)]), coat if random[7] < 0.5 else dark
-        )
-    shape.add(
-        upright(
-            [
-                (-broad * 0.8, hip - 0.06),
-                (broad * 0.8, hip - 0.06),
-                (broad * 0.85, 1.15),
-                (broad, neck - 0.04),
-                (broad * 0.5, neck + 0.03),
-                (-broad * 0.5, neck + 0.03),
-                (-broad, neck - 0.04),
-                (-broad * 0.85, 1.15),
-            ]
-        ),
-        coat,
-    )
-    shape.add(upright([(-broad * 0.1, hip), (0.0, hip), (0.0, neck), (-broad * 0.1, neck)]), coat, shade=0.8)
-    shape.add(limb(0.0, neck - 0.02, 0.0, neck + 0.12, 0.12, 0.11), _SKINS[int(random[9] * 4)])
+        skirt = coat if random[7] < 0.5 else tuple(c * 0.8 for c in _cloth(random[2]))
+        shape.add(upright([(-broad * 0.8, 1.0), (broad * 0.8, 1.0), (broad * 1.15, 0.5), (-broad * 1.15, 0.5)]), skirt)
+    _trunk(shape, broad, coat)
+    shape.add(limb(0.0, _NECK - 0.02, 0.0, _NECK + 0.12, 0.12, 0.11), _SKINS[int(random[9] * 4)])
     _head(shape, 0.02 * (1 if walk >= 0 else -1), 1.63, random[9:])
-    elbow = broad + 0.05
-    hand = walk * 0.7
-    shape.add(limb(broad * 0.92, neck - 0.05, elbow, 1.15, 0.12, 0.1), coat, shade=0.9)
-    shape.add(limb(elbow, 1.17, elbow + hand * 0.5 - 0.02, 0.9, 0.1, 0.08), coat, shade=0.9)
-    shape.add(ellipse(elbow + hand * 0.5 - 0.02, 0.87, 0.045, 0.055, 8), _SKINS[int(random[9] * 4)])
-    if random[8] < 0.35:  # a bag in the hand or on the back
-        bag = _cloth(random[15])
-        if random[8] < 0.18:
-            shape.add(upright([(-broad * 0.75, 1.0), (broad * 0.75, 1.0), (broad * 0.65, 1.42), (-broad * 0.65, 1.42)]), bag)
-        else:
-            shape.add(
-                upright(
-                    [
-                        (elbow + hand * 0.5 - 0.14, 0.5),
-                        (elbow + hand * 0.5 + 0.12, 0.5),
-                        (elbow + hand * 0.5 + 0.1, 0.8),
-                        (elbow + hand * 0.5 - 0.12, 0.8),
-                    ]
-                ),
-                bag,
-            )
+    hand = broad + 0.03 + walk * 0.35
+    shape.add(limb(broad * 0.92, _NECK - 0.05, broad + 0.05, 1.15, 0.12, 0.1), coat, shade=0.9)
+    shape.add(limb(broad + 0.05, 1.17, hand, 0.9, 0.1, 0.08), coat, shade=0.9)
+    shape.add(ellipse(hand, 0.87, 0.045, 0.055, 8), _SKINS[int(random[9] * 4)])
+    if random[8] < 0.18:  # a rucksack
+        shape.add(upright([(-broad * 0.75, 1.0), (broad * 0.75, 1.0), (broad * 0.65, 1.42), (-broad * 0.65, 1.42)]), _cloth(random[15]))
+    elif random[8] < 0.35:  # a bag in the hand
+        shape.add(upright([(hand - 0.12, 0.5), (hand + 0.14, 0.5), (hand + 0.12, 0.8), (hand - 0.1, 0.8)]), _cloth(random[15]))
     size = 0.6 + 0.2 * random[10] if random[11] < 0.12 else 0.92 + 0.18 * random[10]
     shape.points = [(a * size, b, y * size) for a, b, y in shape.points]
     painter.draw(shape, Frame(x, z, 1.0 if random[12] < 0.5 else -1.0, 0.0), code)
+
+
+def _legs(shape: Shape, walk: float, trousers) -> None:
+    """Two legs with shoes; `walk`: how far a foot is ahead of the hip, in metres, negative to walk to the other side."""
+    toe = 0.096 if walk >= 0 else -0.096
+    for direction, shade in ((-1, 0.8), (1, 1.0)):
+        foot = direction * (walk + 0.08)
+        knee = foot * 0.45 + 0.05 * (1 if walk > 0 else -1) * (walk != 0)
+        shape.add(limb(direction * 0.07, _HIP, knee, 0.48, 0.2, 0.15), trousers, shade=shade)
+        shape.add(limb(knee, 0.5, foot, 0.06, 0.15, 0.1), trousers, shade=shade)
+        heel, instep = foot - 0.06, foot + 0.05
+        shape.add(upright([(heel, 0.0), (heel, 0.1), (instep, 0.1), (instep + toe, 0.03), (instep, 0.0)]), (36, 32, 30))
+
+
+def _trunk(shape: Shape, broad: float, coat) -> None:
+    """From the hips to the shoulders, with a darker seam; `broad`: half the width of the shoulders in metres."""
+    right = [(0.8, _HIP - 0.06), (0.85, 1.15), (1.0, _NECK - 0.04), (0.5, _NECK + 0.03)]
+    outline = [(broad * a, y) for a, y in right] + [(-broad * a, y) for a, y in right[::-1]]
+    shape.add(upright(outline), coat)
+    shape.add(upright([(-broad * 0.1, _HIP), (0.0, _HIP), (0.0, _NECK), (-broad * 0.1, _NECK)]), coat, shade=0.8)
 
 
 def _wheel(shape: Shape, a: float, radius: float, thin: float, tyre: float, code: int, disc: bool) -> None:
