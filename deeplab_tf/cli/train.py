@@ -1,6 +1,8 @@
 """deeplab-tf train: from a recipe to a run."""
 
+import errno
 import os
+import shlex
 
 import click
 
@@ -9,10 +11,14 @@ from deeplab_tf.errors import DeepLabError
 
 
 @click.command(
-    epilog=example("deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID", "deeplab-tf train RECIPE --run runs/first --resume")
+    epilog=example(
+        "deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID", "deeplab-tf train RECIPE --run runs/first --resume"
+    )
 )
 @click.argument("config", type=click.Path(dir_okay=False))
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change a value of the recipe, such as training.steps=100; repeatable.")
+@click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change a value of the recipe, such as training.steps=100; repeatable."
+)
 @click.option("--run", "run_dir", metavar="DIR", help="Where the run goes. Default: runs/NAME, after the recipe's file name.")
 @click.option("--resume", is_flag=True, help="Continue a run that was interrupted.")
 @json_option
@@ -26,23 +32,40 @@ def command(config, overrides, run_dir, resume, json_target, verbose):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from pathlib import Path
 
-    from deeplab_tf.training.callbacks import Interrupted
-    from deeplab_tf.training.config import load
-    from deeplab_tf.training.fit import train
-
     if not os.path.isfile(config):
         raise DeepLabError("There is no recipe {}; those that come with deeplab_tf lie in configs/.".format(config))
-    recipe = load(config, overrides)
     run = Path(run_dir or os.path.join("runs", Path(config).stem))
-    try:
-        result = train(recipe, run, resume=resume)
-    except Interrupted as interrupted:
-        show("Interrupted after step {}; the state is saved. Continue with: {}".format(interrupted.args[0], _again(config, overrides, run)))
-        raise SystemExit(130) from interrupted
-    show("{}: {} steps, best validation mIoU {:.4f}. Score it with: deeplab-tf evaluate {}".format(run, result["step"], result["best_miou"], run))
+    again = "Continue with: {}".format(_again(config, overrides, run))
+    result = _train(config, overrides, run, resume, again)
+    show("{}: {} steps, best validation mIoU {:.4f}.".format(run, result["step"], result["best_miou"]), json_target)
+    show("Score it with: deeplab-tf evaluate {}".format(shlex.quote(str(run))), json_target)
     write_json({"run": str(run), **result}, json_target)
 
 
+def _train(config, overrides, run, resume, again):
+    """Trains; whatever stops it says how to go on."""
+    try:
+        from deeplab_tf.training.config import load
+        from deeplab_tf.training.fit import train
+        from deeplab_tf.training.stopping import Interrupted
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted before the first step.") from None
+    try:
+        return train(load(config, overrides), run, resume=resume)
+    except Interrupted as interrupted:
+        saved = interrupted.args[0]
+        state = "The state after step {} is saved.".format(saved) if saved else "No state was saved yet."
+        raise KeyboardInterrupt("Interrupted. {} {}".format(state, again)) from interrupted
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("Interrupted before the first step. {}".format(again)) from interrupt
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = " {}".format(error.filename) if error.filename else ""
+        sentence = "The disk is full: cannot write{}; what was saved before is whole. Free some space. {}".format(place, again)
+        raise DeepLabError(sentence) from error
+
+
 def _again(config, overrides, run):
-    settings = "".join(" --set {}".format(override) for override in overrides)
-    return "deeplab-tf train {}{} --run {} --resume".format(config, settings, run)
+    settings = [part for override in overrides for part in ("--set", override)]
+    return " ".join(shlex.quote(str(part)) for part in ("deeplab-tf", "train", config, *settings, "--run", run, "--resume"))

@@ -2,17 +2,17 @@
 
 import json
 import math
-import signal
 import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from deeplab_tf.cli.options import progress
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.training import state
+from deeplab_tf.training.rewind import read_metrics
+from deeplab_tf.training.stopping import StopSignal
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -48,19 +48,32 @@ class Progress(StepCallback):
 
 
 class StopOnNaN(StepCallback):
-    """Stops before a broken network is saved anywhere, with the step and the frames that it met last."""
+    """Stops before a broken network is saved anywhere, with the step and the frames that it met last.
+
+    The loss of a step is that of the weights before it, so the weights after it are looked at too.
+    """
 
     def __init__(self, pipeline):
         super().__init__()
         self.pipeline = pipeline
+        self._finite_weights = tf.function(self._finite_weights, jit_compile=False)
 
     def after_step(self, step, logs):
         if not math.isfinite(logs["loss"]):
-            names = ", ".join(self.pipeline.names(step - 1))
-            raise DeepLabError(
-                f"The loss became {logs['loss']} at step {step}; the batch held {names}. Lower optimizer.learning_rate, set "
-                "optimizer.clip_norm, or look at these frames; the last checkpoint is whole."
-            )
+            self._stop(f"The loss became {logs['loss']} at step {step}", step)
+        if not self._finite_weights():
+            self._stop(f"Weights are no longer finite after step {step} (its loss was {logs['loss']:.3g})", step)
+
+    def _finite_weights(self):
+        weights = [v for v in self.model.variables if v.dtype.startswith("float")]
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in weights])
+
+    def _stop(self, what, step):
+        names = ", ".join(self.pipeline.names(step - 1))
+        raise DeepLabError(
+            f"{what}; the batch held {names}. Nothing of it was saved. Lower optimizer.learning_rate, set optimizer.clip_norm, or look at"
+            " these frames."
+        )
 
 
 class LossOfStep(keras.callbacks.Callback):
@@ -71,26 +84,24 @@ class LossOfStep(keras.callbacks.Callback):
 
 
 class Journal(StepCallback):
-    """metrics.jsonl and TensorBoard scalars: loss and learning rate, every few steps."""
+    """metrics.jsonl and TensorBoard scalars: loss and learning rate, every few steps. `seconds` counts on after a resume."""
 
     def __init__(self, run_dir: Path, every: int):
         super().__init__()
         self.file = run_dir / "metrics.jsonl"
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "train"))
         self.every = every
-        self.start = time.time()
+        self.start = time.time() - max((row.get("seconds", 0.0) for row in read_metrics(self.file)), default=0.0)
 
     def after_step(self, step, logs):
         if step % self.every and step != 1:
             return
-        rate = float(self.model.optimizer.learning_rate)
-        append_json(self.file, {"step": step, "loss": float(logs["loss"]), "learning_rate": rate, "seconds": round(time.time() - self.start, 3)})
+        rate, seconds = float(self.model.optimizer.learning_rate), round(time.time() - self.start, 3)
+        append_json(self.file, {"step": step, "loss": float(logs["loss"]), "learning_rate": rate, "seconds": seconds})
         with self.writer.as_default(step):
             tf.summary.scalar("loss", logs["loss"])
             tf.summary.scalar("learning_rate", rate)
-
-    def on_train_end(self, logs=None):
-        self.writer.flush()
+        self.writer.flush()  # a killed run shall have lost nothing before its last state
 
 
 def append_json(path: Path, row: dict) -> None:
@@ -100,7 +111,13 @@ def append_json(path: Path, row: dict) -> None:
 
 
 class Validation(StepCallback):
-    """Scores the network on the validation split, keeps the best one and those of named steps, and shows what it sees in TensorBoard."""
+    """Scores the network on the validation split, and keeps the best one and those of named steps.
+
+    Attributes:
+        best: the highest mIoU so far.
+        step: the last one that something was to be done at.
+        pending: that is not done to its end; what resumes from the state of this step does it first.
+    """
 
     def __init__(self, publisher, scorer, *, every: int, steps: int, keep=()):
         """
@@ -112,21 +129,29 @@ class Validation(StepCallback):
         super().__init__()
         self.publisher, self.scorer = publisher, scorer
         self.every, self.steps, self.keep = every, steps, set(keep)
-        self.best = -1.0
+        self.best, self.step, self.pending = -1.0, 0, False
 
     def after_step(self, step, logs):
+        self.pending = step in self.keep or step % self.every == 0 or step == self.steps
+        if self.pending:
+            self.finish(step)
+
+    def finish(self, step: int) -> None:
+        """Does what is to be done at a step."""
+        self.step = step
         if step in self.keep:
             self.publisher.save(f"kept/step_{step:08d}.keras")
         if step % self.every == 0 or step == self.steps:
             report = self.scorer(self.publisher.runtime(), step)
             miou = report["miou"] if report["miou"] is not None else 0.0
             if miou > self.best:
-                self.best = miou
                 self.publisher.save("best.keras")
+                self.best = miou
+        self.pending = False
 
 
 class Publisher:
-    """The network as it goes out of the lab: float32, without optimizer or auxiliary head, with averaged weights where the recipe averages."""
+    """The network as it goes out of the lab: float32, without optimizer or auxiliary head, with the averaged weights if there are such."""
 
     def __init__(self, trained: keras.Model, optimizer, outgoing: keras.Model, make_runtime, run_dir: Path):
         self.trained, self.optimizer, self.outgoing, self.run_dir = trained, optimizer, outgoing, run_dir
@@ -148,40 +173,26 @@ class Publisher:
         self.runtime()
         path = self.run_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.tmp.keras")
-        try:
+        with state.replacing(path, f".{path.stem}.tmp.keras") as temporary:  # Keras wants the ending
             self.outgoing.save(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 class Checkpoints(StepCallback):
-    """The state to resume from: every few steps, at the end, and when training is interrupted."""
+    """The state to resume from: every few steps, at the end, and when training is stopped."""
 
-    def __init__(self, folder: Path, every: int, steps: int, validation: Validation):
+    def __init__(self, folder: Path, validation: Validation, stop: StopSignal, *, every: int, steps: int):
         super().__init__()
-        self.folder, self.every, self.steps, self.validation = folder, every, steps, validation
-        self.interrupted = False
-
-    def on_train_begin(self, logs=None):
-        self._before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_train_end(self, logs=None):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _interrupt(self, number, frame):
-        self.interrupted = True  # acted on after the step in hand
+        self.folder, self.validation, self.stop = folder, validation, stop
+        self.every, self.steps = every, steps
 
     def after_step(self, step, logs):
-        if step % self.every == 0 or step == self.steps or self.interrupted:
-            state.save(self.folder, step, self.model, self.model.optimizer, {"best": self.validation.best})
-        if self.interrupted and step < self.steps:
-            raise Interrupted(step)
+        self.stop.worth_saving = True
+        if step % self.every == 0 or step == self.steps or self.stop.requested:
+            self.save(step)
+        if step < self.steps:
+            self.stop.check()
 
-
-class Interrupted(Exception):
-    """Training was asked to stop and has saved its state; `args[0]` is the step."""
-
-
+    def save(self, step: int) -> None:
+        """Writes the state after a step."""
+        extra = {"best": self.validation.best, "pending": self.validation.pending}
+        state.save(self.folder, step, self.model, self.model.optimizer, extra)

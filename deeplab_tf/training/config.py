@@ -1,12 +1,11 @@
 """Recipes: a YAML file, checked strictly, with every default filled in.
 
-What a section may hold is read off the code that takes it: the fields of the classes here, the arguments of `deeplab_v3_plus`, the options of the
-data set. So a new option has one home.
+What a section may hold is read off the code that takes it: the fields of the classes here, the arguments of `deeplab_v3_plus`, the options
+of the data set. So a new option has one home.
 """
 
 import dataclasses
 import inspect
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,14 @@ import yaml
 from deeplab_tf.data import load_data_set
 from deeplab_tf.data.augment import Augmentation
 from deeplab_tf.errors import DeepLabError, did_you_mean
+from deeplab_tf.training.values import check_values, coerce, plain, show
 
 
 @dataclass(frozen=True)
 class Loss:
     """Cross-entropy over the pixels that are not ignored."""
 
-    class_weights: str | tuple[float, ...] | None = None  # `log`: 1 / log(1.1 + share of the class); `balanced`: inverse share; or a number a class
+    class_weights: str | tuple[float, ...] | None = None  # `log`: 1 / log(1.1 + share); `balanced`: 1 / share; or a number for each class
     label_smoothing: float = 0.0
     hard_pixels: float = 1.0  # share of each image's pixels, those with the highest loss, that count
     auxiliary_weight: float = 0.4  # of the auxiliary head, where the model has one
@@ -77,17 +77,20 @@ class Config:
 
     def to_yaml(self) -> str:
         """The text from which `load` gives an equal Config."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+        return yaml.safe_dump(plain(dataclasses.asdict(self)), sort_keys=False)
+
+    def difference(self, other: "Config") -> str | None:
+        """The first key in which another recipe differs, such as `optimizer.learning_rate: 0.1 there, 0.001 here`; None where none does."""
+        here, there = (plain(dataclasses.asdict(config)) for config in (self, other))
+        for section in here:
+            for key in (*here[section], *there[section]):
+                ours, theirs = (tree[section].get(key, "not set") for tree in (here, there))
+                if ours != theirs:
+                    return f"{section}.{key}: {show(theirs)} there, {show(ours)} here"
+        return None
 
 
 SECTIONS = {"augment": Augmentation, "loss": Loss, "optimizer": Optimizer, "training": Training}
-CHOICES = {
-    "optimizer.name": ("adam", "sgd"),
-    "optimizer.schedule": ("cosine", "poly", "constant"),
-    "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-}
-POSITIVE = ("training.steps", "training.batch_size", "training.validate_every", "training.checkpoint_every", "training.log_every", "optimizer.learning_rate")
-SHARES = ("loss.label_smoothing", "loss.hard_pixels", "augment.flip", "optimizer.ema", "model.dropout", "model.batch_norm_momentum")
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -98,7 +101,7 @@ def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
         overrides: `section.key=value`, with the value in YAML; they win over the file.
 
     Raises:
-        DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a value of the wrong kind.
+        DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a wrong value.
     """
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -106,6 +109,7 @@ def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
         raise DeepLabError(f"Cannot read the recipe {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DeepLabError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    tree = {section: {} if keys is None else keys for section, keys in tree.items()} if isinstance(tree, dict) else tree
     if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
         raise DeepLabError(f"The recipe {path} must hold sections with keys (data, model, training, ...); got something else.")
     for override in overrides:
@@ -121,7 +125,7 @@ def resolve(tree: dict) -> Config:
             raise DeepLabError(f"The recipe has an unknown section '{section}'. {did_you_mean(str(section), known)}")
     sections = {name: _fill(cls, tree.get(name, {}), name) for name, cls in SECTIONS.items()}
     config = Config(data=_data(tree.get("data", {})), model=_model(tree.get("model", {})), **sections)
-    _check_values(config)
+    check_values(config)
     return config
 
 
@@ -140,7 +144,7 @@ def _data(options):
     load_data_set(options.get("name"))
     if "size" not in options:
         raise DeepLabError("The recipe must say data.size: [height, width] of the frames, such as [512, 1024].")
-    return {**options, "size": _coerce(options["size"], tuple[int, int], "data.size")}
+    return {**options, "size": coerce(options["size"], tuple[int, int], "data.size")}
 
 
 def _model(options):
@@ -166,75 +170,5 @@ def _fill_fields(fields, options, section):
         if key not in fields:
             raise DeepLabError(f"The recipe has an unknown key {section}.{key}. {did_you_mean(str(key), fields)}")
     return {
-        name: _coerce(options[name], hint, f"{section}.{name}") if name in options else default for name, (hint, default) in fields.items()
+        name: coerce(options[name], hint, f"{section}.{name}") if name in options else default for name, (hint, default) in fields.items()
     }
-
-
-def _coerce(value, hint, key):
-    """The value in the type that the hint names; YAML lists become tuples, whole numbers become floats where those are wanted."""
-    for option in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
-        try:
-            return _coerce_one(value, option)
-        except (TypeError, ValueError):
-            continue
-    raise DeepLabError(f"{key} must be {_describe(hint)}. Got {value!r} instead.")
-
-
-def _coerce_one(value, hint):
-    if hint is type(None) and value in (None, "none"):
-        return None
-    if typing.get_origin(hint) is tuple:
-        kinds = typing.get_args(hint)
-        if not isinstance(value, (list, tuple)):
-            raise TypeError
-        kinds = (kinds[0],) * len(value) if kinds[-1] is Ellipsis else kinds
-        if len(kinds) != len(value):
-            raise ValueError
-        return tuple(_coerce_one(item, kind) for item, kind in zip(value, kinds))
-    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        return float(value)  # a string, because YAML reads 1e-3 as one
-    if hint is str and value is None:
-        return "none"
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise TypeError
-
-
-def _describe(hint):
-    if isinstance(hint, types.UnionType):
-        return " or ".join(_describe(option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        kinds = [kind for kind in typing.get_args(hint) if kind is not Ellipsis]
-        return f"a list of {_describe(kinds[0])}s" if len(typing.get_args(hint)) > len(kinds) else f"a list of {len(kinds)} {_describe(kinds[0])}s"
-    names = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", type(None): "none"}
-    return names[hint]
-
-
-def _check_values(config):
-    def get(key):
-        section, name = key.split(".")
-        holder = getattr(config, section)
-        return holder[name] if isinstance(holder, dict) else getattr(holder, name)
-
-    for key, choices in CHOICES.items():
-        if get(key) not in choices:
-            raise DeepLabError(f"{key} must be one of {', '.join(choices)}. Got '{get(key)}' instead. {did_you_mean(get(key), choices)}")
-    for key in POSITIVE:
-        if not get(key) > 0:
-            raise DeepLabError(f"{key} must be greater than 0. Got {get(key)} instead.")
-    for key in SHARES:
-        if get(key) is not None and not 0 <= get(key) <= 1:
-            raise DeepLabError(f"{key} must lie between 0 and 1. Got {get(key)} instead.")
-    if min(config.size) < 32 or min(config.augment.crop or config.size) < 32:
-        raise DeepLabError(f"data.size and augment.crop must be at least 32 pixels a side. Got {config.size} and {config.augment.crop}.")
-    low, high = config.augment.scale
-    if not 0 < low <= high:
-        raise DeepLabError(f"augment.scale must be [low, high] with 0 < low <= high. Got {list(config.augment.scale)} instead.")
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -1,5 +1,6 @@
 """From a recipe to a run: data, model, loss, optimizer, callbacks, in this order on the page."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,15 +9,18 @@ import tensorflow as tf
 
 from deeplab_tf.data import open_split
 from deeplab_tf.data.pipeline import TrainingPipeline
+from deeplab_tf.data.split import Split
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.models.deeplab import deeplab_v3_plus
 from deeplab_tf.models.pretrained import load_weights
 from deeplab_tf.training import callbacks, state
-from deeplab_tf.training.config import Config
+from deeplab_tf.training.config import Config, load
 from deeplab_tf.training.keras_runtime import KerasRuntime
 from deeplab_tf.training.losses import SegmentationLoss, class_weights
 from deeplab_tf.training.optimizers import make_optimizer
+from deeplab_tf.training.rewind import rewind
 from deeplab_tf.training.scoring import Scorer
+from deeplab_tf.training.stopping import Interrupted, StopSignal
 
 
 def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
@@ -32,13 +36,13 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
 
     Raises:
         DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
-        callbacks.Interrupted: stopped by a signal, with the state saved.
+        Interrupted: stopped by a signal, with the state saved.
     """
     tf.config.experimental.enable_op_determinism()
+    keras.utils.clear_session()  # names of variables, by which a saved state is known, count up within a session
     keras.utils.set_random_seed(config.training.seed)
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
-    prepare_run(run_dir, config, training.table, resume=resume)
-
+    check_run(run_dir, config, resume=resume)
     pipeline = TrainingPipeline(
         training,
         size=config.size,
@@ -51,12 +55,17 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
 
+    begin_run(run_dir, config, training.table)
+    saved = restore_run(run_dir, model)
     publisher = make_publisher(config, model, optimizer, training.table, run_dir)
-    scorer = Scorer(validation, run_dir, config.training.validation_images)
-    first_step, hooks = make_callbacks(config, pipeline, publisher, scorer, run_dir, model)
-    if first_step < config.training.steps:
-        _fit(model, pipeline, first_step, config.training.steps, hooks)
-    return {"step": config.training.steps, "best_miou": hooks[-2].best, "digest": state.digest(model, optimizer)}
+    hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved)
+    try:
+        _fit(model, pipeline, hooks, saved["step"], config.training.steps)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(state.saved_step(run_dir / "checkpoints")) from interrupt
+    # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
+    state.restore(state.latest(run_dir / "checkpoints"), model, model.optimizer)
+    return {"step": config.training.steps, "best_miou": hooks.validation.best, "digest": state.digest(model, model.optimizer)}
 
 
 def build_model(config: Config, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None) -> keras.Model:
@@ -80,78 +89,112 @@ def compile_model(model: keras.Model, optimizer, config: Config, weights) -> Non
     outputs = list(model.output)
     if config.training.precision == "mixed_float16":
         optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
+        optimizer.build(model.trainable_variables)  # else resuming finds no loss scale to put back
     model.compile(
         optimizer=optimizer,
-        loss={name: loss for name in outputs},
+        loss=dict.fromkeys(outputs, loss),
         loss_weights={name: share[name] for name in outputs},
         jit_compile=False,  # on a CPU it makes the step eight times slower
         auto_scale_loss=False,
     )
 
 
-def make_publisher(config, model, optimizer, table, run_dir):
+def make_publisher(config: Config, model: keras.Model, optimizer, table, run_dir: Path) -> callbacks.Publisher:
     """What turns the network in training into the one that is scored and saved."""
     outgoing = build_model(config, len(table), auxiliary=False)
     return callbacks.Publisher(model, optimizer, outgoing, lambda m: KerasRuntime(m, table, config.size), run_dir)
 
 
-def make_callbacks(config, pipeline, publisher, scorer, run_dir, model):
-    """The first step to take, and the callbacks in the order in which they act on a step."""
-    steps = config.training.steps
-    validation = callbacks.Validation(publisher, scorer, every=config.training.validate_every, steps=steps, keep=config.training.keep)
-    checkpoints = callbacks.Checkpoints(run_dir / "checkpoints", config.training.checkpoint_every, steps, validation)
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What `train` asks of its callbacks by name, and all of them in the order in which they act on a step."""
+
+    all: list
+    validation: callbacks.Validation
+    checkpoints: callbacks.Checkpoints
+    stop: StopSignal
+
+
+def make_callbacks(config: Config, pipeline: TrainingPipeline, publisher, validation_split: Split, run_dir: Path, saved: dict) -> Hooks:
+    """The callbacks of a run that goes on from what `restore_run` returned."""
+    options, stop = config.training, StopSignal()
+    scorer = Scorer(validation_split, run_dir, options.validation_images, stop)
+    validation = callbacks.Validation(publisher, scorer, every=options.validate_every, steps=options.steps, keep=options.keep)
+    validation.best, validation.pending = saved["best"], saved["pending"]
+    checkpoints = callbacks.Checkpoints(run_dir / "checkpoints", validation, stop, every=options.checkpoint_every, steps=options.steps)
     hooks = [
         callbacks.LossOfStep(),
         callbacks.StopOnNaN(pipeline),
-        callbacks.Progress(steps),
-        callbacks.Journal(run_dir, config.training.log_every),
+        callbacks.Progress(options.steps),
+        callbacks.Journal(run_dir, options.log_every),
         validation,
         checkpoints,
     ]
-    first_step = 0
-    newest = state.latest(run_dir / "checkpoints")
-    if newest:
-        saved = state.restore(newest, model, publisher.optimizer)
-        first_step, validation.best = saved["step"], saved["best"]
     for hook in hooks:
-        hook.first_step = first_step
-    return first_step, hooks
+        hook.set_model(publisher.trained)
+        hook.first_step = saved["step"]
+    return Hooks(hooks, validation, checkpoints, stop)
 
 
-def _fit(model, pipeline, first_step, last_step, hooks):
-    batches = pipeline.batches(first_step, last_step).map(lambda image, label: (image, {name: label for name in model.output}))
+def _fit(model, pipeline, hooks, first_step, last_step):
+    """Takes the steps after `first_step`. What stops a validation leaves a state behind from which it is done again."""
+    batches = pipeline.batches(first_step, last_step).map(lambda image, label: (image, dict.fromkeys(model.output, label)))
     try:
-        model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks)
-    except tf.errors.OpError as error:
-        if pipeline.error is not None:
+        with hooks.stop:
+            if hooks.validation.pending:
+                hooks.validation.finish(first_step)
+                hooks.checkpoints.save(first_step)
+            if first_step < last_step:
+                model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks.all)
+    except BaseException as error:
+        if hooks.validation.pending:
+            hooks.checkpoints.save(hooks.validation.step)
+        if isinstance(error, tf.errors.OpError) and pipeline.error is not None:
             raise pipeline.error from error
         raise
 
 
-def prepare_run(run_dir: Path, config: Config, table, *, resume: bool) -> None:
-    """Makes the run folder with its recipe and class table.
+def restore_run(run_dir: Path, model: keras.Model) -> dict:
+    """Puts back the newest state of a run, and takes its metrics and logs back to that step.
 
-    Raises DeepLabError where a run has begun there: another one (saying which key differs), or this one without `resume`.
+    Returns:
+        `step`; `best`, the highest mIoU so far; `pending`, whether that step is still to be scored.
     """
-    recipe, text = run_dir / "config.yaml", config.to_yaml()
-    if recipe.is_file():
-        different = _difference(recipe.read_text(encoding="utf-8"), text)
-        if different:
-            raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
-        if not resume:
-            raise DeepLabError(f"{run_dir} already holds this run; continue it with --resume, or name another folder with --run.")
+    saved = {"step": 0, "best": -1.0, "pending": False}
+    newest = state.latest(run_dir / "checkpoints")
+    if newest:
+        saved.update(state.restore(newest, model, model.optimizer))
+    rewind(run_dir, saved["step"], validated=not saved["pending"])
+    return saved
+
+
+def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
+    """Raises DeepLabError where a run has begun in the folder: another one (saying which key differs), or this one without `resume`."""
+    recipe = run_dir / "config.yaml"
+    if run_dir.exists() and not run_dir.is_dir():
+        raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
+    if not has_begun(run_dir):
+        foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in ("config.yaml", "classes.json", "logs", "metrics.jsonl")]
+        if foreign:
+            raise DeepLabError(f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run.")
         return
-    if run_dir.is_dir() and any(run_dir.iterdir()):
-        raise DeepLabError(f"{run_dir} is not empty and holds no run; name another folder with --run.")
+    different = config.difference(load(recipe))
+    if different:
+        raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
+    if not resume:
+        raise DeepLabError(f"{run_dir} already holds this run; continue it with --resume, or name another folder with --run.")
+
+
+def has_begun(run_dir: Path) -> bool:
+    """Whether a folder holds a run that has taken steps; one that was stopped before that may be begun anew, with any recipe."""
+    metrics = run_dir / "metrics.jsonl"
+    traces = metrics.is_file() and metrics.stat().st_size or state.saved_step(run_dir / "checkpoints") or (run_dir / "best.keras").is_file()
+    return bool(traces) and (run_dir / "config.yaml").is_file()
+
+
+def begin_run(run_dir: Path, config: Config, table) -> None:
+    """Makes the run folder with its recipe and class table."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    classes = json.dumps(table.to_dicts(), indent=1)
+    classes, text = json.dumps(table.to_dicts(), indent=1), config.to_yaml()
     state.write_atomic(run_dir / "classes.json", lambda file: file.write(classes.encode()))
-    state.write_atomic(recipe, lambda file: file.write(text.encode()))
-
-
-def _difference(old: str, new: str) -> str | None:
-    """The first line in which two resolved recipes differ."""
-    for a, b in zip(old.splitlines() + [""], new.splitlines() + [""]):
-        if a != b:
-            return f"'{a.strip()}' there, '{b.strip()}' here"
-    return None
+    state.write_atomic(run_dir / "config.yaml", lambda file: file.write(text.encode()))

@@ -1,6 +1,7 @@
 """A Keras model as a runtime: what training, `evaluate` and `predict` run in the lab."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -63,12 +64,13 @@ def open_run(run_dir: str | Path, checkpoint: int | str | None = None) -> KerasR
         raise DeepLabError(f"{run_dir} is not a run: it has no config.yaml. `deeplab-tf train` writes one.")
     path = run_dir / "best.keras" if checkpoint in (None, "best") else run_dir / "kept" / f"step_{int(checkpoint):08d}.keras"
     if not path.is_file():
-        kept = [str(int(p.stem.split("_")[1])) for p in sorted((run_dir / "kept").glob("step_*.keras"))]
-        raise DeepLabError(f"The run has no network {path}. Kept steps: {', '.join(kept) or 'none'}; `best` comes with the first validation.")
+        kept = ", ".join(str(int(p.stem.split("_")[1])) for p in sorted((run_dir / "kept").glob("step_*.keras")))
+        raise DeepLabError(f"The run has no network {path}. Kept steps: {kept or 'none'}; `best` comes with the first validation.")
     try:
         model = keras.models.load_model(path, compile=False)
-    except (ValueError, OSError) as error:
-        raise DeepLabError(f"Cannot read the network {path}: {str(error).splitlines()[0]}") from error
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
     config = load(run_dir / "config.yaml")
     runtime = KerasRuntime(model, read_table(run_dir), config.size)
     runtime.config, runtime.run_dir = config, run_dir
@@ -77,4 +79,8 @@ def open_run(run_dir: str | Path, checkpoint: int | str | None = None) -> KerasR
 
 def read_table(run_dir: Path) -> LabelTable:
     """The class table of a run."""
-    return LabelTable.from_dicts(json.loads((run_dir / "classes.json").read_text(encoding="utf-8")))
+    path = run_dir / "classes.json"
+    try:
+        return LabelTable.from_dicts(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DeepLabError(f"Cannot read the classes of the run from {path}: {error}.") from error

@@ -12,13 +12,14 @@ from deeplab_tf.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.evaluation.figures import confusion_figure
 from deeplab_tf.evaluation.prediction import predict
 from deeplab_tf.training.callbacks import append_json
+from deeplab_tf.training.stopping import StopSignal
 
 PANELS = 3
 """Frames shown in TensorBoard at each validation; the same ones each time."""
 
 
-class FirstFrames(Split):
-    """The first frames of a split, evenly spread over it."""
+class SomeFrames(Split):
+    """Some frames of a split, evenly spread over it."""
 
     def __init__(self, split: Split, count: int):
         self.split, self.table = split, split.table
@@ -28,24 +29,29 @@ class FirstFrames(Split):
     def frame(self, index):
         return self.split.frame(self.indices[index])
 
+    def scored_frame(self, index):
+        return self.split.scored_frame(self.indices[index])
+
 
 class Scorer:
     """Scores a runtime on the validation split and writes down what it found."""
 
-    def __init__(self, split: Split, run_dir: Path, images: int | None):
+    def __init__(self, split: Split, run_dir: Path, images: int | None, stop: StopSignal):
         """
         Args:
             split: validation frames.
             run_dir: gets lines in metrics.jsonl and events under logs/val.
             images: score on so many frames, evenly spread; None for all.
+            stop: asked before each frame.
         """
-        self.split = split if images is None else FirstFrames(split, images)
+        self.split = split if images is None else SomeFrames(split, images)
         self.run_dir = run_dir
+        self.stop = stop
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
 
     def __call__(self, runtime, step: int) -> dict:
         """The report of the evaluation after `step` steps."""
-        evaluation = evaluate(runtime, self.split, progress=lambda items: progress(items, f"validate at step {step}"))
+        evaluation = evaluate(runtime, self.split, progress=lambda items: self.stop.watch(progress(items, f"validate at step {step}")))
         report = evaluation.report()
         append_json(self.run_dir / "metrics.jsonl", {"step": step, "val": report})
         self._to_tensorboard(evaluation, report, runtime, step)
@@ -66,7 +72,7 @@ class Scorer:
 
     def _panel(self, index, runtime):
         """Image, truth and prediction side by side."""
-        frame, table = self.split.frame(index), self.split.table
+        frame, table = self.split.scored_frame(index), self.split.table
         predicted = predict(runtime, frame.image, frame.label_map.shape)
         pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
         return draw.side_by_side(pictures, ["image", "truth", "prediction"])

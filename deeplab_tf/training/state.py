@@ -1,10 +1,12 @@
 """The state of a training run at one step, in one file: every variable of network and optimizer, to the last bit."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -34,15 +36,34 @@ def save(folder: Path, step: int, model: keras.Model, optimizer, extra: dict) ->
 
 def write_atomic(path: Path, write) -> None:
     """Calls `write` with an open temporary file beside `path`, then renames it to `path`; on failure nothing is left behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with replacing(path, f".{path.name}.{os.getpid()}.tmp") as temporary, open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary_name: str) -> Iterator[Path]:
+    """Gives the path of a temporary file beside `path`, which takes its place if the block ends well and goes if not.
+
+    An OSError that names no file, as that of a full disk, gets the name of `path`.
+    """
+    temporary = path.with_name(temporary_name)
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def saved_step(folder: Path) -> int:
+    """The step of the newest state in a folder of checkpoints; 0 where there is none."""
+    newest = latest(folder)
+    return int(newest.stem.split("_")[1]) if newest else 0
 
 
 def latest(folder: Path) -> Path | None:
@@ -56,14 +77,18 @@ def latest(folder: Path) -> Path | None:
 def restore(path: Path, model: keras.Model, optimizer) -> dict:
     """Puts a saved state back and returns its `extra`, with `step`.
 
-    Raises DeepLabError for a file that another network or optimizer wrote.
+    Raises DeepLabError for a file that another network or optimizer wrote, and for a damaged one.
     """
-    with np.load(path) as file:
-        extra = json.loads(str(file["extra"]))
-        if extra.pop("layout") != layout(model, optimizer):
-            raise DeepLabError(f"{path} holds another network or optimizer than this recipe's; resume with the recipe that wrote it.")
-        for index, variable in enumerate(_variables(model, optimizer)):
-            variable.assign(file[f"{index:05d}"])
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+        extra = json.loads(str(arrays.pop("extra")))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise DeepLabError(f"{path} is damaged; delete it to resume from the state before it.") from error
+    if extra.pop("layout") != layout(model, optimizer):
+        raise DeepLabError(f"{path} holds another network or optimizer than this recipe's; resume with the recipe that wrote it.")
+    for index, variable in enumerate(_variables(model, optimizer)):
+        variable.assign(arrays[f"{index:05d}"])
     return extra
 
 

@@ -1,0 +1,171 @@
+"""What a value of a recipe may be: its type, the choices there are, the range of a number."""
+
+import math
+import types
+import typing
+
+import yaml
+
+from deeplab_tf.errors import DeepLabError, did_you_mean
+
+CHOICES = {
+    "optimizer.name": ("adam", "sgd"),
+    "optimizer.schedule": ("cosine", "poly", "constant"),
+    "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+}
+
+WEIGHTINGS = ("log", "balanced")
+
+LIMITS = {
+    "training.steps": "greater than 0",
+    "training.batch_size": "greater than 0",
+    "training.seed": "between 0 and 4294967295",
+    "training.validate_every": "greater than 0",
+    "training.validation_images": "greater than 0",
+    "training.checkpoint_every": "greater than 0",
+    "training.keep": "greater than 0",
+    "training.log_every": "greater than 0",
+    "optimizer.learning_rate": "greater than 0",
+    "optimizer.power": "0 or greater",
+    "optimizer.warmup_steps": "0 or greater",
+    "optimizer.momentum": "0 or greater, and below 1",
+    "optimizer.weight_decay": "0 or greater",
+    "optimizer.backbone_rate": "0 or greater",
+    "optimizer.clip_norm": "greater than 0",
+    "optimizer.ema": "0 or greater, and below 1",
+    "loss.label_smoothing": "0 or greater, and below 1",
+    "loss.hard_pixels": "greater than 0, at most 1",
+    "loss.auxiliary_weight": "0 or greater",
+    "augment.flip": "between 0 and 1",
+    "augment.rotation": "0 or greater",
+    "augment.scale": "greater than 0",
+    "augment.brightness": "0 or greater, and below 1",
+    "augment.contrast": "0 or greater, and below 1",
+    "augment.saturation": "between 0 and 1",
+    "augment.hue": "between 0 and 1",
+    "augment.white_balance": "between 0 and 1",
+    "augment.gamma": "0 or greater",
+    "augment.noise": "0 or greater",
+    "model.dropout": "0 or greater, and below 1",
+    "model.multi_grid": "greater than 0",
+    "model.batch_norm_momentum": "0 or greater, and below 1",
+}
+"""Ranges of numbers; of lists, for each item."""
+
+_HOLDS = {
+    "greater than 0": lambda value: value > 0,
+    "0 or greater": lambda value: value >= 0,
+    "between 0 and 1": lambda value: 0 <= value <= 1,
+    "greater than 0, at most 1": lambda value: 0 < value <= 1,
+    "0 or greater, and below 1": lambda value: 0 <= value < 1,
+    "between 0 and 4294967295": lambda value: 0 <= value < 2**32,
+}
+
+SMALLEST_SIDE = 32
+"""Pixels: below, the deepest features have no position left."""
+
+
+def coerce(value, hint, key: str):
+    """The value in the type that a hint names: YAML lists become tuples, whole numbers become floats where those are wanted.
+
+    Args:
+        value: as YAML gives it.
+        hint: str, int, float, bool, a tuple of them, or a union of such and None.
+        key: for the DeepLabError that a value of another type raises.
+    """
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in sorted(options, key=lambda option: option is not types.NoneType):  # else `none` would be taken for a word
+        try:
+            return _coerce_one(value, option)
+        except (TypeError, ValueError):
+            continue
+    raise DeepLabError(f"{key} must be {_describe(hint)}. Got {show(value)} instead.")
+
+
+def _coerce_one(value, hint):
+    if hint is types.NoneType and value in (None, "none"):
+        return None
+    if typing.get_origin(hint) is tuple:
+        return _coerce_list(value, typing.get_args(hint))
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        number = float(value)  # a string, because YAML reads 1e-3 as one
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    if hint is str and value is None:
+        return "none"
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise TypeError
+
+
+def _coerce_list(value, kinds):
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(kinds) != len(value):
+        raise ValueError
+    return tuple(_coerce_one(item, kind) for item, kind in zip(value, kinds))
+
+
+def _describe(hint):
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_describe(option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        first, *others = typing.get_args(hint)
+        count = "" if Ellipsis in others else f"{1 + len(others)} "
+        return f"a list of {count}{_describe(first).split(' ', 1)[1]}s"
+    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false", types.NoneType: "none"}[hint]
+
+
+def check_values(config) -> None:
+    """Raises DeepLabError for a value of a recipe that is not among the choices or out of range."""
+    for key, choices in CHOICES.items():
+        _check_choice(key, _get(config, key), choices)
+    for key, limit in LIMITS.items():
+        value = _get(config, key)
+        if value is not None and not all(map(_HOLDS[limit], value if isinstance(value, tuple) else (value,))):
+            raise DeepLabError(f"{key} must be {limit}. Got {show(value)} instead.")
+    _check_weights(config.loss.class_weights)
+    for key, size in (("data.size", config.size), ("augment.crop", config.augment.crop)):
+        if size is not None and min(size) < SMALLEST_SIDE:
+            raise DeepLabError(f"{key} must be at least {SMALLEST_SIDE} pixels a side. Got {show(size)} instead.")
+    low, high = config.augment.scale
+    if low > high:
+        raise DeepLabError(f"augment.scale must be [low, high] with low <= high. Got {show(config.augment.scale)} instead.")
+
+
+def _get(config, key):
+    section, name = key.split(".")
+    holder = getattr(config, section)
+    return holder[name] if isinstance(holder, dict) else getattr(holder, name)
+
+
+def _check_choice(key, value, choices, more=""):
+    if value not in choices:
+        hint = did_you_mean(value, choices)
+        hint = "" if hint.startswith("Choose") else " " + hint
+        raise DeepLabError(f"{key} must be one of {', '.join(choices)}{more}. Got '{value}' instead.{hint}")
+
+
+def _check_weights(weights):
+    if isinstance(weights, str):
+        _check_choice("loss.class_weights", weights, WEIGHTINGS, " and none, or a number for each class")
+    if isinstance(weights, tuple) and (not weights or min(weights) < 0 or max(weights) == 0):
+        raise DeepLabError(f"loss.class_weights must be 0 or greater, and not all 0. Got {show(weights)} instead.")
+
+
+def show(value) -> str:
+    """The value as YAML writes it, on one line."""
+    text = yaml.safe_dump(plain(value), default_flow_style=True, width=1000).strip()
+    return text.removesuffix("...").strip()
+
+
+def plain(value):
+    """The value in YAML's own types: tuples become lists."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
