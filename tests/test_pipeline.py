@@ -121,3 +121,11 @@ def test_resize_takes_means_of_images_and_never_of_labels(rng):
 def test_resize_leaves_a_frame_of_the_size_alone(rng):
     frame = Frame(rng.integers(0, 256, (32, 48, 3), np.uint8), rng.integers(0, 5, (32, 48), np.uint8))
     assert resize_frame(frame, (32, 48)) is frame
+
+
+def test_labels_stay_on_their_pixels_when_a_frame_is_resized():
+    # 90 -> 60 columns: the centre of new column j, (j + 0.5) * 1.5 - 0.5, is nearest to old columns 0, 2 (1.75), 3 (3.25), 5 (4.75) ...
+    columns = np.arange(90, dtype=np.uint8)
+    frame = Frame(np.zeros((30, 90, 3), np.uint8), np.tile(columns, (30, 1)))
+    resized = resize_frame(frame, (30, 60)).label_map[0]
+    np.testing.assert_array_equal(resized, [int((j + 0.5) * 1.5) for j in range(60)])

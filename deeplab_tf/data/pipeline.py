@@ -73,5 +73,5 @@ def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
         return frame
     smaller = height * width < frame.image.shape[0] * frame.image.shape[1]
     image = cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    label_map = cv2.resize(frame.label_map, (width, height), interpolation=cv2.INTER_NEAREST)
+    label_map = cv2.resize(frame.label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return Frame(np.ascontiguousarray(image), label_map)

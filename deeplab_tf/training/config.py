@@ -24,7 +24,7 @@ class Loss:
 
     class_weights: str | tuple[float, ...] | None = None  # `log`: 1 / log(1.1 + share); `balanced`: 1 / share; or a number for each class
     label_smoothing: float = 0.0
-    hard_pixels: float = 1.0  # share of each image's pixels, those with the highest loss, that count
+    hard_pixels: float = 1.0  # share of a batch's pixels, those with the highest loss, that count
     auxiliary_weight: float = 0.4  # of the auxiliary head, where the model has one
 
 
