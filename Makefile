@@ -31,4 +31,4 @@ format: .venv/ready
 	@touch .venv/ready
 
 clean:
-	rm -rf .venv $(DEMO) build *.egg-info
+	rm -rf .venv build *.egg-info demo/scenes demo/run demo/labels

@@ -1,5 +1,6 @@
 """DeepLabV3+ (Chen et al., ECCV 2018): backbone, atrous spatial pyramid, decoder, classifier, in this order on the page."""
 
+import contextlib
 import importlib
 from pathlib import Path
 
@@ -59,15 +60,12 @@ def deeplab_v3_plus(
     _check_positive(width=width, **channels, multi_grid=min(multi_grid))
     if output_stride not in ATROUS_RATES:
         raise DeepLabError(f"model.output_stride must be 8, 16 or 32. Got {output_stride} instead.")
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy(precision)
-    try:
+    block = {"separable": separable, "momentum": batch_norm_momentum}
+    with dtype_policy(precision):
         network = load_backbone(backbone)
         image = keras.Input((*size, 3), name="image")  # (B, H, W, 3)
-        mean, std = network.NORMALIZATION["mean"], network.NORMALIZATION["std"]
-        x = layers.Normalization(mean=mean, variance=[s * s for s in std], dtype="float32", name="normalization")(image)
+        x = normalize(image, **network.NORMALIZATION)
         features = network.build(x, width=width, output_stride=output_stride, multi_grid=tuple(multi_grid), momentum=batch_norm_momentum)
-        block = {"separable": separable, "momentum": batch_norm_momentum}
         x = aspp(features["res5"], aspp_channels, ATROUS_RATES[output_stride], **block)  # (B, H/16, W/16, 256)
         x = layers.Dropout(dropout, name="aspp_dropout")(x)
         x = decoder(x, features["res2"], decoder_channels, low_level_channels, **block)  # (B, H/4, W/4, 256)
@@ -75,9 +73,23 @@ def deeplab_v3_plus(
         if auxiliary:
             x = conv_bn(features["res4"], decoder_channels, 3, name="auxiliary", momentum=batch_norm_momentum)
             outputs["auxiliary_logits"] = classifier(x, image, num_classes, name="auxiliary_logits")
+    return keras.Model(image, outputs, name="deeplab_v3_plus")
+
+
+def normalize(image, mean, std):
+    """Pixels 0..255 to mean 0 and standard deviation 1 a channel, in float32 under every policy."""
+    return layers.Normalization(mean=mean, variance=[s * s for s in std], dtype="float32", name="normalization")(image)
+
+
+@contextlib.contextmanager
+def dtype_policy(precision: str):
+    """Keras' global dtype policy for as long as layers are made."""
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(precision)
+    try:
+        yield
     finally:
         keras.mixed_precision.set_dtype_policy(before)
-    return keras.Model(image, outputs, name="deeplab_v3_plus")
 
 
 def aspp(x, channels: int, rates, *, separable: bool, momentum: float):

@@ -89,8 +89,8 @@ def _shapes(model, size):
 
 
 def _place(names, edges):
-    """Column: the longest way from the image. Row: parts of one column stand under each other; what leaves the main line is set aside below."""
-    column = {name: 0 for name in names}
+    """Column: the longest way from the image. Row: parts of one column stand under each other; what leaves the main line stands below."""
+    column = dict.fromkeys(names, 0)
     for _ in names:
         for a, b in edges:
             column[b] = max(column[b], column[a] + 1)

@@ -19,8 +19,9 @@ class Upsample(layers.Layer):
     """Bilinear resizing to the height and width of a second tensor, corner pixels on corner pixels.
 
     `ResizeBilinear` with align_corners is the one form of resizing that TF-TRT and TensorRT 8.2 both take into an engine; the half-pixel
-    form that Keras emits is not. Corners on corners also fits the backbone: its strided layers pad symmetrically, so feature i of
-    a stride-s map looks at pixel s * i.
+    form that Keras emits is not. The backbone's strided layers pad symmetrically, so feature i of a stride-s map looks at pixel s * i:
+    corners on corners is exact for images of s * k + 1 pixels a side, such as 513 x 1025. At a multiple of s, the last feature is put s - 1
+    pixels too far out and those before it by their share of that, which training learns with; train and score at like sizes.
 
     Call with [features (B, h, w, C), reference (B, H, W, *)]; gives (B, H, W, C) in the layer's compute type.
     """
@@ -43,9 +44,9 @@ class Upsample(layers.Layer):
 class BatchNormalization(layers.BatchNormalization):
     """Keras' batch normalisation over the last axis, computed by TensorFlow's fused kernel.
 
-    Keras 3 normalises with a chain of element-wise operations, each of which reads and writes the whole tensor; on a CPU that chain took
-    more than a third of a training step. The fused kernel also keeps its sums in float32 under mixed precision. Weights, arguments and
-    results are those of the stock layer, except that the running variance is Bessel-corrected, as the fused kernel gives it.
+    Keras 3 normalises with a chain of element-wise operations, each of which reads and writes the whole tensor. The fused kernel does not,
+    and keeps its sums in float32 under mixed precision. Weights, arguments and results are those of the stock layer, except that the
+    running variance is Bessel-corrected, as the fused kernel gives it.
     """
 
     def call(self, inputs, training=None, mask=None):

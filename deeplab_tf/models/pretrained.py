@@ -48,6 +48,7 @@ def _download(published: dict) -> str:
 
 
 def _check(published: dict, weights: str) -> str:
+    weights = str(Path(weights).expanduser())
     if not Path(weights).is_file():
         raise DeepLabError(f"model.weights must be none, imagenet or the path of a file; there is no file {weights}.")
     digest = hashlib.md5(Path(weights).read_bytes()).hexdigest()
