@@ -206,3 +206,9 @@ def test_float16_skips_a_step_that_overflows():
         np.testing.assert_array_equal(a, b)
     assert float(model.optimizer.dynamic_scale) == scale / 2
     assert int(optimizer.iterations) == 0
+
+
+def test_an_average_without_memory_is_the_weights_themselves():
+    model = tiny_model()
+    optimizer = make_optimizer(Optimizer(ema=0.0), model, 10)
+    assert optimizer.ema_momentum == 0.0  # 0 is a momentum, not "none given"

@@ -7,7 +7,7 @@ from deeplab_tf.training.config import Optimizer
 
 
 def make_schedule(options: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Learning rate by step: a linear warm-up from 0, then down to 0 at the last step (or constant)."""
+    """Learning rate by step: a linear warm-up, then down to 0 at the last step (or constant)."""
     rest = max(1, steps - options.warmup_steps)
     if options.schedule == "cosine":
         after = keras.optimizers.schedules.CosineDecay(options.learning_rate, rest)
@@ -38,14 +38,14 @@ def make_optimizer(options: Optimizer, model: keras.Model, steps: int) -> keras.
 
     Args:
         options: the recipe's section.
-        model: variables of layers named res* or conv1* count as backbone.
+        model: the variables, and by the names of their layers which of them are the backbone's.
         steps: of the whole training.
     """
     common = {
         "learning_rate": make_schedule(options, steps),
         "global_clipnorm": options.clip_norm,
         "use_ema": options.ema is not None,
-        "ema_momentum": options.ema or 0.99,
+        "ema_momentum": 0.99 if options.ema is None else options.ema,  # unused where there is none
     }
     if options.name == "sgd":
         optimizer = SGD(momentum=options.momentum, **common)
