@@ -61,8 +61,8 @@ def _train(config, overrides, run, resume, again):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        place = " {}".format(error.filename) if error.filename else ""
-        sentence = "The disk is full: cannot write{}; what was saved before is whole. Free some space. {}".format(place, again)
+        place = error.filename or "to {}".format(run)
+        sentence = "The disk is full: cannot write {}; what was saved before is whole. Free some space. {}".format(place, again)
         raise DeepLabError(sentence) from error
 
 

@@ -1,7 +1,10 @@
 """From a recipe to a run: data, model, loss, optimizer, callbacks, in this order on the page."""
 
+import contextlib
 import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 
 import keras
@@ -58,11 +61,9 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     begin_run(run_dir, config, training.table)
     saved = restore_run(run_dir, model)
     publisher = make_publisher(config, model, optimizer, training.table, run_dir)
-    hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved)
-    try:
+    with _plain_errors(pipeline, run_dir):
+        hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved)
         _fit(model, pipeline, hooks, saved["step"], config.training.steps)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(state.saved_step(run_dir / "checkpoints")) from interrupt
     # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
     state.restore(state.latest(run_dir / "checkpoints"), model, model.optimizer)
     return {"step": config.training.steps, "best_miou": hooks.validation.best, "digest": state.digest(model, model.optimizer)}
@@ -146,11 +147,27 @@ def _fit(model, pipeline, hooks, first_step, last_step):
                 hooks.checkpoints.save(first_step)
             if first_step < last_step:
                 model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks.all)
-    except BaseException as error:
+    except BaseException:
         if hooks.validation.pending:
             hooks.checkpoints.save(hooks.validation.step)
-        if isinstance(error, tf.errors.OpError) and pipeline.error is not None:
+        raise
+
+
+@contextlib.contextmanager
+def _plain_errors(pipeline, run_dir):
+    """What TensorFlow says about a person's frames, disk or memory, in our words; Ctrl-C with the step that was saved."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(state.saved_step(run_dir / "checkpoints")) from interrupt
+    except tf.errors.OpError as error:
+        if pipeline.error is not None:
             raise pipeline.error from error
+        if os.strerror(errno.ENOSPC) in str(error):  # the writer of TensorBoard's events
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir / "logs")) from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            batch = f"batches of {pipeline.batch_size}"
+            raise DeepLabError(f"There is not enough memory for {batch}; lower training.batch_size or augment.crop.") from error
         raise
 
 

@@ -25,13 +25,21 @@ def save(folder: Path, step: int, model: keras.Model, optimizer, extra: dict) ->
         extra: small values for JSON, such as the best score so far.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{index:05d}": np.asarray(value) for index, value in enumerate(_values(model, optimizer))}
-    arrays["extra"] = np.array(json.dumps({**extra, "step": step, "layout": layout(model, optimizer)}))
     path = folder / _NAME.format(step)
-    write_atomic(path, lambda temporary: np.savez(temporary, **arrays))
+    extra = json.dumps({**extra, "step": step, "layout": layout(model, optimizer)})
+    arrays = [("extra", np.array(extra)), *((f"{index:05d}", v) for index, v in enumerate(_variables(model, optimizer)))]
+    write_atomic(path, lambda file: _write_arrays(file, arrays))
     for old in sorted(folder.glob("step_*.npz"))[:-2]:
         old.unlink()
     return path
+
+
+def _write_arrays(file, arrays):
+    """What np.savez does, but for one array at a time, and closing its archive where the disk is full."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def write_atomic(path: Path, write) -> None:
