@@ -9,9 +9,9 @@ Arrays are RGB, (H, W, 3). Any thread may call any function; decoding releases P
 
 import os
 import struct
-import tempfile
+import uuid
 import zlib
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -128,14 +128,14 @@ def write_image(path, array: np.ndarray) -> None:
     data = encode_image(array, os.path.splitext(path)[1].lower(), path)
     folder = os.path.dirname(path) or "."
     os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+    temporary = os.path.join(folder, ".{}.part".format(uuid.uuid4().hex))
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:  # with the permissions of any new file; tempfile's are for their owner alone
             file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
         raise
 
 
@@ -150,7 +150,32 @@ def encode_image(array: np.ndarray, suffix: str, name="the image") -> bytes:
         raise DeepLabError("{}: cannot write {} {} as {}.".format(name, array.dtype, array.shape, suffix))
     if rgb:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(suffix, array)[1].tobytes()
+    try:
+        encoded, data = cv2.imencode(suffix, array)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        hint = "; write it as .png" if suffix != ".png" else ""
+        raise DeepLabError("{}: OpenCV cannot encode {} pixels as {}{}.".format(name, "x".join(map(str, array.shape[:2])), suffix, hint))
+    return data.tobytes()
+
+
+def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """The image at `size` (height, width): each axis by area means where it shrinks, linearly where it grows. Same size: returned as it is.
+
+    Training, evaluation and prediction all go through here, so that a network meets the pixels it was trained on. Linear interpolation
+    alone would look at 2 x 2 pixels, however many a new pixel stands for.
+
+    Args:
+        image: (H, W, 3) or (H, W), uint8 or float32.
+    """
+    height, width = size
+    smaller = min(height, image.shape[0]), min(width, image.shape[1])
+    if image.shape[:2] != smaller:
+        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 def _read_bytes(path) -> bytes:

@@ -31,6 +31,20 @@ def test_overlay_resizes_a_smaller_label_map_by_nearest_and_leaves_the_image_alo
     assert not image.any()
 
 
+@pytest.mark.parametrize("length, expected", [(3, [1, 4, 7]), (1, [4]), (9, list(range(9))), (18, [i // 2 for i in range(18)])])
+def test_labels_are_resized_by_pixel_centres(length, expected):
+    line = np.arange(9, dtype=np.uint8)
+    assert draw.resize_labels(line[None], (1, length)).tolist() == [expected]
+    assert draw.resize_labels(line[:, None], (length, 1))[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("size", [(512, 1024), (31, 7), (720, 100), (100, 720), (1, 1)])
+def test_resized_labels_are_those_at_the_centres_of_the_new_pixels(size):
+    label_map = np.random.default_rng(0).integers(0, 20, (360, 480), dtype=np.uint8)
+    expected = [[label_map[y * 360 // (2 * size[0]), x * 480 // (2 * size[1])] for x in range(1, 2 * size[1], 2)] for y in (1, size[0] | 1)]
+    assert draw.resize_labels(label_map, size)[[0, size[0] // 2]].tolist() == expected
+
+
 def test_legend_shows_the_asked_classes_and_no_others():
     strip = draw.legend(60, TABLE, class_ids=[1, 255])
     colors = {tuple(color) for color in strip.reshape(-1, 3).tolist()}
@@ -57,8 +71,8 @@ def test_side_by_side_keeps_the_panels_and_gives_them_one_height():
     left, right = np.full((40, 30, 3), 7, np.uint8), np.full((80, 120, 3), 9, np.uint8)
     row = draw.side_by_side([left, right], ["image", "a title far too long for sixty pixels of width"])
     assert row.shape == (40 + draw.TITLE_HEIGHT, 30 + 4 + 60, 3)
-    assert (row[draw.TITLE_HEIGHT:, :30] == 7).all() and (row[draw.TITLE_HEIGHT:, 34:] == 9).all()
-    assert (row[:draw.TITLE_HEIGHT, :30] < 255).any()
+    assert (row[draw.TITLE_HEIGHT :, :30] == 7).all() and (row[draw.TITLE_HEIGHT :, 34:] == 9).all()
+    assert (row[: draw.TITLE_HEIGHT, :30] < 255).any()
 
 
 def test_side_by_side_without_titles_adds_no_strip():

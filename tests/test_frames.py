@@ -153,6 +153,32 @@ def test_what_cannot_be_written_exactly_is_refused(name, array, tmp_path):
     assert not os.listdir(tmp_path)
 
 
+def test_pixels_that_opencv_cannot_encode_are_an_error(tmp_path):
+    with pytest.raises(DeepLabError, match="a.jpg: OpenCV cannot encode 1x70000 pixels as .jpg; write it as .png"):
+        frames.write_image(tmp_path / "a.jpg", np.zeros((1, 70000), np.uint8))
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o002])
+def test_a_file_has_the_permissions_that_the_umask_leaves(umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        frames.write_image(tmp_path / "a.png", RGB)
+    finally:
+        os.umask(before)
+    assert os.stat(tmp_path / "a.png").st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_resizing_takes_means_where_it_shrinks_and_is_linear_where_it_grows(rng):
+    image = rng.integers(0, 256, (32, 48, 3), np.uint8)
+    means = image.reshape(8, 4, 12, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(frames.resize_image(image, (8, 12)), means, atol=0.51)
+    rows = image.reshape(8, 4, 48, 3).mean(axis=1)
+    assert np.abs(frames.resize_image(image, (8, 96))[:, [0, -1]] - rows[:, [0, -1]]).max() <= 1  # shrinks down, grows across
+    assert frames.resize_image(np.array([[0, 100]], np.uint8), (1, 4)).tolist() == [[0, 25, 75, 100]]
+    assert frames.resize_image(image, (32, 48)) is image
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     frames.write_image(path, RGB)

@@ -4,13 +4,13 @@ Sample n of a run is a function of the seed and n alone: which frame it is (a ne
 and how it is changed. So a run that continues at step s starts the pipeline there, and nothing has to be replayed.
 """
 
-import cv2
-import numpy as np
 import tensorflow as tf
 
 from deeplab_tf.data.augment import Augmentation, augment
 from deeplab_tf.data.split import Frame, Split
+from deeplab_tf.draw import resize_labels
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.frames import resize_image
 
 
 class TrainingPipeline:
@@ -42,9 +42,16 @@ class TrainingPipeline:
         return samples.batch(self.batch_size, drop_remainder=True).prefetch(2)
 
     def names(self, step: int) -> list[str]:
-        """The frames in the batch of a step (0 is the first)."""
+        """The names of the frames in the batch of a step (0 is the first)."""
+        return [self.split.names[index] for index in self._indices(step)]
+
+    def files(self, step: int) -> list[str]:
+        """The image files in the batch of a step, for messages."""
+        return [self.split.paths(index)[0] for index in self._indices(step)]
+
+    def _indices(self, step):
         first = step * self.batch_size
-        return [self.split.names[int(self._index(tf.constant(n, tf.int64)))] for n in range(first, first + self.batch_size)]
+        return [int(self._index(tf.constant(n, tf.int64))) for n in range(first, first + self.batch_size)]
 
     def _sample(self, n):
         image, label_map = tf.numpy_function(self._load, [self._index(n)], (tf.uint8, tf.uint8), stateful=False)
@@ -68,10 +75,6 @@ class TrainingPipeline:
 
 def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     """A frame at another size: the image by area means (or bilinear, where it grows), the label by nearest neighbour."""
-    height, width = size
-    if frame.image.shape[:2] == (height, width):
+    if frame.image.shape[:2] == tuple(size):
         return frame
-    smaller = height * width < frame.image.shape[0] * frame.image.shape[1]
-    image = cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    label_map = cv2.resize(frame.label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return Frame(np.ascontiguousarray(image), label_map)
+    return Frame(resize_image(frame.image, size), resize_labels(frame.label_map, size))

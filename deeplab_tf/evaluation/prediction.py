@@ -7,6 +7,7 @@ import numpy as np
 
 from deeplab_tf.draw import resize_labels
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.frames import resize_image
 
 _SIZE_STEP = 32
 """Scaled heights and widths are multiples of this, so that every stage of the network has a whole size."""
@@ -17,9 +18,9 @@ def predict(
 ) -> np.ndarray:
     """The label map of one image.
 
-    The image is resized (bilinear) to the runtime's size; what comes back is resized to `size`: the probabilities, bilinearly and before
-    the label is chosen, where the runtime gives them (`class_scores`), else the label map, by nearest neighbour. Where no resizing and no
-    averaging is asked, the runtime's own label map is returned.
+    The image is resized to the runtime's size as for training (`frames.resize_image`); what comes back is resized to `size`: the
+    probabilities, bilinearly and before the label is chosen, where the runtime gives them (`class_scores`), else the label map, by nearest
+    neighbour. Where no resizing and no averaging is asked, the runtime's own label map is returned.
 
     Args:
         runtime: see `deeplab_tf.training.keras_runtime`.
@@ -37,7 +38,7 @@ def predict(
     height, width = size or image.shape[:2]
     plain = not flip and tuple(scales) == (1.0,)
     if plain and (tuple(runtime.size) == (height, width) or not hasattr(runtime, "class_scores")):
-        return resize_labels(runtime(_resize(image, runtime.size)), (height, width))
+        return resize_labels(runtime(resize_image(image, runtime.size)), (height, width))
     if not hasattr(runtime, "class_scores"):
         raise DeepLabError(f"Flip and scales average class scores, and the runtime {runtime.name} gives labels only; leave them out.")
     if not scales:
@@ -75,21 +76,21 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def _class_sum(probabilities, class_id, size):
-    total = _resize(np.ascontiguousarray(probabilities[0][..., class_id]), size).copy()
+    total = _resize_linear(np.ascontiguousarray(probabilities[0][..., class_id]), size).copy()
     for more in probabilities[1:]:
-        total += _resize(np.ascontiguousarray(more[..., class_id]), size)
+        total += _resize_linear(np.ascontiguousarray(more[..., class_id]), size)
     return total
 
 
 def _probabilities(runtime, image, scale, flip):
-    frame = _resize(image, scaled_size(runtime.size, scale))
+    frame = resize_image(image, scaled_size(runtime.size, scale))
     scores = runtime.class_scores(frame)  # (h, w, C)
     if flip:
         scores = (scores + runtime.class_scores(np.ascontiguousarray(frame[:, ::-1]))[:, ::-1]) * np.float32(0.5)
     return scores
 
 
-def _resize(array, size):
+def _resize_linear(array, size):
     if array.shape[:2] == tuple(size):
         return array
     return cv2.resize(array, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
