@@ -112,6 +112,12 @@ def test_labels_are_scored_at_their_own_resolution():
     assert evaluation.confusion.pixel_accuracy() == pytest.approx(1 - 64 / 6144, abs=0.01)
 
 
+def test_shrinking_looks_at_every_pixel():
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[::4] = image[3::4] = 200  # half of each 4 x 4 pixels, in rows that linear interpolation would pass over
+    assert (predict(Oracle((4, 4)), image, (4, 4)) == 1).all()
+
+
 def test_labels_without_scores_are_resized_by_nearest():
     image = np.dstack([np.array([[0, 1], [2, 1]], np.uint8)] * 3)
     assert predict(LabelsOnly((2, 2)), image, (4, 4)).tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 1, 1], [2, 2, 1, 1]]
@@ -266,7 +272,7 @@ def run(tmp_path, monkeypatch):
 
     def open_runtime(path, checkpoint=None):
         runtime = (Blind if runs.resolve_checkpoint(path, checkpoint) == "10" else Oracle)((20, 30))
-        runtime.config = SimpleNamespace(data={"name": "camvid", "root": "data"})
+        runtime.config = SimpleNamespace(data={"name": "camvid", "root": str(tmp_path)})
         return runtime
 
     monkeypatch.setattr(runs, "open_runtime", open_runtime)
@@ -350,6 +356,12 @@ def test_evaluate_of_a_broken_run_exits_1(run, spoil, arguments, sentence):
     result = call("evaluate", run, *arguments)
     assert result.exit_code == 1 and sentence in result.output and "Traceback" not in result.output
     assert not (run / "report").exists()
+
+
+def test_evaluate_where_the_data_set_is_not_there_speaks_of_its_own_option(run, tmp_path):
+    result = call("evaluate", run, "--root", tmp_path / "gone")
+    assert result.exit_code == 1 and f"The folder {tmp_path / 'gone'} does not exist; --root must say" in result.output
+    assert call("evaluate", run, "--root", tmp_path).exit_code == 0
 
 
 def test_evaluate_of_nothing_exits_1(tmp_path):

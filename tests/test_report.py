@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from deeplab_tf import frames
 from deeplab_tf.cli import group
 from deeplab_tf.data.split import Frame, Split
+from deeplab_tf.errors import DeepLabError
 from deeplab_tf.evaluation import runs, speed
 from deeplab_tf.evaluation.report import markdown_table, score, step_title
 from deeplab_tf.labels import CAMVID
@@ -29,7 +30,7 @@ class RedIsTheClass:
 
     def __init__(self, right):
         self.right = right
-        self.config = SimpleNamespace(data={"name": "camvid", "root": "as in the recipe"})
+        self.config = SimpleNamespace(data={"name": "camvid"})
 
     def __call__(self, frame):
         return np.where(np.arange(SIZE[1]) < self.right * SIZE[1], frame[..., 0], 0).astype(np.uint8)
@@ -75,6 +76,20 @@ def test_report_shows_the_same_images_at_each_checkpoint(run):
     assert "| 10,000 steps |" in page
 
 
+def test_report_predicts_at_the_resolution_of_the_truth(run, monkeypatch):
+    """As with prepared records, whose images are smaller than what is scored."""
+
+    class Shrunk(Drawn):
+        def scored_frame(self, index):
+            image, label_map = self.frame(index)
+            return Frame(image, np.kron(label_map, np.ones((2, 2), np.uint8)))
+
+    monkeypatch.setattr(runs, "open_split", lambda data, name: Shrunk())
+    result = call(run)
+    assert result.exit_code == 0, result.output
+    assert json.loads((run / "report" / "checkpoints.json").read_text())["checkpoints"][-1]["miou"] == 1.0
+
+
 def test_report_of_a_run_without_kept_checkpoints_has_the_best_alone(run):
     for path in (run / "kept").iterdir():
         path.unlink()
@@ -92,11 +107,22 @@ def test_best_step_is_none_without_a_validation(tmp_path):
     assert runs.best_step(str(tmp_path)) is None
 
 
-def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch):
-    monkeypatch.setattr(runs, "open_split", lambda data, name: (data["root"], name))
+def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch, tmp_path):
+    for name in ("old", "new", "records"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "open_split", lambda data, name: (data.get("records") or data["root"], name))
     config = SimpleNamespace(data={"name": "camvid", "root": "old"})
     assert runs.open_run_split(config, "val") == ("old", "val")
     assert runs.open_run_split(config, "val", "new") == ("new", "val")
+    with pytest.raises(DeepLabError, match="The folder gone does not exist; --root must say"):
+        runs.open_run_split(config, "val", "gone")
+    prepared = SimpleNamespace(data={**config.data, "records": "records"})
+    assert runs.open_run_split(prepared, "val") == ("records", "val")
+    assert runs.open_run_split(prepared, "val", "new") == ("new", "val")
+    (tmp_path / "records").rmdir()
+    with pytest.raises(DeepLabError, match="not in records any more, .* with --root"):
+        runs.open_run_split(prepared, "val")
 
 
 def test_frames_per_second_counts_calls():

@@ -2,7 +2,8 @@
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.progress import progress
 
 
 @click.command(epilog=example("deeplab-tf report runs/camvid", "deeplab-tf report runs/camvid --split test --frames 5 --json -"))
@@ -21,7 +22,6 @@ def command(run, split_name, root, frames, json_target, verbose):
     from pathlib import Path
 
     from deeplab_tf.evaluation.comparison import checkpoints_markdown, spread, write_architecture, write_figure
-    from deeplab_tf.evaluation.prediction import predict
     from deeplab_tf.evaluation.report import write_text
     from deeplab_tf.evaluation.runs import BEST, best_step, checkpoints, open_run_split, open_runtime, resolve_checkpoint
     from deeplab_tf.evaluation.speed import measured_with
@@ -35,7 +35,7 @@ def command(run, split_name, root, frames, json_target, verbose):
         split = open_run_split(runtime.config, split_name, root) if split is None else split
         steps = best_step(run) if name == BEST else int(name)
         rows.append({"checkpoint": name, "steps": steps, **_measure(runtime, split, "evaluate " + name)})
-        predicted[name] = {i: predict(runtime, split.frame(i).image) for i in spread(len(split), frames)}
+        predicted[name] = {i: _predict(runtime, split.scored_frame(i)) for i in spread(len(split), frames)}
     figure = folder / "checkpoints.png"
     write_figure(figure, split, predicted)
     whole = {"run": run, "split": split_name, "images": len(split), "checkpoints": rows, "figure": str(figure), **measured_with()}
@@ -47,6 +47,13 @@ def command(run, split_name, root, frames, json_target, verbose):
     write_json(whole, str(folder / "checkpoints.json"))
     show(page + "\nOpen {}".format(figure), json_target)
     write_json(whole, json_target)
+
+
+def _predict(runtime, frame):
+    """The label map at the resolution of the truth, which is above the image's in prepared records."""
+    from deeplab_tf.evaluation.prediction import predict
+
+    return predict(runtime, frame.image, frame.label_map.shape)
 
 
 def _measure(runtime, split, label):

@@ -20,7 +20,7 @@ def write_figure(path: Path, split, predicted: dict[str, dict[int, np.ndarray]])
     """Writes one picture: a row an image, with the image, its truth and the prediction of each checkpoint.
 
     Args:
-        predicted: checkpoint -> {frame number: (H, W) uint8 label map at the image's resolution}.
+        predicted: checkpoint -> {frame number: (H, W) uint8 label map at the truth's resolution}.
     """
     rows = []
     for index in next(iter(predicted.values())):

@@ -64,8 +64,23 @@ def open_runtime(path: str, checkpoint: str | None = None):
 
 
 def open_run_split(config, split: str, root: str | None = None):
-    """A split of the data set that a run was trained on; `root` is where it lies now, if not where the recipe says."""
-    return open_split({**config.data, "root": root} if root else config.data, split)
+    """A split of the data set that a run was trained on.
+
+    Args:
+        config: the run's recipe.
+        root: where the data set lies now, if not where the recipe says; prepared records that the recipe names are then not read.
+
+    Raises:
+        DeepLabError: that folder is not there, and as `deeplab_tf.data.open_split` does.
+    """
+    if root is not None:
+        if not Path(root).expanduser().is_dir():
+            raise DeepLabError(f"The folder {root} does not exist; --root must say where the run's data set lies.")
+        return open_split({**config.data, "root": root, "records": None}, split)
+    place = config.data.get("records") or config.data.get("root")
+    if isinstance(place, str) and not Path(place).expanduser().is_dir():
+        raise DeepLabError(f"The run's data set is not in {place} any more, as its recipe has it; say where it lies with --root.")
+    return open_split(config.data, split)
 
 
 def best_step(run: str) -> int | None:
