@@ -200,6 +200,7 @@ def test_a_folder_of_ids_may_use_any_ids(tmp_path):
         ({"classes": [{"name": "a"}]}, "needs a name and a color"),
         ({"classes": [{"name": "a", "color": [0, 0]}]}, "color of class 'a' must be .* got \\[0, 0\\]"),
         ({"classes": [{"name": "a", "color": [0, 0, 0], "think": True}]}, "Unknown key 'think'.*Did you mean 'thing'"),
+        ({"classes": [{"name": "a", "color": [0, 0, 0], "thing": "no"}]}, "thing of class 'a' must be true or false; got no"),
         ({"label_format": "color"}, "data.label_format 'color' is unknown. Did you mean 'colors'"),
         ({"label_format": "colors", "ignore_colors": [[1, 2, 3]]}, r"\[1, 2, 3\] stands twice"),
         ({"label_format": "colors", "ignore_colors": [[1, 2, 300]]}, "data.ignore_colors must be"),
@@ -207,12 +208,32 @@ def test_a_folder_of_ids_may_use_any_ids(tmp_path):
         ({"ignore_ids": [256]}, "Ids in label files are 0 to 255"),
         ({"images": "photos"}, "must hold {split}"),
         ({"label_suffix": "_id.png"}, "1 image has no label"),
+        ({"root": 5}, "data.root must be a word. Got 5 instead"),
+        ({"records": 7}, "data.records must be a word or none. Got 7 instead"),
+        ({"images": 5}, "data.images must be a word. Got 5"),
+        ({"image_suffix": [".png"]}, "data.image_suffix must be a word or none. Got \\[.png\\]"),
+        ({"label_format": 1}, "data.label_format must be a word. Got 1"),
+        ({"classes": 3}, "data.classes must be a list. Got 3"),
+        ({"classes": {"name": "road"}}, "data.classes must be a list. Got {name: road}"),
+        ({"ignore_ids": 255}, "data.ignore_ids must be a list. Got 255"),
+        ({"ignore_ids": "255"}, "data.ignore_ids must be a list. Got '255'"),
+        ({"label_format": "colors", "ignore_colors": 0}, "data.ignore_colors must be a list. Got 0"),
+        ({"label_format": "colors", "ignore_colors": [0, 0, 0]}, "data.ignore_colors must be \\[R, G, B\\]"),
+        ({"ignore_ids": [[255]]}, "Ids in label files are 0 to 255"),
     ],
 )
 def test_a_wrong_description_says_what_is_wrong(change, message, tmp_path):
     data = write_aerial(tmp_path, np.zeros((8, 12), np.uint8))
     with pytest.raises(DeepLabError, match=message):
         open_split({**data, **change}, "train")
+
+
+def test_suffixes_in_capital_letters_are_found(tmp_path):
+    frames.write_image(tmp_path / "images" / "train" / "IMG_1.JPG", IMAGE)
+    frames.write_image(tmp_path / "labels" / "train" / "IMG_1.PNG", np.zeros((8, 12), np.uint8))
+    data = {"name": "folder", "root": str(tmp_path), "classes": AERIAL["classes"]}
+    split = open_split(data, "train")
+    assert split.names == ["IMG_1"] and split.frame(0).image.shape == IMAGE.shape
 
 
 def test_two_images_of_one_name_are_refused(tmp_path):

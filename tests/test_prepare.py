@@ -12,7 +12,10 @@ from click.testing import CliRunner
 from deeplab_tf import frames
 from deeplab_tf.cli import group
 from deeplab_tf.data import open_split
+from deeplab_tf.draw import resize_labels
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.evaluation.evaluate import evaluate
+from deeplab_tf.labels import Label, LabelTable
 
 SIZE = [48, 64]
 
@@ -55,7 +58,7 @@ def test_records_hold_what_the_files_hold(cityscapes, tmp_path):
         for i in range(len(files)):
             source, frame = files.frame(i), written.frame(i)
             np.testing.assert_array_equal(frame.image, cv2.resize(source.image, (64, 48), interpolation=cv2.INTER_AREA))
-            np.testing.assert_array_equal(frame.label_map, cv2.resize(source.label_map, (64, 48), interpolation=cv2.INTER_NEAREST_EXACT))
+            np.testing.assert_array_equal(frame.label_map, resize_labels(source.label_map, SIZE))
             np.testing.assert_array_equal(written.label_map(i), source.label_map)  # at its own resolution, for scores
             np.testing.assert_array_equal(written.instance_map(i), files.instance_map(i))
 
@@ -69,6 +72,56 @@ def test_a_recipe_reads_them_in_place_of_its_files(cityscapes, tmp_path):
     np.testing.assert_array_equal(scored.label_map, files.frame(1).label_map)  # 96 x 130: scores do not depend on the records' size
     with pytest.raises(DeepLabError, match="hold frames of 48x64, the recipe wants 96x128"):
         open_split({**prepared, "size": [96, 128]}, "val")
+
+
+class RedIsTheClass:
+    """A network that goes by single pixels."""
+
+    name, size = "fake", (32, 48)
+    table = LabelTable([Label(i, str(i), (i, i, i), False) for i in range(3)])
+
+    def class_scores(self, frame):
+        return np.clip(1 - np.abs(frame[..., :1] / np.float32(100) - np.arange(3, dtype=np.float32)), 0, 1)
+
+
+def test_scores_from_records_are_those_from_the_files(tmp_path):
+    """A quarter of the size each way: the network must see the same pixels on both ways."""
+    random = np.random.RandomState(0)
+    for n in range(3):
+        label_map = random.randint(0, 3, (16, 24)).astype(np.uint8).repeat(8, 0).repeat(8, 1)  # 128 x 192
+        image = np.clip(label_map[..., None] * 100 + random.normal(0, 80, (128, 192, 3)), 0, 255)
+        frames.write_image(tmp_path / "images" / "val" / f"{n}.png", image.astype(np.uint8))
+        frames.write_image(tmp_path / "labels" / "val" / f"{n}.png", label_map)
+    data = {"name": "folder", "root": str(tmp_path), "size": [32, 48], "classes": RedIsTheClass.table.to_dicts()}
+    assert run(tmp_path, data).exit_code == 0
+    on_files = evaluate(RedIsTheClass(), open_split(data, "val"))
+    on_records = evaluate(RedIsTheClass(), open_split({**data, "records": str(tmp_path / "out")}, "val"))
+    np.testing.assert_array_equal(on_records.confusion.matrix, on_files.confusion.matrix)
+    assert 0.5 < on_files.confusion.miou() < 0.99
+
+
+def test_a_recipe_may_name_its_records_before_they_exist(cityscapes, tmp_path):
+    recipe = {**cityscapes, "records": str(tmp_path / "prepared")}
+    with pytest.raises(DeepLabError, match="data.records, .*prepared, holds no prepared records; .* prepare CONFIG --out .*prepared"):
+        open_split(recipe, "train")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"data": recipe}))
+    result = CliRunner().invoke(group, ["prepare", str(path)])
+    assert result.exit_code == 0, result.output
+    assert open_split(recipe, "train").frame(0).image.shape == (48, 64, 3)
+    assert "Already there" in CliRunner().invoke(group, ["prepare", str(path)]).output
+    wrong = CliRunner().invoke(group, ["prepare", str(path), "--set", "data.records=7"])
+    assert wrong.exit_code == 1 and "data.records must be" in wrong.output
+
+
+def test_records_of_something_else_are_refused(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    prepared = {"records": str(tmp_path / "out"), "root": "anywhere", "size": SIZE}
+    with pytest.raises(DeepLabError, match="prepared from the data set cityscapes, the recipe's data.name is camvid"):
+        open_split({**prepared, "name": "camvid"}, "val")
+    with pytest.raises(DeepLabError, match="no option data.rot. Did you mean 'root'"):
+        open_split({**prepared, "name": "cityscapes", "rot": "x"}, "val")
+    assert len(open_split({**prepared, "name": "cityscapes"}, "val")) == 2
 
 
 def test_they_are_a_tensorflow_data_set_of_their_own(cityscapes, tmp_path):
@@ -158,6 +211,9 @@ def test_colours_become_class_ids_on_the_way(tmp_path):
     np.testing.assert_array_equal(split.frame(0).label_map[5], [0] * 32 + [255] * 32)
     with pytest.raises(DeepLabError, match="no split 'val' in the records"):
         records(tmp_path, "val")
+    changed = {**data, "classes": [{"name": "sea", "color": [0, 0, 255]}], "records": str(tmp_path / "out")}
+    with pytest.raises(DeepLabError, match="prepared with another data.classes than the recipe's"):
+        open_split(changed, "train")
 
 
 def test_a_damaged_file_of_records_is_named(cityscapes, tmp_path):

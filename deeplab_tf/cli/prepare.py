@@ -4,7 +4,8 @@ import os
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.progress import progress
 
 
 @click.command(
@@ -14,7 +15,7 @@ from deeplab_tf.cli.options import example, json_option, progress, show, verbose
     )
 )
 @click.argument("config", type=click.Path())
-@click.option("--out", metavar="DIR", help="Where the records go. [default: records/NAME-HEIGHTxWIDTH]")
+@click.option("--out", metavar="DIR", help="Where the records go. [default: data.records, or records/NAME-HEIGHTxWIDTH]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Overrides a value of the recipe; repeatable.")
 @json_option
 @verbose_option
@@ -29,10 +30,9 @@ def command(config, out, overrides, json_target, verbose):
     from deeplab_tf.training.config import load
 
     data = load(config, overrides).data
-    out = os.path.expanduser(out or os.path.join("records", "{}-{}x{}".format(data["name"], *data["size"])))
     report = prepare(data, out, progress=lambda items, label, total: progress(items, label, total=total))
     counts = ", ".join("{} {}".format(count, name) for name, count in report["splits"].items())
-    what = "{} frames at {}x{}, {:.1f} MB, in {}".format(counts, *report["size"], report["bytes"] / 1e6, out)
+    what = "{} frames at {}x{}, {:.1f} MB, in {}".format(counts, *report["size"], report["bytes"] / 1e6, report["out"])
     show("Wrote {}.".format(what) if report["written"] else "Already there: {}.".format(what), json_target)
-    show("Train on them with: --set data.records={}".format(out), json_target)
+    show("Train on them with: --set data.records={}".format(report["out"]), json_target)
     write_json(report, json_target)

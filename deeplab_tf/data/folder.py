@@ -106,6 +106,8 @@ def _read_table(classes: Sequence[dict]) -> LabelTable:
         for key in row.keys() - set(_CLASS_KEYS):
             raise DeepLabError(f"Unknown key '{key}' in a row of data.classes. {did_you_mean(str(key), _CLASS_KEYS)}")
         _check_color(row["color"], f"The color of class '{row['name']}'")
+        if not isinstance(row.get("thing", False), bool):
+            raise DeepLabError(f"The thing of class '{row['name']}' must be true or false; got {row['thing']}.")
     return LabelTable.from_dicts(classes)
 
 

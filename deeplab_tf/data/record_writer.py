@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from deeplab_tf import frames
-from deeplab_tf.data import open_split
+from deeplab_tf.data import check_options, open_split
 from deeplab_tf.data.pipeline import resize_frame
 from deeplab_tf.data.records import VERSION, version_folder
 from deeplab_tf.data.split import Split, UnknownSplit
@@ -30,12 +30,12 @@ Progress = Callable[[Iterable, str, int], Iterable]
 """Wraps items, with a label and how many there are, to show how far they are."""
 
 
-def prepare(data: dict, out: str, *, progress: Progress) -> dict:
+def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     """Writes every split that a recipe's data set has.
 
     Args:
-        data: the recipe's `data` section: `name`, `size` [height, width], and the data set's options.
-        out: the folder to write to.
+        data: the recipe's `data` section: `name`, `size` [height, width], and the data set's options. Its `records` are not read.
+        out: the folder to write to; if left out, the recipe's `records`, or else records/NAME-HEIGHTxWIDTH.
         progress: shows how far each split is.
 
     Returns `out`, `written` (False: they were there already), `size`, `splits` (name -> number of frames) and `bytes`.
@@ -43,6 +43,9 @@ def prepare(data: dict, out: str, *, progress: Progress) -> dict:
     """
     if data["name"] == "records":
         raise DeepLabError("This recipe reads prepared records already; prepare the data set that they were made from.")
+    data = check_options(data)
+    out = os.path.expanduser(out or data.get("records") or os.path.join("records", "{}-{}x{}".format(data["name"], *data["size"])))
+    data = {key: value for key, value in data.items() if key != "records"}
     splits, missing = {}, None
     for name in SPLITS:
         try:
@@ -52,9 +55,9 @@ def prepare(data: dict, out: str, *, progress: Progress) -> dict:
     if not splits:
         raise missing
     written = write(splits, tuple(data["size"]), data, out, progress=progress)
-    files = version_folder(Path(out).expanduser()).iterdir()
+    files = version_folder(Path(out)).iterdir()
     return {
-        "out": str(out),
+        "out": out,
         "written": written,
         "size": list(data["size"]),
         "splits": {name: len(split) for name, split in splits.items()},

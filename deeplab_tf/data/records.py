@@ -42,6 +42,7 @@ class RecordSplit(Split):
         self.table = LabelTable.from_dicts(metadata["classes"])
         self.names = metadata["names"][split]
         self.size = tuple(metadata["size"])
+        self.source = dict(metadata["source"])  # the recipe's `data` section that they were prepared from
         self._records = ExampleReader(builder, split)
 
     def frame(self, index: int) -> Frame:

@@ -168,11 +168,14 @@ def split_folder(root: Path, pattern: str, split: str) -> Path:
 
 
 def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
-    """Every file below a folder whose name ends in one of `suffixes`: name relative to the folder without the suffix -> path."""
+    """Every file below a folder whose name ends in one of `suffixes`, in small or capital letters.
+
+    Returns the name relative to the folder, without the suffix -> path. Raises DeepLabError for two files of one name.
+    """
     found = {}
     for parent, _, files in os.walk(folder, onerror=frames.refuse_unreadable, followlinks=True):
         for file in files:
-            suffix = next((suffix for suffix in suffixes if file.endswith(suffix)), None)
+            suffix = next((suffix for suffix in suffixes if file.lower().endswith(suffix.lower())), None)
             if suffix is None or file.startswith("."):
                 continue
             path = os.path.join(parent, file)

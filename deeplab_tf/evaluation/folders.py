@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deeplab_tf.data import COMMON_OPTIONS, load_data_set
+from deeplab_tf.data import load_data_set, open_split
 from deeplab_tf.data.split import FileSplit, IdReader, list_files, pair_files
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.frames import IMAGE_SUFFIXES
@@ -44,6 +44,5 @@ def _class_ids(table):
 
 def _open_described(images, labels, data):
     """Through the data set that a recipe describes in words, with its two folders put in place of the recipe's."""
-    options = {key: value for key, value in data.items() if key not in COMMON_OPTIONS}
-    options.update(root="/", images="{split}" + str(Path(images).absolute()), labels="{split}" + str(Path(labels).absolute()))
-    return load_data_set("folder").open_split(".", **options)  # its folders must hold {split}; "." leaves the path as it is
+    places = {"root": "/", "images": "{split}" + str(Path(images).absolute()), "labels": "{split}" + str(Path(labels).absolute())}
+    return open_split({**data, **places, "records": None}, ".")  # its folders must hold {split}; "." leaves the path as it is
