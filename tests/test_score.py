@@ -1,6 +1,7 @@
 """`deeplab-tf score` on PNG files: equal to cityscapesScripts, and one sentence for every wrong folder or file."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as citys
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
-from deeplab_tf.frames import write_image
+from deeplab_tf.draw import resize_labels
+from deeplab_tf.frames import read_ids, write_image
+from deeplab_tf.scenes.files import Settings, scene_paths, write_scene
 
 TRUTH = "{}_{:06d}_{:06d}_gtFine_labelIds.png"
 
@@ -39,8 +42,23 @@ def random_frames(folder, count):
     return truths
 
 
-def test_equals_cityscapesscripts_on_files(tmp_path, monkeypatch):
-    truths = [str(path) for path in random_frames(tmp_path, 30)]
+def drawn_frames(folder, count):
+    """Drawn scenes as `sample` writes them; predictions of 3/4 their sharpness, shifted, one in twenty blocks of another class."""
+    settings, rng, truths = Settings(count, (96, 192), 5), np.random.default_rng(4), []
+    for i in range(count):
+        write_scene(str(folder), i, settings)
+        truths.append(Path(scene_paths(str(folder), i, count)[1]))
+        truth = read_ids(truths[-1])
+        blurred = resize_labels(resize_labels(truth, (72, 144)), truth.shape)
+        wrong = resize_labels((rng.random((12, 24)) < 0.05).astype(np.uint8), truth.shape)
+        prediction = np.where(wrong, rng.integers(0, 34), np.roll(blurred, 1 + i % 3, axis=1)).astype(np.uint8)
+        write_image(folder / "results" / truths[-1].name.replace("gtFine_labelIds", "pred"), prediction)
+    return truths
+
+
+@pytest.mark.parametrize("make", [random_frames, drawn_frames])
+def test_equals_cityscapesscripts_on_files(make, tmp_path, monkeypatch):
+    truths = [str(path) for path in make(tmp_path, 30)]
     score("--pred", tmp_path / "results", "--truth", tmp_path / "gtFine", "--json", tmp_path / "scores.json")
     ours = json.loads((tmp_path / "scores.json").read_text())
 
@@ -50,7 +68,7 @@ def test_equals_cityscapesscripts_on_files(tmp_path, monkeypatch):
     predictions = [cityscapes.getPrediction(cityscapes.args, truth) for truth in truths]
     theirs = cityscapes.evaluateImgLists(predictions, truths, cityscapes.args)
 
-    assert ours["images"] == 30 and len(ours["iou"]) == 19
+    assert ours["images"] == 30 and len(ours["iou"]) == 19 and 0.1 < ours["miou"] < 0.95
     assert abs(ours["miou"] - theirs["averageScoreClasses"]) <= 1e-9
     for name, value in ours["iou"].items():
         assert abs(value - theirs["classScores"][name]) <= 1e-9, name
