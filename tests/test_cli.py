@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import FolderGroup, group
-from deeplab_tf.cli.options import Choice, duration, example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.progress import duration, progress
 
 COMMANDS = group.list_commands(None)
 
@@ -195,7 +196,7 @@ def test_json_that_could_not_be_written_is_refused_before_the_work(tmp_path, mon
 
 def test_progress_is_plain_lines_where_nobody_looks(capsys, monkeypatch):
     clock = iter(range(0, 1000, 4))  # every look at the clock is four seconds later
-    monkeypatch.setattr("deeplab_tf.cli.options.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: float(next(clock)))
     assert list(progress([10, 20, 30, 40], "score")) == [10, 20, 30, 40]
     # lines are ten seconds apart: after the third item (12 s, 0.25/s, one left); then the end (20 s)
     assert capsys.readouterr().err.splitlines() == ["score: 3/4 images, 0.25/s, 4.0 s left", "score: 4 images in 20.0 s, 0.20/s"]
@@ -203,7 +204,7 @@ def test_progress_is_plain_lines_where_nobody_looks(capsys, monkeypatch):
 
 def test_progress_of_a_resumed_run_counts_only_what_is_new(capsys, monkeypatch):
     clock = iter([0.0, 20.0, 20.0])
-    monkeypatch.setattr("deeplab_tf.cli.options.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: next(clock))
     with progress(100, "train", unit="steps", done=60) as bar:
         bar.advance(20, note="loss 0.5")  # 20 steps in 20 s; 20 are left
     lines = capsys.readouterr().err.splitlines()

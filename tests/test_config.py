@@ -1,5 +1,6 @@
 """Recipes are checked strictly; what is wrong with one is said in a sentence."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,8 @@ def test_recipes_load_and_open_with_their_command_cost_and_score(path):
     load(path)
     comment = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
     assert path.read_text().startswith(f"# deeplab-tf train configs/{path.name}")
-    assert "mIoU" in comment and any(unit in comment for unit in ("minute", "hour", "day"))
+    assert "mIoU" in comment, "the score to expect, or that nobody has measured it"
+    assert re.search(r"\d (minutes?|hours?|days?)\b|cost not measured", comment), "what it costs"
 
 
 def test_no_key_stands_twice():
@@ -163,3 +165,11 @@ def test_no_key_stands_twice():
     for path in CONFIGS:
         lines = [line for line in path.read_text().splitlines() if line and line[0] not in " #-"]
         assert len(lines) == len(set(lines)) == len(yaml.safe_load(path.read_text()))
+
+
+def test_a_run_may_go_on_where_its_data_has_moved_to():
+    recipe = {"data": {"name": "camvid", "root": "here", "size": [64, 64]}}
+    moved = {"data": {"name": "camvid", "root": "there", "size": [64, 64]}, "training": {"checkpoint_every": 7}}
+    assert resolve(moved).difference(resolve(recipe)) is None
+    moved["training"]["seed"] = 1
+    assert resolve(moved).difference(resolve(recipe)) == "training.seed: 0 there, 1 here"

@@ -1,4 +1,4 @@
-"""The paper's recipe, whole: configs/cityscapes_resnet50.yaml for two steps at 512x1024 on drawn scenes, its kept checkpoints, and its report."""
+"""The paper's recipe, whole: two steps at 512x1024 on drawn scenes, its kept checkpoints, and its report."""
 
 import json
 import os
@@ -30,7 +30,9 @@ def run(tmp_path_factory):
 
 
 def call(*arguments):
-    done = subprocess.run([sys.executable, "-m", "deeplab_tf", *map(str, arguments)], capture_output=True, text=True, env=os.environ, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "deeplab_tf", *map(str, arguments)], capture_output=True, text=True, env=os.environ, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

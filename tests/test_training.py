@@ -157,7 +157,7 @@ def test_weights_that_are_no_longer_finite_stop_the_run():
     from deeplab_tf.training.callbacks import StopOnNaN
 
     class Pipeline:
-        def names(self, step):
+        def files(self, step):
             return [f"frame_{step}", "other"]
 
     watch = StopOnNaN(Pipeline())
@@ -169,3 +169,13 @@ def test_weights_that_are_no_longer_finite_stop_the_run():
     model.layers[0].bias.assign([float("nan")])
     with pytest.raises(DeepLabError, match=r"no longer finite after step 5 \(its loss was 0.5\); the batch held frame_4, other."):
         watch.after_step(5, {"loss": 0.5})
+
+
+def test_a_second_training_is_kept_out_of_a_run(tmp_path):
+    from deeplab_tf.errors import DeepLabError
+    from deeplab_tf.training.fit import alone_in
+
+    with alone_in(tmp_path), pytest.raises(DeepLabError, match="Another training is writing to"), alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):
+        pass  # the lock went with its holder

@@ -13,8 +13,9 @@ import traceback
 import click
 
 from deeplab_tf import __version__
-from deeplab_tf.cli.options import VERBOSE_KEY, clear_line
+from deeplab_tf.cli.options import VERBOSE_KEY
 from deeplab_tf.errors import DeepLabError, did_you_mean
+from deeplab_tf.progress import clear_line
 
 _NOT_COMMANDS = ("__init__", "options")
 _LAB_PYTHON = (3, 11)

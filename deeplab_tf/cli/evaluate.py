@@ -2,7 +2,8 @@
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.progress import progress
 
 
 def parse_scales(ctx, param, value):

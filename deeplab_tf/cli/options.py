@@ -1,13 +1,10 @@
-"""What the commands share: --json, -v, choices that say what was meant, examples in the help, progress on long work."""
+"""What the commands share: --json, -v, choices that say what was meant, examples in the help."""
 
 import json
 import math
 import os
-import shutil
 import stat
-import sys
-import time
-from typing import Iterable, Optional, Union
+from typing import Optional
 
 import click
 
@@ -63,7 +60,7 @@ def verbose_option(function):
         ctx.meta[VERBOSE_KEY] = value
         return value
 
-    return click.option("-v", "--verbose", is_flag=True, callback=remember, help="Say more; show where an error arose.")(function)
+    return click.option("-v", "--verbose", is_flag=True, callback=remember, help="Show where an error arose.")(function)
 
 
 def show(text: str, json_target: Optional[str] = None) -> None:
@@ -127,96 +124,3 @@ def _plain(value):
     if hasattr(value, "__fspath__"):
         return os.fspath(value)
     return value
-
-
-class progress:
-    """Rate and time left of long work, on standard error: one moving line on a terminal, else a plain line every ten seconds.
-
-    Around a loop, `for path in progress(paths, "score"):`, or by hand, `with progress(steps, "train", unit="steps") as bar:` and in it
-    `bar.advance(1, note="loss 0.31")`.
-    """
-
-    def __init__(self, items: Union[Iterable, int], label: str, *, total: Optional[int] = None, unit: str = "images", done: int = 0):
-        """
-        Args:
-            items: what to go through, or how many there are.
-            label: how the line begins.
-            total: how many items, where `items` has no len().
-            unit: what is counted.
-            done: how many were done before (a resumed run); they do not count in the rate.
-        """
-        self.items = range(items) if isinstance(items, int) else items
-        self.total = total if total is not None else len(self.items) if hasattr(self.items, "__len__") else None
-        self.label, self.unit = label, unit
-        self.first = self.done = done
-        self.start = time.monotonic()
-        self.moving = sys.stderr.isatty()
-        self.shown = self.start if not self.moving else 0.0
-
-    def __iter__(self):
-        with self:
-            for item in self.items:
-                yield item
-                self.advance()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, error_type, error, trace):
-        if error_type is None:
-            self._write(self._summary(), last=True)
-
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Counts `count` more as done; `note` stands at the end of the line."""
-        self.done += count
-        now = time.monotonic()
-        if now - self.shown >= (0.1 if self.moving else 10.0):
-            self.shown = now
-            self._write(self._line(now, note))
-
-    def say(self, text: str) -> None:
-        """Prints a line of its own without tearing the moving one."""
-        clear_line()
-        click.echo(text, err=True)
-
-    def _rate(self, now):
-        return (self.done - self.first) / max(now - self.start, 1e-9)
-
-    def _line(self, now, note):
-        rate = self._rate(now)
-        line = "{}: {}".format(self.label, self.done)
-        if self.total is not None:
-            line += "/{}".format(self.total)
-        line += " {}, {:.2f}/s".format(self.unit, rate)
-        if self.total is not None and rate > 0:
-            line += ", {} left".format(duration((self.total - self.done) / rate))
-        return line + (", " + note if note else "")
-
-    def _summary(self):
-        now = time.monotonic()
-        took = duration(now - self.start)
-        return "{}: {} {} in {}, {:.2f}/s".format(self.label, self.done - self.first, self.unit, took, self._rate(now))
-
-    def _write(self, line, last=False):
-        clear_line()
-        if self.moving and not last:
-            line = line[: shutil.get_terminal_size().columns - 1] + "\r"  # a line that wraps could not be cleared
-        else:
-            line += "\n"
-        click.echo(line, nl=False, err=True)
-
-
-def clear_line() -> None:
-    """Makes room for a message where `progress` has left its moving line; the cursor stands at its start."""
-    if sys.stderr.isatty():
-        click.echo("\x1b[K", nl=False, err=True)
-
-
-def duration(seconds: float) -> str:
-    """1.2 s, 3 min 05 s, 2 h 07 min: as short as a person wants it."""
-    if seconds < 60:
-        return "{:.1f} s".format(seconds)
-    minutes, seconds = divmod(int(round(seconds)), 60)
-    if minutes < 60:
-        return "{} min {:02d} s".format(minutes, seconds)
-    return "{} h {:02d} min".format(*divmod(minutes, 60))

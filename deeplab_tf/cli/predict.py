@@ -5,8 +5,9 @@ from typing import Dict, Sequence
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.progress import progress
 
 SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png"}
 """The end of the file name by format. The one for Cityscapes is found by `score` and by cityscapesScripts alike."""

@@ -6,7 +6,8 @@ import signal
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.progress import progress
 
 
 class SizeType(click.ParamType):

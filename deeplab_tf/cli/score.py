@@ -8,8 +8,9 @@ from typing import Dict, List, Tuple
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, progress, show, verbose_option, write_json
+from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.progress import progress
 
 TRUTH_SUFFIX = "_gtFine_labelIds.png"
 _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame

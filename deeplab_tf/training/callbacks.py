@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from deeplab_tf.cli.options import progress
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.progress import progress
 from deeplab_tf.training import state
 from deeplab_tf.training.rewind import read_metrics
 from deeplab_tf.training.stopping import StopSignal
@@ -69,7 +69,7 @@ class StopOnNaN(StepCallback):
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in weights])
 
     def _stop(self, what, step):
-        names = ", ".join(self.pipeline.names(step - 1))
+        names = ", ".join(self.pipeline.files(step - 1))
         raise DeepLabError(
             f"{what}; the batch held {names}. Nothing of it was saved. Lower optimizer.learning_rate, set optimizer.clip_norm, or look at"
             " these frames."
@@ -184,9 +184,10 @@ class Checkpoints(StepCallback):
         super().__init__()
         self.folder, self.validation, self.stop = folder, validation, stop
         self.every, self.steps = every, steps
+        self.last = 0
 
     def after_step(self, step, logs):
-        self.stop.worth_saving = True
+        self.last, self.stop.worth_saving = step, True
         if step % self.every == 0 or step == self.steps or self.stop.requested:
             self.save(step)
         if step < self.steps:
@@ -196,3 +197,4 @@ class Checkpoints(StepCallback):
         """Writes the state after a step."""
         extra = {"best": self.validation.best, "pending": self.validation.pending}
         state.save(self.folder, step, self.model, self.model.optimizer, extra)
+        self.stop.worth_saving = False

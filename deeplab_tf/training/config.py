@@ -57,6 +57,7 @@ class Training:
     checkpoint_every: int = 500  # steps between the states that --resume continues from
     keep: tuple[int, ...] = ()  # steps whose network is kept beside the best one
     log_every: int = 20
+    deterministic: bool = True  # the same weights, to the last bit, each time; some operations cannot be so on a GPU
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,21 @@ class Config:
         return yaml.safe_dump(plain(dataclasses.asdict(self)), sort_keys=False)
 
     def difference(self, other: "Config") -> str | None:
-        """The first key in which another recipe differs, such as `optimizer.learning_rate: 0.1 there, 0.001 here`; None where none does."""
+        """The first key that changes the weights and differs in another recipe, such as `optimizer.learning_rate: 0.1 there, 0.001 here`.
+
+        None where none does: a data set may have moved, and states may be written more often.
+        """
         here, there = (plain(dataclasses.asdict(config)) for config in (self, other))
         for section in here:
             for key in (*here[section], *there[section]):
                 ours, theirs = (tree[section].get(key, "not set") for tree in (here, there))
-                if ours != theirs:
+                if ours != theirs and f"{section}.{key}" not in WITHOUT_EFFECT:
                     return f"{section}.{key}: {show(theirs)} there, {show(ours)} here"
         return None
 
+
+WITHOUT_EFFECT = ("data.root", "data.manual_dir", "data.records", "training.log_every", "training.checkpoint_every")
+"""Keys that do not change the weights: a run may be continued with other values."""
 
 SECTIONS = {"augment": Augmentation, "loss": Loss, "optimizer": Optimizer, "training": Training}
 

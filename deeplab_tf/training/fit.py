@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -41,7 +42,8 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
         Interrupted: stopped by a signal, with the state saved.
     """
-    tf.config.experimental.enable_op_determinism()
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # names of variables, by which a saved state is known, count up within a session
     keras.utils.set_random_seed(config.training.seed)
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
@@ -54,14 +56,15 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         augmentation=config.augment,
     )
     model = build_model(config, len(training.table), precision=config.training.precision)
-    load_weights(model, config.model["backbone"], config.model["weights"])
+    if state.latest(run_dir / "checkpoints") is None:
+        load_weights(model, config.model["backbone"], config.model["weights"])
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
 
     begin_run(run_dir, config, training.table)
-    saved = restore_run(run_dir, model)
     publisher = make_publisher(config, model, optimizer, training.table, run_dir)
-    with _plain_errors(pipeline, run_dir):
+    with alone_in(run_dir), _plain_errors(pipeline, run_dir):
+        saved = restore_run(run_dir, model)
         hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved)
         _fit(model, pipeline, hooks, saved["step"], config.training.steps)
     # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
@@ -121,7 +124,7 @@ def make_callbacks(config: Config, pipeline: TrainingPipeline, publisher, valida
     options, stop = config.training, StopSignal()
     scorer = Scorer(validation_split, run_dir, options.validation_images, stop)
     validation = callbacks.Validation(publisher, scorer, every=options.validate_every, steps=options.steps, keep=options.keep)
-    validation.best, validation.pending = saved["best"], saved["pending"]
+    validation.best, validation.pending, validation.step = saved["best"], saved["pending"], saved["step"]
     checkpoints = callbacks.Checkpoints(run_dir / "checkpoints", validation, stop, every=options.checkpoint_every, steps=options.steps)
     hooks = [
         callbacks.LossOfStep(),
@@ -150,6 +153,8 @@ def _fit(model, pipeline, hooks, first_step, last_step):
     except BaseException:
         if hooks.validation.pending:
             hooks.checkpoints.save(hooks.validation.step)
+        elif pipeline.error is not None and hooks.stop.worth_saving:
+            hooks.checkpoints.save(hooks.checkpoints.last)  # a frame that cannot be read costs no steps
         raise
 
 
@@ -162,13 +167,33 @@ def _plain_errors(pipeline, run_dir):
         raise Interrupted(state.saved_step(run_dir / "checkpoints")) from interrupt
     except tf.errors.OpError as error:
         if pipeline.error is not None:
-            raise pipeline.error from error
+            step = state.saved_step(run_dir / "checkpoints")
+            saved = f" The state after step {step} is saved; when the file is mended, go on with --resume." if step else ""
+            raise DeepLabError(f"{pipeline.error}{saved}") from error
+        if "determinis" in str(error).lower():
+            raise DeepLabError(
+                "This machine cannot compute one of the network's operations deterministically; set training.deterministic to false, and"
+                f" runs will differ in the last bits. TensorFlow says: {str(error).splitlines()[0]}"
+            ) from error
         if os.strerror(errno.ENOSPC) in str(error):  # the writer of TensorBoard's events
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run_dir / "logs")) from error
         if isinstance(error, tf.errors.ResourceExhaustedError):
             batch = f"batches of {pipeline.batch_size}"
             raise DeepLabError(f"There is not enough memory for {batch}; lower training.batch_size or augment.crop.") from error
         raise
+
+
+@contextlib.contextmanager
+def alone_in(run_dir):
+    """Keeps a second training out of the folder; the lock goes with the process, however that ends."""
+    folder = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise DeepLabError(f"Another training is writing to {run_dir}; wait for it, or name another folder with --run.") from error
+    finally:
+        os.close(folder)
 
 
 def restore_run(run_dir: Path, model: keras.Model) -> dict:

@@ -1,5 +1,7 @@
 """Cross-entropy for label maps in which some pixels are ignored, and the weights that rare classes get."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 from deeplab_tf.data.split import Split
 from deeplab_tf.errors import DeepLabError, did_you_mean
 from deeplab_tf.labels import IGNORE_LABEL
+from deeplab_tf.progress import progress
 
 
 class SegmentationLoss(keras.losses.Loss):
@@ -85,10 +88,12 @@ def class_weights(choice, split: Split) -> list[float] | None:
 
 
 def class_shares(split: Split) -> np.ndarray:
-    """(C,) float64: the share of each class in the labelled pixels of a split."""
+    """(C,) float64: the share of each class in the labelled pixels of a split; shows its progress, since it reads every label."""
     counts = np.zeros(256, np.int64)
-    for index in range(len(split)):
-        counts += np.bincount(split.label_map(index).ravel(), minlength=256)
+    with ThreadPoolExecutor() as threads:
+        counted = threads.map(lambda index: np.bincount(split.label_map(index).ravel(), minlength=256), range(len(split)))
+        for one in progress(counted, "count classes", total=len(split)):
+            counts += one
     labelled = counts[: len(split.table)]
     if not labelled.sum():
         raise DeepLabError("No pixel of the training split has a class: its labels are ignored throughout.")

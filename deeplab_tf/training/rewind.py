@@ -17,7 +17,7 @@ def rewind(run_dir: Path, step: int, *, validated: bool = True) -> None:
         step: the last step that stays.
         validated: whether the scores of that step stay too; not if its validation was broken off.
     """
-    for unfinished in (*run_dir.glob(".*.tmp*"), *run_dir.glob("*/.*.tmp*")):
+    for unfinished in list(run_dir.rglob(".*.tmp*")):
         unfinished.unlink()
     last_scores = step if validated else step - 1
     _rewind_metrics(run_dir / "metrics.jsonl", step, last_scores)

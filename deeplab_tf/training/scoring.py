@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab_tf import draw
-from deeplab_tf.cli.options import progress
 from deeplab_tf.data.split import Split
 from deeplab_tf.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.evaluation.figures import confusion_figure
 from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.progress import progress
 from deeplab_tf.training.callbacks import append_json
 from deeplab_tf.training.stopping import StopSignal
 

@@ -46,8 +46,6 @@ def write_atomic(path: Path, write) -> None:
     """Calls `write` with an open temporary file beside `path`, then renames it to `path`; on failure nothing is left behind."""
     with replacing(path, f".{path.name}.{os.getpid()}.tmp") as temporary, open(temporary, "wb") as file:
         write(file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -59,6 +57,8 @@ def replacing(path: Path, temporary_name: str) -> Iterator[Path]:
     temporary = path.with_name(temporary_name)
     try:
         yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None or error.filename is not None:

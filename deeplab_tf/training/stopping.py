@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 
-from deeplab_tf.cli.options import show
+import click
 
 
 class Interrupted(Exception):
@@ -35,7 +35,7 @@ class StopSignal:
         if self.requested or not self.worth_saving:
             raise KeyboardInterrupt
         self.requested = True
-        show("\nStopping as soon as the state can be saved; press Ctrl-C once more to stop at once ...", "-")
+        click.echo("\nStopping as soon as the state can be saved; press Ctrl-C once more to stop at once ...", err=True)
 
     def check(self) -> None:
         """Raises KeyboardInterrupt if the run was asked to stop."""
