@@ -94,7 +94,7 @@ def test_bfloat16_with_everything_switched_on_learns_too(tmp_path, monkeypatch):
     assert rows(tmp_path / "run", "val")[40]["images"] == 2
     model = open_run(tmp_path / "run").model
     assert list(model.output) == ["logits"], "the auxiliary head is for training only"
-    assert {v.dtype for v in model.variables} == {"float32"}
+    assert {v.dtype for v in model.weights} == {"float32"}
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
