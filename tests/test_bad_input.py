@@ -158,7 +158,7 @@ MISSING = {
     "a label without its image": (lambda data: (data / IMAGE).unlink(), "1 label has no image"),
     "an empty split": (lambda data: [path.unlink() for path in data.glob("*/val/*")], "The split is empty"),
     "no such split": (lambda data: [shutil.rmtree(path) for path in data.glob("*/val")], "There is no split 'val'"),
-    "no such folder": (shutil.rmtree, "does not exist; set data.root"),
+    "no such folder": (shutil.rmtree, "does not exist"),
 }
 
 

@@ -202,3 +202,16 @@ def test_an_error_in_a_backbone_leaves_keras_as_it_was(monkeypatch):
     with pytest.raises(ValueError, match="broken"):
         deeplab_v3_plus(2, precision="mixed_bfloat16")
     assert keras.mixed_precision.dtype_policy().name == "float32"
+
+
+def test_first_weights_follow_the_seed_and_differ_between_layers():
+    def kernels():
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(3)
+        model = deeplab_v3_plus(2, width=0.125, aspp_channels=8, decoder_channels=8, low_level_channels=8)
+        return {v.path: v.numpy() for v in model.trainable_variables if v.path.endswith("kernel")}
+
+    first, second = kernels(), kernels()
+    assert all(np.array_equal(first[path], second[path]) for path in first)
+    one, other = (first[f"res4_block{i}_2_conv/kernel"] for i in (2, 3))
+    assert one.shape == other.shape and abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.1

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deeplab_tf.data.split import Split
+from deeplab_tf.data.values import coerce, show
 from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.training.values import coerce, show
 
 COMMON_OPTIONS = ("name", "size", "records")
 """Keys of a recipe's `data` section that are not the data set's own."""

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.models.layers import KERNEL_INITIALIZER, Upsample, batch_norm, conv_bn
+from deeplab_tf.models.layers import Upsample, batch_norm, conv_bn, kernel_initializer
 
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 """By output stride: the same field of view in input pixels each time."""
@@ -112,7 +112,7 @@ def aspp(x, channels: int, rates, *, separable: bool, momentum: float):
 
 
 def _projection(x, channels: int, *, name: str):
-    return layers.Conv2D(channels, 1, use_bias=False, kernel_initializer=KERNEL_INITIALIZER, name=name)(x)
+    return layers.Conv2D(channels, 1, use_bias=False, kernel_initializer=kernel_initializer(), name=name)(x)
 
 
 def decoder(x, low_level, channels: int, low_level_channels: int, *, separable: bool, momentum: float):

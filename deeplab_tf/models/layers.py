@@ -10,8 +10,13 @@ from keras import layers
 BATCH_NORM_EPSILON = 1.001e-5
 """As in keras.applications.ResNet50, whose weights fit."""
 
-KERNEL_INITIALIZER = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
-"""For networks trained from scratch (He et al., ICCV 2015, counted over outputs as is usual with batch normalisation)."""
+
+def kernel_initializer() -> keras.initializers.Initializer:
+    """For networks trained from scratch (He et al., ICCV 2015, counted over outputs as is usual with batch normalisation).
+
+    A new one for every layer: Keras' initializers draw their seed when they are made, and give the same values each time they are asked.
+    """
+    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 
 
 @keras.saving.register_keras_serializable("deeplab_tf")
@@ -77,13 +82,13 @@ def conv_bn(x, filters: int, kernel: int, *, name: str, rate: int = 1, separable
     """Convolution, batch normalisation, ReLU; `separable` splits it into a depthwise and a 1x1 convolution, each with the other two."""
     if separable:
         x = layers.DepthwiseConv2D(
-            kernel, padding="same", dilation_rate=rate, use_bias=False, depthwise_initializer=KERNEL_INITIALIZER, name=f"{name}_depthwise"
+            kernel, padding="same", dilation_rate=rate, use_bias=False, depthwise_initializer=kernel_initializer(), name=f"{name}_depthwise"
         )(x)
         x = batch_norm(x, name=f"{name}_depthwise_bn", momentum=momentum)
         x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
         kernel, rate = 1, 1
     x = layers.Conv2D(
-        filters, kernel, padding="same", dilation_rate=rate, use_bias=False, kernel_initializer=KERNEL_INITIALIZER, name=f"{name}_conv"
+        filters, kernel, padding="same", dilation_rate=rate, use_bias=False, kernel_initializer=kernel_initializer(), name=f"{name}_conv"
     )(x)
     x = batch_norm(x, name=f"{name}_bn", momentum=momentum)
     return layers.ReLU(name=f"{name}_relu")(x)

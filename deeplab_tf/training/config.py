@@ -14,8 +14,9 @@ import yaml
 
 from deeplab_tf.data import load_data_set
 from deeplab_tf.data.augment import Augmentation
+from deeplab_tf.data.values import coerce, plain, show
 from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.training.values import check_values, coerce, plain, show
+from deeplab_tf.training.values import check_values
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,6 @@
-"""What a value of a recipe may be: its type, the choices there are, the range of a number."""
+"""What a value of a recipe may be: the choices there are, the range of a number."""
 
-import math
-import types
-import typing
-
-import yaml
-
+from deeplab_tf.data.values import show
 from deeplab_tf.errors import DeepLabError, did_you_mean
 
 CHOICES = {
@@ -65,60 +60,6 @@ SMALLEST_SIDE = 32
 """Pixels: below, the deepest features have no position left."""
 
 
-def coerce(value, hint, key: str):
-    """The value in the type that a hint names: YAML lists become tuples, whole numbers become floats where those are wanted.
-
-    Args:
-        value: as YAML gives it.
-        hint: str, int, float, bool, a tuple of them, or a union of such and None.
-        key: for the DeepLabError that a value of another type raises.
-    """
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in sorted(options, key=lambda option: option is not types.NoneType):  # else `none` would be taken for a word
-        try:
-            return _coerce_one(value, option)
-        except (TypeError, ValueError):
-            continue
-    raise DeepLabError(f"{key} must be {_describe(hint)}. Got {show(value)} instead.")
-
-
-def _coerce_one(value, hint):
-    if hint is types.NoneType and value in (None, "none"):
-        return None
-    if typing.get_origin(hint) is tuple:
-        return _coerce_list(value, typing.get_args(hint))
-    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        number = float(value)  # a string, because YAML reads 1e-3 as one
-        if not math.isfinite(number):
-            raise ValueError
-        return number
-    if hint is str and value is None:
-        return "none"
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise TypeError
-
-
-def _coerce_list(value, kinds):
-    if not isinstance(value, (list, tuple)):
-        raise TypeError
-    if kinds[-1] is Ellipsis:
-        kinds = (kinds[0],) * len(value)
-    if len(kinds) != len(value):
-        raise ValueError
-    return tuple(_coerce_one(item, kind) for item, kind in zip(value, kinds))
-
-
-def _describe(hint):
-    if isinstance(hint, types.UnionType):
-        return " or ".join(_describe(option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        first, *others = typing.get_args(hint)
-        count = "" if Ellipsis in others else f"{1 + len(others)} "
-        return f"a list of {count}{_describe(first).split(' ', 1)[1]}s"
-    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false", types.NoneType: "none"}[hint]
-
-
 def check_values(config) -> None:
     """Raises DeepLabError for a value of a recipe that is not among the choices or out of range."""
     for key, choices in CHOICES.items():
@@ -154,18 +95,3 @@ def _check_weights(weights):
         _check_choice("loss.class_weights", weights, WEIGHTINGS, " and none, or a number for each class")
     if isinstance(weights, tuple) and (not weights or min(weights) < 0 or max(weights) == 0):
         raise DeepLabError(f"loss.class_weights must be 0 or greater, and not all 0. Got {show(weights)} instead.")
-
-
-def show(value) -> str:
-    """The value as YAML writes it, on one line."""
-    text = yaml.safe_dump(plain(value), default_flow_style=True, width=1000).strip()
-    return text.removesuffix("...").strip()
-
-
-def plain(value):
-    """The value in YAML's own types: tuples become lists."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value

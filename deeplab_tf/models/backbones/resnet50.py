@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from deeplab_tf.models.layers import KERNEL_INITIALIZER, batch_norm
+from deeplab_tf.models.layers import batch_norm, kernel_initializer
 
 
 class Stage(NamedTuple):
@@ -99,7 +99,7 @@ def _conv(x, filters, kernel, *, name, stride=1, rate=1, padding="same"):
         dilation_rate=rate,
         padding=padding,
         use_bias=False,
-        kernel_initializer=KERNEL_INITIALIZER,
+        kernel_initializer=kernel_initializer(),
         name=name,
     )(x)
 
