@@ -80,7 +80,7 @@ def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = 
     labels = [label for label in table if label.id in wanted]
     row = max(12, min(28, height // max(1, len(labels))))  # pixels a row
     rows = height // row
-    columns = [labels[start:start + rows] for start in range(0, len(labels), rows)] or [[]]
+    columns = [labels[start : start + rows] for start in range(0, len(labels), rows)] or [[]]
     return np.concatenate([_legend_column(height, row, column) for column in columns], axis=1)
 
 
