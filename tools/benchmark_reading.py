@@ -30,7 +30,7 @@ def main(root, count, threads, seconds, rounds):
 
     size = (512, 1024)
     with tempfile.TemporaryDirectory() as folder:
-        data = {"name": "cityscapes", "root": root or draw(Path(folder, "scenes"), count), "size": size}
+        data = {"name": "cityscapes", "root": root or str(draw(Path(folder, "scenes"), count)), "size": size}
         files = FirstFrames(open_split(data, "train"), count)
         write({"train": files}, size, data, folder, progress=lambda items, label, total: items)
         records = open_split({"name": "records", "root": folder, "size": size}, "train")
