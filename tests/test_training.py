@@ -179,3 +179,10 @@ def test_a_second_training_is_kept_out_of_a_run(tmp_path):
         pass
     with alone_in(tmp_path):
         pass  # the lock went with its holder
+
+
+def test_steps_to_keep_behind_the_last_one_are_named(capsys):
+    from deeplab_tf.training.callbacks import Progress
+
+    Progress(500, keep=(100, 10_000)).on_train_begin()
+    assert "behind the last one, 500, which are not kept: [10000]." in capsys.readouterr().err

@@ -31,12 +31,15 @@ class StepCallback(keras.callbacks.Callback):
 class Progress(StepCallback):
     """One line: steps, rate, time left, loss; says first that the network is being traced, which takes half a minute."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int, keep=()):
         super().__init__()
         self.steps = steps
+        self.late = [step for step in keep if step > steps]
 
     def on_train_begin(self, logs=None):
         self.bar = progress(self.steps, "train", unit="steps", done=self.first_step)
+        if self.late:
+            self.bar.say(f"training.keep names steps behind the last one, {self.steps}, which are not kept: {self.late}.")
         self.bar.say("Tracing the network (the first step takes half a minute) ...")
         self.bar.__enter__()
 

@@ -129,7 +129,7 @@ def make_callbacks(config: Config, pipeline: TrainingPipeline, publisher, valida
     hooks = [
         callbacks.LossOfStep(),
         callbacks.StopOnNaN(pipeline),
-        callbacks.Progress(options.steps),
+        callbacks.Progress(options.steps, options.keep),
         callbacks.Journal(run_dir, options.log_every),
         validation,
         checkpoints,
