@@ -97,7 +97,7 @@ def test_wrong_calls_exit_2_and_say_what_was_meant(arguments, message):
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a"), "Error: Cannot open or write a: No such file or directory.\n"),
         (
             ModuleNotFoundError("no", name="tensorflow.lite"),
-            "Error: This command needs tensorflow, which is not installed here: pip install",
+            "Error: This command needs tensorflow, which is not installed here: in the clone, pip install",
         ),
         (ModuleNotFoundError("no", name="cv2"), "Error: OpenCV is missing"),
     ],
@@ -214,3 +214,14 @@ def test_progress_of_a_resumed_run_counts_only_what_is_new(capsys, monkeypatch):
 @pytest.mark.parametrize("seconds, text", [(1.25, "1.2 s"), (59.9, "59.9 s"), (185, "3 min 05 s"), (3600 * 2 + 7 * 60, "2 h 07 min")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
+    clock = iter([0.0, 30.0, 30.0, 40.0])  # made, first step, warmed up, eleventh step
+    monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: next(clock))
+    bar = progress(21, "train", unit="steps")
+    bar.advance(1)
+    bar.warmed_up()
+    bar.advance(10)
+    # 10 steps in 10 s since the first; 10 more are to come
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 11/21 steps, 1.00/s, 10.0 s left"

@@ -95,7 +95,7 @@ def _missing_part(error):
         return "This command needs Python 3.11 or 3.12, as on the machine that trains; this is Python {}.{}.".format(*sys.version_info[:2])
     for extra, packages in _EXTRAS.items():
         if package in packages and isinstance(error, ModuleNotFoundError):
-            return "This command needs {}, which is not installed here: pip install 'deeplab_tf[{}]'.".format(package, extra)
+            return "This command needs {}, which is not installed here: in the clone, pip install '.[{}]'.".format(package, extra)
     return None
 
 

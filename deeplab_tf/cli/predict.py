@@ -56,7 +56,9 @@ def command(run, images, out, layout, overlay, checkpoint, json_target, verbose)
             before = len(written) // len(_suffixes(layout, overlay))
             raise DeepLabError("{} {} of {} images were predicted before it, into {}.".format(error, before, len(jobs), out)) from error
         written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-    show("{} images predicted. Open {}".format(len(jobs), written[-1]), json_target)
+    picture = overlay or layout == "color"
+    what = "Open {}".format(written[-1]) if picture else "Label files, dark to the eye, are in {}; --overlay shows them.".format(out)
+    show("{} images predicted. {}".format(len(jobs), what), json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 
 

@@ -27,7 +27,7 @@ def command(config, overrides, run_dir, resume, json_target, verbose):
     """Train a network by the recipe CONFIG (YAML).
 
     Writes a run: config.yaml (resolved), best.keras, checkpoints, TensorBoard logs, metrics.jsonl. Ctrl-C saves the state; --resume
-    goes on from there, and ends with the same weights as a run that was never interrupted.
+    goes on from there (from the start, where nothing is saved), and ends with the same weights as a run that was never interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from pathlib import Path

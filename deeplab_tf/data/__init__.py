@@ -82,7 +82,7 @@ def _open_records(data, split):
         raise DeepLabError(f"The records in {root} were prepared with another {keys} than the recipe's; prepare them again elsewhere.")
     if tuple(opened.size) != tuple(data["size"]):
         there, here = ("x".join(map(str, size)) for size in (opened.size, data["size"]))
-        raise DeepLabError(f"The records in {root} hold frames of {there}, the recipe wants {here}; prepare them again.")
+        raise DeepLabError(f"The records in {root} hold frames of {there}, the recipe wants {here}; prepare them again, or set data.size.")
     return opened
 
 

@@ -45,6 +45,8 @@ class Progress(StepCallback):
 
     def after_step(self, step, logs):
         self.bar.advance(1, note=f"loss {logs['loss']:.3f}")
+        if step == self.first_step + 1:
+            self.bar.warmed_up()  # the network has been traced
 
     def on_train_end(self, logs=None):
         self.bar.__exit__(None, None, None)

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import click
 import keras
 import tensorflow as tf
 
@@ -65,6 +66,8 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     publisher = make_publisher(config, model, optimizer, training.table, run_dir)
     with alone_in(run_dir), _plain_errors(pipeline, run_dir):
         saved = restore_run(run_dir, model)
+        if resume and not saved["step"]:
+            click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
         hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved)
         _fit(model, pipeline, hooks, saved["step"], config.training.steps)
     # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
@@ -150,12 +153,20 @@ def _fit(model, pipeline, hooks, first_step, last_step):
                 hooks.checkpoints.save(first_step)
             if first_step < last_step:
                 model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks.all)
-    except BaseException:
+    except BaseException as error:
         if hooks.validation.pending:
             hooks.checkpoints.save(hooks.validation.step)
+            if isinstance(error, DeepLabError):  # from a frame of the validation
+                raise DeepLabError(f"{error}{_saved(hooks.checkpoints.folder)}") from error
         elif pipeline.error is not None and hooks.stop.worth_saving:
             hooks.checkpoints.save(hooks.checkpoints.last)  # a frame that cannot be read costs no steps
         raise
+
+
+def _saved(folder):
+    """What to add to the error of a bad file: that the steps before it are not lost."""
+    step = state.saved_step(folder)
+    return f" The state after step {step} is saved; when the file is mended, go on with --resume." if step else ""
 
 
 @contextlib.contextmanager
@@ -167,9 +178,7 @@ def _plain_errors(pipeline, run_dir):
         raise Interrupted(state.saved_step(run_dir / "checkpoints")) from interrupt
     except tf.errors.OpError as error:
         if pipeline.error is not None:
-            step = state.saved_step(run_dir / "checkpoints")
-            saved = f" The state after step {step} is saved; when the file is mended, go on with --resume." if step else ""
-            raise DeepLabError(f"{pipeline.error}{saved}") from error
+            raise DeepLabError(f"{pipeline.error}{_saved(run_dir / 'checkpoints')}") from error
         if "determinis" in str(error).lower():
             raise DeepLabError(
                 "This machine cannot compute one of the network's operations deterministically; set training.deterministic to false, and"
@@ -202,7 +211,7 @@ def restore_run(run_dir: Path, model: keras.Model) -> dict:
     Returns:
         `step`; `best`, the highest mIoU so far; `pending`, whether that step is still to be scored.
     """
-    saved = {"step": 0, "best": -1.0, "pending": False}
+    saved = {"step": 0, "best": -1.0, "pending": False}  # before the first step
     newest = state.latest(run_dir / "checkpoints")
     if newest:
         saved.update(state.restore(newest, model, model.optimizer))
