@@ -27,7 +27,7 @@ class progress:
         self.items = range(items) if isinstance(items, int) else items
         self.total = total if total is not None else len(self.items) if hasattr(self.items, "__len__") else None
         self.label, self.unit = label, unit
-        self.first = self.done = done
+        self.first = self.cold = self.done = done
         self.start = self.warm = time.monotonic()
         self.moving = sys.stderr.isatty()
         self.shown = self.start if not self.moving else 0.0
@@ -55,7 +55,7 @@ class progress:
 
     def warmed_up(self) -> None:
         """What was done until now took longer than the rest will: it no longer counts in the rate and in the time left."""
-        self.first, self.warm = self.done, time.monotonic()
+        self.cold, self.warm = self.done, time.monotonic()
 
     def say(self, text: str) -> None:
         """Prints a line of its own without tearing the moving one."""
@@ -63,7 +63,7 @@ class progress:
         click.echo(text, err=True)
 
     def _rate(self, now):
-        return (self.done - self.first) / max(now - self.warm, 1e-9)
+        return (self.done - self.cold) / max(now - self.warm, 1e-9)
 
     def _line(self, now, note):
         rate = self._rate(now)

@@ -217,7 +217,7 @@ def test_durations(seconds, text):
 
 
 def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
-    clock = iter([0.0, 30.0, 30.0, 40.0])  # made, first step, warmed up, eleventh step
+    clock = iter([0.0, 30.0, 30.0, 40.0, 40.0])  # made, first step, warmed up, eleventh step, end
     monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: next(clock))
     bar = progress(21, "train", unit="steps")
     bar.advance(1)
@@ -225,3 +225,5 @@ def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
     bar.advance(10)
     # 10 steps in 10 s since the first; 10 more are to come
     assert capsys.readouterr().err.splitlines()[-1] == "train: 11/21 steps, 1.00/s, 10.0 s left"
+    bar.__exit__(None, None, None)
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 11 steps in 40.0 s, 1.00/s"  # all of them, and all of the time
