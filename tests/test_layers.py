@@ -78,36 +78,41 @@ def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
         np.testing.assert_array_equal(a, b)
 
 
-def align_corners(features, height, width):
-    """Linear interpolation along each axis; the first and last samples stay where they are."""
+def interpolate(features, factor, height, width):
+    """Linear interpolation along each axis, with feature i on pixel factor * i; numpy.interp keeps the last value beyond it."""
     for axis, size in ((1, height), (2, width)):
-        old = features.shape[axis]
-        positions = np.arange(size) * (old - 1) / (size - 1)
-        features = np.apply_along_axis(lambda row, p=positions, n=old: np.interp(p, np.arange(n), row), axis, features)
+        places = factor * np.arange(features.shape[axis])
+        features = np.apply_along_axis(lambda row, p=places, n=size: np.interp(np.arange(n), p, row), axis, features)
     return features
 
 
-@pytest.mark.parametrize("small, large", [((7, 9), (25, 33)), ((7, 12), (26, 48)), ((1, 1), (5, 8)), ((6, 5), (6, 5)), ((9, 9), (4, 5))])
-def test_upsample_is_align_corners_interpolation(rng, small, large):
+@pytest.mark.parametrize(
+    "factor, small, large",
+    [(4, (7, 9), (25, 33)), (4, (7, 12), (26, 48)), (8, (1, 1), (5, 8)), (1, (6, 5), (6, 5)), (4, (23, 30), (90, 120))],
+)
+def test_upsample_is_linear_interpolation_with_feature_i_on_pixel_factor_times_i(rng, factor, small, large):
     x = rng.normal(size=(2, *small, 3)).astype(np.float32)
-    y = Upsample()([x, np.zeros((2, *large, 1), np.float32)]).numpy()
-    np.testing.assert_allclose(y, align_corners(x, *large), atol=1e-5)
+    y = Upsample(factor)([x, np.zeros((2, *large, 1), np.float32)]).numpy()
+    np.testing.assert_allclose(y, interpolate(x, factor, *large), atol=1e-5)
 
 
-def test_upsample_of_a_thinned_ramp_is_the_ramp():
-    """Feature i of a stride-4 map looks at pixel 4 i: at a size of 4 n + 1 upsampling puts it back there."""
-    rows, columns = np.meshgrid(np.arange(33.0), np.arange(65.0), indexing="ij")
+@pytest.mark.parametrize("height, width", [(33, 65), (36, 64), (34, 67)])
+def test_upsample_of_a_thinned_ramp_is_the_ramp(height, width):
+    """Feature i of a stride-4 map looks at pixel 4 i, at every size; past the last feature nothing is known."""
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     ramp = (2 * rows - columns + 5).astype(np.float32)[None, :, :, None]
-    np.testing.assert_allclose(Upsample()([ramp[:, ::4, ::4], ramp]), ramp, atol=1e-4)
+    upsampled = Upsample(4)([ramp[:, ::4, ::4], ramp])
+    known = (slice(None), slice(4 * ((height - 1) // 4) + 1), slice(4 * ((width - 1) // 4) + 1))
+    np.testing.assert_allclose(upsampled[known], ramp[known], atol=1e-4)
 
 
 def test_upsample_infers_static_shapes():
-    assert Upsample()([keras.Input((8, 12, 4)), keras.Input((64, 96, 3))]).shape == (None, 64, 96, 4)
-    assert Upsample()([keras.Input((None, None, 4)), keras.Input((None, 96, 3))]).shape == (None, None, 96, 4)
+    assert Upsample(8)([keras.Input((8, 12, 4)), keras.Input((64, 96, 3))]).shape == (None, 64, 96, 4)
+    assert Upsample(8)([keras.Input((None, None, 4)), keras.Input((None, 96, 3))]).shape == (None, None, 96, 4)
 
     @tf.function(input_signature=[tf.TensorSpec((2, None, None, 4)), tf.TensorSpec((2, None, 96, 3))])
     def traced(features, reference):
-        y = Upsample()([features, reference])
+        y = Upsample(8)([features, reference])
         assert y.shape.as_list() == [2, None, 96, 4]
         return y
 
@@ -117,7 +122,7 @@ def test_upsample_infers_static_shapes():
 @pytest.mark.parametrize("policy", ("float32", "mixed_bfloat16"))
 def test_upsample_has_the_gradient_of_a_linear_map(rng, policy):
     """For y = U x, the gradient of <y, r> is the transpose of U times r, so its product with x is <y, r> again."""
-    layer = Upsample(dtype=policy)
+    layer = Upsample(4, dtype=policy)
     x = tf.constant(rng.normal(size=(1, 7, 9, 3)), layer.compute_dtype)
     r = tf.constant(rng.normal(size=(1, 25, 33, 3)), tf.float32)
     with tf.GradientTape() as tape:
@@ -134,5 +139,5 @@ def test_upsample_has_the_gradient_of_a_linear_map(rng, policy):
 def test_upsample_in_short_numbers_rounds_only_its_result(rng):
     x = tf.cast(rng.normal(size=(1, 7, 9, 3)), tf.bfloat16)
     reference = np.zeros((1, 25, 33, 1), np.float32)
-    exact = Upsample()([tf.cast(x, tf.float32), reference])
-    np.testing.assert_array_equal(floats(Upsample(dtype="mixed_bfloat16")([x, reference])), floats(tf.cast(exact, tf.bfloat16)))
+    exact = Upsample(4)([tf.cast(x, tf.float32), reference])
+    np.testing.assert_array_equal(floats(Upsample(4, dtype="mixed_bfloat16")([x, reference])), floats(tf.cast(exact, tf.bfloat16)))

@@ -68,11 +68,11 @@ def deeplab_v3_plus(
         features = network.build(x, width=width, output_stride=output_stride, multi_grid=tuple(multi_grid), momentum=batch_norm_momentum)
         x = aspp(features["res5"], aspp_channels, ATROUS_RATES[output_stride], **block)  # (B, H/16, W/16, 256)
         x = layers.Dropout(dropout, name="aspp_dropout")(x)
-        x = decoder(x, features["res2"], decoder_channels, low_level_channels, **block)  # (B, H/4, W/4, 256)
-        outputs = {"logits": classifier(x, image, num_classes, name="logits")}  # (B, H, W, C)
+        x = decoder(x, features["res2"], output_stride // 4, decoder_channels, low_level_channels, **block)  # (B, H/4, W/4, 256)
+        outputs = {"logits": classifier(x, image, 4, num_classes, name="logits")}  # (B, H, W, C)
         if auxiliary:
             x = conv_bn(features["res4"], decoder_channels, 3, name="auxiliary", momentum=batch_norm_momentum)
-            outputs["auxiliary_logits"] = classifier(x, image, num_classes, name="auxiliary_logits")
+            outputs["auxiliary_logits"] = classifier(x, image, min(16, output_stride), num_classes, name="auxiliary_logits")
     return keras.Model(image, outputs, name="deeplab_v3_plus")
 
 
@@ -115,21 +115,24 @@ def _projection(x, channels: int, *, name: str):
     return layers.Conv2D(channels, 1, use_bias=False, kernel_initializer=kernel_initializer(), name=name)(x)
 
 
-def decoder(x, low_level, channels: int, low_level_channels: int, *, separable: bool, momentum: float):
-    """Pyramid features, upsampled to stride 4, refined with the backbone's `res2`."""
+def decoder(x, low_level, factor: int, channels: int, low_level_channels: int, *, separable: bool, momentum: float):
+    """Pyramid features, upsampled by `factor` to stride 4, refined with the backbone's `res2`."""
     low_level = conv_bn(low_level, low_level_channels, 1, name="decoder_low_level", momentum=momentum)  # (B, H/4, W/4, 48)
-    x = Upsample(name="decoder_upsample")([x, low_level])
+    x = Upsample(factor, name="decoder_upsample")([x, low_level])
     x = layers.Concatenate(name="decoder_concat")([x, low_level])
     for i in (1, 2):
         x = conv_bn(x, channels, 3, separable=separable, name=f"decoder_{i}", momentum=momentum)
     return x
 
 
-def classifier(x, image, num_classes: int, *, name: str):
-    """Class scores at the image's size. They are upsampled, not the features: the two commute, and this order is ten times cheaper."""
+def classifier(x, image, factor: int, num_classes: int, *, name: str):
+    """Class scores at the image's size, `factor` times that of the features.
+
+    The scores are upsampled, not the features: the two commute, and this order is ten times cheaper.
+    """
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = layers.Conv2D(num_classes, 1, kernel_initializer=small, dtype="float32", name=f"{name}_conv")(x)
-    return Upsample(dtype="float32", name=name)([x, image])
+    return Upsample(factor, dtype="float32", name=name)([x, image])
 
 
 def load_backbone(name: str):

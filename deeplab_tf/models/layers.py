@@ -21,28 +21,46 @@ def kernel_initializer() -> keras.initializers.Initializer:
 
 @keras.saving.register_keras_serializable("deeplab_tf")
 class Upsample(layers.Layer):
-    """Bilinear resizing to the height and width of a second tensor, corner pixels on corner pixels.
+    """Bilinear resizing by a whole factor: feature i lands on pixel factor * i, whatever the image's size.
 
-    `ResizeBilinear` with align_corners is the one form of resizing that TF-TRT and TensorRT 8.2 both take into an engine; the half-pixel
-    form that Keras emits is not. The backbone's strided layers pad symmetrically, so feature i of a stride-s map looks at pixel s * i:
-    corners on corners is exact for images of s * k + 1 pixels a side, such as 513 x 1025. At a multiple of s, the last feature is put s - 1
-    pixels too far out and those before it by their share of that, which training learns with; train and score at like sizes.
+    The backbone's strided layers pad symmetrically, so feature i of a stride-s map looks at pixel s * i, and that is where it is put
+    back. Past the last feature its value is kept.
 
-    Call with [features (B, h, w, C), reference (B, H, W, *)]; gives (B, H, W, C) in the layer's compute type.
+    `ResizeBilinear` with align_corners is the one form of resizing that TF-TRT and TensorRT 8.2 both take into an engine. It puts features
+    on pixels factor * i only at sizes of factor * k + 1 and shifts them by up to factor - 1 pixels elsewhere, so the features get one more
+    row and column (copies of the last), are resized to such a size, and cut to the one asked for.
+
+    Call with [features (B, h, w, C), reference (B, H, W, *)], where H <= factor * h and W <= factor * w; gives (B, H, W, C) in the
+    layer's compute type.
     """
+
+    def __init__(self, factor: int, **options):
+        super().__init__(**options)
+        self.factor = factor
 
     def call(self, inputs):
         features, reference = inputs
-        size = list(reference.shape[1:3])
-        if None in size:
-            size = tf.shape(reference)[1:3]
+        features = tf.concat([features, features[:, -1:]], axis=1)
+        features = tf.concat([features, features[:, :, -1:]], axis=2)
+        size = [self.factor * (side - 1) + 1 for side in _sides(features)]
         resized = tf.raw_ops.ResizeBilinear(images=features, size=size, align_corners=True)
+        height, width = _sides(reference)
+        resized = resized[:, :height, :width]
         resized.set_shape((features.shape[0], *reference.shape[1:3], features.shape[3]))  # not ensure_shape, an operation of its own
         return tf.cast(resized, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         features, reference = input_shape
         return (features[0], reference[1], reference[2], features[3])
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def _sides(images):
+    """Height and width of (B, H, W, C): numbers where they are known while the graph is built, tensors otherwise."""
+    known, traced = images.shape, tf.shape(images)
+    return [traced[axis] if known[axis] is None else known[axis] for axis in (1, 2)]
 
 
 @keras.saving.register_keras_serializable("deeplab_tf")
