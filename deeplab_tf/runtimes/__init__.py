@@ -1,0 +1,132 @@
+"""What runs an exported network. One file a runtime; the folder is the registry: runtimes/NAME.py is the runtime NAME.
+
+A runtime's file has
+    PRECISIONS                        those that it offers, the best first, of "int8", "float16", "float32"
+    missing()                         None where it runs on this machine, else one sentence: what is missing and what to do
+    build(bundle, precision, ...)     makes what it needs beyond the bundle's files (an engine), where it needs any
+    load(bundle, precision, ...)      a `Runtime`
+and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only.
+"""
+
+import importlib
+import os
+from typing import List, Optional
+
+import numpy as np
+
+from deeplab_tf.bundle import Bundle
+from deeplab_tf.errors import DeepLabError, did_you_mean
+
+PREFERENCE = ("tensorrt", "tf_trt", "onnx", "saved_model")
+"""Which runtime "auto" takes: the first that runs here."""
+
+
+class Runtime:
+    """A loaded network: maps a uint8 RGB frame to a label map. Subclasses define `upload`, `run` and `download`.
+
+    Attributes:
+        name, precision: such as "onnx", "int8".
+        bundle: where it comes from.
+        table: the classes.
+        size: height, width of the frames that it takes.
+        label_stride: input pixels a side for one label.
+        gives_scores: whether `class_scores` can be asked.
+    """
+
+    name = ""
+
+    def __init__(self, bundle: Bundle, precision: str):
+        self.bundle, self.precision = bundle, precision
+        self.table, self.size, self.label_stride = bundle.table, bundle.size, bundle.label_stride
+        self.gives_scores = bundle.output == "logits"
+
+    def upload(self, frame: np.ndarray) -> None:
+        """Hands over a (H, W, 3) uint8 RGB frame at the network's size."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Runs the network on what was uploaded, and waits for it."""
+        raise NotImplementedError
+
+    def download(self) -> np.ndarray:
+        """The output: (H/s, W/s) labels of an integer type, or (H/s, W/s, C) float32 scores before softmax."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Frees what the runtime holds."""
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (H/s, W/s) uint8 class ids. Raises DeepLabError for a frame of another size or type."""
+        output = self._output(frame)
+        if self.gives_scores:
+            output = output.argmax(axis=-1)
+        return output.astype(np.uint8, copy=False)
+
+    def class_scores(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (H/s, W/s, C) float32 probabilities, where the bundle was converted with --output logits."""
+        if not self.gives_scores:
+            raise DeepLabError("The bundle {} gives labels only; convert it with --output logits for scores.".format(self.bundle.path))
+        logits = self._output(frame)
+        scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return scores / scores.sum(axis=-1, keepdims=True)
+
+    def _output(self, frame):
+        if frame.shape != tuple(self.size) + (3,) or frame.dtype != np.uint8:
+            wanted = "{}x{}".format(*self.size)
+            raise DeepLabError("Expected a uint8 RGB frame of {}, got {} {}.".format(wanted, frame.dtype, "x".join(map(str, frame.shape))))
+        self.upload(frame)
+        self.run()
+        return self.download()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def names() -> List[str]:
+    """The runtimes that exist, by their files."""
+    stems = [os.path.splitext(name) for name in os.listdir(os.path.dirname(__file__))]
+    return sorted(stem for stem, ending in stems if ending == ".py" and not stem.startswith("_"))
+
+
+def module(name: str):
+    """The module of a runtime. Raises DeepLabError, naming the choices, where there is none."""
+    if name not in names():
+        raise DeepLabError("There is no runtime '{}'. {}".format(name, did_you_mean(name, names())))
+    return importlib.import_module("deeplab_tf.runtimes." + name)
+
+
+def available() -> List[str]:
+    """The runtimes that run on this machine, the preferred first."""
+    order = sorted(names(), key=lambda name: PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE))
+    return [name for name in order if module(name).missing() is None]
+
+
+def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = None, **options) -> Runtime:
+    """Loads a bundle.
+
+    Args:
+        bundle: from `open_bundle`.
+        name: a runtime, or "auto" for the first of PREFERENCE that runs here.
+        precision: one of the runtime's; the best that the bundle holds where left out.
+        options: for the runtime's `load`.
+
+    Raises:
+        DeepLabError: no such runtime, not installed here, or the bundle lacks what it needs.
+    """
+    if name == "auto":
+        here = available()
+        if not here:
+            reasons = " ".join("{}: {}".format(each, module(each).missing()) for each in names())
+            raise DeepLabError("No runtime works here. {}".format(reasons))
+        name = here[0]
+    chosen = module(name)
+    reason = chosen.missing()
+    if reason is not None:
+        raise DeepLabError("The runtime {} does not work here: {}".format(name, reason))
+    precision = precision or next(each for each in chosen.PRECISIONS if each != "int8" or "model_int8.onnx" in bundle)
+    if precision not in chosen.PRECISIONS:
+        raise DeepLabError("The runtime {} has no precision '{}'. {}".format(name, precision, did_you_mean(precision, chosen.PRECISIONS)))
+    return chosen.load(bundle, precision, **options)
