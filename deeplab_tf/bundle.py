@@ -1,13 +1,13 @@
 """The bundle: the folder that `convert` writes and a device runs. bundle.json says what it is and holds a SHA-256 of every other file.
 
-    bundle.json            classes, size, label_stride, precision, ranges, scores at export, versions, digests
-    saved_model/           float32, frozen; runs in any TensorFlow from 2.6 on
-    tf_trt/float/ int8/    what TF-TRT converts
-    model.onnx             float32
-    model_int8.onnx        quantized for TensorRT
-    model_int8_cpu.onnx    quantized for ONNX Runtime on a CPU
-    calibration.cache      ranges in TensorRT's text format
-    engines/FINGERPRINT/   built on a device, each beside a description of its own; not in bundle.json's list
+bundle.json            classes, size, label_stride, precision, ranges, scores at export, versions, digests
+saved_model/           float32, frozen; runs in any TensorFlow from 2.6 on
+tf_trt/float/ int8/    what TF-TRT converts
+model.onnx             float32
+model_int8.onnx        quantized for TensorRT
+model_int8_cpu.onnx    quantized for ONNX Runtime on a CPU
+calibration.cache      ranges in TensorRT's text format
+engines/FINGERPRINT/   built on a device, each beside a description of its own; not in bundle.json's list
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Bundle:
             self.table = LabelTable.from_dicts(info["classes"])
             self.size = tuple(int(side) for side in info["size"])
             self.label_stride, self.output = int(info["label_stride"]), str(info["output"])
-            self.digests = dict(info["files"])  # type: Dict[str, str]
+            self.digests: Dict[str, str] = dict(info["files"])
         except (KeyError, TypeError, ValueError) as error:
             raise DeepLabError("{} is not a description of a bundle: {!r}.".format(os.path.join(path, INFO), error)) from error
 

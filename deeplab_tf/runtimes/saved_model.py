@@ -3,8 +3,6 @@
 import os
 from typing import Optional
 
-import numpy as np
-
 from deeplab_tf.bundle import Bundle
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.runtimes import Runtime
