@@ -1,0 +1,1 @@
+"""Live video: sources, the stream loop, sinks. `frame.py` has what they hand to each other."""
