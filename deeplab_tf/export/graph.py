@@ -1,0 +1,175 @@
+"""A network as TensorFlow operations, frozen: for a SavedModel of any TensorFlow from 2.6 on, for TF-TRT, and for tf2onnx."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from deeplab_tf.export.nodes import Network, Node
+
+Tensors = dict[str, tf.Tensor]
+
+
+def run(
+    network: Network,
+    image: tf.Tensor,
+    *,
+    native_dilation: bool = False,
+    ranges: Mapping[str, float] | None = None,
+) -> Tensors:
+    """Every tensor of the network, by its name.
+
+    Args:
+        network: its nodes.
+        image: (B, H, W, 3) float32 RGB, 0..255.
+        native_dilation: write atrous convolutions as one operation, as TF-TRT and ONNX take it. Plain TensorFlow 2.6 computes the depthwise
+            one wrongly, so without it they are written as SpaceToBatch, convolution and BatchToSpace.
+        ranges: largest magnitudes by tensor name; those tensors are rounded to 255 levels between minus and plus that (fake quantization
+            as TensorRT does it: symmetric, scale = range / 127).
+    """
+    tensors: Tensors = {}
+    for node in network.nodes:
+        limit = (ranges or {}).get(node.name)
+        quantize = _identity if limit is None else _fake_quantize(limit)
+        with tf.name_scope(node.name):
+            if node.op == "input":
+                tensors[node.name] = quantize(image)
+            else:
+                made = _EMITTERS[node.op](node, *(tensors[name] for name in node.inputs), native=native_dilation, quantize=quantize)
+                tensors[node.name] = quantize(made)
+    return tensors
+
+
+def frozen_graph(
+    network: Network,
+    size: tuple[int, int],
+    *,
+    uint8: bool = True,
+    native_dilation: bool = False,
+    ranges: Mapping[str, float] | None = None,
+) -> tf.Graph:
+    """The network as a graph of constants for one image of one size, from a placeholder `image` to its output.
+
+    Args:
+        network: see `with_head`.
+        size: height, width.
+        uint8: take the image, and give labels, as uint8; otherwise float32 and int32.
+        native_dilation, ranges: see `run`.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        image = tf.compat.v1.placeholder(tf.uint8 if uint8 else tf.float32, (1, *size, 3), name="image")
+        x = tf.cast(image, tf.float32, name="image_float") if uint8 else image
+        output = run(network, x, native_dilation=native_dilation, ranges=ranges)[network.output]
+        if uint8 and output.dtype == tf.int32:
+            output = tf.cast(output, tf.uint8)
+        tf.identity(output, name=f"output_{network.output}")
+    return graph
+
+
+def output_tensor(graph: tf.Graph) -> tf.Tensor:
+    """The output of a graph from `frozen_graph`."""
+    return graph.get_operations()[-1].outputs[0]
+
+
+def write_saved_model(graph: tf.Graph, folder: str | Path) -> None:
+    """Writes a frozen graph as a SavedModel with one signature: the same bytes for the same graph, readable from TensorFlow 2.6 on.
+
+    `tf.saved_model.save` would number its functions anew every time and add what older versions do not know.
+    """
+    output = output_tensor(graph)
+    name = output.op.name.removeprefix("output_")
+    saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
+    meta = saved.meta_graphs.add()
+    meta.meta_info_def.tags.append("serve")
+    meta.meta_info_def.tensorflow_version = tf.__version__
+    meta.graph_def.CopyFrom(graph.as_graph_def())
+    signature = meta.signature_def["serving_default"]
+    signature.method_name = "tensorflow/serving/predict"
+    for infos, key, tensor in (
+        (signature.inputs, "image", graph.get_tensor_by_name("image:0")),
+        (signature.outputs, name, output),
+    ):
+        infos[key].name, infos[key].dtype = tensor.name, tensor.dtype.as_datatype_enum
+        infos[key].tensor_shape.CopyFrom(tensor.shape.as_proto())
+    os.makedirs(folder)
+    Path(folder, "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _identity(x):
+    return x
+
+
+def _fake_quantize(limit: float) -> Callable:
+    def quantize(x):
+        return tf.quantization.fake_quant_with_min_max_args(x, min=-limit, max=limit, num_bits=8, narrow_range=True)
+
+    return quantize
+
+
+def _affine(node, x, **_):
+    if "scale" in node.weights:
+        x = x * node.weights["scale"]
+    return x + node.weights["shift"]
+
+
+def _conv(node: Node, x, *, native, **_):
+    x, padding = _padded(x, node)
+    kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
+    if native or rate == 1:
+        x = tf.nn.conv2d(x, kernel, stride, padding, dilations=rate)
+    else:
+        x = tf.nn.convolution(x, kernel, 1, padding, dilations=rate)
+    return tf.nn.bias_add(x, node.weights["bias"])
+
+
+def _depthwise(node: Node, x, *, native, **_):
+    x, padding = _padded(x, node)
+    kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
+    if native or rate == 1:
+        dilations = [1, rate, rate, 1]
+        x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=[1, stride, stride, 1], padding=padding, dilations=dilations)
+    else:
+        x = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], padding, dilations=[rate, rate])
+    return tf.nn.bias_add(x, node.weights["bias"])
+
+
+def _padded(x, node):
+    padding = node.attributes["padding"]
+    if padding == "same":
+        return x, "SAME"
+    if np.any(padding):
+        x = tf.pad(x, [(0, 0), *padding, (0, 0)])
+    return x, "VALID"
+
+
+def _max_pool(node, x, **_):
+    x, padding = _padded(x, node)
+    return tf.nn.max_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
+
+
+def _upsample(node, x, reference, *, quantize, **_):
+    """As `models.layers.Upsample`; its parts have the same range as its result."""
+    factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
+    x = tf.concat([x, x[:, -1:]], axis=1)
+    x = quantize(tf.concat([x, x[:, :, -1:]], axis=2))
+    size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
+    x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
+    return x[:, :height, :width]
+
+
+_EMITTERS = {
+    "affine": _affine,
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "max_pool": _max_pool,
+    "relu": lambda node, x, **_: tf.nn.relu(x),
+    "add": lambda node, a, b, **_: a + b,
+    "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),
+    "mean": lambda node, x, **_: tf.reduce_mean(x, axis=(1, 2), keepdims=True),
+    "upsample": _upsample,
+    "argmax": lambda node, x, **_: tf.argmax(x, axis=3, output_type=tf.int32),
+}

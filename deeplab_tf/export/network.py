@@ -1,0 +1,167 @@
+"""A trained Keras network as a list of nodes, ready for inference: batch normalisation folded, dropout gone.
+
+Every export is written from these nodes, so that a tensor has one name (that of its Keras layer) and one range everywhere.
+"""
+
+import keras
+import numpy as np
+from keras import layers
+
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.export.fold import fold
+from deeplab_tf.export.nodes import Network, Node
+from deeplab_tf.models.layers import BatchNormalization, Upsample
+
+
+def read_network(model: keras.Model, output: str = "logits") -> Network:
+    """The nodes of a Keras functional model that lead to one of its outputs.
+
+    Args:
+        model: from `deeplab_v3_plus`, trained.
+        output: a key of the model's dictionary of outputs.
+
+    Raises:
+        DeepLabError: the model has a layer that cannot be exported; it is named.
+    """
+    nodes, names = [], {}  # names: which tensor stands for a layer's output
+    for layer in _layers_to(model.output[output]):
+        inputs = tuple(names[parent] for parent in _parents(layer))
+        reader = _READERS.get(type(layer))
+        if reader is None:
+            raise DeepLabError(f"The layer {layer.name} is a {type(layer).__name__}, which cannot be exported; exported are: {_known()}.")
+        made = reader(layer, inputs)
+        names[layer.name] = made[-1].name if made else inputs[0]
+        nodes += made
+    return fold(Network(tuple(nodes)))
+
+
+def with_head(network: Network, *, label_stride: int = 1, output: str = "labels") -> Network:
+    """The network with another end.
+
+    Args:
+        network: whose last node is an `upsample` of the class scores to the image's size.
+        label_stride: 1 keeps that; 4 leaves it out; 8 also computes the scores at every second position only.
+        output: "labels" appends an argmax, "logits" does not.
+
+    Raises:
+        DeepLabError: the network's scores have no such stride.
+    """
+    last = network.nodes[-1]
+    factor = last.attributes.get("factor") if last.op == "upsample" else None
+    if label_stride not in (1, factor, 2 * factor):
+        raise DeepLabError(f"This network's labels can have a stride of 1, {factor} or {2 * factor}. Got {label_stride} instead.")
+    nodes = list(network.nodes)
+    if label_stride > 1:
+        scores = network[last.inputs[0]]
+        nodes.remove(last)
+        step = label_stride // factor
+        nodes[nodes.index(scores)] = scores._replace(attributes={**scores.attributes, "stride": step * scores.attributes["stride"]})
+    if output == "labels":
+        nodes.append(Node("labels", "argmax", (nodes[-1].name,)))
+    else:
+        nodes[-1] = nodes[-1]._replace(name="logits")
+    return Network(tuple(nodes))
+
+
+def _layers_to(tensor):
+    """The layers that a tensor depends on, each after those it reads."""
+    done, order = set(), []
+    waiting = [(tensor._keras_history.operation, False)]
+    while waiting:
+        layer, ready = waiting.pop()
+        if ready:
+            order.append(layer)
+        elif layer.name not in done:
+            done.add(layer.name)
+            waiting.append((layer, True))
+            waiting += [(parent, False) for parent in reversed(_parent_layers(layer))]
+    return order
+
+
+def _parent_layers(layer):
+    return [node.operation for node in layer._inbound_nodes[0].parent_nodes]
+
+
+def _parents(layer):
+    return [parent.name for parent in _parent_layers(layer)]
+
+
+def _known():
+    return ", ".join(sorted(layer.__name__ for layer in _READERS))
+
+
+def _read_normalization(layer, inputs):
+    std = np.maximum(np.sqrt(np.asarray(layer.variance, np.float64)), keras.backend.epsilon()).reshape(-1)
+    mean = np.asarray(layer.mean, np.float64).reshape(-1)
+    return [Node(layer.name, "affine", inputs, {}, {"scale": 1 / std, "shift": -mean / std})]
+
+
+def _read_batch_normalization(layer, inputs):
+    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in layer.get_weights())
+    scale = gamma / np.sqrt(variance + layer.epsilon)
+    return [Node(layer.name, "affine", inputs, {}, {"scale": scale, "shift": beta - mean * scale})]
+
+
+def _read_convolution(layer, inputs):
+    depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    weights = [np.asarray(w, np.float64) for w in layer.get_weights()]
+    channels = weights[0].shape[2 if depthwise else 3]
+    attributes = {"stride": layer.strides[0], "rate": layer.dilation_rate[0], "padding": _padding(layer)}
+    if not depthwise and layer.groups > 1 or depthwise and layer.depth_multiplier > 1:
+        raise DeepLabError(f"The layer {layer.name} has groups or a depth multiplier above 1, which cannot be exported.")
+    if layer.activation is not keras.activations.linear and layer.activation is not keras.activations.relu:
+        raise DeepLabError(f"The layer {layer.name} has an activation of its own; make it a layer after it, so that it can be exported.")
+    bias = weights[1] if layer.use_bias else np.zeros(channels)
+    made = [Node(layer.name, "depthwise" if depthwise else "conv", inputs, attributes, {"kernel": weights[0], "bias": bias})]
+    if layer.activation is keras.activations.relu:
+        made.append(Node(f"{layer.name}_relu", "relu", (layer.name,)))
+    return made
+
+
+def _padding(layer):
+    return "same" if layer.padding == "same" else ((0, 0), (0, 0))
+
+
+def _read_pool(layer, inputs):
+    return [Node(layer.name, "max_pool", inputs, {"size": layer.pool_size[0], "stride": layer.strides[0], "padding": _padding(layer)})]
+
+
+def _simple(op, **attributes):
+    def read(layer, inputs):
+        return [Node(layer.name, op, inputs, {key: getattr(layer, name) for key, name in attributes.items()})]
+
+    return read
+
+
+def _read_nothing(layer, inputs):
+    return []
+
+
+def _read_relu(layer, inputs):
+    if layer.max_value is not None or layer.negative_slope or layer.threshold:
+        raise DeepLabError(f"The layer {layer.name} is a ReLU with a limit or a slope, which cannot be exported.")
+    return [Node(layer.name, "relu", inputs)]
+
+
+def _read_mean(layer, inputs):
+    if not layer.keepdims:
+        raise DeepLabError(f"The layer {layer.name} drops height and width; make it with keepdims=True, so that it can be exported.")
+    return [Node(layer.name, "mean", inputs)]
+
+
+_READERS = {
+    layers.InputLayer: _simple("input"),
+    layers.Normalization: _read_normalization,
+    layers.BatchNormalization: _read_batch_normalization,
+    BatchNormalization: _read_batch_normalization,
+    layers.Conv2D: _read_convolution,
+    layers.DepthwiseConv2D: _read_convolution,
+    layers.ZeroPadding2D: _simple("pad", padding="padding"),
+    layers.MaxPooling2D: _read_pool,
+    layers.ReLU: _read_relu,
+    layers.Add: _simple("add"),
+    layers.Concatenate: _simple("concat"),
+    layers.GlobalAveragePooling2D: _read_mean,
+    layers.Dropout: _read_nothing,
+    Upsample: _simple("upsample", factor="factor"),
+}

@@ -1,0 +1,51 @@
+"""What a network is made of, once it no longer learns."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Node(NamedTuple):
+    """One operation; the tensor that it makes has its name.
+
+    op         inputs               attributes                                  weights
+    input
+    affine     x                                                                scale (C,) or none, shift (C,): x * scale + shift
+    pad        x                    padding
+    conv       x                    stride, rate, padding "same" or             kernel (h, w, in, out), bias (out,)
+    depthwise  x                    ((top, bottom), (left, right))              kernel (h, w, in, 1), bias (in,)
+    max_pool   x                    size, stride, padding
+    relu       x
+    add        a, b
+    concat     a, b, ...
+    mean       x                                                                over height and width, (B, 1, 1, C)
+    upsample   x, reference         factor                                      see models.layers.Upsample
+    argmax     x
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    attributes: dict = {}
+    weights: dict[str, np.ndarray] = {}
+
+
+CONVOLUTIONS = ("conv", "depthwise")
+
+
+class Network(NamedTuple):
+    """Nodes in an order in which each comes after its inputs; the first is the image, the last is the output."""
+
+    nodes: tuple[Node, ...]
+
+    def __getitem__(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def consumers(self, name: str) -> list[Node]:
+        """The nodes that read a tensor."""
+        return [node for node in self.nodes if name in node.inputs]
+
+    @property
+    def output(self) -> str:
+        """The name of the last node."""
+        return self.nodes[-1].name
