@@ -14,14 +14,16 @@ class Frame(NamedTuple):
 
     Attributes:
         index: counts every frame that was captured, from 0; a dropped frame leaves a gap in what is shown.
-        captured: time.monotonic() in seconds when it was captured: the frame was there, and not decoded yet.
-        image: (H, W, 3) uint8 BGR, as OpenCV gives and takes it.
+        captured: time.monotonic() in seconds when it was there to be taken.
+        image: (H, W, 3) uint8 RGB.
+        seconds: what it took to decode it; for a live source what came after `captured`.
         name: the file of an image, else "".
     """
 
     index: int
     captured: float
     image: np.ndarray
+    seconds: float = 0.0
     name: str = ""
 
 
@@ -64,8 +66,8 @@ class Shown(NamedTuple):
         index, captured: of its `Frame`.
         image: (H, W, 3) uint8 RGB, the frame as captured, at the source's size.
         label_map: (h, w) uint8 class ids, at the network's size divided by its label stride.
-        picture: (H', W', 3) uint8 RGB: the frame with the labels over it and the figures on it, a legend to its right (so W' > W). Both sides
-            are even, as video files want them.
+        picture: (H', W', 3) uint8 RGB: the frame with the labels over it and the figures on it, a legend to its right (so W' > W); both
+            sides are even, as video files want them.
         figures: see `Figures`.
         name: the file of an image, else "".
     """

@@ -1,0 +1,53 @@
+"""What a machine says of itself, read from made-up /proc and /sys folders."""
+
+import pytest
+
+from deeplab_tf import device
+
+
+def write(root, files):
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return str(root)
+
+
+def zone(number, kind, value):
+    folder = "sys/class/thermal/thermal_zone{}/".format(number)
+    return {folder + "type": kind + "\n", folder + "temp": value + "\n"}
+
+
+def cooling(number, kind, state):
+    folder = "sys/class/thermal/cooling_device{}/".format(number)
+    return {folder + "type": kind + "\n", folder + "cur_state": state + "\n"}
+
+
+def test_a_board_goes_before_its_processor(tmp_path):
+    files = {"proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n"}
+    assert device.name(write(tmp_path, files)) == "ARMv8 Processor rev 1 (v8l)"
+    assert (
+        device.name(write(tmp_path, {"proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0"})) == "NVIDIA Jetson Nano Developer Kit"
+    )
+
+
+def test_the_hottest_zone_that_measures_counts(tmp_path):
+    files = dict(zone(0, "CPU-therm", "41500"))
+    files.update(zone(1, "GPU-therm", "52250"))
+    files.update(zone(2, "PMIC-Die", "100000"))  # a constant
+    files.update(zone(3, "tj", "-256000"))  # switched off
+    assert device.temperature_c(write(tmp_path, files)) == 52.25
+
+
+@pytest.mark.parametrize("state, expected", [("0", False), ("3", True)])
+def test_only_what_slows_down_throttles(tmp_path, state, expected):
+    files = dict(cooling(0, "pwm-fan", "2"))
+    files.update(cooling(1, "gpu-balanced", state))
+    assert device.throttled(write(tmp_path, files)) is expected
+
+
+def test_what_a_machine_does_not_tell_is_none(tmp_path):
+    files = dict(cooling(0, "pwm-fan", "2"))
+    files.update(zone(0, "CPU-therm", "not a number"))
+    root = write(tmp_path, files)
+    assert device.throttled(root) is None and device.temperature_c(root) is None
+    assert device.name(root)
