@@ -1,0 +1,209 @@
+"""Where frames come from: video files, images, drawn streets; cameras are in live.py.
+
+A source has
+    safe            its URI without passwords
+    live            True: the newest frame wins; False: every frame, in order
+    fps             frames a second as it announces them, None where it does not
+    total           how many frames it will give; None where nobody knows
+    reconnects      how often it was lost and came back
+    run(deliver, stopped)   calls deliver(captured, image, seconds, name), see `Frame`, for each frame until the source ends, `deliver`
+                    returns False, or the threading.Event `stopped` is set. Raises DeepLabError for what a person should know.
+"""
+
+import glob
+import os
+import time
+from typing import List, Optional
+
+import cv2
+
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.frames import IMAGE_SUFFIXES, list_images, read_image
+from deeplab_tf.video.address import Address, parse
+from deeplab_tf.video.frame import Frame
+
+DEFAULT_FPS = 25.0
+"""For sources that announce none: images played with --paced, and files written from them."""
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's lines on stderr hold the URL, password and all
+
+
+def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None):
+    """The source that a URI names.
+
+    Args:
+        uri: see address.py.
+        paced: a file or images come at their own speed, and frames are dropped, as if they were a camera's.
+        retries: how often in a row a lost camera is tried again; None: for ever.
+
+    Raises:
+        DeepLabError: a wrong URI, no such file or camera, not a video.
+    """
+    address = parse(uri)
+    if address.kind == "file":
+        source = Images([address.place], address) if address.place.lower().endswith(IMAGE_SUFFIXES) else VideoFile(address)
+    elif address.kind == "images":
+        source = Images(_image_paths(address.place), address)
+    elif address.kind == "sample":
+        return Sample(address)
+    else:
+        from deeplab_tf.video.live import Live
+
+        return Live(address, retries=retries)
+    source.live = paced
+    return source
+
+
+def collect(source, count: int) -> List[Frame]:
+    """The first `count` frames of a source, all of them if it has fewer."""
+    import threading
+
+    frames = []  # type: List[Frame]
+
+    def deliver(captured, image, seconds=0.0, name=""):
+        if len(frames) < count:
+            frames.append(Frame(len(frames), captured, image, seconds, name))
+        return len(frames) < count
+
+    source.run(deliver, threading.Event())
+    return frames
+
+
+class _Pace:
+    """Waits until the next frame is due; does nothing for a source that is not live."""
+
+    def __init__(self, fps, live, stopped):
+        self.period, self.live, self.stopped = 1.0 / fps, live, stopped
+        self.due = time.monotonic()
+
+    def wait(self):
+        if self.live:
+            now = time.monotonic()
+            if now > self.due + 1.0:  # the machine slept or could not keep up: no burst to make up for it
+                self.due = now
+            self.stopped.wait(max(0.0, self.due - now))
+            self.due += self.period
+
+
+class VideoFile:
+    """A video file, by OpenCV with FFmpeg."""
+
+    reconnects = 0
+
+    def __init__(self, address: Address):
+        self.safe, self.live, self._path = address.safe, False, address.place
+        capture = self._open()
+        fps, total = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.release()
+        self.fps = fps if 0 < fps < 1000 else None
+        self.total = int(total) if total > 0 else None
+
+    def _open(self):
+        if not os.path.exists(self._path):
+            raise DeepLabError("There is no file {}.".format(self._path))
+        if not os.access(self._path, os.R_OK):
+            raise DeepLabError("{} cannot be read: permission denied.".format(self._path))
+        if os.path.getsize(self._path) == 0:
+            raise DeepLabError("{} is empty (0 bytes); copy it again.".format(self._path))
+        capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
+        if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) <= 0:
+            message = "{} is not a video that OpenCV can read: another kind of file, or one that was cut off; copy it again or convert it."
+            raise DeepLabError(message.format(self._path))
+        return capture
+
+    def run(self, deliver, stopped):
+        capture, read, more = self._open(), 0, True
+        pace = _Pace(self.fps or DEFAULT_FPS, self.live, stopped)
+        try:
+            while more and not stopped.is_set():
+                start = time.monotonic()
+                if not capture.grab():  # decodes
+                    break
+                pace.wait()
+                captured = time.monotonic() if self.live else start
+                there, image = capture.retrieve()
+                if not there:
+                    break
+                image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+                seconds = time.monotonic() - captured  # of a file all of it, of a paced one what came after it was due
+                read, more = read + 1, deliver(captured, image, seconds, "")
+        finally:
+            capture.release()
+        if more and not stopped.is_set():
+            self._check_end(read)
+
+    def _check_end(self, read):
+        """Headers without an index estimate the number from length and rate, so a hundredth (but at least one frame) may be missing."""
+        if self.total is not None and read < self.total - max(1, self.total // 100):
+            message = "{} ends in the middle: {} of the {} frames that its header announces could be read; copy it again."
+            raise DeepLabError(message.format(self._path, read, self.total))
+
+
+def _image_paths(place) -> List[str]:
+    """The images of a folder or of a pattern, sorted."""
+    if os.path.isdir(place):
+        paths, what = list_images(place), "The folder {} has no PNG or JPEG image in it."
+    else:
+        paths = [path for path in sorted(glob.glob(place, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
+        what = "No PNG or JPEG image matches {}."
+    if not paths:
+        raise DeepLabError(what.format(place))
+    return paths
+
+
+class Images:
+    """Image files, in the order of their names; they may differ in size."""
+
+    fps, reconnects = None, 0
+
+    def __init__(self, paths: List[str], address: Address):
+        self.safe, self.live, self.total, self._paths = address.safe, False, len(paths), paths
+        if not os.path.exists(paths[0]):
+            raise DeepLabError("There is no file {}.".format(paths[0]))
+
+    def run(self, deliver, stopped):
+        pace = _Pace(DEFAULT_FPS, self.live, stopped)
+        for path in self._paths:
+            start = time.monotonic()
+            image = read_image(path)
+            seconds = time.monotonic() - start
+            pace.wait()
+            if stopped.is_set() or not deliver(time.monotonic() if self.live else start, image, 0.0 if self.live else seconds, path):
+                return
+
+
+class Sample:
+    """A drive through drawn streets, without end: some seconds of it are drawn first, then played forwards and backwards.
+
+    Drawing takes about a tenth of a second a frame, too long to do it live.
+    """
+
+    live, total, reconnects = True, None, 0
+
+    def __init__(self, address: Address):
+        self.safe, self.fps, self._options = address.safe, float(address.options["fps"]), address.options
+        self._drawn = []  # type: List[np.ndarray]
+
+    def _draw(self, stopped):
+        from deeplab_tf.progress import progress
+        from deeplab_tf.scenes import draw_scene
+
+        options = self._options
+        count = max(1, int(round(options["seconds"] * self.fps)))
+        with progress(count, "sample", unit="frames drawn") as bar:
+            for i in range(count):
+                if stopped.is_set():
+                    return
+                self._drawn.append(draw_scene(options["seed"], options["scene"], options["size"], time=i / self.fps).image)
+                bar.advance()
+
+    def run(self, deliver, stopped):
+        if not self._drawn:
+            self._draw(stopped)
+        turn, i = self._drawn + self._drawn[-2:0:-1], 0
+        pace = _Pace(self.fps, True, stopped)
+        while True:
+            pace.wait()
+            if stopped.is_set() or not deliver(time.monotonic(), turn[i % len(turn)], 0.0, ""):
+                return
+            i += 1
