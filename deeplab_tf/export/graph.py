@@ -17,7 +17,7 @@ def run(
     network: Network,
     image: tf.Tensor,
     *,
-    native_dilation: bool = False,
+    target: str = "tensorflow",
     ranges: Mapping[str, float] | None = None,
 ) -> Tensors:
     """Every tensor of the network, by its name.
@@ -25,8 +25,11 @@ def run(
     Args:
         network: its nodes.
         image: (B, H, W, 3) float32 RGB, 0..255.
-        native_dilation: write atrous convolutions as one operation, as TF-TRT and ONNX take it. Plain TensorFlow 2.6 computes the depthwise
-            one wrongly, so without it they are written as SpaceToBatch, convolution and BatchToSpace.
+        target: what the operations are written for; they compute the same.
+            "tensorflow": atrous convolutions as SpaceToBatch, convolution and BatchToSpace, because TensorFlow 2.6 computes a depthwise one
+            wrongly if it is written as one operation.
+            "tf_trt": atrous convolutions as one operation, resizing with corners on corners: what TF-TRT takes into an engine.
+            "onnx": atrous convolutions as one operation, resizing as ONNX's asymmetric one.
         ranges: largest magnitudes by tensor name; those tensors are rounded to 255 levels between minus and plus that (fake quantization
             as TensorRT does it: symmetric, scale = range / 127).
     """
@@ -38,7 +41,7 @@ def run(
             if node.op == "input":
                 tensors[node.name] = quantize(image)
             else:
-                made = _EMITTERS[node.op](node, *(tensors[name] for name in node.inputs), native=native_dilation, quantize=quantize)
+                made = _EMITTERS[node.op](node, *(tensors[name] for name in node.inputs), target=target, quantize=quantize)
                 tensors[node.name] = quantize(made)
     return tensors
 
@@ -48,7 +51,7 @@ def frozen_graph(
     size: tuple[int, int],
     *,
     uint8: bool = True,
-    native_dilation: bool = False,
+    target: str = "tensorflow",
     ranges: Mapping[str, float] | None = None,
 ) -> tf.Graph:
     """The network as a graph of constants for one image of one size, from a placeholder `image` to its output.
@@ -57,13 +60,13 @@ def frozen_graph(
         network: see `with_head`.
         size: height, width.
         uint8: take the image, and give labels, as uint8; otherwise float32 and int32.
-        native_dilation, ranges: see `run`.
+        target, ranges: see `run`.
     """
     graph = tf.Graph()
     with graph.as_default():
         image = tf.compat.v1.placeholder(tf.uint8 if uint8 else tf.float32, (1, *size, 3), name="image")
         x = tf.cast(image, tf.float32, name="image_float") if uint8 else image
-        output = run(network, x, native_dilation=native_dilation, ranges=ranges)[network.output]
+        output = run(network, x, target=target, ranges=ranges)[network.output]
         if uint8 and output.dtype == tf.int32:
             output = tf.cast(output, tf.uint8)
         tf.identity(output, name=f"output_{network.output}")
@@ -116,20 +119,20 @@ def _affine(node, x, **_):
     return x + node.weights["shift"]
 
 
-def _conv(node: Node, x, *, native, **_):
+def _conv(node: Node, x, *, target, **_):
     x, padding = _padded(x, node)
     kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
-    if native or rate == 1:
+    if rate == 1 or target != "tensorflow":
         x = tf.nn.conv2d(x, kernel, stride, padding, dilations=rate)
     else:
         x = tf.nn.convolution(x, kernel, 1, padding, dilations=rate)
     return tf.nn.bias_add(x, node.weights["bias"])
 
 
-def _depthwise(node: Node, x, *, native, **_):
+def _depthwise(node: Node, x, *, target, **_):
     x, padding = _padded(x, node)
     kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
-    if native or rate == 1:
+    if rate == 1 or target != "tensorflow":
         dilations = [1, rate, rate, 1]
         x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=[1, stride, stride, 1], padding=padding, dilations=dilations)
     else:
@@ -151,14 +154,17 @@ def _max_pool(node, x, **_):
     return tf.nn.max_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
 
 
-def _upsample(node, x, reference, *, quantize, **_):
-    """As `models.layers.Upsample`; its parts have the same range as its result."""
+def _upsample(node, x, reference, *, target, quantize, **_):
+    """As `models.layers.Upsample`. Its parts have the same range as its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
-    x = tf.concat([x, x[:, -1:]], axis=1)
-    x = quantize(tf.concat([x, x[:, :, -1:]], axis=2))
-    size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
-    x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
-    return x[:, :height, :width]
+    if target == "tf_trt":
+        x = tf.concat([x, x[:, -1:]], axis=1)
+        x = quantize(tf.concat([x, x[:, :, -1:]], axis=2))
+        size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
+        x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
+    else:
+        x = tf.raw_ops.ResizeBilinear(images=x, size=[factor * side for side in x.shape[1:3]])  # pixel i from feature i / factor
+    return x if x.shape[1:3] == (height, width) else x[:, :height, :width]
 
 
 _EMITTERS = {
