@@ -31,18 +31,21 @@ def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
     return cv2.applyColorMap(label_map, table.palette().reshape(256, 1, 3))  # five times as fast as cv2.LUT on three copies
 
 
-def overlay(image: np.ndarray, label_map: np.ndarray, table: LabelTable, opacity: float = 0.5) -> np.ndarray:
+def overlay(
+    image: np.ndarray, label_map: np.ndarray, table: LabelTable, opacity: float = 0.5, *, out: Optional[np.ndarray] = None
+) -> np.ndarray:
     """The image with the label map's colours laid over it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         label_map: (h, w) uint8 class ids of the same view; resized (nearest) to the image where its size differs.
         opacity: 0 gives the image, 1 the colours alone.
+        out: (H, W, 3) uint8 to draw into, such as a part of a larger picture; a new array where left out.
 
     Returns:
-        (H, W, 3) uint8 RGB, a new array.
+        (H, W, 3) uint8 RGB.
     """
-    return cv2.addWeighted(image, 1.0 - opacity, colorize(resize_labels(label_map, image.shape[:2]), table), opacity, 0.0)
+    return cv2.addWeighted(image, 1.0 - opacity, colorize(resize_labels(label_map, image.shape[:2]), table), opacity, 0.0, dst=out)
 
 
 def resize_labels(label_map: np.ndarray, size: Tuple[int, int]) -> np.ndarray:

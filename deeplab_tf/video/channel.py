@@ -58,6 +58,14 @@ class Channel:
             self._changed.notify_all()
             return item
 
+    def __iter__(self):
+        """What comes, until the channel is closed and empty."""
+        while True:
+            item = self.get()
+            if item is None:
+                return
+            yield item
+
     def close(self) -> None:
         """Nothing more is put; what is there can still be got."""
         with self._changed:

@@ -1,14 +1,4 @@
-"""Where frames come from: video files, images, drawn streets; cameras are in live.py.
-
-A source has
-    safe            its URI without passwords
-    live            True: the newest frame wins; False: every frame, in order
-    fps             frames a second as it announces them, None where it does not
-    total           how many frames it will give; None where nobody knows
-    reconnects      how often it was lost and came back
-    run(deliver, stopped)   calls deliver(captured, image, seconds, name), see `Frame`, for each frame until the source ends, `deliver`
-                    returns False, or the threading.Event `stopped` is set. Raises DeepLabError for what a person should know.
-"""
+"""Where frames come from: video files, images, drawn streets; cameras are in live.py."""
 
 import glob
 import os
@@ -28,7 +18,40 @@ DEFAULT_FPS = 25.0
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's lines on stderr hold the URL, password and all
 
 
-def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None):
+class Source:
+    """Gives frames.
+
+    Attributes:
+        safe: its URI without passwords.
+        live: True: the newest frame wins; False: every frame, in order.
+        fps: frames a second as it announces them; None where it does not, or not yet.
+        total: how many frames it will give; None where nobody knows.
+        reconnects: how often it was lost and came back.
+        say: called with a line for a person: what was lost, what came back.
+    """
+
+    live = False
+    fps = total = None
+    reconnects = 0
+
+    def __init__(self, address: Address):
+        self.safe = address.safe
+        self.say = lambda text: None
+
+    def run(self, deliver, stopped) -> None:
+        """Calls `deliver` for each frame until there are no more, it returns False, or `stopped` is set.
+
+        Args:
+            deliver: takes captured, image, seconds and name as in `Frame`; may be called from another thread, never from two at once.
+            stopped: a threading.Event.
+
+        Raises:
+            DeepLabError: what a person should know: a file that ends in the middle, a camera that is lost.
+        """
+        raise NotImplementedError
+
+
+def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None) -> Source:
     """The source that a URI names.
 
     Args:
@@ -54,7 +77,7 @@ def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None)
     return source
 
 
-def collect(source, count: int) -> List[Frame]:
+def collect(source: Source, count: int) -> List[Frame]:
     """The first `count` frames of a source, all of them if it has fewer."""
     import threading
 
@@ -85,13 +108,12 @@ class _Pace:
             self.due += self.period
 
 
-class VideoFile:
+class VideoFile(Source):
     """A video file, by OpenCV with FFmpeg."""
 
-    reconnects = 0
-
     def __init__(self, address: Address):
-        self.safe, self.live, self._path = address.safe, False, address.place
+        super().__init__(address)
+        self._path = address.place
         capture = self._open()
         fps, total = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
@@ -151,13 +173,12 @@ def _image_paths(place) -> List[str]:
     return paths
 
 
-class Images:
+class Images(Source):
     """Image files, in the order of their names; they may differ in size."""
 
-    fps, reconnects = None, 0
-
     def __init__(self, paths: List[str], address: Address):
-        self.safe, self.live, self.total, self._paths = address.safe, False, len(paths), paths
+        super().__init__(address)
+        self.total, self._paths = len(paths), paths
         if not os.path.exists(paths[0]):
             raise DeepLabError("There is no file {}.".format(paths[0]))
 
@@ -172,16 +193,17 @@ class Images:
                 return
 
 
-class Sample:
+class Sample(Source):
     """A drive through drawn streets, without end: some seconds of it are drawn first, then played forwards and backwards.
 
     Drawing takes about a tenth of a second a frame, too long to do it live.
     """
 
-    live, total, reconnects = True, None, 0
+    live = True
 
     def __init__(self, address: Address):
-        self.safe, self.fps, self._options = address.safe, float(address.options["fps"]), address.options
+        super().__init__(address)
+        self.fps, self._options = float(address.options["fps"]), address.options
         self._drawn = []  # type: List[np.ndarray]
 
     def _draw(self, stopped):
