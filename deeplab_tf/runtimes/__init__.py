@@ -3,9 +3,12 @@
 A runtime's file has
     PRECISIONS                        those that it offers, the best first, of "int8", "float16", "float32"
     missing()                         None where it runs on this machine, else one sentence: what is missing and what to do
-    build(bundle, precision, ...)     makes what it needs beyond the bundle's files (an engine), where it needs any
-    load(bundle, precision, ...)      a `Runtime`
-and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only.
+    build(bundle, precision, *, strict=False, rebuild=False, say=print, **options)
+                                      makes what it needs beyond the bundle's files (an engine), where it needs any; returns `precision`
+                                      (what was built), `path`, `megabytes`, `seconds` and `reused`
+    load(bundle, precision, *, strict=False, say=print, **options)
+                                      a `Runtime`, built first where nothing fits
+and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only. Private files (_NAME.py) are parts of runtimes.
 """
 
 import importlib
@@ -100,8 +103,13 @@ def module(name: str):
 
 def available() -> List[str]:
     """The runtimes that run on this machine, the preferred first."""
+    return list(_working())
+
+
+def _working():
+    """The same one by one: to ask the next can take the seconds that TensorFlow needs to load."""
     order = sorted(names(), key=lambda name: PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE))
-    return [name for name in order if module(name).missing() is None]
+    return (name for name in order if module(name).missing() is None)
 
 
 def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = None, **options) -> Runtime:
@@ -117,11 +125,10 @@ def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = 
         DeepLabError: no such runtime, not installed here, or the bundle lacks what it needs.
     """
     if name == "auto":
-        here = available()
-        if not here:
+        name = next(_working(), None)
+        if name is None:
             reasons = " ".join("{}: {}".format(each, module(each).missing()) for each in names())
             raise DeepLabError("No runtime works here. {}".format(reasons))
-        name = here[0]
     chosen = module(name)
     reason = chosen.missing()
     if reason is not None:

@@ -5,7 +5,7 @@ from typing import Optional
 
 from deeplab_tf.bundle import Bundle
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.runtimes import Runtime
+from deeplab_tf.runtimes import Runtime, _engines
 
 PRECISIONS = ("float32",)
 
@@ -21,9 +21,25 @@ def missing() -> Optional[str]:
     return None if found else "TensorFlow is not installed: pip install tensorflow (2.6 or newer)."
 
 
-def load(bundle: Bundle, precision: str = "float32") -> Runtime:
+def build(bundle: Bundle, precision: str = "float32", *, strict: bool = False, rebuild: bool = False, say=print) -> dict:
+    """Nothing is built; returns what `build` of a runtime returns, for the bundle's folder."""
+    return _engines.nothing_to_build(bundle.file("saved_model"), precision)
+
+
+def load(bundle: Bundle, precision: str = "float32", *, strict: bool = False, say=print) -> Runtime:
     """Raises DeepLabError where TensorFlow cannot read the model."""
-    return SavedModelRuntime(bundle, precision)
+    return SavedModelRuntime(bundle, precision, bundle.file("saved_model"))
+
+
+def memory_as_needed() -> None:
+    """Lets TensorFlow take a GPU's memory as it needs it, not all at once: on a Jetson it is the memory of everything else, too."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # TensorFlow has started on it already
+            pass
 
 
 class SavedModelRuntime(Runtime):
@@ -31,12 +47,12 @@ class SavedModelRuntime(Runtime):
 
     name = "saved_model"
 
-    def __init__(self, bundle, precision, folder=None):
+    def __init__(self, bundle, precision, folder):
         super().__init__(bundle, precision)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
-        folder = folder or bundle.file("saved_model")
+        memory_as_needed()
         try:
             self._loaded = tf.saved_model.load(folder)  # the function lives only as long as this
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -54,3 +70,6 @@ class SavedModelRuntime(Runtime):
 
     def download(self):
         return self._output_tensor.numpy()[0]
+
+    def close(self):
+        self._loaded = self._function = self._input = self._output_tensor = None
