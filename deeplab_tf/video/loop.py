@@ -61,7 +61,7 @@ class Stream:
         self._predicted, self._painted = Channel(1), Channel(1)
         self._channels = (self._captured, self._prepared, self._predicted, self._painted)
         self._threads = []  # type: List[threading.Thread]
-        self._count = 0
+        self._count = self._painting = 0  # frames captured, frames painted
 
     def stop(self) -> None:
         """Ends the stream soon; for signal handlers and other threads."""
@@ -151,6 +151,7 @@ class Stream:
     def _paint(self):
         for work in self._predicted:
             start, frame = time.monotonic(), work.frame
+            self._painting += 1
             figures = self._figures(work)
             picture = self._painter.paint(frame.image, work.label_map, figures)
             work.seconds["post"] = time.monotonic() - start
@@ -166,7 +167,7 @@ class Stream:
             fps=self._meter.rate(),
             latency_ms={name: 1000.0 * seconds for name, seconds in latency.items()},
             captured=self._count,
-            shown=self._meter.shown + 1,
+            shown=self._painting,  # none is dropped behind the painter
             dropped=self.dropped,
             reconnects=self._source.reconnects,
             source=self._source.safe,

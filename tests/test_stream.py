@@ -1,0 +1,252 @@
+"""The loop of a stream: order, drops, age, the end. The runtime is a fake that takes a given time."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import streams
+
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.video.address import parse
+from deeplab_tf.video.channel import WAITING, Channel
+from deeplab_tf.video.loop import Stream
+from deeplab_tf.video.sources import Source, open_source
+
+
+class Keep:
+    """A sink that keeps the numbers of what it gets, and how old it was."""
+
+    def __init__(self, delay=0.0, fail_at=None, act=None):
+        self.indices, self.ages, self.shown, self.closed = [], [], [], 0
+        self.delay, self.fail_at, self.act = delay, fail_at, act
+
+    def write(self, shown):
+        time.sleep(self.delay)
+        self.ages.append(time.monotonic() - shown.captured)
+        self.indices.append(shown.index)
+        self.shown.append(shown)
+        if len(self.indices) == self.fail_at:
+            raise OSError(28, "No space left on device", "a.mp4")
+        if self.act:
+            self.act(shown)
+
+    def close(self):
+        self.closed += 1
+
+
+class Camera(Source):
+    """A live source without a camera: numbered frames at a steady rate."""
+
+    live = True
+
+    def __init__(self, fps, count=None, size=(64, 128)):
+        super().__init__(parse("/dev/video0"))
+        self.fps, self.count, self.size = fps, count, size
+
+    def run(self, deliver, stopped):
+        due, index = time.monotonic(), 0
+        while index != self.count and not stopped.wait(max(0.0, due - time.monotonic())):
+            if not deliver(time.monotonic(), streams.numbered(index, self.size)):
+                return
+            due, index = due + 1.0 / self.fps, index + 1
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    return streams.fake_runtime(tmp_path / "bundle")
+
+
+def no_thread_is_left():
+    return not [thread for thread in threading.enumerate() if thread.name.startswith("stream-")]
+
+
+def test_a_channel_keeps_the_order_and_waits_for_room():
+    channel = Channel(2)
+    thread = threading.Thread(target=lambda: [channel.put(i) for i in range(5)] and channel.close())
+    thread.start()
+    time.sleep(0.05)
+    assert list(channel) == [0, 1, 2, 3, 4] and channel.dropped == 0
+    thread.join()
+    assert channel.get() is None
+
+
+def test_a_channel_of_the_newest_counts_what_it_replaces():
+    channel = Channel(1, newest=True)
+    assert [channel.put(i) for i in range(4)] == [True] * 4
+    assert (channel.get(), channel.get(timeout=0.01), channel.dropped) == (3, WAITING, 3)
+
+
+def test_an_aborted_channel_counts_what_was_in_it_and_what_comes_later():
+    channel = Channel(3)
+    channel.put(1)
+    channel.put(2)
+    channel.abort()
+    assert channel.get() is None and not channel.put(3) and channel.dropped == 3
+
+
+def test_a_file_goes_through_whole_and_in_order(tmp_path, runtime):
+    runtime.delay = 0.003
+    source, sink = open_source(streams.write_video(tmp_path / "a.mp4", 40)), Keep()
+    stream = Stream(source, runtime, [sink])
+    report = stream.run()
+    assert sink.indices == list(range(40)) and sink.closed == 1
+    assert [streams.number_of(shown.image) for shown in sink.shown] == [index % 25 for index in range(40)]
+    assert (report.frames, report.captured, report.dropped, stream.dropped) == (40, 40, 0, 0)
+    assert [shown.figures.shown for shown in sink.shown] == list(range(1, 41))
+    assert set(report.latency_ms) == {"whole", "capture", "run", "post"} and report.latency_ms["run"]["p50"] >= 3.0
+    assert no_thread_is_left()
+
+
+def test_labels_and_shares_belong_to_their_frame(tmp_path, runtime):
+    sink = Keep()
+    Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, [sink]).run()
+    for index, shown in enumerate(sink.shown):
+        expected = (5 + 10 * index) // 86  # the fake's class of a grey value, see FakeRuntime
+        assert shown.label_map.shape == (16, 32) and (shown.label_map == expected).mean() > 0.95
+        assert shown.figures.class_shares[expected] > 0.95
+
+
+def test_a_file_of_another_size_is_brought_to_the_networks(tmp_path, runtime):
+    sink = Keep()
+    Stream(open_source(streams.write_video(tmp_path / "a.mp4", 3, size=(120, 160))), runtime, [sink]).run()
+    assert runtime.frame.shape == (64, 128, 3)
+    assert sink.shown[0].image.shape == (120, 160, 3) and sink.shown[0].picture.shape[0] == 120
+
+
+def test_so_many_frames_of_a_file(tmp_path, runtime):
+    report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 30)), runtime, [], frames=7).run()
+    assert (report.frames, report.captured, report.dropped) == (7, 7, 0)
+
+
+@pytest.mark.parametrize("act", ["end", "limit", "stop"])
+def test_captured_is_shown_plus_dropped_however_it_ends(runtime, act):
+    runtime.delay = 0.05  # five times slower than the camera's 100 frames/s
+    stream = Stream(Camera(100.0, 60 if act == "end" else None), runtime, [Keep()], frames=8 if act == "limit" else None)
+    if act == "stop":
+        threading.Timer(0.5, stream.stop).start()
+    report = stream.run()
+    assert no_thread_is_left()
+    assert report.captured == report.frames + report.dropped
+    assert stream.dropped == report.dropped > 20  # as the channels counted them, one by one
+    assert report.frames == 8 if act == "limit" else 8 <= report.frames <= 14
+
+
+def test_the_age_of_a_live_frame_stays_bounded_with_a_slow_runtime(runtime):
+    runtime.delay = 0.1
+    sink = Keep()
+    Stream(Camera(50.0), runtime, [sink], frames=15).run()
+    # a frame waits for less than a period (20 ms), then takes the run (100 ms) and some ms of painting
+    assert np.percentile(sink.ages, 90) < 1.25 * 0.1 + 0.02
+    assert max(sink.ages[-5:]) < max(sink.ages[:5]) + 0.02
+    steps = np.diff(sink.indices)
+    assert (steps >= 4).all() and (steps <= 8).all()  # every fifth frame: the newest each time
+
+
+def test_slow_sinks_bound_the_age_too(runtime):
+    sink = Keep(delay=0.08)
+    Stream(Camera(50.0), runtime, [sink], frames=12).run()
+    # two frames wait before the sink (in the channel and in the painter's hand), one more in front of the painter
+    assert max(sink.ages) < 5 * 0.08 + 0.1
+
+
+def test_stages_overlap(tmp_path, runtime):
+    runtime.delay = 0.02
+    report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 40)), runtime, [Keep(delay=0.015)]).run()
+    assert report.seconds < 1.25 * 39 * 0.02  # one after the other it would be 39 * 0.035
+
+
+@pytest.mark.parametrize("part", ["source", "runtime", "sink", "painter"])
+def test_what_fails_anywhere_ends_the_stream_at_once(tmp_path, runtime, part, monkeypatch):
+    source, other = Camera(100.0), Keep()
+    sink = Keep(fail_at=4 if part == "sink" else None)
+    stream = Stream(source, runtime, [sink, other])
+    expected = OSError
+    if part == "runtime":
+        runtime.fail_at, expected = 4, ValueError
+    if part == "source":
+        monkeypatch.setattr(streams, "numbered", lambda index, size: np.zeros(size + (1 // (4 - index) + 3,), np.uint8)[..., :3])
+        expected = ZeroDivisionError
+    if part == "painter":
+        monkeypatch.setattr(stream._painter, "shares", lambda label_map: [][0])
+        expected = IndexError
+    start = time.monotonic()
+    with pytest.raises(expected):
+        stream.run()
+    assert time.monotonic() - start < 1.5
+    assert sink.closed == other.closed == 1 and no_thread_is_left()
+    report = stream.report()
+    assert report.captured == report.frames + report.dropped
+
+
+def test_what_a_source_gave_before_it_failed_is_shown(runtime):
+    class Ends(Camera):
+        def run(self, deliver, stopped):
+            super().run(deliver, stopped)
+            raise DeepLabError("it ends in the middle.")
+
+    source = Ends(1000.0, 12)
+    source.live = False
+    runtime.delay, sink = 0.01, Keep()
+    with pytest.raises(DeepLabError, match="in the middle"):
+        Stream(source, runtime, [sink]).run()
+    assert sink.indices == list(range(12))
+
+
+def test_a_sink_that_cannot_close_leaves_the_others_closed(runtime):
+    class Broken(Keep):
+        def close(self):
+            raise DeepLabError("not written whole.")
+
+    sink = Keep()
+    with pytest.raises(DeepLabError, match="not written whole"):
+        Stream(Camera(100.0, 3), runtime, [Broken(), sink]).run()
+    assert sink.closed == 1
+
+
+def test_a_runtime_that_hangs_does_not_hold_the_end_up(runtime):
+    runtime.delay = 1.5
+    stream = Stream(Camera(100.0), runtime, [Keep()])
+    threading.Timer(0.2, stream.stop).start()
+    start = time.monotonic()
+    report = stream.run()
+    assert time.monotonic() - start < 1.2
+    assert stream.left() == ["stream-run"] and report.captured == report.dropped > 5
+    time.sleep(1.5)
+    assert no_thread_is_left()
+
+
+def test_a_runtime_whose_labels_have_another_size_is_refused(runtime):
+    runtime.label_stride = 8
+    runtime.download = lambda: np.zeros((16, 32), np.int32)
+    with pytest.raises(DeepLabError, match="The runtime fake gives labels of 16x32, but its bundle says 8x16"):
+        Stream(Camera(100.0, 3), runtime, []).run()
+
+
+def test_reconnects_reach_the_figures_and_the_report(runtime):
+    class Returns(Camera):
+        def run(self, deliver, stopped):
+            self.reconnects = 2
+            super().run(deliver, stopped)
+
+    sink = Keep()
+    assert Stream(Returns(100.0, 3), runtime, [sink]).run().reconnects == 2
+    assert sink.shown[-1].figures.reconnects == 2
+
+
+def test_the_pulse_beats_while_frames_flow_or_none_is_there_and_stops_where_one_is_stuck(runtime):
+    beats = []
+    Stream(Camera(100.0, 20), runtime, [], pulse=lambda: beats.append(1)).run()
+    assert len(beats) >= 5
+
+    class Silent(Camera):
+        def run(self, deliver, stopped):
+            stopped.wait(0.5)
+
+    beats.clear()
+    Stream(Silent(1.0), runtime, [], pulse=lambda: beats.append(1)).run()
+    assert len(beats) >= 3
+    beats.clear()
+    runtime.delay = 0.5
+    Stream(Camera(1.0, 1), runtime, [], pulse=lambda: beats.append(1)).run()
+    assert len(beats) <= 2  # before it came, and when it was shown
