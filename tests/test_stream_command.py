@@ -1,0 +1,183 @@
+"""`deeplab-tf stream` from end to end, with a fake in the place of the runtime."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import streams
+from click.testing import CliRunner
+
+from deeplab_tf import runtimes
+from deeplab_tf.cli import group
+from deeplab_tf.video.sources import open_source
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return streams.write_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """run(bundle, options...): the command in this process."""
+    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, name="auto", precision=None: streams.FakeRuntime(bundle))
+
+    def call(*arguments):
+        return CliRunner().invoke(group, ["stream"] + [str(argument) for argument in arguments])
+
+    return call
+
+
+def test_a_file_to_everything(tmp_path, bundle, run):
+    video, out = streams.write_video(tmp_path / "a.mp4", 20), tmp_path / "out"
+    options = ["--save", out / "a.mp4", "--labels-out", out / "ids", "--json-lines", tmp_path / "a.jsonl", "--json", tmp_path / "a.json"]
+    result = run(bundle, "--source", video, *options)
+    assert result.exit_code == 0, result.output
+    assert "20 frames in " in result.output and "0 of 20 dropped." in result.output and str(out / "a.mp4") in result.output
+    assert open_source(str(out / "a.mp4")).total == 20 and len(os.listdir(str(out / "ids"))) == 20
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 20
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert (report["frames"], report["captured"], report["dropped"], report["reconnects"]) == (20, 20, 0, 0)
+    assert report["fps"] > 0 and set(report["latency_ms"]["whole"]) == {"p50", "p90", "p99"}
+    assert (report["source"], report["runtime"], report["precision"]) == (video, "fake", "float32")
+
+
+def test_json_lines_on_standard_output_stand_alone(tmp_path, bundle, run):
+    result = run(bundle, "--source", streams.write_video(tmp_path / "a.mp4", 4), "--json-lines", "-")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["frame"] for row in rows] == [0, 1, 2, 3] and "4 frames in" in result.stderr
+
+
+def test_a_live_source_ends_after_so_many_frames(tmp_path, bundle, run):
+    result = run(bundle, "--source", "sample://?size=64x128&seconds=0.1", "--frames", 5, "--json", tmp_path / "a.json")
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert result.exit_code == 0 and report["frames"] == 5 and report["captured"] == 5 + report["dropped"]
+
+
+def test_a_file_that_ends_in_the_middle_keeps_what_was_there_and_exits_1(tmp_path, bundle, run):
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    streams.write_video(whole, 60)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = run(bundle, "--source", cut, "--save", tmp_path / "out.avi", "--json", tmp_path / "a.json")
+    assert result.exit_code == 1
+    assert "cut.avi ends in the middle" in result.stderr and "of the 60 frames" in result.stderr
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert open_source(str(tmp_path / "out.avi")).total == report["frames"] == report["captured"] > 20
+
+
+@pytest.mark.parametrize(
+    "options, code, message",
+    [
+        (["--source", "rstp://cam"], 2, "There is no kind of source 'rstp://'. Did you mean 'rtsp'?"),
+        (["--source", "sample://?fsp=3"], 2, "there is no option 'fsp'. Did you mean 'fps'?"),
+        (["--source", "nothing.mp4"], 1, "There is no file nothing.mp4."),
+        (["--source", "97"], 1, "There is no camera /dev/video97"),
+        (["--source", "sample://", "--runtime", "onxx"], 2, "Did you mean 'onnx'?"),
+        (["--source", "sample://", "--precision", "int9"], 2, "Did you mean 'int8'?"),
+        (["--source", "sample://", "--serve", "door"], 2, "'door' is not [HOST:]PORT"),
+        (["--source", "sample://", "--serve", "70000"], 2, "'70000' is not [HOST:]PORT"),
+        (["--source", "sample://", "--save", "a.mp5"], 1, "Did you mean '.mp4'?"),
+        (["--source", "sample://", "--show"], 1, "--show needs a screen"),
+        (["--source", "sample://", "--frames", "0"], 2, "0"),
+        ([], 2, "--source"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(bundle, run, monkeypatch, options, code, message):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    result = run(bundle, *options)
+    assert result.exit_code == code and message in result.stderr
+    assert "Traceback" not in result.output
+    if code == 1:
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_is_read_is_not_written_over(tmp_path, bundle, run):
+    video = streams.write_video(tmp_path / "a.mp4", 3)
+    result = run(bundle, "--source", video, "--save", video)
+    assert result.exit_code == 2 and "is the source itself" in result.stderr
+    assert open_source(video).total == 3
+
+
+def test_a_bundle_that_is_none_and_a_runtime_that_is_not_installed(tmp_path, bundle, monkeypatch):
+    result = CliRunner().invoke(group, ["stream", str(tmp_path), "--source", "sample://"])
+    assert result.exit_code == 1 and "Expected a bundle" in result.stderr
+    monkeypatch.setattr(runtimes.module("saved_model"), "missing", lambda: "TensorFlow is not installed: pip install it.")
+    result = CliRunner().invoke(group, ["stream", bundle, "--source", "sample://", "--runtime", "saved_model"])
+    assert result.exit_code == 1 and "TensorFlow is not installed" in result.stderr
+
+
+def start(bundle, *options, delay="0.01"):
+    """The command in a process of its own."""
+    command = [sys.executable, streams.__file__, "stream", bundle] + [str(option) for option in options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=streams.environment(FAKE_DELAY=delay))
+
+
+def wait_for_lines(path, count):
+    end = time.monotonic() + 30
+    while not path.exists() or len(path.read_text().splitlines()) < count:
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay", ["0.01", "3"])
+def test_a_signal_ends_it_within_a_second_and_leaves_whole_files(tmp_path, bundle, number, delay):
+    video, lines, out = streams.write_video(tmp_path / "a.mp4", 2000), tmp_path / "a.jsonl", tmp_path / "out.mp4"
+    if delay == "3":  # the runtime hangs in a frame when the signal comes
+        video = "sample://?size=64x128&seconds=0.1"
+    process = start(bundle, "--source", video, "--save", out, "--json-lines", lines, "--json", tmp_path / "a.json", delay=delay)
+    wait_for_lines(lines, 1 if delay == "3" else 10)
+    time.sleep(0.3)
+    process.send_signal(number)
+    before = time.monotonic()
+    output, errors = process.communicate(timeout=20)
+    assert time.monotonic() - before < 1.3  # a second, and the interpreter's own end
+    assert process.returncode == 0 and errors.count(b"Traceback") == 0, errors
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["captured"] == report["frames"] + report["dropped"]
+    assert len(lines.read_text().splitlines()) == report["frames"] > 0
+    if delay != "3":
+        assert open_source(str(out)).total == report["frames"]
+    assert b"frames in " in output
+
+
+def test_a_failure_while_the_runtime_hangs_exits_1_with_its_sentence(tmp_path, bundle):
+    lines = tmp_path / "a.jsonl"
+    with streams.NetworkCamera() as network:
+        process = start(bundle, "--source", network.url, "--retries", "0", "--json-lines", lines, delay="2")
+        wait_for_lines(lines, 1)
+        time.sleep(0.2)
+        network.kill()
+        output, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert b"lost, and not back after 0 attempts" in errors.splitlines()[-1] and b"secret" not in output + errors
+
+
+def test_a_reconnect_is_told_and_counted(tmp_path, bundle):
+    lines = tmp_path / "a.jsonl"
+    with streams.NetworkCamera() as network:
+        process = start(bundle, "--source", network.url, "--json-lines", lines, "--json", tmp_path / "a.json")
+        wait_for_lines(lines, 5)
+        network.kill()
+        count = len(lines.read_text().splitlines())
+        network.start()
+        wait_for_lines(lines, count + 10)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=20)
+    assert process.returncode == 0 and json.loads((tmp_path / "a.json").read_text())["reconnects"] == 1
+    assert b"it stopped sending. Attempt 1 in" in errors and b": back." in errors and b"secret" not in output + errors
+
+
+def test_a_second_interruption_ends_the_program(tmp_path, bundle):
+    lines = tmp_path / "a.jsonl"
+    process = start(bundle, "--source", "sample://?size=64x128&seconds=0.1", "--json-lines", lines)
+    wait_for_lines(lines, 3)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode in (0, -signal.SIGINT)
