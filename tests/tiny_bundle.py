@@ -58,14 +58,18 @@ def onnx_model(output="labels", *, quantized=None, weights=WEIGHTS, size=SIZE):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
 
 
-def write_saved_model(folder, output="labels", *, weights=WEIGHTS, size=SIZE):
+def write_saved_model(folder, output="labels", *, quantized=False, weights=WEIGHTS, size=SIZE):
+    """`quantized`: with the ranges of the image and of the scores in fake-quantize nodes."""
     import tensorflow as tf
 
     kernel = tf.constant(weights.transpose(2, 3, 1, 0))
 
     @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.uint8, "image")])
     def serve(image):
-        scores = tf.nn.conv2d(tf.cast(image, tf.float32), kernel, STRIDE, "VALID")
+        pixels = tf.cast(image, tf.float32)
+        pixels = tf.quantization.fake_quant_with_min_max_vars(pixels, -255.0, 255.0, narrow_range=True) if quantized else pixels
+        scores = tf.nn.conv2d(pixels, kernel, STRIDE, "VALID")
+        scores = tf.quantization.fake_quant_with_min_max_vars(scores, -4e3, 4e3, narrow_range=True) if quantized else scores
         return {"labels": tf.cast(tf.argmax(scores, -1, tf.int32), tf.uint8)} if output == "labels" else {"logits": scores}
 
     module = tf.Module()
@@ -83,7 +87,7 @@ def write_bundle(path, output="labels", *, saved_model=False, seed=None, size=SI
             file.write(b"TRT-8201-EntropyCalibration2\nimage: 40008081\n")
         if saved_model:
             for name in ("saved_model", "tf_trt/float", "tf_trt/int8"):
-                write_saved_model(part + "/" + name, output, weights=weights, size=size)
+                write_saved_model(part + "/" + name, output, quantized=name.endswith("int8"), weights=weights, size=size)
         seal(part, dict(INFO, output=output, size=list(size)))
     return open_bundle(path)
 

@@ -106,21 +106,20 @@ def inspect(folder: str) -> dict:
     """What a converted SavedModel holds.
 
     Returns:
-        engines: name of each TRTEngineOp -> bytes of its built engine, 0 where there is none.
+        engines: name of each TRTEngineOp -> (its precision in TF-TRT's words, bytes of its built engine; 0 where there is none).
         outside: kind of op -> how many TensorFlow runs beside them; constants and the like left out.
     """
     model = _meta_graph(folder)
-    names, outside = [], collections.Counter()
+    engines, outside = {}, collections.Counter()
     for node in _called_nodes(model):
         if node.op == "TRTEngineOp":
-            names.append(node.name.split("/")[-1])
+            name = node.name.split("/")[-1]
+            asset = os.path.join(folder, "assets", "trt-serialized-engine." + name)
+            built = os.path.getsize(asset) if os.path.exists(asset) else 0
+            engines[name] = (node.attr["precision_mode"].s.decode(), built)
         elif node.op not in _HARMLESS:
             outside[node.op] += 1
-    sizes = {}
-    for name in names:
-        asset = os.path.join(folder, "assets", "trt-serialized-engine." + name)
-        sizes[name] = os.path.getsize(asset) if os.path.exists(asset) else 0
-    return {"engines": sizes, "outside": dict(outside)}
+    return {"engines": engines, "outside": dict(outside)}
 
 
 def _called_nodes(model):
@@ -140,13 +139,15 @@ def _refuse_fallback(made, precision):
     engines = made["engines"]
     if not engines:
         raise DeepLabError("TF-TRT took nothing of the graph into an engine: all of it would run in TensorFlow.")
-    empty = sorted(name for name, size in engines.items() if not size)
-    if empty:
-        raise DeepLabError(
-            "TF-TRT did not build {} of {} {} engines ({}): they would run in TensorFlow. Its log above has the reason.".format(
-                len(empty), len(engines), precision, empty[0]
+    for name, (mode, built) in sorted(engines.items()):
+        if mode != _MODES[precision]:  # TF-TRT makes INT8 into FP16 where it finds no ranges
+            raise DeepLabError("TF-TRT made the engine {} in {}, not in {}.".format(name, mode, _MODES[precision]))
+        if not built:
+            raise DeepLabError(
+                "TF-TRT did not build {}, one of {} {} engines: it would run in TensorFlow. Its log above has the reason.".format(
+                    name, len(engines), precision
+                )
             )
-        )
 
 
 def _replace(part, path):

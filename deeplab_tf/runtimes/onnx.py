@@ -84,7 +84,7 @@ class OnnxRuntime(Runtime):
                 self._session = self._open([CPU])
         (self._input,) = [each.name for each in self._session.get_inputs()]
         self._image = np.empty((1,) + tuple(self.size) + (3,), np.float32)
-        self._output = None
+        self._result = None
 
     def _open(self, providers):
         onnxruntime = _onnxruntime()
@@ -104,10 +104,10 @@ class OnnxRuntime(Runtime):
         np.copyto(self._image[0], frame)
 
     def run(self):
-        (self._output,) = self._session.run(None, {self._input: self._image})
+        (self._result,) = self._session.run(None, {self._input: self._image})
 
     def download(self):
-        return self._output[0]
+        return self._result[0]
 
     def close(self):
         self._session = None
