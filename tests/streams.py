@@ -4,6 +4,7 @@ As a script it is `deeplab-tf` with that runtime; FAKE_DELAY says how many secon
 """
 
 import contextlib
+import inspect
 import os
 import sys
 import threading
@@ -137,6 +138,16 @@ class NetworkCamera:
             self.kill()
 
 
+def invoke(*arguments):
+    """`deeplab-tf stream ...` in this process; standard output and error apart, which click before 8.2 does only where it is asked to."""
+    from click.testing import CliRunner
+
+    from deeplab_tf.cli import group
+
+    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    return CliRunner(**apart).invoke(group, ["stream"] + [str(argument) for argument in arguments])
+
+
 def main():
     """`deeplab-tf` with the fake in the place of every runtime."""
     from deeplab_tf import runtimes
@@ -148,7 +159,7 @@ def main():
 
 def environment(**more):
     """For a process that runs this file."""
-    return dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path), PYTHONUNBUFFERED="1", **more)
+    return dict(os.environ, PYTHONPATH=os.pathsep.join(map(os.path.abspath, sys.path)), PYTHONUNBUFFERED="1", **more)
 
 
 if __name__ == "__main__":
