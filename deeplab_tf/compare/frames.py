@@ -1,0 +1,86 @@
+"""The frames that all runtimes get, at the network's size, and their true labels where they are at hand."""
+
+import os
+import re
+from typing import List, NamedTuple, Optional
+
+import numpy as np
+
+from deeplab_tf.bundle import Bundle
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.frames import list_images, read_ids, resize_image
+from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
+
+_CITYSCAPES_FRAME = re.compile(r"^([^_]+_\d+_\d+)_leftImg8bit$")
+_CITYSCAPES_TRUTH = "_gtFine_labelIds"
+SECONDS_BETWEEN = 2.0
+"""Between two frames of a drawn street."""
+
+
+class Frames(NamedTuple):
+    """What is compared on."""
+
+    images: np.ndarray  # (N, H, W, 3) uint8 RGB
+    truth: List[Optional[np.ndarray]]  # of each frame: (h, w) uint8 class ids at their own size; None where there are none
+    source: str  # without passwords
+
+
+def gather(uri: str, bundle: Bundle, count: int, labels: Optional[str] = None) -> Frames:
+    """The first `count` frames of a source.
+
+    Args:
+        uri: as of `stream --source`. Drawn streets (sample://) bring their own truth, where the network has Cityscapes' classes.
+        labels: a folder with a PNG of class ids for every image, of the same name; or Cityscapes' *_gtFine_labelIds.png files.
+    Raises:
+        DeepLabError: no such source, no frame, or a frame without its label.
+    """
+    from deeplab_tf.video.address import parse
+    from deeplab_tf.video.sources import collect, open_source
+
+    address = parse(uri)
+    if address.kind == "sample":
+        return _drawn(address, bundle, count)
+    frames = collect(open_source(uri), count)
+    if not frames:
+        raise DeepLabError("{} gave no frame.".format(address.safe))
+    truth = [None] * len(frames)  # type: List[Optional[np.ndarray]]
+    if labels is not None:
+        truth = _read_truth([frame.name for frame in frames], labels, len(bundle.table))
+    return Frames(np.stack([resize_image(frame.image, bundle.size) for frame in frames]), truth, address.safe)
+
+
+def _drawn(address, bundle, count):
+    from deeplab_tf.progress import progress
+    from deeplab_tf.scenes import draw_scene
+
+    options, images, truth = address.options, [], []
+    for i in progress(count, "sample", unit="frames drawn"):
+        scene = draw_scene(options["seed"], options["scene"] + i // 4, options["size"], time=SECONDS_BETWEEN * i)
+        images.append(resize_image(scene.image, bundle.size))
+        truth.append(CITYSCAPES_TO_CLASS[scene.label_ids] if bundle.table.names == CITYSCAPES.names else None)
+    return Frames(np.stack(images), truth, address.safe)
+
+
+def _read_truth(names, folder, classes):
+    """The label maps of images."""
+    if not all(names):
+        raise DeepLabError("--labels goes with a source of image files; a video's frames have no names to find labels by.")
+    found = {
+        os.path.splitext(os.path.basename(path))[0]: path for path in list_images(folder, recursive=True) if path.lower().endswith(".png")
+    }
+    truth = []
+    for path in names:
+        stem = os.path.splitext(os.path.basename(path))[0]
+        frame = _CITYSCAPES_FRAME.match(stem)
+        wanted = frame.group(1) + _CITYSCAPES_TRUTH if frame else stem
+        if wanted not in found:
+            raise DeepLabError("{} has no label file: expected {}.png below {}.".format(path, wanted, folder))
+        ids = read_ids(found[wanted])
+        ids = CITYSCAPES_TO_CLASS[ids] if wanted.endswith("_labelIds") else ids
+        wrong = [i for i in np.unique(ids) if classes <= i != 255]
+        if wrong:
+            raise DeepLabError(
+                "{} holds the id {}, but the network has {} classes: 0 to {}.".format(found[wanted], wrong[0], classes, classes - 1)
+            )
+        truth.append(ids)
+    return truth

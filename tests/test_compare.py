@@ -1,0 +1,322 @@
+"""`compare`: what is run in which order, what is measured, and what is said of it."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import tiny_bundle
+from click.testing import CliRunner
+
+from deeplab_tf import jetpack, probe
+from deeplab_tf.bundle import open_bundle
+from deeplab_tf.cli import group
+from deeplab_tf.compare import report as reports
+from deeplab_tf.compare import worker
+from deeplab_tf.compare.frames import gather
+from deeplab_tf.compare.plan import Pair, order, pairs
+from deeplab_tf.compare.runner import Outcome, run_all
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.frames import write_image
+from deeplab_tf.labels import CITYSCAPES
+from deeplab_tf.metrics.latency import is_stable, percentiles
+
+SIZE = (32, 48)
+NONE_MISSING = {"onnx": None, "saved_model": None, "tensorrt": None, "tf_trt": None}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    return tiny_bundle.write_bundle(tmp_path_factory.mktemp("compare") / "bundle", size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Three images, and the labels that the bundle's network gives them, enlarged to 32x48; half of the second image is ignored."""
+    folder = tmp_path_factory.mktemp("images")
+    for i in range(3):
+        image = tiny_bundle.frame(i, SIZE)
+        labels = tiny_bundle.expected_scores(image).argmax(-1).astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+        if i == 1:
+            labels[:, :24] = 255
+        write_image(str(folder / "images" / "frame_{}.png".format(i)), image)
+        write_image(str(folder / "labels" / "frame_{}.png".format(i)), labels)
+    return folder
+
+
+def test_percentiles_are_linear_between_neighbours():
+    # of 0, 1 ... 100 ms the 90th percentile is 90; of [10, 20] the median is 15, and the 90th 10 + 0.9 * 10
+    assert percentiles(range(101)) == {"p50": 50.0, "p90": 90.0, "p99": 99.0}
+    assert percentiles([20, 10]) == pytest.approx({"p50": 15.0, "p90": 19.0, "p99": 19.9})
+    assert np.isnan(percentiles([])["p50"])
+
+
+def test_stable_is_when_the_last_times_are_like_those_before():
+    assert not is_stable([100.0] * 9)
+    assert is_stable([100.0] * 10)
+    assert is_stable([500.0] * 3 + [100.0] * 5 + [96.0] * 5)
+    assert not is_stable([100.0] * 5 + [90.0] * 5)
+    assert is_stable([100.0] * 5 + [100.0, 100.0, 101.0, 900.0, 900.0]), "two slow frames of five do not move a median"
+
+
+def test_everybody_goes_forward_and_back():
+    assert order(3, 1) == [0, 1, 2, 2, 1, 0]
+    assert order(2, 2) == [0, 1, 1, 0, 0, 1, 1, 0]
+    positions = {i: [at for at, j in enumerate(order(5, 3)) if j == i] for i in range(5)}
+    assert len({sum(places) for places in positions.values()}) == 1, "a drift in time adds the same to each"
+
+
+def test_plain_tensorflow_comes_first_and_tensorrt_last(bundle):
+    found = [str(pair) for pair in pairs(None, bundle, NONE_MISSING)]
+    assert found[:4] == ["saved_model:float32", "onnx:float32", "onnx:int8", "tf_trt:float32"]
+    assert found[-3:] == ["tensorrt:float32", "tensorrt:float16", "tensorrt:int8"]
+    assert pairs("onnx:int8,saved_model,onnx", bundle, NONE_MISSING) == [
+        Pair("onnx", "int8"),
+        Pair("saved_model", "float32"),
+        Pair("onnx", "float32"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wanted, message",
+    [
+        ("onxx", "There is no runtime 'onxx'. Did you mean 'onnx'?"),
+        ("onnx:int4", "The runtime onnx has no precision 'int4'. Did you mean 'int8'?"),
+        ("tensorrt", "The runtime tensorrt does not work here: no GPU."),
+    ],
+)
+def test_what_cannot_run_is_one_sentence(bundle, wanted, message):
+    with pytest.raises(DeepLabError) as caught:
+        pairs(wanted, bundle, dict(NONE_MISSING, tensorrt="no GPU."))
+    assert str(caught.value) == message
+
+
+class FakeRuntime:
+    """Takes 2, 6 and 4 ms for its three steps, and gives the frame's red channel modulo 3, always in the same array."""
+
+    table, gives_scores = CITYSCAPES, False
+
+    def __init__(self, slow_runs=0):
+        self.runs, self.slow_runs, self.out = 0, slow_runs, np.zeros((4, 6), np.int32)
+
+    def upload(self, frame):
+        self.frame = frame
+        time.sleep(0.002)
+
+    def run(self):
+        self.runs += 1
+        time.sleep(0.3 if self.runs <= self.slow_runs else 0.006)
+
+    def download(self):
+        time.sleep(0.004)
+        self.out[:] = self.frame[::2, ::2, 0] % 3
+        return self.out
+
+
+def test_each_step_is_timed_on_its_own_and_all_of_them_make_the_whole():
+    frames = np.stack([tiny_bundle.frame(i, (8, 12)) for i in range(4)])
+    result = worker.measure(FakeRuntime(), frames, seconds=0.0)
+    latency = {stage: np.array(times) for stage, times in result["latency_ms"].items()}
+    assert {len(times) for times in latency.values()} == {worker.FEWEST_RUNS}
+    np.testing.assert_allclose(sum(latency[stage] for stage in ("upload", "run", "download", "post")), latency["whole"])
+    for stage, least in (("upload", 2), ("run", 6), ("download", 4), ("post", 0)):
+        assert least <= np.min(latency[stage]) and np.median(latency[stage]) < least + 5
+    assert (result["labels"] == frames[:, ::2, ::2, 0] % 3).all(), "labels of one frame must outlive the next one's"
+
+
+def test_slow_first_runs_are_not_timed():
+    frames = np.stack([tiny_bundle.frame(i, (8, 12)) for i in range(2)])
+    runtime = FakeRuntime(slow_runs=7)
+    result = worker.measure(runtime, frames, seconds=0.0)
+    assert result["warm_up"]["runs"] > 7 and max(result["latency_ms"]["run"]) < 250
+    assert runtime.runs == result["warm_up"]["runs"] + worker.FEWEST_RUNS
+
+
+def outcome(name, milliseconds, labels, **changes):
+    """Of two visits, with these whole times."""
+    latency = {stage: list(milliseconds) for stage in worker.STAGES}
+    visit = {"latency_ms": latency, "precision": "float32", "warm_up": {"runs": 10, "stable": True}, "load_s": 1.0}
+    visit.update(power_w=None, temperature_c=40.0, throttled=None, peak_memory_mb=100.0, system_memory_mb=None)
+    return Outcome(Pair(name, "float32"), [visit, dict(visit, **changes)], labels, None)
+
+
+class ThreeClasses:
+    """Of a bundle, what a report needs."""
+
+    from deeplab_tf.labels import LabelTable
+
+    table = LabelTable.from_dicts(tiny_bundle.INFO["classes"])
+
+
+def test_a_row_by_hand():
+    first = np.array([[[0, 0, 1, 1]]], np.uint8)
+    other = np.array([[[0, 1, 1, 1]]], np.uint8)
+    truth = np.array([[0, 0, 0, 0, 1, 1, 1, 255]], np.uint8)  # twice as wide
+    faster = {"latency_ms": {stage: [8.0, 8.0] for stage in worker.STAGES}, "peak_memory_mb": 120.0}
+    rows = reports.rows([outcome("a", [10.0, 10.0], first), outcome("b", [10.0, 10.0], other, **faster)], ThreeClasses, [truth])
+    assert rows[0]["agreement"] == 1.0 and rows[0]["miou"] == 1.0 and rows[0]["fps"] == pytest.approx(100.0)
+    # b: three of four pixels agree; a: 1 of 2 pixels that either calls a; b: 2 of 3; c is nowhere
+    assert rows[1]["agreement"] == 0.75
+    assert rows[1]["agreement_by_class"] == {"a": 0.5, "b": pytest.approx(2 / 3), "c": None}
+    # enlarged, b's row is 0 0 1 1 1 1 1 1: class a has 2 of 4 pixels, class b 3 of the 5 that count; half of both together
+    assert rows[1]["miou"] == pytest.approx((2 / 4 + 3 / 5) / 2)
+    assert rows[1]["spread"] == pytest.approx(0.25) and rows[1]["fps"] == pytest.approx(1000 / 9) and rows[1]["peak_memory_mb"] == 120.0
+    (warning,) = reports.warnings(rows, [])
+    assert warning.startswith("b:float32 was 25% slower in one visit")
+
+
+def test_the_published_figures_stand_beside_ours_as_claims():
+    labels = np.zeros((1, 1, 4), np.uint8)
+    rows = reports.rows([outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None])
+    claim, ours = reports.table_2({"runtimes": rows, "size": [512, 1024]})[1:]
+    assert "512x1024    10.0   25.0    2.50  a claim, not measured by us" in claim
+    assert "512x1024    10.0   50.0    5.00  saved_model:float32 -> tensorrt:float32" in ours
+    assert rows[0]["miou"] is None
+
+
+def test_a_runtime_that_dies_is_one_row_and_the_others_go_on(tmp_path):
+    pytest.importorskip("onnxruntime")
+    made = tiny_bundle.write_bundle(tmp_path / "bundle", size=SIZE)
+    (tmp_path / "bundle" / "model.onnx").write_bytes(b"no model")
+    said = []
+    frames = np.stack([tiny_bundle.frame(i, SIZE) for i in range(2)])
+    chosen = [Pair("onnx", "float32"), Pair("onnx", "int8")]
+    outcomes = run_all(str(tmp_path / "bundle"), chosen, frames, seconds=0.0, say=said.append)
+    assert len(said) == 1 and said[0].startswith("onnx:float32 failed: ONNX Runtime ") and "cannot load" in said[0]
+    rows = reports.rows(outcomes, made, [None, None])
+    assert rows[0]["error"] in said[0] and rows[0]["fps"] is None
+    assert rows[1]["error"] is None and rows[1]["agreement"] == 1.0 and len(outcomes[1].visits) == 2
+
+
+def test_probes_say_why_there_is_no_answer():
+    assert probe.ask("answer = {'a': [1, None]}", 30.0) == ({"a": [1, None]}, None)
+    assert probe.ask("print('noise'); answer = 1 / 0", 30.0) == (None, "ZeroDivisionError: division by zero")
+    assert probe.ask("import os; os.kill(os.getpid(), 9)", 30.0) == (None, "ended by signal 9: out of memory?")
+    assert probe.ask("import time; time.sleep(60)", 0.5)[1].startswith("no answer within")
+
+
+def call(*arguments):
+    return CliRunner().invoke(group, ["compare"] + [str(argument) for argument in arguments])
+
+
+def test_compare_end_to_end(bundle, images, tmp_path):
+    options = ["--runtimes", "onnx", "--labels", images / "labels", "--seconds", 0, "--out", tmp_path, "--json", tmp_path / "a.json"]
+    result = call(bundle.path, "--source", images / "images", *options)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "a.json").read_text())
+    first, second = report["runtimes"]
+    assert (first["name"], first["precision"], second["precision"]) == ("onnx", "float32", "int8")
+    assert report["frames"] == 3 and report["device"]["versions"]["python"] and report["claims"]["after_fps"] == 25.0
+    assert first["agreement"] == 1.0 and first["miou"] == 1.0, "truth is what this network says"
+    assert 0.9 < second["agreement"] <= 1.0 and 0.9 < second["miou"] <= 1.0
+    for row in report["runtimes"]:
+        assert row["fps"] == pytest.approx(1000 / row["latency_ms"]["whole"]["p50"])
+        assert row["latency_ms"]["whole"]["p50"] <= row["latency_ms"]["whole"]["p90"] <= row["latency_ms"]["whole"]["p99"]
+        assert row["runs"] == 2 * worker.FEWEST_RUNS and 20 < row["peak_memory_mb"] < 2000
+    assert "a claim" in result.output and "onnx:float32 -> onnx:int8, no TensorRT" in result.output
+    assert [path.name for path in tmp_path.glob("*.png")] == ["disagreement_onnx_int8.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["--runtimes", "onxx"], 2, "There is no runtime 'onxx'. Did you mean 'onnx'?"),
+        (["--labels", "nowhere"], 1, "There is no folder nowhere."),
+        (["--source", "smaple://"], 1, "sample"),
+        (["--source", "nowhere.mp4"], 1, "There is no file nowhere.mp4."),
+    ],
+)
+def test_bad_input_is_one_sentence(bundle, images, arguments, code, message):
+    result = call(
+        bundle.path, *(["--source", images / "images"] if "--source" not in arguments else []), "--runtimes", "onnx:int8", *arguments
+    )
+    assert result.exit_code == code
+    assert message in result.stderr.splitlines()[-1] and result.stdout == ""
+
+
+def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_path):
+    source = str(images / "images")
+    for i in range(2):
+        write_image(str(tmp_path / "frame_{}.png".format(i)), np.full(SIZE, 2 + i, np.uint8))
+    with pytest.raises(DeepLabError, match=r"frame_1.png holds the id 3, but the network has 3 classes: 0 to 2"):
+        gather(source, bundle, 3, str(tmp_path))
+    assert len(gather(source, bundle, 1, str(tmp_path)).images) == 1
+    write_image(str(tmp_path / "frame_1.png"), np.zeros(SIZE, np.uint8))
+    with pytest.raises(DeepLabError, match=r"frame_2.png has no label file: expected frame_2.png below"):
+        gather(source, bundle, 3, str(tmp_path))
+
+
+def test_drawn_streets_bring_their_truth(bundle, tmp_path):
+    gathered = gather("sample://?size=64x96", bundle, 2)
+    assert gathered.images.shape == (2,) + SIZE + (3,) and gathered.truth == [None, None], "the network knows other classes"
+    tiny_bundle.rewrite_info(bundle.path, classes=CITYSCAPES.to_dicts())
+    try:
+        truth = gather("sample://?size=64x96", open_bundle(bundle.path), 1).truth[0]
+    finally:
+        tiny_bundle.rewrite_info(bundle.path, classes=tiny_bundle.INFO["classes"])
+    assert truth.shape == (64, 96) and len(np.unique(truth[truth != 255])) > 3
+
+
+def write(root, path, text):
+    place = root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+
+
+@pytest.fixture
+def nano(tmp_path):
+    """Files of a Jetson Nano, as JetPack 4.6.1 has them, in its 5 W mode."""
+    write(
+        tmp_path,
+        "etc/nv_tegra_release",
+        "# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t210ref, EABI: aarch64, DATE: Sat Feb 19\n",
+    )
+    write(tmp_path, "var/lib/nvpmodel/status", "pmode:0001")
+    write(tmp_path, "etc/nvpmodel.conf", "< POWER_MODEL ID=0 NAME=MAXN >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=5W >\n")
+    for part, value in (("cur", 1479000), ("min", 102000), ("max", 1479000)):
+        write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_{}_freq".format(part), str(value))
+        write(tmp_path, "sys/class/devfreq/57000000.gpu/{}_freq".format(part), "921600000")
+    for i, (rail, milliwatts) in enumerate((("POM_5V_IN", 5200), ("POM_5V_GPU", 2100), ("POM_5V_CPU", 900))):
+        write(tmp_path, "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_{}".format(i), rail)
+        write(tmp_path, "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power{}_input".format(i), str(milliwatts))
+    return str(tmp_path)
+
+
+def test_a_jetson_says_its_release_mode_and_clocks(nano):
+    assert (jetpack.l4t(nano), jetpack.jetpack(nano)) == ("32.7.1", "4.6.1")
+    assert jetpack.power_mode(nano) == (1, "5W", False)
+    assert jetpack.clocks(nano) == [("cpu0", 1479.0, 102.0, 1479.0), ("gpu", 921.6, 921.6, 921.6)]
+    mode, clock = jetpack.problems(nano)
+    assert "1 (5W), not the full one: sudo nvpmodel" in mode and clock.startswith("Clocks may fall (cpu0): sudo jetson_clocks")
+    assert jetpack.describe(nano) == {"jetpack": "4.6.1", "l4t": "32.7.1", "power_mode": "5W", "clocks_held": False}
+
+
+def test_the_whole_board_is_what_counts_of_its_rails(nano, tmp_path):
+    from deeplab_tf import device
+
+    assert device.power_w(nano) == 5.2
+    orin = tmp_path / "orin"
+    rails = (("VDD_GPU_SOC", 5000, 2000), ("VDD_CPU_CV", 5000, 500), ("VIN_SYS_5V0", 5000, 600))  # millivolts, milliamperes
+    for i, (label, volts, amperes) in enumerate(rails, 1):
+        for name, value in (("in{}_label", label), ("in{}_input", volts), ("curr{}_input", amperes)):
+            write(orin, "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/" + name.format(i), str(value))
+    assert device.power_w(str(orin)) == pytest.approx(10.0 + 2.5 + 3.0)
+    assert device.power_w(str(tmp_path / "nothing")) is None
+
+
+@pytest.mark.parametrize(
+    "release, version",
+    [("R35 (release), REVISION: 4.1", "5.1.2"), ("R36 (release), REVISION: 4.0", "6.1"), ("R36 (release), REVISION: 9.9", "6")],
+)
+def test_jetpack_follows_from_the_release(tmp_path, release, version):
+    write(tmp_path, "etc/nv_tegra_release", "# {}, GCID: 1\n".format(release))
+    assert jetpack.jetpack(str(tmp_path)) == version
+    write(tmp_path, "var/lib/dpkg/status", "Package: nvidia-jetpack\nStatus: install ok installed\nVersion: 6.2+b77\n\nPackage: x\n")
+    assert jetpack.jetpack(str(tmp_path)) == "6.2"
+
+
+def test_other_machines_have_no_jetpack_and_no_advice(tmp_path):
+    assert jetpack.describe(str(tmp_path)) == {"jetpack": None, "l4t": None, "power_mode": None, "clocks_held": None}
+    assert jetpack.problems(str(tmp_path)) == []
