@@ -1,0 +1,25 @@
+"""Environments beside .venv, for tests that need another Python. Where one is missing the test is skipped, and told what makes it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def python36():
+    """The Python of .venv-py36: Python 3.6 and TensorFlow 2.6, as on a Jetson Nano."""
+    return _python(".venv-py36", "DEEPLAB_PY36_ENVIRONMENT", "tools/make_jetson_environment.sh")
+
+
+def tf_trt_python():
+    """The Python of .venv-tftrt: TensorFlow 2.14 with TF-TRT and TensorRT 8.5. It needs the variables of env.sh beside it."""
+    return _python(".venv-tftrt", "DEEPLAB_TF_TRT_ENVIRONMENT", "tools/make_tf_trt_environment.sh")
+
+
+def _python(name, variable, script):
+    folder = Path(os.environ.get(variable) or ROOT / name)
+    if not (folder / "ready").is_file():
+        pytest.skip("no {}; sh {} makes it".format(name, script))
+    return str(folder / "bin" / "python")
