@@ -378,11 +378,11 @@ def test_the_driver_stands_in_for_a_missing_or_unfit_runtime_library(monkeypatch
     too_new.fails["cudaMemGetInfo"] = 35
     monkeypatch.setattr(_cudart, "_load", {"libcudart.so.13": too_new, "libcuda.so.1": FakeDriver()}.get)
     assert isinstance(_cudart.open_cuda(), _cudart.CudaDriver)
-    monkeypatch.setattr(_cudart, "_load", {"libcudart.so.13": too_new}.get)
-    with pytest.raises(DeepLabError, match="libcudart.so.13: CUDA: cudaMemGetInfo failed with error 35: driver too old"):
+    monkeypatch.setattr(_cudart, "_load", {"libcudart.so.12": too_new, "libcudart.so.13": too_new}.get)
+    with pytest.raises(DeepLabError, match=r"here. libcudart.so.12: CUDA: cudaMemGetInfo failed with error 35: driver too old\.$"):
         _cudart.open_cuda()
     monkeypatch.setattr(_cudart, "_load", lambda name: None)
-    with pytest.raises(DeepLabError, match="was found"):
+    with pytest.raises(DeepLabError, match="There is no NVIDIA driver"):
         _cudart.open_cuda()
 
 

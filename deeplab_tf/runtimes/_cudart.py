@@ -195,7 +195,7 @@ class CudaDriver:
 
 def open_cuda():
     """A `CudaRuntime` or `CudaDriver` that works here. Raises DeepLabError, saying what was tried, where neither does."""
-    reasons = []
+    reasons = {}  # what was said -> by which library first: CUDA is often there in several copies that say the same
     for kind, names in ((CudaRuntime, runtime_libraries()), (CudaDriver, [DRIVER_NAME])):
         for name in names:
             library = _load(name)
@@ -206,9 +206,9 @@ def open_cuda():
                 cuda.memory()  # a runtime that is newer than the driver fails at its first call
                 return cuda
             except (DeepLabError, AttributeError) as error:
-                reasons.append("{}: {}".format(name, error))
-    tried = " ".join(reasons) or "Neither {} nor {} was found.".format(" nor ".join(RUNTIME_NAMES), DRIVER_NAME)
-    raise DeepLabError("CUDA does not work here. {}".format(tried))
+                reasons.setdefault(str(error), name)
+    tried = " ".join("{}: {}".format(name, reason) for reason, name in reasons.items())
+    raise DeepLabError("CUDA does not work here. {}".format(tried or gpu_missing() or "Its runtime library (libcudart) is not found."))
 
 
 def runtime_libraries() -> List[str]:

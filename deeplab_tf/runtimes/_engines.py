@@ -122,6 +122,12 @@ def read_record(path: str) -> Optional[dict]:
     return record if isinstance(record, dict) and isinstance(record.get("facts"), dict) and "sha256" in record else None
 
 
+def check_output(path: str) -> None:
+    """Raises DeepLabError where something lies at `path` that was not built here: it would be lost."""
+    if os.path.exists(path) and read_record(path) is None:
+        raise DeepLabError("{} is there already and is no engine that was built here; name another.".format(path))
+
+
 def write_record(path: str, built_from: dict, seconds: float, **more) -> dict:
     """Describes the engine that has just been written to `path`; returns the description."""
     record = {"facts": built_from, "sha256": digest(path), "megabytes": megabytes(path), "seconds": seconds}
