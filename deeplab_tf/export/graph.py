@@ -12,6 +12,9 @@ from deeplab_tf.export.nodes import Network, Node
 
 Tensors = dict[str, tf.Tensor]
 
+SCORES = "scores"
+"""The operation in every frozen graph that gives the class scores before the label is chosen."""
+
 
 def run(
     network: Network,
@@ -66,7 +69,9 @@ def frozen_graph(
     with graph.as_default():
         image = tf.compat.v1.placeholder(tf.uint8 if uint8 else tf.float32, (1, *size, 3), name="image")
         x = tf.cast(image, tf.float32, name="image_float") if uint8 else image
-        output = run(network, x, target=target, ranges=ranges)[network.output]
+        tensors = run(network, x, target=target, ranges=ranges)
+        output = tensors[network.output]
+        tf.identity(tensors[network.scores], name=SCORES)
         if uint8 and output.dtype == tf.int32:
             output = tf.cast(output, tf.uint8)
         tf.identity(output, name=f"output_{network.output}")

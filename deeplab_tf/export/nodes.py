@@ -49,3 +49,9 @@ class Network(NamedTuple):
     def output(self) -> str:
         """The name of the last node."""
         return self.nodes[-1].name
+
+    @property
+    def scores(self) -> str:
+        """The name of the class scores: what the argmax reads, or the output."""
+        last = self.nodes[-1]
+        return last.inputs[0] if last.op == "argmax" else last.name

@@ -13,9 +13,10 @@ from deeplab_tf.export.nodes import Network
 
 OPSET = 13
 
-OPERATORS = frozenset(
-    "Add ArgMax AveragePool Cast Clip Concat Conv ConvTranspose DequantizeLinear GlobalAveragePool HardSigmoid Identity MaxPool Mul Pad "
-    "QuantizeLinear ReduceMean Relu Reshape Resize Sigmoid Slice Softmax Sub Transpose".split()
+OPERATORS = (
+    *("Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "GlobalAveragePool"),
+    *("HardSigmoid", "Identity", "MaxPool", "Mul", "Pad", "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid"),
+    *("Slice", "Softmax", "Sub", "Transpose"),
 )
 """Those that we write, or may, of the ones that onnx-tensorrt lists as supported for TensorRT 8.2."""
 
@@ -37,7 +38,7 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
     _fold_padding_into_pooling(model.graph)
     _drop_reshapes_to_the_same_shape(model)
     _name_tensors(model.graph, network, output)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
     model.producer_name, model.producer_version = "deeplab_tf", ""
     model.graph.name, model.graph.doc_string = "deeplab", ""
     check(model)
@@ -47,7 +48,7 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
 def check(model: onnx.ModelProto) -> None:
     """onnx.checker, and what TensorRT 8.2 asks beyond it. Raises DeepLabError, naming the operator."""
     onnx.checker.check_model(model, full_check=True)
-    foreign = sorted({node.op_type for node in model.graph.node} - OPERATORS)
+    foreign = sorted({node.op_type for node in model.graph.node} - set(OPERATORS))
     if foreign:
         raise DeepLabError(f"TensorRT 8.2 may not take these ONNX operators of the network: {', '.join(foreign)}.")
     transposes = [node.name for node in model.graph.node if node.op_type == "Transpose"]
@@ -160,7 +161,8 @@ def _replace(graph, old, new):
         node.input[:] = [new if name == old else name for name in node.input]
 
 
-def _drop_unused(graph):
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Takes out constants that nothing reads."""
     used = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
