@@ -112,7 +112,7 @@ def test_a_source_that_is_stopped_ends():
 )
 def test_what_is_not_there_is_one_sentence(uri, message):
     with pytest.raises(DeepLabError) as error:
-        open_source(uri)
+        collect(open_source(uri), 1)
     assert message in str(error.value) and len(str(error.value).splitlines()) == 1
 
 

@@ -78,12 +78,15 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     From a camera the newest frame is taken and the others are dropped, and counted; from a file every frame is taken, as fast as the
     network goes. A lost camera is tried again. Ctrl-C ends it; files are whole then.
     """
+    import cv2
+
     from deeplab_tf.bundle import open_bundle
     from deeplab_tf.runtimes import open_runtime
     from deeplab_tf.video.notify import Notify
     from deeplab_tf.video.sources import open_source
 
     notify = Notify()
+    cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # of one OpenCV call; the stages already run beside each other
     opened = open_bundle(bundle)
     source = open_source(uri, paced=paced, retries=retries)
     _check_outputs(source, uri, outputs)

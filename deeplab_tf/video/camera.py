@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import threading
-from typing import List, Optional
+from typing import List, Optional, Tuple
 from urllib.parse import urlsplit
 
 import cv2
@@ -33,22 +33,24 @@ def is_jetson() -> bool:
 
 
 def check(address: Address) -> None:
-    """Raises DeepLabError where the camera, the host or what it takes to reach it is certainly not there. Opens nothing."""
+    """Raises DeepLabError where the camera, the host or what it takes to reach it is certainly not there. Connects to nothing."""
     if address.kind == "usb" and not os.path.exists(address.place):
         there = sorted(glob.glob("/dev/video*"))
         hint = "this machine has {}".format(", ".join(there)) if there else "this machine has none"
         raise DeepLabError("There is no camera {}; {}.".format(address.place, hint))
     if address.kind in ("csi", "gst") and not has_gstreamer():
-        message = (
-            "{} needs an OpenCV with GStreamer, and this one ({}) has none: on a Jetson, use JetPack's own and pip uninstall opencv-python."
-        )
+        message = "{} needs an OpenCV with GStreamer; this one ({}) has none. On a Jetson, pip uninstall opencv-python to get JetPack's."
         raise DeepLabError(message.format(address.kind + ":", cv2.__version__))
     if address.kind == "network":
-        check_host(address)
+        host, port = _host(address)
+        try:
+            socket.getaddrinfo(host, port)
+        except socket.gaierror:
+            raise DeepLabError("{}: there is no host {}.".format(address.safe, host)) from None
 
 
-def check_host(address: Address) -> None:
-    """Raises DeepLabError if a URL names no host, or nothing listens there."""
+def _host(address) -> Tuple[str, int]:
+    """(host, port) of a URL. Raises DeepLabError if it names none."""
     try:
         url = urlsplit(address.place)
         host, port = url.hostname, url.port or _PORTS[url.scheme.lower()]
@@ -56,13 +58,18 @@ def check_host(address: Address) -> None:
         host = None
     if not host:
         raise DeepLabError("{} is not a URL: expected such as rtsp://HOST/PATH.".format(address.safe))
+    return host, port
+
+
+def _why_not(address) -> str:
+    """Why a network camera did not open. It is asked only now: some take one connection only, and an earlier look would have been it."""
+    host, port = _host(address)
     try:
         socket.create_connection((host, port), timeout=TIMEOUT_S).close()
-    except socket.gaierror:
-        raise DeepLabError("{}: there is no host {}.".format(address.safe, host)) from None
     except OSError as error:
         reason = error.strerror or "no answer in {:.0f} s".format(TIMEOUT_S)
-        raise DeepLabError("{}: nothing answers at {}, port {} ({}).".format(address.safe, host, port, reason)) from None
+        return "{}: nothing answers at {}, port {} ({}).".format(address.safe, host, port, reason)
+    return "{}: the host answers, but sends no video that OpenCV can read: wrong path, user or password?".format(address.safe)
 
 
 def open_capture(address: Address) -> "cv2.VideoCapture":
@@ -130,4 +137,4 @@ def _why(address):
         return "GStreamer cannot run the pipeline {}; try it with gst-launch-1.0.".format(address.safe)
     if address.kind == "ffmpeg":
         return "FFmpeg cannot open {}.".format(address.safe)
-    return "{}: the host answers, but sends no video that OpenCV can read: wrong path, user or password?".format(address.safe)
+    return _why_not(address)
