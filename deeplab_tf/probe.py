@@ -4,10 +4,23 @@ import json
 import os
 import subprocess
 import sys
-from typing import NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOO_LONG = "no answer within"
 _MARK = "deeplab_tf.probe:"
+_PROGRAM = """
+import json, sys
+for name, source in json.loads(sys.argv[1]):
+    scope = {}
+    try:
+        exec(source, scope)
+        found = [name, scope["answer"], None]
+    except BaseException as error:
+        found = [name, None, "{}: {}".format(type(error).__name__, " ".join(str(error).split()))]
+    sys.stdout.write("\\nMARK" + json.dumps(found) + "\\n")
+    sys.stdout.flush()
+""".replace("MARK", _MARK)
 
 
 class Answer(NamedTuple):
@@ -29,20 +42,31 @@ def ask(source: str, seconds: float) -> Answer:
     Returns:
         the value, or why there is none: the last line of the error, the signal that ended it, or that it took too long.
     """
-    tail = "\nimport json, sys\nsys.stdout.write('\\n{}' + json.dumps(answer) + '\\n')".format(_MARK)
+    return ask_all({"answer": source}, seconds)["answer"]
+
+
+def ask_all(sources: Dict[str, str], seconds: float) -> Dict[str, Answer]:
+    """As `ask`, several questions by name, in one process, one after the other; `seconds` is for all of them.
+
+    One that fails does not keep the next from its answer; one that ends the process does.
+    """
     child = subprocess.Popen(
-        [sys.executable, "-c", source + tail], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        [sys.executable, "-c", _PROGRAM, json.dumps(list(sources.items()))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
     )
     try:
         out, complaints = child.communicate(timeout=seconds)
+        problem = last_words(child.returncode, complaints.decode("utf-8", "replace"))
     except subprocess.TimeoutExpired:
         child.kill()
-        child.communicate()
-        return Answer(None, "no answer within {:.0f} s".format(seconds))
-    lines = [line for line in out.decode("utf-8", "replace").splitlines() if line.startswith(_MARK)]
-    if child.returncode == 0 and lines:
-        return Answer(json.loads(lines[-1][len(_MARK) :]), None)
-    return Answer(None, last_words(child.returncode, complaints.decode("utf-8", "replace")))
+        out, _ = child.communicate()
+        problem = "{} {:.0f} s".format(TOO_LONG, seconds)
+    lines = [line[len(_MARK) :] for line in out.decode("utf-8", "replace").splitlines() if line.startswith(_MARK)]
+    answers = {name: Answer(value, failure) for name, value, failure in map(json.loads, lines)}
+    return {name: answers.get(name, Answer(None, problem)) for name in sources}
 
 
 def last_words(code: int, complaints: str) -> str:
@@ -54,6 +78,5 @@ def last_words(code: int, complaints: str) -> str:
     return lines[-1] if lines else "ended with code {}".format(code)
 
 
-def runtimes(seconds: float) -> Answer:
-    """{name of each runtime: None where it works here, else what is missing}"""
-    return ask("from deeplab_tf import runtimes\nanswer = {name: runtimes.module(name).missing() for name in runtimes.names()}", seconds)
+RUNTIMES = "from deeplab_tf import runtimes\nanswer = {name: runtimes.module(name).missing() for name in runtimes.names()}"
+"""Asks for {name of each runtime: None where it works here, else what is missing}."""

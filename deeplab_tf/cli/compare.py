@@ -75,7 +75,7 @@ def _pairs(wanted, bundle):
     from deeplab_tf import probe
     from deeplab_tf.compare.plan import pairs
 
-    missing = probe.runtimes(300.0)
+    missing = probe.ask(probe.RUNTIMES, 300.0)
     if missing.problem is not None:
         raise DeepLabError("Cannot find out which runtimes work here: {}.".format(missing.problem))
     return pairs(wanted, bundle, missing.value), missing.value
