@@ -1,6 +1,8 @@
 """Environments beside .venv, for tests that need another Python. Where one is missing the test is skipped, and told what makes it."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,13 @@ def python36():
 def tf_trt_python():
     """The Python of .venv-tftrt: TensorFlow 2.14 with TF-TRT and TensorRT 8.5. It needs the variables of env.sh beside it."""
     return _python(".venv-tftrt", "DEEPLAB_TF_TRT_ENVIRONMENT", "tools/make_tf_trt_environment.sh")
+
+
+def cityscapes_scripts():
+    """cityscapesScripts' evaluation of pixel labels, for comparison. A Jetson's Python does without."""
+    if sys.version_info[:2] == (3, 6):
+        pytest.skip("cityscapesScripts is not installed with Python 3.6")
+    return importlib.import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
 
 
 def _python(name, variable, script):

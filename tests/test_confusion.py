@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as cityscapes
+from environments import cityscapes_scripts
 
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL, Label, LabelTable
@@ -134,6 +134,7 @@ class DecodedImage:
 
 def cityscapes_scores(pairs, monkeypatch):
     """The real evaluateImgLists over (truth, prediction) arrays of label ids."""
+    cityscapes = cityscapes_scripts()
     files = {"{}{}".format(kind, i): DecodedImage(array) for i, pair in enumerate(pairs) for kind, array in zip("tp", pair)}
     monkeypatch.setattr(cityscapes.Image, "open", files.__getitem__)
     args = cityscapes.args

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as cityscapes
-from click.testing import CliRunner
+from click_runner import CliRunner
+from environments import cityscapes_scripts
 
 from deeplab_tf.cli import group
 from deeplab_tf.draw import resize_labels
@@ -58,6 +58,7 @@ def drawn_frames(folder, count):
 
 @pytest.mark.parametrize("make", [random_frames, drawn_frames])
 def test_equals_cityscapesscripts_on_files(make, tmp_path, monkeypatch):
+    cityscapes = cityscapes_scripts()
     truths = [str(path) for path in make(tmp_path, 30)]
     score("--pred", tmp_path / "results", "--truth", tmp_path / "gtFine", "--json", tmp_path / "scores.json")
     ours = json.loads((tmp_path / "scores.json").read_text())
