@@ -206,22 +206,24 @@ class Sample(Source):
         self.fps, self._options = float(address.options["fps"]), address.options
         self._drawn = []  # type: List[np.ndarray]
 
-    def _draw(self, stopped):
+    def prepare(self, stopped) -> None:
+        """Draws, which takes some seconds; `run` does it where it was not done. Left early when the threading.Event `stopped` is set."""
         from deeplab_tf.progress import progress
         from deeplab_tf.scenes import draw_scene
 
         options = self._options
         count = max(1, int(round(options["seconds"] * self.fps)))
-        with progress(count, "sample", unit="frames drawn") as bar:
-            for i in range(count):
-                if stopped.is_set():
-                    return
-                self._drawn.append(draw_scene(options["seed"], options["scene"], options["size"], time=i / self.fps).image)
+        with progress(count - len(self._drawn), "sample", unit="frames drawn") as bar:
+            while len(self._drawn) < count and not stopped.is_set():
+                time_s = len(self._drawn) / self.fps
+                self._drawn.append(draw_scene(options["seed"], options["scene"], options["size"], time=time_s).image)
                 bar.advance()
 
     def run(self, deliver, stopped):
         if not self._drawn:
-            self._draw(stopped)
+            self.prepare(stopped)
+        if not self._drawn:
+            return
         turn, i = self._drawn + self._drawn[-2:0:-1], 0
         pace = _Pace(self.fps, True, stopped)
         while True:
