@@ -32,7 +32,9 @@ class Outcome(NamedTuple):
     error: Optional[str]
 
 
-def run_all(bundle: str, pairs: Sequence[Pair], images: np.ndarray, *, seconds: float, rounds: int = 1, say=None) -> List[Outcome]:
+def run_all(
+    bundle: str, pairs: Sequence[Pair], images: np.ndarray, *, seconds: float, rounds: int = 1, once: bool = False, say=None
+) -> List[Outcome]:
     """Runs every pair on the same frames, in the order of `plan.order`, each visit in a process of its own.
 
     A pair that fails once is not visited again; the others go on.
@@ -41,13 +43,14 @@ def run_all(bundle: str, pairs: Sequence[Pair], images: np.ndarray, *, seconds: 
         bundle: its folder.
         images: (N, H, W, 3) uint8 RGB.
         seconds: of timed runs a visit.
+        once: one visit each, in the order given: for a look, not for a comparison.
         say: called with a line for each failure.
     """
     outcomes = [Outcome(pair, [], None, None) for pair in pairs]
     with tempfile.TemporaryDirectory(prefix="deeplab-tf-compare-") as folder:
         place = os.path.join(folder, "frames.npy")
         np.save(place, images)
-        visits = order(len(pairs), rounds)
+        visits = list(range(len(pairs))) if once else order(len(pairs), rounds)
         with progress(len(visits), "compare", unit="visits") as bar:
             for number, i in enumerate(visits):
                 if outcomes[i].error is None:

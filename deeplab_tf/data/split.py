@@ -63,6 +63,21 @@ class Split:
         return [self.names[index]]
 
 
+class SomeFrames(Split):
+    """Some frames of a split, evenly spread over it."""
+
+    def __init__(self, split: Split, count: int):
+        self.split, self.table = split, split.table
+        self.indices = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int).tolist()
+        self.names = [split.names[i] for i in self.indices]
+
+    def frame(self, index):
+        return self.split.frame(self.indices[index])
+
+    def scored_frame(self, index):
+        return self.split.scored_frame(self.indices[index])
+
+
 class FileRow(NamedTuple):
     """Where one frame of a FileSplit lies."""
 

@@ -37,9 +37,9 @@ def predict(
     """
     height, width = size or image.shape[:2]
     plain = not flip and tuple(scales) == (1.0,)
-    if plain and (tuple(runtime.size) == (height, width) or not hasattr(runtime, "class_scores")):
+    if plain and (tuple(runtime.size) == (height, width) or not _gives_scores(runtime)):
         return resize_labels(runtime(resize_image(image, runtime.size)), (height, width))
-    if not hasattr(runtime, "class_scores"):
+    if not _gives_scores(runtime):
         raise DeepLabError(f"Flip and scales average class scores, and the runtime {runtime.name} gives labels only; leave them out.")
     if not scales:
         raise DeepLabError("At least one scale is needed, such as 1.0; got none.")
@@ -64,6 +64,11 @@ def best_class(probabilities: Sequence[np.ndarray], size: tuple[int, int]) -> np
         labels[scores > best] = class_id
         np.maximum(best, scores, out=best)
     return labels
+
+
+def _gives_scores(runtime):
+    """Whether `class_scores` can be asked: of Keras always, of a bundle where it was converted so."""
+    return getattr(runtime, "gives_scores", hasattr(runtime, "class_scores"))
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:

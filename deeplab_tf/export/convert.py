@@ -13,7 +13,6 @@ import onnxruntime
 import tensorflow as tf
 
 from deeplab_tf import __version__, bundle
-from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
 from deeplab_tf.export.network import read_network, with_head
 from deeplab_tf.export.nodes import Network
@@ -101,6 +100,7 @@ def write(folder: str | Path, model: keras.Model, table: LabelTable, order: Orde
             make("model.onnx", lambda path: onnx_model.save(floats, path))
         if order.int8:
             quantized = _quantize(floats, network, order, frames)
+            make.restart("calibration")
             info.update(calibration=_calibration_info(quantized), ranges={**quantized.plan.ranges, **quantized.plan.sums})
             _write_int8(make, floats, network, order, quantized)
     return info
@@ -124,9 +124,13 @@ class _Maker:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path)
-        self.seconds[name] = time.monotonic() - self.start
         self.bar.advance(1, name)
-        self.start = time.monotonic()
+        self.restart(name)
+
+    def restart(self, name: str):
+        """What was done until now belongs to `name`."""
+        now = time.monotonic()
+        self.seconds[name], self.start = now - self.start, now
 
 
 def _steps(order):
@@ -205,12 +209,7 @@ class _Judge:
         return [output.argmax(axis=-1) if output.ndim == 4 else output for output in outputs]
 
 
-def finish(folder: str | Path, info: dict, scores: dict) -> None:
-    """Adds bundle.json: what `write` returned and the scores measured at export."""
-    bundle.seal(folder, {**{key: value for key, value in info.items() if key != "seconds"}, "scores": scores})
-
-
-def check_calibration(name: str | None) -> None:
-    """Raises DeepLabError for a method that does not exist."""
-    if name is not None and name not in calibrate.METHODS:
-        raise DeepLabError(f"There is no calibration '{name}'. Choose from: {', '.join(calibrate.METHODS)}.")
+def finish(folder: str | Path, info: dict, scores: dict, data: dict) -> None:
+    """Adds bundle.json: what `write` returned, the scores measured at export, and where the run's data came from."""
+    kept = {key: value for key, value in info.items() if key != "seconds"}
+    bundle.seal(folder, {**kept, "scores": scores, "data": data})

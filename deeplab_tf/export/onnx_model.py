@@ -1,5 +1,6 @@
 """A network as ONNX, through tf2onnx: opset 13 (TensorRT 8.2, for ever on a Jetson Nano, reads no more), float32 NHWC in."""
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -31,10 +32,10 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
     """
     import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     graph = frozen_graph(network, size, uint8=False, target="onnx")
     output = output_tensor(graph).name
-    model, _ = tf2onnx.convert.from_graph_def(graph.as_graph_def(), input_names=["image:0"], output_names=[output], opset=OPSET)
+    with _quiet("tf2onnx", "tensorflow"):
+        model, _ = tf2onnx.convert.from_graph_def(graph.as_graph_def(), input_names=["image:0"], output_names=[output], opset=OPSET)
     _fold_padding_into_pooling(model.graph)
     _drop_reshapes_to_the_same_shape(model)
     _name_tensors(model.graph, network, output)
@@ -43,6 +44,20 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
     model.graph.name, model.graph.doc_string = "deeplab", ""
     check(model)
     return model
+
+
+@contextlib.contextmanager
+def _quiet(*names):
+    """Those loggers' warnings are about the insides of tf2onnx, not about the network."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def check(model: onnx.ModelProto) -> None:

@@ -1,5 +1,6 @@
-"""How far what was written differs from the Keras network: the files are loaded again and run."""
+"""How far what was written differs from the Keras network, whose files are loaded again and run; and what label strides cost."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,14 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
+from deeplab_tf.compare.report import miou
+from deeplab_tf.conversion import Row
+from deeplab_tf.export import graph
 from deeplab_tf.export.graph import SCORES
+from deeplab_tf.export.network import read_network, with_head
+from deeplab_tf.progress import progress
 
+LABEL_STRIDES = (1, 4, 8)
 ONNX_FILES = ("model.onnx", "model_int8.onnx", "model_int8_cpu.onnx")
 
 
@@ -68,3 +75,43 @@ def _onnx(path):
         return result.transpose(0, 2, 3, 1) if output.name == "labels" else result
 
     return scores
+
+
+def label_stride_costs(runtime, images: np.ndarray, truth: Sequence[np.ndarray]) -> tuple[Row, list[dict]]:
+    """What the Keras network scores at each label stride, and its time a frame; the first as a row of the table.
+
+    Labels at a stride of 4 or 8 are those of a stride of 1 at every 4th or 8th pixel, because upsampling puts each feature on a pixel of
+    its own; so one prediction serves all three.
+
+    Args:
+        runtime: the Keras network.
+        images: (N, H, W, 3) uint8 RGB.
+        truth: their label maps, at their own size.
+
+    Returns:
+        The row, and for each stride {label_stride, miou, ms}.
+    """
+    runtime(images[0])  # traces
+    labels, times = [], []
+    for image in progress(images, "score keras"):
+        start = time.perf_counter()
+        labels.append(runtime(image))
+        times.append(time.perf_counter() - start)
+    scores = {stride: miou(np.stack(labels)[:, ::stride, ::stride], truth, len(runtime.table)) for stride in LABEL_STRIDES}
+    network = read_network(runtime.model)
+    costs = [{"label_stride": stride, "miou": scores[stride], "ms": _milliseconds(network, images, stride)} for stride in LABEL_STRIDES]
+    row = Row("keras", "float32", fps=1 / float(np.median(times)), miou=scores[1], note="the run's own network, label stride 1")
+    return row, costs
+
+
+def _milliseconds(network, images, stride):
+    """Of one frame in TensorFlow, from the image to the labels: the median of a few."""
+    head = with_head(network, label_stride=stride)
+    signature = [tf.TensorSpec((1, *images.shape[1:]), tf.float32)]
+    function = tf.function(lambda image: graph.run(head, image)[head.output], input_signature=signature, jit_compile=False)
+    times = []
+    for image in images[:4]:
+        start = time.perf_counter()
+        function(image[None].astype(np.float32)).numpy()
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times[1:] or times))

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from deeplab_tf import draw
-from deeplab_tf.data.split import Split
+from deeplab_tf.data.split import SomeFrames, Split
 from deeplab_tf.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.evaluation.figures import confusion_figure
 from deeplab_tf.evaluation.prediction import predict
@@ -16,21 +15,6 @@ from deeplab_tf.training.stopping import StopSignal
 
 PANELS = 3
 """Frames shown in TensorBoard at each validation; the same ones each time."""
-
-
-class SomeFrames(Split):
-    """Some frames of a split, evenly spread over it."""
-
-    def __init__(self, split: Split, count: int):
-        self.split, self.table = split, split.table
-        self.indices = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int).tolist()
-        self.names = [split.names[i] for i in self.indices]
-
-    def frame(self, index):
-        return self.split.frame(self.indices[index])
-
-    def scored_frame(self, index):
-        return self.split.scored_frame(self.indices[index])
 
 
 class Scorer:

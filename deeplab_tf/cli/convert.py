@@ -1,0 +1,206 @@
+"""`deeplab-tf convert`: on the machine that trained, from a run to a bundle; on a device, from a bundle to its engines."""
+
+import os
+
+import click
+
+from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.errors import DeepLabError
+
+_TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
+_METHODS = ("min-max", "percentile", "entropy")
+_TIMED_SECONDS = 2.0
+_COMPARED_FRAMES = 2
+"""On so many the class scores are held against Keras'."""
+
+
+@click.command(
+    epilog=example(
+        "deeplab-tf convert runs/camvid --int8 --out camvid_bundle",
+        "deeplab-tf convert runs/camvid --int8 --label-stride 4 --calibration percentile",
+        "deeplab-tf convert camvid_bundle --fp16          (on a Jetson: builds its engines)",
+    )
+)
+@click.argument("source", metavar="RUN_OR_BUNDLE", type=click.Path())
+@click.option("--out", metavar="DIR", help="Where the bundle goes. [default: RUN/bundle]")
+@click.option("--int8", is_flag=True, help="Also the network in 8-bit integers, calibrated on real images.")
+@click.option("--fp16", is_flag=True, help="Engines in half precision, where there is a GPU.")
+@click.option("--target", type=Choice(("all", *_TARGETS)), default="all", show_default=True, help="What to convert to.")
+@click.option("--images", metavar="DIR", help="Calibrate on these images. [default: the run's own training images]")
+@click.option("--labels", metavar="DIR", help="Labels of --images: score on those. [default: the run's validation split]")
+@click.option("--root", metavar="DIR", help="Where the run's data set lies. [default: as in the run's recipe]")
+@click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
+@click.option("--size", metavar="HxW", help="Height and width that the network will take. [default: the run's]")
+@click.option("--output", type=Choice(("labels", "logits")), default="labels", show_default=True, help="What the network gives.")
+@click.option("--label-stride", type=Choice(("1", "4", "8")), default="1", show_default=True, help="Input pixels a side for one label.")
+@click.option("--calibration", type=Choice(_METHODS), help="How ranges are chosen. [default: what agrees best with the float network]")
+@click.option("--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="How many to calibrate on.")
+@click.option("--score-images", type=click.IntRange(1), default=50, show_default=True, help="How many to score on.")
+@click.option("--calibrate-on-gpu", is_flag=True, help="Let TF-TRT calibrate by itself, on the GPU here, instead.")
+@click.option("--strict", is_flag=True, help="Refuse where an engine cannot be built as asked, instead of the next best.")
+@json_option
+@verbose_option
+def command(source, json_target, verbose, **options):
+    """Converts a trained network for TensorRT, along both paths, and for plain TensorFlow and ONNX Runtime.
+
+    From a run it writes a bundle, a folder to copy to the device. From a bundle it builds the engines of this machine. It ends with a
+    table: size, build time, largest difference from Keras, mIoU on validation images and frames/s where it runs here.
+    """
+    from deeplab_tf.bundle import is_bundle
+
+    if options["int8"] and options["fp16"]:
+        raise click.UsageError("--int8 and --fp16 exclude each other: integers, or half precision.")
+    targets = _TARGETS if options["target"] == "all" else (options["target"],)
+    if is_bundle(source):
+        _refuse(options, "a bundle", "out", "size", "checkpoint", "calibration")
+        report = _from_bundle(source, targets, options, json_target)
+    else:
+        report = _from_run(source, targets, options, json_target)
+    write_json(report, json_target)
+
+
+def _refuse(options, what, *names):
+    for name in names:
+        if options[name] is not None:
+            raise click.UsageError("--{} does not go with {}: convert the run again.".format(name, what))
+
+
+def _precision(options):
+    return "int8" if options["int8"] else "float16" if options["fp16"] else "float32"
+
+
+def _from_bundle(source, targets, options, json_target):
+    """On a device: what it can build."""
+    from deeplab_tf import conversion
+    from deeplab_tf.bundle import open_bundle
+
+    bundle = open_bundle(source)
+    rows = conversion.exported(bundle, {}, {})
+    rows = [row for row in rows if row.target in targets and row.target not in conversion.BUILT_ON_THE_DEVICE]
+    rows += conversion.build_engines(bundle, _precision(options), targets, strict=options["strict"], say=_say, **_gpu(bundle, options))
+    if options["images"] is not None:
+        images, truth = _folder_frames(bundle, options)
+        rows = conversion.measured(bundle, rows, images, truth, _TIMED_SECONDS)
+    return _finish(bundle, rows, json_target, {})
+
+
+def _from_run(source, targets, options, json_target):
+    """On the lab: a bundle."""
+    out = options["out"] or os.path.join(source, "bundle")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from deeplab_tf.bundle import check_target, new_bundle, open_bundle
+    from deeplab_tf.evaluation.runs import check_run
+
+    check_run(source)
+    check_target(out)
+    if options["labels"] is not None and options["images"] is None:
+        raise click.UsageError("--labels are those of --images; name both folders.")
+    size = _size(options["size"])
+    show("Loading TensorFlow and the network ...", json_target)
+    from deeplab_tf import conversion
+    from deeplab_tf.export import convert
+    from deeplab_tf.export.verify import label_stride_costs, largest_differences
+
+    keras, size, scored, frames = _inputs(source, size, options)
+    order = convert.Order(size, options["output"], int(options["label_stride"]), targets, options["int8"], options["calibration"])
+    with new_bundle(out) as part:
+        info = convert.write(part, keras.model, keras.table, order, frames)
+        reference, costs = label_stride_costs(keras, scored.images, scored.truth)
+        differences = largest_differences(part, keras.model, scored.images[:_COMPARED_FRAMES], order.label_stride)
+        mious = {str(cost["label_stride"]): cost["miou"] for cost in costs}
+        convert.finish(part, info, {"miou_by_label_stride": mious, "images": len(scored.images)}, keras.config.data)
+    bundle = open_bundle(out)
+    rows = conversion.exported(bundle, info["seconds"], differences)
+    if options["fp16"] or options["int8"]:
+        rows += [row for row in _engines(bundle, targets, options, frames) if row.megabytes is not None or options["fp16"]]
+    rows = [reference, *conversion.measured(bundle, rows, scored.images, scored.truth, _TIMED_SECONDS)]
+    _show_choices(info, costs, order, len(scored.images), json_target)
+    return _finish(bundle, rows, json_target, {"label_stride": costs, "calibration": info.get("calibration")})
+
+
+def _inputs(source, size, options):
+    """The network, its size, the frames to score on, and those to calibrate on."""
+    from deeplab_tf.evaluation.runs import open_runtime
+    from deeplab_tf.export.from_run import calibration_frames, scored_frames
+
+    keras = open_runtime(source, options["checkpoint"])
+    size = size or keras.size
+    places = {"root": options["root"]}
+    scored_from = {"images": options["images"], "labels": options["labels"]} if options["labels"] else {}
+    scored = scored_frames(keras.config, keras.table, size, options["score_images"], **scored_from, **places)
+    frames = []
+    if options["int8"]:
+        count = options["calibration_images"]
+        frames = list(calibration_frames(keras.config, size, count, images=options["images"], **places))
+    return keras, size, scored, frames
+
+
+def _engines(bundle, targets, options, frames):
+    from deeplab_tf.conversion import build_engines
+
+    more = {"calibrate_on_gpu": True, "images": frames} if options["calibrate_on_gpu"] else {}
+    return build_engines(bundle, _precision(options), targets, strict=options["strict"], say=_say, **more)
+
+
+def _gpu(bundle, options):
+    """Options for TF-TRT's own calibration."""
+    if not options["calibrate_on_gpu"]:
+        return {}
+    if options["images"] is None:
+        raise DeepLabError("--calibrate-on-gpu needs real images; name a folder of them with --images.")
+    return {"calibrate_on_gpu": True, "images": list(_folder_frames(bundle, options)[0])}
+
+
+def _folder_frames(bundle, options):
+    from deeplab_tf.compare.frames import gather
+
+    frames = gather(options["images"], bundle, options["score_images"], options["labels"])
+    return frames.images, frames.truth
+
+
+def _size(text):
+    if text is None:
+        return None
+    try:
+        height, width = (int(side) for side in text.lower().split("x"))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 32:
+        raise click.UsageError("--size: expected HxW of at least 32x32, such as 512x1024; got '{}'.".format(text))
+    return height, width
+
+
+def _say(text):
+    click.echo(text, err=True)
+
+
+def _show_choices(info, costs, order, images, json_target):
+    """What was chosen, and what else there was to choose."""
+    calibration = info.get("calibration")
+    if calibration:
+        others = ", ".join("{} {:.2%}".format(name, value) for name, value in calibration["agreement"].items())
+        show(
+            "Calibration: {} on {} images. Labels equal to the float network's: {}.".format(
+                calibration["method"], calibration["frames"], others
+            ),
+            json_target,
+        )
+    text = ", ".join("{}: {:.4f} in {:.0f} ms".format(cost["label_stride"], cost["miou"], cost["ms"]) for cost in costs)
+    show(
+        "mIoU on {} images and time a frame in Keras, by --label-stride: {}. Taken: {}.".format(images, text, order.label_stride),
+        json_target,
+    )
+
+
+def _finish(bundle, rows, json_target, more):
+    from deeplab_tf.conversion import table
+
+    show("\n" + table(rows), json_target)
+    where = "{}: {} at {}x{}".format(bundle.path, bundle.output, *bundle.size)
+    show(
+        "\nThe bundle is in {}. Copy it to the device, and there: deeplab-tf convert {} --fp16".format(
+            where, os.path.basename(bundle.path)
+        ),
+        json_target,
+    )
+    return dict(more, bundle=bundle.path, rows=[dict(row._asdict()) for row in rows])

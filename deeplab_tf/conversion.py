@@ -1,0 +1,147 @@
+"""What `convert` does on every machine once there is a bundle: builds the engines that the machine can, measures, and shows a table."""
+
+import os
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from deeplab_tf import runtimes
+from deeplab_tf.bundle import Bundle
+from deeplab_tf.errors import DeepLabError
+
+TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
+BUILT_ON_THE_DEVICE = ("tf_trt", "tensorrt")
+
+FILES = (
+    ("saved_model", "float32", "saved_model"),
+    ("tf_trt", "float32", "tf_trt/float"),
+    ("tf_trt", "int8", "tf_trt/int8"),
+    ("onnx", "float32", "model.onnx"),
+    ("onnx", "int8", "model_int8_cpu.onnx"),
+    ("tensorrt", "int8", "model_int8.onnx"),
+)
+"""Runtime and precision, and what of a bundle they start from."""
+
+
+class Row(NamedTuple):
+    """One line of the table; None where it was not measured."""
+
+    target: str
+    precision: str
+    megabytes: Optional[float] = None
+    build_s: Optional[float] = None
+    difference: Optional[float] = None  # largest, of a class score, from Keras'
+    miou: Optional[float] = None
+    fps: Optional[float] = None
+    memory_mb: Optional[float] = None  # peak of a process that does nothing else
+    note: str = ""
+
+
+def build_engines(bundle: Bundle, precision: str, targets: Sequence[str], *, strict: bool = False, say=print, **options) -> List[Row]:
+    """Builds what the machine's TensorRT and TF-TRT make of a bundle; a row for each, with the reason where it could not be.
+
+    Args:
+        precision: "int8", "float16" or "float32".
+        targets: of TARGETS.
+        strict: refuse where a GPU lacks the precision, instead of taking the next.
+        options: for `build` of tf_trt, such as frames to calibrate on.
+    Raises:
+        DeepLabError: with `strict`, where an engine cannot be built as asked.
+    """
+    rows = []
+    for name in BUILT_ON_THE_DEVICE:
+        if name not in targets:
+            continue
+        reason = runtimes.module(name).missing()
+        if reason is None:
+            try:
+                more = options if name == "tf_trt" else {}
+                made = runtimes.module(name).build(bundle, precision, strict=strict, say=say, **more)
+                note = "as before" if made["reused"] else ""
+                rows.append(Row(name, made["precision"], made["megabytes"], made["seconds"], note="engine" + (", " + note if note else "")))
+                continue
+            except DeepLabError as error:
+                reason = str(error)
+        if strict:
+            raise DeepLabError("{} {} was not built: {}".format(name, precision, reason))
+        rows.append(Row(name, precision, note="no engine here: " + reason))
+    return rows
+
+
+def exported(bundle: Bundle, seconds: Dict[str, float], differences: Dict[str, float]) -> List[Row]:
+    """A row for each network in a bundle.
+
+    Args:
+        seconds, differences: by the file's name.
+    """
+    rows = []
+    for target, precision, name in FILES:
+        if name in bundle:
+            note = "built on the device" if target in BUILT_ON_THE_DEVICE else ""
+            rows.append(Row(target, precision, _megabytes(bundle.file(name)), seconds.get(name), differences.get(name), note=note))
+    return rows
+
+
+def runnable(rows: Sequence[Row]) -> List[Row]:
+    """Those that this machine can run."""
+    missing = {name: runtimes.module(name).missing() for name in {row.target for row in rows} if name in TARGETS}
+    return [row for row in rows if missing.get(row.target, "") is None and row.megabytes is not None]
+
+
+def measured(bundle: Bundle, rows: Sequence[Row], images: np.ndarray, truth: Sequence[Optional[np.ndarray]], seconds: float) -> List[Row]:
+    """The rows with frames/s, memory and mIoU of those that run here, each in a process of its own.
+
+    Args:
+        images: (N, H, W, 3) uint8 RGB at the network's size.
+        truth: their label maps; None for an image that has none.
+        seconds: how long each is timed.
+    """
+    from deeplab_tf.compare.plan import Pair
+    from deeplab_tf.compare.report import miou
+    from deeplab_tf.compare.runner import run_all
+
+    able = runnable(rows)
+    pairs = [Pair(row.target, row.precision) for row in able]
+    outcomes = dict(zip(able, run_all(bundle.path, pairs, images, seconds=seconds, once=True) if pairs else []))
+    return [_with(row, outcomes.get(row), truth, len(bundle.table), miou) for row in rows]
+
+
+def _with(row, outcome, truth, classes, miou):
+    if outcome is None:
+        return row
+    if outcome.error is not None:
+        return row._replace(note="failed: " + outcome.error)
+    visit = outcome.visits[0]
+    run = float(
+        np.median(visit["latency_ms"]["upload"]) + np.median(visit["latency_ms"]["run"]) + np.median(visit["latency_ms"]["download"])
+    )
+    return row._replace(fps=1000.0 / run, memory_mb=visit["peak_memory_mb"], miou=miou(outcome.labels, truth, classes))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a person reads them. The change in mIoU is from the first row's."""
+    first = rows[0].miou if rows else None
+    head = ("target", "precision", "MB", "build s", "largest difference", "mIoU", "change", "frames/s", "memory MB", "")
+    lines = [head]
+    for row in rows:
+        change = None if row.miou is None or first is None or row is rows[0] else row.miou - first
+        cells = (_text(row.megabytes, "{:.1f}"), _text(row.build_s, "{:.1f}"), _text(row.difference, "{:.2g}"), _text(row.miou, "{:.4f}"))
+        cells += (_text(change, "{:+.4f}"), _text(row.fps, "{:.2f}"), _text(row.memory_mb, "{:.0f}"))
+        lines.append((row.target, row.precision) + cells + (row.note,))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    rule = tuple("-" * width for width in widths)
+    return "\n".join("  ".join(_align(cell, i, widths[i]) for i, cell in enumerate(line)).rstrip() for line in [lines[0], rule] + lines[1:])
+
+
+def _align(cell, column, width):
+    return cell.ljust(width) if column in (0, 1, 9) else cell.rjust(width)
+
+
+def _text(value, form):
+    return "-" if value is None else form.format(value)
+
+
+def _megabytes(path):
+    if os.path.isfile(path):
+        return os.path.getsize(path) / 1e6
+    return sum(os.path.getsize(os.path.join(parent, name)) for parent, _, files in os.walk(path) for name in files) / 1e6
