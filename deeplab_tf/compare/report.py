@@ -103,7 +103,7 @@ def text(report: dict, frames: Frames) -> str:
     lines += [
         "{}:{} failed: {}".format(row["name"], row["precision"], row["error"]) for row in report["runtimes"] if row["error"] is not None
     ]
-    lines += ["Not here: {}. {}".format(*item) for item in report["not_here"].items()]
+    lines += ["Not here: {}. {}".format(*item) for item in report["not_here"].items()] + [""] * bool(report["not_here"])
     lines += _by_class(report["runtimes"])
     lines += table_2(report)
     if report["warnings"]:
