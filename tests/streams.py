@@ -4,7 +4,6 @@ As a script it is `deeplab-tf` with that runtime; FAKE_DELAY says how many secon
 """
 
 import contextlib
-import inspect
 import os
 import sys
 import threading
@@ -139,13 +138,12 @@ class NetworkCamera:
 
 
 def invoke(*arguments):
-    """`deeplab-tf stream ...` in this process; standard output and error apart, which click before 8.2 does only where it is asked to."""
-    from click.testing import CliRunner
+    """`deeplab-tf stream ...` in this process."""
+    from click_runner import CliRunner
 
     from deeplab_tf.cli import group
 
-    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
-    return CliRunner(**apart).invoke(group, ["stream"] + [str(argument) for argument in arguments])
+    return CliRunner().invoke(group, ["stream"] + [str(argument) for argument in arguments])
 
 
 def main():
