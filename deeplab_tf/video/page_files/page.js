@@ -63,8 +63,7 @@ function update({ figures, point }) {
   at("temperature").className = figures.throttled ? "hot" : "";
   for (const name of ["source", "runtime", "device"]) at(name).textContent = figures[name];
   if (figures.throttled) at("device").textContent += ", slowed down for heat or power";
-  const { whole, ...parts } = figures.latency_ms;
-  at("parts").textContent = Object.entries(parts).map(([name, time]) => `${name} ${ms(time)}`).join(", ");
+  at("parts").textContent = ["capture", "run", "post"].map((name) => `${name} ${ms(figures.latency_ms[name])}`).join(", ");
   at("frames").textContent = `${figures.captured} captured, ${figures.shown} shown, ${figures.dropped} dropped`;
   bars.forEach((item, i) => {
     const share = 100 * (figures.class_shares[i] || 0);
