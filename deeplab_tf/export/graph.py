@@ -37,14 +37,16 @@ def run(
             as TensorRT does it: symmetric, scale = range / 127).
     """
     tensors: Tensors = {}
+    quantizers = {name: _fake_quantize(limit) for name, limit in (ranges or {}).items()}
     for node in network.nodes:
-        limit = (ranges or {}).get(node.name)
-        quantize = _identity if limit is None else _fake_quantize(limit)
+        quantize = quantizers.get(node.name, _identity)
+        around = quantizers.get(node.inputs[0], _identity) if node.inputs else None  # for what an operation does to its input first
         with tf.name_scope(node.name):
             if node.op == "input":
                 tensors[node.name] = quantize(image)
             else:
-                made = _EMITTERS[node.op](node, *(tensors[name] for name in node.inputs), target=target, quantize=quantize)
+                inputs = [tensors[name] for name in node.inputs]
+                made = _EMITTERS[node.op](node, *inputs, target=target, quantize=quantize, around=around)
                 tensors[node.name] = quantize(made)
     return tensors
 
@@ -124,8 +126,8 @@ def _affine(node, x, **_):
     return x + node.weights["shift"]
 
 
-def _conv(node: Node, x, *, target, **_):
-    x, padding = _padded(x, node)
+def _conv(node: Node, x, *, target, around, **_):
+    x, padding = _padded(x, node, around)
     kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
     if rate == 1 or target != "tensorflow":
         x = tf.nn.conv2d(x, kernel, stride, padding, dilations=rate)
@@ -134,8 +136,8 @@ def _conv(node: Node, x, *, target, **_):
     return tf.nn.bias_add(x, node.weights["bias"])
 
 
-def _depthwise(node: Node, x, *, target, **_):
-    x, padding = _padded(x, node)
+def _depthwise(node: Node, x, *, target, around, **_):
+    x, padding = _padded(x, node, around)
     kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
     if rate == 1 or target != "tensorflow":
         dilations = [1, rate, rate, 1]
@@ -145,26 +147,31 @@ def _depthwise(node: Node, x, *, target, **_):
     return tf.nn.bias_add(x, node.weights["bias"])
 
 
-def _padded(x, node):
+def _padded(x, node, around):
     padding = node.attributes["padding"]
     if padding == "same":
         return x, "SAME"
     if np.any(padding):
-        x = tf.pad(x, [(0, 0), *padding, (0, 0)])
+        x = around(tf.pad(x, [(0, 0), *padding, (0, 0)]))
     return x, "VALID"
 
 
-def _max_pool(node, x, **_):
-    x, padding = _padded(x, node)
+def _max_pool(node, x, *, around, **_):
+    x, padding = _padded(x, node, around)
     return tf.nn.max_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
+
+
+def _avg_pool(node, x, **_):
+    padding = "SAME" if node.attributes["padding"] == "same" else "VALID"
+    return tf.nn.avg_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
 
 
 def _upsample(node, x, reference, *, target, quantize, **_):
     """As `models.layers.Upsample`. Its parts have the same range as its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
     if target == "tf_trt":
-        x = tf.concat([x, x[:, -1:]], axis=1)
-        x = quantize(tf.concat([x, x[:, :, -1:]], axis=2))
+        x = quantize(tf.concat([x, quantize(x[:, -1:])], axis=1))
+        x = quantize(tf.concat([x, quantize(x[:, :, -1:])], axis=2))
         size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
         x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
     else:
@@ -177,6 +184,7 @@ _EMITTERS = {
     "conv": _conv,
     "depthwise": _depthwise,
     "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
     "relu": lambda node, x, **_: tf.nn.relu(x),
     "add": lambda node, a, b, **_: a + b,
     "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),

@@ -123,7 +123,8 @@ def _padding(layer):
 
 
 def _read_pool(layer, inputs):
-    return [Node(layer.name, "max_pool", inputs, {"size": layer.pool_size[0], "stride": layer.strides[0], "padding": _padding(layer)})]
+    op = "max_pool" if isinstance(layer, layers.MaxPooling2D) else "avg_pool"
+    return [Node(layer.name, op, inputs, {"size": layer.pool_size[0], "stride": layer.strides[0], "padding": _padding(layer)})]
 
 
 def _simple(op, **attributes):
@@ -158,6 +159,7 @@ _READERS = {
     layers.DepthwiseConv2D: _read_convolution,
     layers.ZeroPadding2D: _simple("pad", padding="padding"),
     layers.MaxPooling2D: _read_pool,
+    layers.AveragePooling2D: _read_pool,
     layers.ReLU: _read_relu,
     layers.Add: _simple("add"),
     layers.Concatenate: _simple("concat"),

@@ -15,6 +15,7 @@ class Node(NamedTuple):
     conv       x                    stride, rate, padding "same" or             kernel (h, w, in, out), bias (out,)
     depthwise  x                    ((top, bottom), (left, right))              kernel (h, w, in, 1), bias (in,)
     max_pool   x                    size, stride, padding
+    avg_pool   x                    size, stride, padding; the mean of what lies inside the image
     relu       x
     add        a, b
     concat     a, b, ...

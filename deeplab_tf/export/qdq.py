@@ -72,7 +72,7 @@ def _integer_convolutions(network, plan):
 def _never_negative(network):
     found = set()
     for node in network.nodes:
-        kept = node.op in ("max_pool", "concat") and all(name in found for name in node.inputs)
+        kept = node.op in ("max_pool", "avg_pool", "concat") and all(name in found for name in node.inputs)
         if node.op == "relu" or kept or node.op == "upsample" and node.inputs[0] in found:
             found.add(node.name)
     return found

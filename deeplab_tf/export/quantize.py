@@ -138,7 +138,7 @@ def _reads_float(network, node, excluded):
 
 def _through(network, node, ties, sums):
     """What must be rounded because the tensor that `node` makes is."""
-    if node.op in ("max_pool", "concat", "upsample"):
+    if node.op in ("max_pool", "avg_pool", "concat", "upsample"):
         parts = node.inputs[:1] if node.op == "upsample" else node.inputs
         for part in parts:
             ties.tie(node.name, part)
