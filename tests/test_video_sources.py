@@ -53,9 +53,9 @@ def test_a_paced_file_takes_its_own_time(tmp_path):
     start = time.monotonic()
     frames = collect(source, 100)
     assert numbers(frames) == list(range(10))
-    assert 0.17 < time.monotonic() - start < 1.0  # nine periods of 20 ms, and opening the file on a busy machine
+    assert 0.17 < time.monotonic() - start < 3.0  # nine periods of 20 ms, and opening the file on a busy machine
     steps = np.diff([frame.captured for frame in frames])
-    assert 0.015 < np.median(steps) < 0.03
+    assert 0.015 < np.median(steps) < 0.05
 
 
 def test_images_come_by_name_and_keep_their_sizes(tmp_path):

@@ -47,7 +47,7 @@ class Meter:
         self.shown, self.last_post = 0, 0.0
         self._first = self._last = 0.0
         self._recent = collections.deque(maxlen=64)  # type: collections.deque
-        self._seconds = collections.deque(maxlen=_KEPT)  # type: collections.deque
+        self._seconds = np.full((_KEPT, 4), np.nan)  # a ring; all of it from the start, so that a stream's memory does not grow
 
     def note(self, captured: float, seconds: Dict[str, float]) -> None:
         """A frame was shown just now.
@@ -58,10 +58,10 @@ class Meter:
         """
         self._last = time.monotonic()
         self._first = self._first or self._last
+        self._seconds[self.shown % _KEPT] = self._last - captured, seconds["capture"], seconds["run"], seconds["post"]
         self.shown += 1
         self.last_post = seconds["post"]
         self._recent.append(self._last)
-        self._seconds.append((self._last - captured, seconds["capture"], seconds["run"], seconds["post"]))
 
     def rate(self) -> float:
         """Frames a second over the last two seconds (or the last two frames, where they are further apart); 0.0 before the second."""
@@ -71,7 +71,7 @@ class Meter:
 
     def report(self, captured: int, reconnects: int) -> Report:
         """After the end: `captured` frames were not all shown, the others are dropped."""
-        times = 1000.0 * np.array(self._seconds).reshape(-1, 4)
+        times = 1000.0 * self._seconds[: self.shown]
         latency = {}  # type: Dict[str, Dict[str, float]]
         for i, name in enumerate(("whole", "capture", "run", "post") if len(times) else ()):
             latency[name] = {"p{}".format(p): float(np.percentile(times[:, i], p)) for p in (50, 90, 99)}
