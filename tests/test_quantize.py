@@ -1,0 +1,245 @@
+"""Ranges, where integers go, and that TensorFlow's fake quantization and both ONNX files are one network."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
+from deeplab_tf.export.nodes import Network, Node
+
+SIZE = (16, 24)
+
+
+def conv(name, source, rng, channels, out, kernel=3, op="conv"):
+    shape = (kernel, kernel, channels, 1 if op == "depthwise" else out)
+    weights = {"kernel": rng.normal(0, 0.3, shape).astype(np.float32), "bias": rng.normal(0, 0.3, out).astype(np.float32)}
+    return Node(name, op, (source,), {"stride": 1, "rate": 1, "padding": "same"}, weights)
+
+
+@pytest.fixture
+def network(rng):
+    """A residual block, a concatenation with an upsampled branch, and a mean: everything that the rules speak of."""
+    return Network(
+        (
+            Node("image", "input"),
+            Node("centred", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
+            conv("first", "centred", rng, 3, 8),
+            Node("first_relu", "relu", ("first",)),
+            Node("pool", "max_pool", ("first_relu",), {"size": 3, "stride": 2, "padding": "same"}),
+            conv("skip", "pool", rng, 8, 12, 1),
+            conv("own_1", "pool", rng, 8, 8, op="depthwise"),
+            Node("own_1_relu", "relu", ("own_1",)),
+            conv("own_2", "own_1_relu", rng, 8, 12, 1),
+            Node("sum", "add", ("skip", "own_2")),
+            Node("sum_relu", "relu", ("sum",)),
+            Node("mean", "mean", ("sum_relu",)),
+            conv("mean_conv", "mean", rng, 12, 12, 1),
+            Node("with_mean", "add", ("mean_conv", "sum_relu")),
+            Node("up", "upsample", ("sum_relu", "first_relu"), {"factor": 2}),
+            Node("joined", "concat", ("up", "first_relu")),
+            conv("last", "joined", rng, 20, 4, 1),
+            Node("scores", "upsample", ("last", "image"), {"factor": 1}),
+            Node("labels", "argmax", ("scores",)),
+        )
+    )
+
+
+@pytest.fixture
+def frames(rng):
+    return [rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(6)]
+
+
+def without(network, *names):
+    return Network(tuple(node for node in network.nodes if node.name not in names))
+
+
+@pytest.fixture
+def plan(network, frames):
+    network = without(network, "with_mean")
+    return quantize.make_plan(network, calibrate.ranges(calibrate.measure(network, frames), "min-max"))
+
+
+def test_plan_follows_the_rules(plan):
+    assert plan.excluded == {"mean_conv": "computed at a single position"}
+    assert list(plan.sums) == ["own_2"]  # a residual sum's own branch
+    assert set(plan.ranges) == {"centred", "first_relu", "pool", "skip", "own_1_relu", "sum_relu", "up", "joined"}
+    shared = {plan.ranges[name] for name in ("first_relu", "pool", "sum_relu", "up", "joined", "skip")} | {plan.sums["own_2"]}
+    assert len(shared) == 1  # the pool, the resizing, the concatenation and the sum tie them all together
+    assert plan.ranges["own_1_relu"] not in shared
+
+
+def test_a_range_that_was_not_measured_is_named(network):
+    with pytest.raises(DeepLabError, match="tensor .* has no range"):
+        quantize.make_plan(network, {"centred": 1.0})
+
+
+def test_first_and_last_convolution_can_stay_float(network, frames):
+    network = without(network, "with_mean")
+    measured = calibrate.ranges(calibrate.measure(network, frames), "min-max")
+    plan = quantize.make_plan(network, measured, float_layers=["first", "last"])
+    assert "centred" not in plan.ranges  # the first reads floats
+    assert "joined" in plan.ranges  # the last still reads rounded values: what makes them ends in integers
+    assert not quantize.is_integer(network["first"], plan) and quantize.is_integer(network["own_2"], plan)
+
+
+def test_weights_have_a_scale_a_channel():
+    """Channel 0 reaches 2.54: steps of 0.02, so 1.0 is 50 of them. Channel 1 reaches 1.27: steps of 0.01, so -0.506 is -51 of them."""
+    kernel = np.array([[2.54, 1.27], [1.0, -0.506]], np.float32).reshape(1, 1, 2, 2)
+    node = Node("a", "conv", ("x",), {}, {"kernel": kernel, "bias": np.array([0.1, 0.1], np.float32)})
+    integers, scale = quantize.integer_weights(node)
+    np.testing.assert_allclose(scale, [0.02, 0.01], rtol=1e-6)
+    np.testing.assert_array_equal(integers.reshape(2, 2), [[127, 127], [50, -51]])
+    bias, sums = quantize.integer_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x, so of 0.002 and 0.001 in sums
+    np.testing.assert_allclose(sums, [0.002, 0.001], rtol=1e-6)
+    np.testing.assert_array_equal(bias, [50, 100])
+
+
+def test_a_channel_of_zeros_stays_zeros():
+    node = Node("a", "conv", ("x",), {}, {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)})
+    integers, scale = quantize.integer_weights(node)
+    assert not integers.any() and np.isfinite(scale).all() and scale.all()
+
+
+def run_onnx(model, names, frame, level="ENABLE_ALL"):
+    """Tensors of an ONNX model, channels last."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    tensors = session.run(list(names), {"image": frame[None].astype(np.float32)})
+    return [tensor.transpose(0, 2, 3, 1) for tensor in tensors]
+
+
+def test_both_onnx_files_are_one_network(network, plan, frames):
+    """To the last digit, optimized or not: a sum of whole steps may be rounded before it or after."""
+    network = without(network, "with_mean")
+    floats = onnx_model.onnx_model(network, SIZE)
+    models = [qdq.for_tensorrt(floats, network, plan), qdq.for_cpu(floats, network, plan)]
+    exact = run_onnx(floats, ["scores"], frames[0])[0]
+    first, *others = [run_onnx(model, ["scores"], frames[0], level)[0] for level in ("DISABLE_ALL", "ENABLE_ALL") for model in models]
+    assert np.sqrt(np.mean((first - exact) ** 2)) > 0.003 * exact.std()  # rounding to 8 bits does something
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-3)
+
+
+def test_fake_quantization_in_tensorflow_is_the_same_network(network, plan, frames):
+    """TensorFlow rounds a half up and ONNX to the even neighbour, which is a step where it happens; nothing else differs."""
+    network = without(network, "with_mean")
+    limits = {**plan.ranges, **plan.sums}
+    rounded = quantize.with_rounded_weights(network, plan)
+    image = tf.constant(frames[0][None].astype(np.float32))
+    fake = graph.run(rounded, image, target="onnx", ranges=limits)
+    names = [f"{name}/dequantized" for name in limits]
+    onnx_tensors = run_onnx(qdq.for_cpu(onnx_model.onnx_model(network, SIZE), network, plan), names, frames[0])
+    for (name, limit), expected in zip(limits.items(), onnx_tensors):
+        steps = np.abs(fake[name].numpy() - expected) / quantize.step(limit)
+        assert steps.max() < 1.01 and np.mean(steps > 0.5) < 0.1, name
+    plain = graph.run(rounded, image, ranges=limits)
+    np.testing.assert_allclose(plain["scores"], fake["scores"], atol=1e-3)
+
+
+def test_cpu_file_holds_integers_and_tensorrts_file_floats_behind_pairs(network, plan):
+    network = without(network, "with_mean")
+    floats = onnx_model.onnx_model(network, SIZE)
+    cpu, trt = qdq.for_cpu(floats, network, plan), qdq.for_tensorrt(floats, network, plan)
+    zeros = onnx_model.initializers(cpu.graph)
+    assert zeros["first_relu/zero"].dtype == np.uint8 and zeros["first_relu/zero"] == 0  # never negative: its ReLU is the clipping at 0
+    assert zeros["skip/zero"] == 128 and zeros["centred/zero"] == 128
+    assert zeros["first/kernel/integers"].dtype == np.int8 and zeros["first/bias/integers"].dtype == np.int32
+    constants = onnx_model.initializers(trt.graph)
+    assert constants["first/kernel"].dtype == np.float32 and constants["first/kernel/scale"].shape == (8,)
+    assert constants["own_1/kernel/scale"].shape == (8,)  # depthwise
+    assert not [name for name, value in constants.items() if name.endswith("/zero") and (value.dtype != np.int8 or value.any())]
+
+
+def test_check_names_what_breaks_a_rule(network, plan):
+    network = without(network, "with_mean")
+    floats = onnx_model.onnx_model(network, SIZE)
+
+    def broken(change):
+        model = qdq.for_tensorrt(floats, network, plan)
+        nodes = {node.output[0]: node for node in model.graph.node}
+        change(model.graph, nodes)
+        return model
+
+    def float_input(graph, nodes):
+        nodes["own_2"].input[0] = "own_1_relu"
+
+    def float_concat(graph, nodes):
+        nodes["joined"].input[0] = "up"
+
+    def two_branches(graph, nodes):
+        nodes["sum"].input[1] = "own_1_relu/dequantized"
+
+    def skewed(graph, nodes):
+        zero = next(tensor for tensor in graph.initializer if tensor.name == "skip/zero")
+        zero.CopyFrom(onnx.numpy_helper.from_array(np.array(3, np.int8), "skip/zero"))
+
+    for change, sentence in (
+        (float_input, "Conv own_2 reads floats and is not named as excluded"),
+        (float_concat, "Concat joined has inputs of different scales"),
+        (two_branches, "Add sum has two rounded branches"),
+        (skewed, "skip/quantized must be symmetric int8"),
+    ):
+        with pytest.raises(DeepLabError, match=sentence):
+            qdq.check(broken(change), plan)
+    qdq.check(qdq.for_tensorrt(floats, network, plan), plan)
+
+
+def test_calibration_cache_is_tensorrts_text():
+    """A range of 127 has a scale of 1.0, which is 3f800000 as a big-endian float32; 63.5 one of 0.5, 3f000000."""
+    lines = qdq.calibration_cache({"b": 127.0, "a": 63.5}).splitlines()
+    assert lines == ["TRT-8201-EntropyCalibration2", "a: 3f000000", "b: 3f800000"]
+
+
+def histogram(values):
+    filled = calibrate.Histogram()
+    largest = float(np.max(values))
+    exponent = int(np.ceil(np.log2(largest)))
+    counts, _ = np.histogram(values, bins=calibrate.BINS, range=(0, 2.0**exponent))
+    filled.add(counts, exponent, largest)
+    return filled
+
+
+def test_histograms_of_different_width_add_up():
+    """1000 values below 1 and 10 between 3 and 4: bins of 1/2048 become bins of 4/2048, four to one."""
+    rng = np.random.default_rng(0)
+    small, large = rng.uniform(0.51, 0.99, 1000), rng.uniform(3, 4, 10)
+    together = histogram(small)
+    other = histogram(large)
+    together.add(other.counts, other.exponent, other.largest)
+    expected, edges = np.histogram(np.concatenate([small, large]), bins=calibrate.BINS, range=(0, 4.0))
+    np.testing.assert_array_equal(together.counts, expected)
+    np.testing.assert_allclose(together.edges(), edges)
+    assert together.largest == large.max()
+
+
+def test_methods_treat_an_outlier_differently():
+    """A million values of a half normal distribution, and one of 100: min-max keeps it; 99.99 % end at 3.89 standard deviations."""
+    values = np.append(np.abs(np.random.default_rng(0).normal(0, 1, 1_000_000)), 100.0)
+    filled = histogram(values)
+    assert calibrate.min_max(filled) == 100.0
+    assert abs(calibrate.percentile(filled) - 3.89) < 0.15
+    assert 2.5 < calibrate.entropy(filled) < 20
+
+
+def test_entropy_keeps_all_of_an_even_distribution():
+    assert calibrate.entropy(histogram(np.random.default_rng(0).uniform(0, 0.99, 200_000))) > 0.97
+
+
+def test_measured_range_is_the_largest_magnitude(network, frames):
+    measured = calibrate.ranges(calibrate.measure(without(network, "with_mean"), frames), "min-max")
+    images = np.stack(frames).astype(np.float32)
+    assert measured["centred"] == np.abs(images - 128).max()
+    tensors = graph.run(without(network, "with_mean"), tf.constant(images))
+    for name in ("sum_relu", "last", "skip"):
+        np.testing.assert_allclose(measured[name], np.abs(tensors[name]).max(), rtol=1e-5)
+
+
+def test_no_images_are_refused(network):
+    with pytest.raises(DeepLabError, match="Calibration needs real images and got none"):
+        calibrate.measure(network, [])
