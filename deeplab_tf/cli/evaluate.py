@@ -21,11 +21,13 @@ def parse_scales(ctx, param, value):
     epilog=example(
         "deeplab-tf evaluate runs/camvid",
         "deeplab-tf evaluate runs/camvid --checkpoint 10000 --checkpoint 60000 --flip --scales 0.75,1,1.25",
+        "deeplab-tf evaluate camvid_bundle --runtime onnx --root camvid",
         "deeplab-tf evaluate runs/camvid --images camvid/test --labels camvid/testannot --out report_test --json -",
     )
 )
-@click.argument("run", type=click.Path())
+@click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
 @click.option("--checkpoint", "wanted", multiple=True, metavar="STEP", help="A kept step, or 'best'; repeatable. [default: best]")
+@click.option("--runtime", "runtime_name", metavar="NAME", help="What runs a bundle. [default: the best that works here]")
 @click.option("--split", "split_name", metavar="NAME", help="Which split of the run's data set. [default: val]")
 @click.option("--root", metavar="DIR", help="Where the data set lies. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
@@ -33,14 +35,14 @@ def parse_scales(ctx, param, value):
 @click.option("--images", metavar="DIR", help="Score these images instead of a split of the data set; needs --labels.")
 @click.option("--labels", metavar="DIR", help="Their label files: the same names, with ids or colours as in the run's data set.")
 @click.option("--class-ids", is_flag=True, help="The files in --labels hold class ids 0 to C-1, and 255 for ignored.")
-@click.option("--out", metavar="DIR", help="Where the report goes. [default: RUN/report]")
+@click.option("--out", metavar="DIR", help="Where the report goes. [default: RUN/report, or BUNDLE_report]")
 @json_option
 @verbose_option
-def command(run, wanted, split_name, root, flip, scales, images, labels, class_ids, out, json_target, verbose):
-    """Scores a run at the labels' own resolution: IoU per class, mIoU, pixel accuracy.
+def command(run, wanted, runtime_name, split_name, root, flip, scales, images, labels, class_ids, out, json_target, verbose):
+    """Scores a run or a bundle at the labels' own resolution: IoU per class, mIoU, pixel accuracy.
 
-    RUN is a folder that `deeplab-tf train` wrote. The report folder gets the scores as JSON and Markdown, the confusion matrix, and the
-    best and the worst images beside their truth.
+    A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` did. The report folder gets the scores as JSON
+    and Markdown, the confusion matrix, and the best and the worst images beside their truth.
     """
     if (images is None) != (labels is None):
         raise click.UsageError("--images and --labels go together; name both folders.")
@@ -57,12 +59,12 @@ def command(run, wanted, split_name, root, flip, scales, images, labels, class_i
 
     names = list(dict.fromkeys(resolve_checkpoint(run, name) for name in wanted or (None,)))
     split_name = split_name or "val"
-    folder = Path(out or Path(run, "report"))
+    folder = Path(out or (Path(run, "report") if names != ["bundle"] else str(Path(run)) + "_report"))  # nothing is added to a bundle
     folder.mkdir(parents=True, exist_ok=True)
     source = {"images_from": images, "labels_from": labels} if images else {"split": split_name}
     reports = []
     for name in names:
-        runtime = open_runtime(run, name)
+        runtime = open_runtime(run, None if name == "bundle" else name, runtime_name)
         if images is None:
             frames = open_run_split(runtime.config, split_name, root)
         else:

@@ -21,7 +21,7 @@ _CITYSCAPES_IMAGE = "_leftImg8bit"
         "deeplab-tf predict runs/cityscapes cityscapes/leftImg8bit/val --out results --format cityscapes",
     )
 )
-@click.argument("run", type=click.Path())
+@click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_DIR...")
 @click.option("--out", required=True, metavar="DIR", help="Where the label files go; subfolders of an input folder are kept.")
 @click.option(
@@ -34,18 +34,18 @@ _CITYSCAPES_IMAGE = "_leftImg8bit"
     " the benchmark's own ids.",
 )
 @click.option("--overlay", is_flag=True, help="Also write NAME_overlay.jpg: the image with the class colours over it.")
+@click.option("--runtime", "runtime_name", metavar="NAME", help="What runs a bundle. [default: the best that works here]")
 @click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, checkpoint, json_target, verbose):
+def command(run, images, out, layout, overlay, runtime_name, checkpoint, json_target, verbose):
     """Predicts the class of every pixel of images (PNG or JPEG), or of all images in folders.
 
-    RUN is a folder that `deeplab-tf train` wrote. An image that cannot be read ends the work; what was written until then is whole.
+    A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` did. An image that cannot be read ends the
+    work; what was written until then is whole.
     """
     jobs = plan(images, out, layout, overlay)
-    from deeplab_tf.evaluation.runs import open_runtime
-
-    runtime = open_runtime(run, checkpoint)
+    runtime = _open(run, checkpoint, runtime_name)
     if layout == "cityscapes":
         _check_cityscapes(runtime.table)
     written = []
@@ -60,6 +60,19 @@ def command(run, images, out, layout, overlay, checkpoint, json_target, verbose)
     what = "Open {}".format(written[-1]) if picture else "Label files, dark to the eye, are in {}; --overlay shows them.".format(out)
     show("{} images predicted. {}".format(len(jobs), what), json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
+
+
+def _open(path, checkpoint, runtime_name):
+    """A bundle needs the ground floor only, a run the lab."""
+    from deeplab_tf.bundle import is_bundle, open_bundle
+
+    if is_bundle(path) and checkpoint is None:
+        from deeplab_tf.runtimes import open_runtime
+
+        return open_runtime(open_bundle(path), runtime_name or "auto")
+    from deeplab_tf.evaluation.runs import open_runtime as open_run_or_bundle
+
+    return open_run_or_bundle(path, checkpoint, runtime_name)
 
 
 def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[str, str]:
@@ -111,12 +124,16 @@ def _suffixes(layout, overlay):
 
 def _predict_one(runtime, path, stem, layout, overlay):
     from deeplab_tf import draw
-    from deeplab_tf.evaluation.prediction import predict
-    from deeplab_tf.frames import read_image, write_image
+    from deeplab_tf.frames import read_image, resize_image, write_image
     from deeplab_tf.labels import CITYSCAPES_FROM_CLASS
 
     image = read_image(path)
-    label_map = predict(runtime, image)
+    if hasattr(runtime, "bundle"):
+        label_map = draw.resize_labels(runtime(resize_image(image, runtime.size)), image.shape[:2])
+    else:
+        from deeplab_tf.evaluation.prediction import predict
+
+        label_map = predict(runtime, image)
     if layout == "color":
         pixels = draw.colorize(label_map, runtime.table)
     else:

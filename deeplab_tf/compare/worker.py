@@ -120,13 +120,16 @@ def one_frame(runtime, painter, frame):
 
 
 def peak_memory_mb():
-    """The most memory that this process ever held, in MB; None where the system does not tell."""
+    """The most memory that this process ever held, in MB; None where the system does not tell.
+
+    Linux's own high-water mark. `getrusage` would count the parent's too, whose memory a child shares until it begins its own program.
+    """
     try:
-        import resource
-    except ImportError:  # Windows
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            lines = [line.split() for line in file if line.startswith("VmHWM:")]
+    except OSError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024.0 * 1024.0 if sys.platform == "darwin" else 1024.0)
+    return int(lines[0][1]) / 1024.0 if lines else None
 
 
 def main(path: str) -> None:

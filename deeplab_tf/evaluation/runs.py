@@ -4,9 +4,12 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+from deeplab_tf.bundle import is_bundle, open_bundle
 from deeplab_tf.data import open_split
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.runtimes import open_runtime as open_bundle_runtime
 
 BEST = "best"
 _KEPT = re.compile(r"step_(\d+)\.keras")
@@ -31,6 +34,10 @@ def resolve_checkpoint(run: str, checkpoint: str | None = None) -> str:
 
     Raises DeepLabError, naming those that are there, for one that is not; and for what is no run folder.
     """
+    if is_bundle(run):
+        if checkpoint is not None:
+            raise DeepLabError(f"{run} is a bundle, which has one network; a checkpoint is named when it is converted.")
+        return "bundle"
     check_run(run)
     known = checkpoints(run)
     if not known:
@@ -43,19 +50,28 @@ def resolve_checkpoint(run: str, checkpoint: str | None = None) -> str:
     return wanted
 
 
-def open_runtime(path: str, checkpoint: str | None = None):
+def open_runtime(path: str, checkpoint: str | None = None, runtime: str | None = None):
     """Opens what lies at `path` for predictions.
 
     Args:
-        path: a run folder, as `train` writes it.
-        checkpoint: see `resolve_checkpoint`.
+        path: a run folder, as `train` writes it, or a bundle, as `convert` does.
+        checkpoint: of a run; see `resolve_checkpoint`.
+        runtime: for a bundle, one of `deeplab_tf.runtimes`; the best that works here where left out.
 
     Returns:
-        A runtime: `runtime(frame)` and `runtime.class_scores(frame)`, with `name`, `table`, `size`; see `training.keras_runtime`.
+        A runtime: `runtime(frame)` and, where it can, `runtime.class_scores(frame)`, with `name`, `table`, `size`, and `config.data`, the
+        recipe's description of the data set.
 
     Raises:
-        DeepLabError: the path is no run folder, or has no such checkpoint.
+        DeepLabError: the path is neither, or has no such checkpoint.
     """
+    if is_bundle(path):
+        bundle = open_bundle(path)
+        opened = open_bundle_runtime(bundle, runtime or "auto")
+        opened.config = SimpleNamespace(data=bundle.info["data"])
+        return opened
+    if runtime not in (None, "keras"):
+        raise DeepLabError(f"A run is run by Keras, and {path} is one; convert it for the runtime {runtime}.")
     name = resolve_checkpoint(path, checkpoint)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.training.keras_runtime import open_run  # TensorFlow: only once the path has proved right

@@ -1,0 +1,135 @@
+"""`deeplab-tf convert`: a run becomes a bundle that every runtime here runs, or one sentence says why not."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+from click.testing import CliRunner
+
+from deeplab_tf.bundle import open_bundle
+from deeplab_tf.cli import group
+from deeplab_tf.runtimes import open_runtime
+
+
+def call(*arguments):
+    return CliRunner().invoke(group, ["convert", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def run():
+    return tiny.trained_run()
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    """A bundle with integers, and what the command said of it."""
+    folder = tmp_path_factory.mktemp("convert")
+    result = call(
+        run, "--int8", "--out", folder / "bundle", "--calibration-images", 6, "--score-images", 3, "--json", folder / "report.json"
+    )
+    assert result.exit_code == 0, result.output
+    return folder / "bundle", result.output, json.loads((folder / "report.json").read_text())
+
+
+def test_bundle_holds_every_form_and_says_what_it_is(made):
+    bundle = open_bundle(made[0])
+    names = {"model.onnx", "model_int8.onnx", "model_int8_cpu.onnx", "calibration.cache"}
+    assert set(bundle.digests) == names | {f"{folder}/saved_model.pb" for folder in ("saved_model", "tf_trt/float", "tf_trt/int8")}
+    assert bundle.size == (64, 64) and bundle.label_stride == 1 and bundle.output == "labels"
+    assert bundle.table.names == list(tiny.COLORS)
+    assert bundle.info["precision"] == ["float32", "int8"] and bundle.info["versions"]["tensorflow"].startswith("2.17")
+    assert bundle.info["ranges"] and all(limit > 0 for limit in bundle.info["ranges"].values())
+
+
+def test_table_has_a_row_for_each_and_figures_where_it_runs_here(made):
+    _, text, report = made
+    rows = {(row["target"], row["precision"]): row for row in report["rows"]}
+    assert list(rows)[0] == ("keras", "float32")
+    for key in (("saved_model", "float32"), ("onnx", "float32"), ("onnx", "int8")):
+        row = rows[key]
+        assert row["fps"] > 0 and row["megabytes"] > 0 and row["memory_mb"] > 0
+        assert abs(row["miou"] - rows["keras", "float32"]["miou"]) < (0.05 if key[1] == "int8" else 1e-3)
+    assert rows["saved_model", "float32"]["difference"] < 1e-3 and rows["onnx", "float32"]["difference"] < 1e-3
+    assert rows["tensorrt", "int8"]["fps"] is None or rows["tensorrt", "int8"]["fps"] > 0
+    for word in ("largest difference", "mIoU", "frames/s", "Calibration:", "label-stride"):
+        assert word in text
+    assert "Traceback" not in text and "WARNING" not in text
+
+
+def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):
+    bundle = open_bundle(made[0])
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    labels = []
+    for name, precision in (("saved_model", "float32"), ("onnx", "float32"), ("onnx", "int8")):
+        with open_runtime(bundle, name, precision) as runtime:
+            labels.append(runtime(frame))
+    np.testing.assert_array_equal(labels[0], labels[1])
+    assert labels[0].shape == (64, 64) and np.mean(labels[2] == labels[0]) > 0.9
+
+
+def test_evaluate_and_predict_take_the_bundle(made, run, tmp_path):
+    images = sorted((run.parent / "data/images/val").iterdir())
+    result = CliRunner().invoke(group, ["predict", str(made[0]), str(images[0]), "--out", str(tmp_path), "--format", "ids"])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(group, ["evaluate", str(made[0]), "--runtime", "onnx", "--out", str(tmp_path), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    rows = {(row["target"], row["precision"]): row for row in made[2]["rows"]}
+    assert abs(report["miou"] - rows["onnx", "int8"]["miou"]) < 1e-9  # the same three images, labels and network
+
+
+def test_logits_at_a_stride(run, tmp_path):
+    result = call(run, "--out", tmp_path / "b", "--output", "logits", "--label-stride", 4, "--target", "onnx", "--score-images", 2)
+    assert result.exit_code == 0, result.output
+    bundle = open_bundle(tmp_path / "b")
+    assert list(bundle.digests) == ["model.onnx"]
+    with open_runtime(bundle, "onnx") as runtime:
+        frame = np.zeros((64, 64, 3), np.uint8)
+        scores = runtime.class_scores(frame)
+        assert scores.shape == (16, 16, 3)
+        np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(runtime(frame), scores.argmax(-1))
+
+
+def test_half_precision_without_a_gpu_says_where_it_is_built(made):
+    result = call(made[0], "--fp16")
+    assert result.exit_code == 0 and "no engine here" in result.output
+    result = call(made[0], "--fp16", "--strict")
+    assert result.exit_code == 1 and "was not built" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments, code, sentence",
+    [
+        (["{tmp}/nothing", "--int8"], 1, "Expected a run folder"),
+        (["{run}", "--int8", "--fp16"], 2, "exclude each other"),
+        (["{run}", "--calibration", "percentil"], 2, "percentile"),
+        (["{run}", "--size", "12"], 2, "expected HxW"),
+        (["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"], 1, "has no PNG or JPEG image in it"),
+        (["{run}", "--int8", "--images", "{tmp}/none", "--out", "{tmp}/b"], 1, "There is no folder"),
+        (["{run}", "--out", "{tmp}/full"], 1, "holds other files"),
+        (["{bundle}", "--out", "{tmp}/b"], 2, "does not go with a bundle"),
+        (["{run}", "--labels", "{tmp}/empty"], 2, "--labels are those of --images"),
+    ],
+)
+def test_bad_input_is_one_sentence(made, run, tmp_path, arguments, code, sentence):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/letter.txt").write_text("keep me")
+    places = {"tmp": tmp_path, "run": run, "bundle": made[0]}
+    result = call(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == code, result.output
+    assert sentence in result.output and "Traceback" not in result.output
+    assert (tmp_path / "full/letter.txt").read_text() == "keep me" and not (tmp_path / "b").exists()
+
+
+def test_damaged_bundle_is_refused(made, tmp_path):
+    shutil.copytree(made[0], tmp_path / "b")
+    path = tmp_path / "b/model.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    result = call(tmp_path / "b", "--fp16")
+    assert result.exit_code == 1 and "model.onnx has been changed" in result.output
