@@ -31,4 +31,4 @@ format: .venv/ready
 	@touch .venv/ready
 
 clean:
-	rm -rf .venv build *.egg-info demo/scenes demo/run demo/labels
+	rm -rf .venv build *.egg-info demo/scenes demo/run demo/labels demo/bundle demo/drive.mp4
