@@ -227,15 +227,25 @@ def test_a_runtime_whose_labels_have_another_size_is_refused(runtime):
 
 def test_latencies_are_those_of_the_latest_frames(monkeypatch):
     monkeypatch.setattr(meter, "_KEPT", 10)
-    clock = iter(range(1, 100))  # a frame is shown every second
-    monkeypatch.setattr(meter.time, "monotonic", lambda: float(next(clock)))
-    counts = meter.Meter()
+    clock = [0.0]
+    monkeypatch.setattr(meter.time, "monotonic", lambda: clock[0])
+    counts = meter.Meter(live=True)
     for index in range(25):
-        counts.note(index + 1 - 0.5, {"capture": 0.1, "run": 0.001 * index, "post": 0.2})
+        clock[0] = index + 1.0  # a frame is shown every second, half a second after its capture
+        counts.note(index + 0.5, {"capture": 0.1, "run": 0.001 * index, "post": 0.2})
     report = counts.report(captured=30, reconnects=2)
     assert (report.frames, report.dropped, report.fps, report.seconds) == (25, 5, 1.0, 24.0)
     assert report.latency_ms["whole"]["p99"] == pytest.approx(500.0) and report.latency_ms["post"]["p50"] == pytest.approx(200.0)
     assert report.latency_ms["run"]["p50"] == pytest.approx(19.5)  # the middle of 15 ... 24 ms
+
+
+def test_a_frame_of_a_file_has_no_age_but_the_sum_of_its_parts(runtime):
+    source, sink = Camera(1000.0, 20), Keep(delay=0.02)
+    source.live = False
+    report = Stream(source, runtime, [sink]).run()
+    parts = [sum(shown.figures.latency_ms[name] for name in ("capture", "run", "post")) for shown in sink.shown]
+    assert [shown.figures.latency_ms["whole"] for shown in sink.shown] == pytest.approx(parts)
+    assert report.latency_ms["whole"]["p50"] < 1000 * np.median(sink.ages)
 
 
 def test_reconnects_reach_the_figures_and_the_report(runtime):

@@ -52,7 +52,7 @@ class Stream:
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
         self._limit, self._pulse = frames, pulse
-        self._painter, self._meter, self._device = Painter(runtime.table), Meter(), DeviceMeter()
+        self._painter, self._meter, self._device = Painter(runtime.table), Meter(source.live), DeviceMeter()
         self._stopped = threading.Event()
         self._failure = None  # type: Optional[BaseException]
         size = 1 if source.live else 2
@@ -161,8 +161,7 @@ class Stream:
 
     def _figures(self, work) -> Figures:
         post = self._meter.last_post  # of the frame before: this one's is not over
-        latency = {"whole": time.monotonic() - work.frame.captured + post, "post": post}
-        latency.update(capture=work.seconds["capture"], run=work.seconds["run"])
+        latency = dict(work.seconds, post=post, whole=self._meter.whole(work.frame.captured, work.seconds) + post)
         return Figures(
             fps=self._meter.rate(),
             latency_ms={name: 1000.0 * seconds for name, seconds in latency.items()},

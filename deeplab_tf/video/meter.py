@@ -20,8 +20,8 @@ class Report(NamedTuple):
         frames: that were shown.
         captured, dropped: captured = frames + dropped.
         fps: shown frames a second, from the first to the last.
-        latency_ms: {p50, p90, p99} of `whole` (from capture until the sinks have it), `capture`, `run` and `post`, as in `Figures`; of
-            the latest 20,000 frames. Empty where none was shown.
+        latency_ms: {p50, p90, p99} of `whole` (from capture until the sinks have it; of a file the sum of the others), `capture`, `run`
+            and `post`, as in `Figures`; of the latest 20,000 frames. Empty where none was shown.
         reconnects: how often the source was lost and came back.
         seconds: from the first frame shown to the last.
     """
@@ -43,8 +43,9 @@ class Meter:
         last_post: seconds that the latest took to be painted.
     """
 
-    def __init__(self):
-        self.shown, self.last_post = 0, 0.0
+    def __init__(self, live: bool):
+        """`live`: whether a frame has an age; those of a file wait for their turn, which says nothing."""
+        self.shown, self.last_post, self._live = 0, 0.0, live
         self._first = self._last = 0.0
         self._recent = collections.deque(maxlen=64)  # type: collections.deque
         self._seconds = np.full((_KEPT, 4), np.nan)  # a ring; all of it from the start, so that a stream's memory does not grow
@@ -58,10 +59,14 @@ class Meter:
         """
         self._last = time.monotonic()
         self._first = self._first or self._last
-        self._seconds[self.shown % _KEPT] = self._last - captured, seconds["capture"], seconds["run"], seconds["post"]
+        self._seconds[self.shown % _KEPT] = self.whole(captured, seconds), seconds["capture"], seconds["run"], seconds["post"]
         self.shown += 1
         self.last_post = seconds["post"]
         self._recent.append(self._last)
+
+    def whole(self, captured: float, seconds: Dict[str, float]) -> float:
+        """Seconds since a frame was captured; of a file's frame what its parts took until now."""
+        return time.monotonic() - captured if self._live else sum(seconds.values())
 
     def rate(self) -> float:
         """Frames a second over the last two seconds (or the last two frames, where they are further apart); 0.0 before the second."""

@@ -18,7 +18,7 @@ from deeplab_tf.video.sources import DEFAULT_FPS, Source
 
 _CODES = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _MOST_FPS = 60.0
-_LONGEST_GAP_S = 2.0
+_LONGEST_GAP_S = 5.0
 
 
 def save(path: str, source: Source):
@@ -75,7 +75,7 @@ class VideoFile:
     """A video file that plays at the speed of life.
 
     From a file it has each frame once, at the file's rate. From a live source frames come irregularly: each is repeated, or left out, so
-    that it stands where it was captured; of a gap, as when the source was lost, two seconds are kept.
+    that it stands where it was captured; of a gap, as when the source was lost, five seconds are kept.
 
     It is written as NAME.part.SUFFIX and gets its name at the end, also after an error or Ctrl-C; so under its name there is never half a
     file, and what a power cut leaves is not taken for a whole one.
