@@ -106,6 +106,8 @@ def live(runtime, seconds, fps):
     timer.start()
     report = stream.run()
     timer.cancel()
+    while stream.left():  # the run that was under way
+        time.sleep(0.05)
     rows = np.array(ages.rows[2:])  # the first frames meet a cold cache
     age, fifth = rows[:, 1], max(1, len(rows) // 5)
     return {
