@@ -187,7 +187,7 @@ def _show_choices(info, costs, order, images, json_target):
         )
     text = ", ".join("{}: {:.4f} in {:.0f} ms".format(cost["label_stride"], cost["miou"], cost["ms"]) for cost in costs)
     show(
-        "mIoU on {} images and time a frame in Keras, by --label-stride: {}. Taken: {}.".format(images, text, order.label_stride),
+        "mIoU on {} images and time a frame in TensorFlow, by --label-stride: {}. Taken: {}.".format(images, text, order.label_stride),
         json_target,
     )
 

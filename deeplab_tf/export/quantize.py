@@ -46,8 +46,7 @@ def make_plan(network: Network, measured: Mapping[str, float], *, float_layers: 
         DeepLabError: a tensor has no range, or an endless one.
     """
     excluded = dict.fromkeys(float_layers, "left in float: that agreed better with the float network")
-    after_mean = _after_mean(network)
-    excluded.update(dict.fromkeys(after_mean, "computed at a single position"))
+    excluded.update(dict.fromkeys(_after_mean(network), "computed at a single position"))
     ties = _Ties()
     waiting = [node.inputs[0] for node in network.nodes if node.op in CONVOLUTIONS and not _reads_float(network, node, excluded)]
     rounded: dict[str, None] = {}
@@ -57,8 +56,7 @@ def make_plan(network: Network, measured: Mapping[str, float], *, float_layers: 
         if name in rounded:
             continue
         rounded[name] = None
-        more = _through(network, network[name], ties, sums)
-        waiting += [each for each in more if each not in after_mean]
+        waiting += _through(network, network[name], ties, sums)
     own = {name: _range(measured, name) for name in [*rounded, *sums]}
     shared = {root: max(own[name] for name in group if name in own) for root, group in ties.groups().items()}
     ranges = {node.name: shared.get(ties.root(node.name), own[node.name]) for node in network.nodes if node.name in own}
