@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +49,19 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet(*names):
-    """Those loggers' warnings are about the insides of tf2onnx, not about the network."""
+    """Those loggers' warnings, and what TensorFlow's C++ side writes, are about the insides of tf2onnx, not about the network."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    standard_error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
         yield
     finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
+        os.close(nowhere)
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
 
