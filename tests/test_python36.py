@@ -9,13 +9,17 @@ CHOSEN = (
     "test_bundle.py",
     "test_cli.py",
     "test_confusion.py",
+    "test_device.py",
     "test_draw.py",
     "test_frames.py",
     "test_scenes.py::test_a_scene_depends_on_seed_and_index_alone",
     "test_scenes.py::test_the_same_street_at_every_size",
     "test_score.py",
+    "test_stream_command.py",
     "test_video_address.py",
+    "test_video_live.py",
     "test_video_sinks.py",
+    "test_video_sources.py",
 )
 
 

@@ -24,6 +24,10 @@ PREFERENCE = ("tensorrt", "tf_trt", "onnx", "saved_model")
 """Which runtime "auto" takes: the first that runs here."""
 
 
+_INTEGERS = {"onnx": "model_int8_cpu.onnx", "tf_trt": "tf_trt/int8"}
+"""What a runtime needs of a bundle for "int8"; the others need model_int8.onnx."""
+
+
 class Runtime:
     """A loaded network: maps a uint8 RGB frame to a label map. Subclasses define `upload`, `run` and `download`.
 
@@ -133,7 +137,9 @@ def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = 
     reason = chosen.missing()
     if reason is not None:
         raise DeepLabError("The runtime {} does not work here: {}".format(name, reason))
-    precision = precision or next(each for each in chosen.PRECISIONS if each != "int8" or "model_int8.onnx" in bundle)
+    if precision is None:
+        integers = _INTEGERS.get(name, "model_int8.onnx") in bundle
+        precision = next(each for each in chosen.PRECISIONS if each != "int8" or integers)
     if precision not in chosen.PRECISIONS:
         raise DeepLabError("The runtime {} has no precision '{}'. {}".format(name, precision, did_you_mean(precision, chosen.PRECISIONS)))
     return chosen.load(bundle, precision, **options)
