@@ -152,7 +152,7 @@ def new_bundle(path):
 
     If the block fails, or the process is killed, what was at `path` before is still there, and no half bundle.
     """
-    path = os.path.abspath(os.fspath(path))
+    path = os.path.realpath(os.fspath(path))
     check_target(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     part = "{}.{}.part".format(path, uuid.uuid4().hex[:8])
@@ -163,7 +163,12 @@ def new_bundle(path):
         if os.path.isdir(path):
             old = part[: -len(".part")] + ".old"
             os.rename(path, old)
-        os.rename(part, path)
+        try:
+            os.rename(part, path)
+        except OSError:
+            if old:
+                os.rename(old, path)
+            raise
         if old:
             shutil.rmtree(old)
     finally:

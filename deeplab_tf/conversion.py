@@ -23,6 +23,9 @@ FILES = (
 """Runtime and precision, and what of a bundle they start from."""
 
 
+_FAILED = "failed: "
+
+
 class Row(NamedTuple):
     """One line of the table; None where it was not measured."""
 
@@ -35,6 +38,7 @@ class Row(NamedTuple):
     fps: Optional[float] = None
     memory_mb: Optional[float] = None  # peak of a process that does nothing else
     note: str = ""
+    timed: bool = True  # whether it can be run as the runtime's own
 
 
 def build_engines(bundle: Bundle, precision: str, targets: Sequence[str], *, strict: bool = False, say=print, **options) -> List[Row]:
@@ -46,26 +50,26 @@ def build_engines(bundle: Bundle, precision: str, targets: Sequence[str], *, str
         strict: refuse where a GPU lacks the precision, instead of taking the next.
         options: for `build` of tf_trt, such as frames to calibrate on.
     Raises:
-        DeepLabError: with `strict`, where an engine cannot be built as asked.
+        DeepLabError: with `strict`, where an engine cannot be built as asked, or none can.
     """
-    rows = []
-    for name in BUILT_ON_THE_DEVICE:
-        if name not in targets:
-            continue
-        reason = runtimes.module(name).missing()
-        if reason is None:
-            try:
-                more = options if name == "tf_trt" else {}
-                made = runtimes.module(name).build(bundle, precision, strict=strict, say=say, **more)
-                note = "as before" if made["reused"] else ""
-                rows.append(Row(name, made["precision"], made["megabytes"], made["seconds"], note="engine" + (", " + note if note else "")))
-                continue
-            except DeepLabError as error:
-                reason = str(error)
-        if strict:
-            raise DeepLabError("{} {} was not built: {}".format(name, precision, reason))
-        rows.append(Row(name, precision, note="no engine here: " + reason))
+    wanted = [name for name in BUILT_ON_THE_DEVICE if name in targets]
+    rows = [_build(bundle, name, precision, strict, say, options if name == "tf_trt" else {}) for name in wanted]
+    failed = [row for row in rows if row.megabytes is None]
+    if strict and failed and (len(failed) == len(rows) or any(row.note.startswith(_FAILED) for row in failed)):
+        raise DeepLabError(" ".join("{} {} was not built: {}".format(row.target, row.precision, row.note) for row in failed))
     return rows
+
+
+def _build(bundle, name, precision, strict, say, options):
+    reason = runtimes.module(name).missing()
+    if reason is not None:
+        return Row(name, precision, note="no engine here: " + reason, timed=False)
+    try:
+        made = runtimes.module(name).build(bundle, precision, strict=strict, say=say, **options)
+    except DeepLabError as error:
+        return Row(name, precision, note=_FAILED + str(error), timed=False)
+    note = "engine, as before" if made["reused"] else "engine"
+    return Row(name, made["precision"], made["megabytes"], made["seconds"], note=note, timed=not options)
 
 
 def exported(bundle: Bundle, seconds: Dict[str, float], differences: Dict[str, float]) -> List[Row]:
@@ -77,15 +81,16 @@ def exported(bundle: Bundle, seconds: Dict[str, float], differences: Dict[str, f
     rows = []
     for target, precision, name in FILES:
         if name in bundle:
-            note = "built on the device" if target in BUILT_ON_THE_DEVICE else ""
-            rows.append(Row(target, precision, _megabytes(bundle.file(name)), seconds.get(name), differences.get(name), note=note))
+            later = target in BUILT_ON_THE_DEVICE
+            figures = _megabytes(bundle.file(name)), seconds.get(name), differences.get(name)
+            rows.append(Row(target, precision, *figures, note="built on the device" if later else "", timed=not later))
     return rows
 
 
 def runnable(rows: Sequence[Row]) -> List[Row]:
     """Those that this machine can run."""
     missing = {name: runtimes.module(name).missing() for name in {row.target for row in rows} if name in TARGETS}
-    return [row for row in rows if missing.get(row.target, "") is None and row.megabytes is not None]
+    return [row for row in rows if missing.get(row.target, "") is None and row.megabytes is not None and row.timed]
 
 
 def measured(bundle: Bundle, rows: Sequence[Row], images: np.ndarray, truth: Sequence[Optional[np.ndarray]], seconds: float) -> List[Row]:
@@ -103,10 +108,10 @@ def measured(bundle: Bundle, rows: Sequence[Row], images: np.ndarray, truth: Seq
     able = runnable(rows)
     pairs = [Pair(row.target, row.precision) for row in able]
     outcomes = dict(zip(able, run_all(bundle.path, pairs, images, seconds=seconds, once=True) if pairs else []))
-    return [_with(row, outcomes.get(row), truth, len(bundle.table), miou) for row in rows]
+    return [_with(row, outcomes.get(row), truth, bundle, miou) for row in rows]
 
 
-def _with(row, outcome, truth, classes, miou):
+def _with(row, outcome, truth, bundle, miou):
     if outcome is None:
         return row
     if outcome.error is not None:
@@ -115,7 +120,8 @@ def _with(row, outcome, truth, classes, miou):
     run = float(
         np.median(visit["latency_ms"]["upload"]) + np.median(visit["latency_ms"]["run"]) + np.median(visit["latency_ms"]["download"])
     )
-    return row._replace(fps=1000.0 / run, memory_mb=visit["peak_memory_mb"], miou=miou(outcome.labels, truth, classes))
+    score = miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
+    return row._replace(fps=1000.0 / run, memory_mb=visit["peak_memory_mb"], miou=score)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -48,23 +48,30 @@ def overlay(
     return cv2.addWeighted(image, 1.0 - opacity, colorize(resize_labels(label_map, image.shape[:2]), table), opacity, 0.0, dst=out)
 
 
-def resize_labels(label_map: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def resize_labels(label_map: np.ndarray, size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:
     """The label map at `size` (height, width): each pixel takes the id that its centre falls on. Same size: returned as it is.
+
+    With a `label_stride` s, label i is that of pixel s * i of the network's image, so a pixel takes the one that is nearest to it.
 
     No id appears that was not there. OpenCV's INTER_NEAREST takes the pixel at the upper left instead, half a step off when it shrinks; its
     INTER_NEAREST_EXACT is not in the OpenCV of JetPack 4.
     """
     if label_map.shape[:2] == tuple(size):
         return label_map
-    rows, columns = _nearest(size[0], label_map.shape[0]), _nearest(size[1], label_map.shape[1])
+    rows, columns = (_nearest(length, source, label_stride) for length, source in zip(size, label_map.shape))
     if size[0] < label_map.shape[0]:
         return label_map.take(rows, axis=0).take(columns, axis=1)
     return label_map.take(columns, axis=1).take(rows, axis=0)  # the columns while there are few rows: taking them is the slower half
 
 
-def _nearest(length: int, source: int) -> np.ndarray:
-    """Which of `source` pixels in a line the centres of `length` pixels over the same line fall on: floor((i + 0.5) * source / length)."""
-    return (2 * np.arange(length) + 1) * source // (2 * length)
+def _nearest(length: int, source: int, stride: int) -> np.ndarray:
+    """Which of `source` labels in a line the centres of `length` pixels over the same line are nearest to.
+
+    Pixel i's centre lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels, where label k lies at stride * k: so
+    k = floor(x / stride + 0.5), which is floor((i + 0.5) * source / length) for a stride of 1.
+    """
+    nearest = ((2 * np.arange(length) + 1) * source * stride + (stride - 1) * length) // (2 * length * stride)
+    return np.minimum(nearest, source - 1)
 
 
 def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = None) -> np.ndarray:

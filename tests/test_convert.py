@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from deeplab_tf.bundle import open_bundle
 from deeplab_tf.cli import group
+from deeplab_tf.frames import read_image
 from deeplab_tf.runtimes import open_runtime
 
 
@@ -60,7 +61,7 @@ def test_table_has_a_row_for_each_and_figures_where_it_runs_here(made):
 
 def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):
     bundle = open_bundle(made[0])
-    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    frame = read_image(sorted((run.parent / "data/images/val").iterdir())[0])
     labels = []
     for name, precision in (("saved_model", "float32"), ("onnx", "float32"), ("onnx", "int8")):
         with open_runtime(bundle, name, precision) as runtime:
@@ -97,7 +98,7 @@ def test_half_precision_without_a_gpu_says_where_it_is_built(made):
     result = call(made[0], "--fp16")
     assert result.exit_code == 0 and "no engine here" in result.output
     result = call(made[0], "--fp16", "--strict")
-    assert result.exit_code == 1 and "was not built" in result.output
+    assert result.exit_code == 1 and "was not built" in result.output  # here none can be
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,8 @@ def test_half_precision_without_a_gpu_says_where_it_is_built(made):
         (["{run}", "--out", "{tmp}/full"], 1, "holds other files"),
         (["{bundle}", "--out", "{tmp}/b"], 2, "does not go with a bundle"),
         (["{run}", "--labels", "{tmp}/empty"], 2, "--labels are those of --images"),
+        (["{run}", "--calibration", "entropy"], 2, "--calibration does not go with a conversion without --int8"),
+        (["{bundle}", "--label-stride", "4"], 2, "--label-stride does not go with a bundle"),
     ],
 )
 def test_bad_input_is_one_sentence(made, run, tmp_path, arguments, code, sentence):

@@ -91,3 +91,11 @@ def test_stacked_fills_narrow_pictures_with_white():
     stack = draw.stacked([np.zeros((2, 3, 3), np.uint8), np.zeros((1, 5, 3), np.uint8)])
     assert stack.shape == (7, 5, 3)
     assert (stack[:2, 3:] == 255).all() and (stack[2:6] == 255).all() and (stack[6] == 0).all()
+
+
+def test_labels_at_a_stride_go_to_the_pixels_nearest_to_theirs():
+    """At a stride of 4 the labels lie on pixels 0, 4, 8: pixel 2 is as near to 0 as to 4, and goes on."""
+    labels = np.array([[1, 2, 3]], np.uint8)
+    expected = [1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]
+    np.testing.assert_array_equal(draw.resize_labels(labels, (4, 12), 4), [expected] * 4)
+    np.testing.assert_array_equal(draw.resize_labels(labels, (1, 6), 1), [[1, 1, 2, 2, 3, 3]])

@@ -24,7 +24,7 @@ class RedIsTheClass:
 
 @pytest.fixture(autouse=True)
 def fake_runtime(monkeypatch):
-    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint=None: RedIsTheClass())
+    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint=None, runtime=None: RedIsTheClass())
 
 
 def label_map(seed=0, size=SIZE):

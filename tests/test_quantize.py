@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
+from deeplab_tf.export.network import with_head
 from deeplab_tf.export.nodes import Network, Node
 
 SIZE = (16, 24)
@@ -126,6 +127,35 @@ def test_both_onnx_files_are_one_network(network, plan, frames):
         np.testing.assert_allclose(other, first, atol=1e-3)
 
 
+def test_the_files_agree_where_values_exceed_their_ranges_and_where_an_images_mean_is_added(network, frames):
+    """Half the ranges: much is clipped. The sum with the mean reads two rounded tensors, as its own branch is no convolution."""
+    joined = network["joined"]._replace(inputs=("up", "with_mean_up"))
+    up = Node("with_mean_up", "upsample", ("with_mean", "first_relu"), {"factor": 2})
+    nodes = [joined if node.name == "joined" else node for node in network.nodes]
+    nodes.insert(nodes.index(joined), up)
+    last = conv("last", "joined", np.random.default_rng(3), 24, 4, 1)
+    network = Network(tuple(last if node.name == "last" else node for node in nodes))
+    halves = {name: limit / 2 for name, limit in calibrate.ranges(calibrate.measure(network, frames), "min-max").items()}
+    plan = quantize.make_plan(network, halves)
+    floats = onnx_model.onnx_model(network, SIZE)
+    first, second = (run_onnx(write(floats, network, plan), ["scores"], frames[0])[0] for write in (qdq.for_tensorrt, qdq.for_cpu))
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+@pytest.mark.parametrize("label_stride", [2, 4])
+def test_scores_at_a_stride_can_be_quantized(network, frames, label_stride):
+    base = Network(tuple(node for node in without(network, "with_mean").nodes if node.name != "labels"))
+    scores = base["scores"]._replace(attributes={"factor": 2})
+    head = with_head(Network((*base.nodes[:-1], scores)), label_stride=label_stride, output="logits")
+    plan = quantize.make_plan(head, calibrate.ranges(calibrate.measure(head, frames), "min-max"))
+    floats = onnx_model.onnx_model(head, SIZE)
+    height, width = (side // label_stride * 2 for side in SIZE)
+    for model in (floats, qdq.for_tensorrt(floats, head, plan), qdq.for_cpu(floats, head, plan)):
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        logits = session.run(["logits"], {"image": frames[0][None].astype(np.float32)})[0]
+        assert logits.shape == (1, height, width, 4)
+
+
 def test_fake_quantization_in_tensorflow_is_the_same_network(network, plan, frames):
     """TensorFlow rounds a half up and ONNX to the even neighbour, which is a step where it happens; nothing else differs."""
     network = without(network, "with_mean")
@@ -238,6 +268,15 @@ def test_measured_range_is_the_largest_magnitude(network, frames):
     tensors = graph.run(without(network, "with_mean"), tf.constant(images))
     for name in ("sum_relu", "last", "skip"):
         np.testing.assert_allclose(measured[name], np.abs(tensors[name]).max(), rtol=1e-5)
+
+
+def test_a_tensor_that_is_not_finite_is_named(network, frames):
+    nodes = {node.name: node for node in without(network, "with_mean").nodes}
+    broken = nodes["skip"].weights["kernel"].copy()
+    broken[0, 0, 0, 0] = np.nan
+    nodes["skip"] = nodes["skip"]._replace(weights={**nodes["skip"].weights, "kernel": broken})
+    with pytest.raises(DeepLabError, match="tensor skip is not finite"):
+        calibrate.measure(Network(tuple(nodes.values())), frames)
 
 
 def test_no_images_are_refused(network):

@@ -27,7 +27,7 @@ _COMPARED_FRAMES = 2
 @click.option("--fp16", is_flag=True, help="Engines in half precision, where there is a GPU.")
 @click.option("--target", type=Choice(("all", *_TARGETS)), default="all", show_default=True, help="What to convert to.")
 @click.option("--images", metavar="DIR", help="Calibrate on these images. [default: the run's own training images]")
-@click.option("--labels", metavar="DIR", help="Labels of --images: score on those. [default: the run's validation split]")
+@click.option("--labels", metavar="DIR", help="Labels of --images, to score on; class ids for a bundle. [default: the run's val split]")
 @click.option("--root", metavar="DIR", help="Where the run's data set lies. [default: as in the run's recipe]")
 @click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
 @click.option("--size", metavar="HxW", help="Height and width that the network will take. [default: the run's]")
@@ -36,7 +36,7 @@ _COMPARED_FRAMES = 2
 @click.option("--calibration", type=Choice(_METHODS), help="How ranges are chosen. [default: what agrees best with the float network]")
 @click.option("--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="How many to calibrate on.")
 @click.option("--score-images", type=click.IntRange(1), default=50, show_default=True, help="How many to score on.")
-@click.option("--calibrate-on-gpu", is_flag=True, help="Let TF-TRT calibrate by itself, on the GPU here, instead.")
+@click.option("--calibrate-on-gpu", is_flag=True, help="Also let TF-TRT calibrate its engine by itself, on the GPU here.")
 @click.option("--strict", is_flag=True, help="Refuse where an engine cannot be built as asked, instead of the next best.")
 @json_option
 @verbose_option
@@ -52,17 +52,29 @@ def command(source, json_target, verbose, **options):
         raise click.UsageError("--int8 and --fp16 exclude each other: integers, or half precision.")
     targets = _TARGETS if options["target"] == "all" else (options["target"],)
     if is_bundle(source):
-        _refuse(options, "a bundle", "out", "size", "checkpoint", "calibration")
+        _refuse("a bundle: convert the run again", ("out", "size", "checkpoint", "calibration", "label_stride", "output", "root"))
         report = _from_bundle(source, targets, options, json_target)
     else:
+        _check_run(source)
+        if not options["int8"]:
+            _refuse("a conversion without --int8", ("calibration", "calibration_images", "calibrate_on_gpu"))
         report = _from_run(source, targets, options, json_target)
     write_json(report, json_target)
 
 
-def _refuse(options, what, *names):
+def _refuse(what, names):
+    """A wrong call for options that were given and would do nothing."""
+    source = click.get_current_context().get_parameter_source
     for name in names:
-        if options[name] is not None:
-            raise click.UsageError("--{} does not go with {}: convert the run again.".format(name, what))
+        if source(name) is not None and source(name).name == "COMMANDLINE":
+            raise click.UsageError("--{} does not go with {}.".format(name.replace("_", "-"), what))
+
+
+def _check_run(path):
+    """Before the lab is asked for, which a Jetson does not have."""
+    if not os.path.isfile(os.path.join(path, "config.yaml")):
+        kind = "is a file" if os.path.isfile(path) else "has neither in it" if os.path.isdir(path) else "does not exist"
+        raise DeepLabError("Expected a run folder (with a config.yaml) or a bundle (with a bundle.json), but {} {}.".format(path, kind))
 
 
 def _precision(options):
@@ -89,9 +101,7 @@ def _from_run(source, targets, options, json_target):
     out = options["out"] or os.path.join(source, "bundle")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.bundle import check_target, new_bundle, open_bundle
-    from deeplab_tf.evaluation.runs import check_run
 
-    check_run(source)
     check_target(out)
     if options["labels"] is not None and options["images"] is None:
         raise click.UsageError("--labels are those of --images; name both folders.")
@@ -112,7 +122,7 @@ def _from_run(source, targets, options, json_target):
     bundle = open_bundle(out)
     rows = conversion.exported(bundle, info["seconds"], differences)
     if options["fp16"] or options["int8"]:
-        rows += [row for row in _engines(bundle, targets, options, frames) if row.megabytes is not None or options["fp16"]]
+        rows += [row for row in _engines(bundle, targets, options, frames) if options["fp16"] or not row.note.startswith("no engine")]
     rows = [reference, *conversion.measured(bundle, rows, scored.images, scored.truth, _TIMED_SECONDS)]
     _show_choices(info, costs, order, len(scored.images), json_target)
     return _finish(bundle, rows, json_target, {"label_stride": costs, "calibration": info.get("calibration")})
@@ -121,6 +131,7 @@ def _from_run(source, targets, options, json_target):
 def _inputs(source, size, options):
     """The network, its size, the frames to score on, and those to calibrate on."""
     from deeplab_tf.evaluation.runs import open_runtime
+    from deeplab_tf.export import convert
     from deeplab_tf.export.from_run import calibration_frames, scored_frames
 
     keras = open_runtime(source, options["checkpoint"])
@@ -130,7 +141,7 @@ def _inputs(source, size, options):
     scored = scored_frames(keras.config, keras.table, size, options["score_images"], **scored_from, **places)
     frames = []
     if options["int8"]:
-        count = options["calibration_images"]
+        count = options["calibration_images"] + convert.JUDGES
         frames = list(calibration_frames(keras.config, size, count, images=options["images"], **places))
     return keras, size, scored, frames
 
@@ -197,10 +208,7 @@ def _finish(bundle, rows, json_target, more):
 
     show("\n" + table(rows), json_target)
     where = "{}: {} at {}x{}".format(bundle.path, bundle.output, *bundle.size)
-    show(
-        "\nThe bundle is in {}. Copy it to the device, and there: deeplab-tf convert {} --fp16".format(
-            where, os.path.basename(bundle.path)
-        ),
-        json_target,
-    )
+    precision = "int8" if "int8" in bundle.info["precision"] else "fp16"
+    there = "deeplab-tf convert {} --{}".format(os.path.basename(os.path.abspath(bundle.path)), precision)
+    show("\nThe bundle is in {}. On the device it is for: {}".format(where, there), json_target)
     return dict(more, bundle=bundle.path, rows=[dict(row._asdict()) for row in rows])

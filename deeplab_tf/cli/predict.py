@@ -129,7 +129,7 @@ def _predict_one(runtime, path, stem, layout, overlay):
 
     image = read_image(path)
     if hasattr(runtime, "bundle"):
-        label_map = draw.resize_labels(runtime(resize_image(image, runtime.size)), image.shape[:2])
+        label_map = draw.resize_labels(runtime(resize_image(image, runtime.size)), image.shape[:2], runtime.label_stride)
     else:
         from deeplab_tf.evaluation.prediction import predict
 

@@ -4,7 +4,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from deeplab_tf.bundle import Bundle
 from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.runtimes import PREFERENCE, module, names
+from deeplab_tf.runtimes import PREFERENCE, module, names, precisions
 
 
 class Pair(NamedTuple):
@@ -54,8 +54,8 @@ def parse(wanted: str) -> List[Tuple[str, str]]:
 
 
 def _all_of(name, bundle):
-    """Every precision of a runtime, float32 first; int8 where the bundle has it."""
-    return [Pair(name, precision) for precision in reversed(module(name).PRECISIONS) if precision != "int8" or "model_int8.onnx" in bundle]
+    """Every precision of a runtime that the bundle has, float32 first."""
+    return [Pair(name, precision) for precision in reversed(precisions(bundle, name))]
 
 
 def _nothing(missing):

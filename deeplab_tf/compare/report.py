@@ -46,7 +46,7 @@ def _row(outcome, first, bundle, truth):
     for key in ("temperature_c", "throttled", "peak_memory_mb", "system_memory_mb"):
         row[key] = _of(visits, key, max)
     row.update(agreement(first, outcome.labels, bundle.table))
-    row["miou"] = miou(outcome.labels, truth, len(bundle.table))
+    row["miou"] = miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
     return row
 
 
@@ -71,12 +71,12 @@ def agreement(first: np.ndarray, other: np.ndarray, table) -> dict:
     return {"agreement": confusion.pixel_accuracy(), "agreement_by_class": dict(zip(table.names, by_class))}
 
 
-def miou(labels: np.ndarray, truth: Sequence[Optional[np.ndarray]], classes: int) -> Optional[float]:
+def miou(labels: np.ndarray, truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1) -> Optional[float]:
     """Mean IoU at the truth's own size, label maps enlarged to it; None where no frame has a truth."""
     confusion = ConfusionMatrix(classes)
     for label_map, true in zip(labels, truth):
         if true is not None:
-            confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape)))
+            confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
     return confusion.miou() if confusion.images else None
 
 

@@ -38,7 +38,8 @@ def predict(
     height, width = size or image.shape[:2]
     plain = not flip and tuple(scales) == (1.0,)
     if plain and (tuple(runtime.size) == (height, width) or not _gives_scores(runtime)):
-        return resize_labels(runtime(resize_image(image, runtime.size)), (height, width))
+        stride = getattr(runtime, "label_stride", 1)
+        return resize_labels(runtime(resize_image(image, runtime.size)), (height, width), stride)
     if not _gives_scores(runtime):
         raise DeepLabError(f"Flip and scales average class scores, and the runtime {runtime.name} gives labels only; leave them out.")
     if not scales:

@@ -66,9 +66,11 @@ def open_runtime(path: str, checkpoint: str | None = None, runtime: str | None =
         DeepLabError: the path is neither, or has no such checkpoint.
     """
     if is_bundle(path):
+        if checkpoint is not None:
+            raise DeepLabError(f"{path} is a bundle, which has one network; a checkpoint is named when it is converted.")
         bundle = open_bundle(path)
         opened = open_bundle_runtime(bundle, runtime or "auto")
-        opened.config = SimpleNamespace(data=bundle.info["data"])
+        opened.config = SimpleNamespace(data=bundle.info.get("data", {}))
         return opened
     if runtime not in (None, "keras"):
         raise DeepLabError(f"A run is run by Keras, and {path} is one; convert it for the runtime {runtime}.")

@@ -85,7 +85,8 @@ def _statistics(network, wanted, shape):
 def _magnitudes(x):
     """Counts, exponent and largest value of one tensor; counted at every second position each way, for speed."""
     largest = tf.reduce_max(tf.abs(x))
-    exponent = tf.math.ceil(tf.math.log(tf.maximum(largest, 1e-6)) / np.log(2.0).astype(np.float32))
+    x = tf.where(tf.math.is_finite(x), x, 0.0)  # counted as nothing: `measure` refuses them
+    exponent = tf.math.ceil(tf.math.log(tf.maximum(tf.reduce_max(tf.abs(x)), 1e-6)) / np.log(2.0).astype(np.float32))
     top = tf.pow(2.0, exponent)
     scaled = tf.abs(x[:, ::2, ::2]) * (BINS / top)
     index = tf.minimum(tf.cast(scaled, tf.int32), BINS - 1)

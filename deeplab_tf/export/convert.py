@@ -21,7 +21,7 @@ from deeplab_tf.progress import progress
 
 TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
 JUDGES = 8
-"""Calibration frames that are kept to choose between methods; the ranges come from the others."""
+"""Frames that are kept to choose between methods, a quarter at most; the ranges come from the others."""
 WORTHWHILE = 0.9
 """A layer stays float if that leaves less than this share of the disagreement with the float network."""
 
@@ -166,9 +166,10 @@ def _calibration_info(quantized):
 def _quantize(floats, network: Network, order: Order, frames) -> Quantized:
     """Ranges by the method that agrees best with the float network on frames that the ranges do not come from, unless one is named."""
     frames = list(frames)
-    judges = frames[:: max(1, len(frames) // JUDGES)][:JUDGES]
-    kept = {id(frame) for frame in judges}
-    rest = [frame for frame in frames if id(frame) not in kept] or frames
+    count = min(JUDGES, len(frames) // 4)
+    chosen = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())
+    judges = [frame for i, frame in enumerate(frames) if i in chosen] or frames[:1]
+    rest = [frame for i, frame in enumerate(frames) if i not in chosen]
     histograms = calibrate.measure(network, progress(rest, "calibrate"))
     judge = _Judge(floats, network, judges)
     methods = [order.calibration] if order.calibration else list(calibrate.METHODS)

@@ -76,7 +76,7 @@ def frozen_graph(
         tf.identity(tensors[network.scores], name=SCORES)
         if uint8 and output.dtype == tf.int32:
             output = tf.cast(output, tf.uint8)
-        tf.identity(output, name=f"output_{network.output}")
+        tf.identity(output, name=f"output_{network.gives}")
     return graph
 
 

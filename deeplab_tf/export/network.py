@@ -47,7 +47,9 @@ def with_head(network: Network, *, label_stride: int = 1, output: str = "labels"
         DeepLabError: the network's scores have no such stride.
     """
     last = network.nodes[-1]
-    factor = last.attributes.get("factor") if last.op == "upsample" else None
+    if last.op != "upsample":
+        raise DeepLabError(f"Expected a network that ends by upsampling its class scores; this one ends with {last.name} ({last.op}).")
+    factor = last.attributes["factor"]
     if label_stride not in (1, factor, 2 * factor):
         raise DeepLabError(f"This network's labels can have a stride of 1, {factor} or {2 * factor}. Got {label_stride} instead.")
     nodes = list(network.nodes)
@@ -58,8 +60,6 @@ def with_head(network: Network, *, label_stride: int = 1, output: str = "labels"
         nodes[nodes.index(scores)] = scores._replace(attributes={**scores.attributes, "stride": step * scores.attributes["stride"]})
     if output == "labels":
         nodes.append(Node("labels", "argmax", (nodes[-1].name,)))
-    else:
-        nodes[-1] = nodes[-1]._replace(name="logits")
     return Network(tuple(nodes))
 
 

@@ -52,6 +52,11 @@ class Network(NamedTuple):
         return self.nodes[-1].name
 
     @property
+    def gives(self) -> str:
+        """What it is made for: "labels" or "logits"."""
+        return "labels" if self.nodes[-1].op == "argmax" else "logits"
+
+    @property
     def scores(self) -> str:
         """The name of the class scores: what the argmax reads, or the output."""
         last = self.nodes[-1]

@@ -7,7 +7,7 @@ from onnx import helper, numpy_helper
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export.nodes import Network
 from deeplab_tf.export.onnx_model import drop_unused, initializers
-from deeplab_tf.export.quantize import Plan, integer_bias, integer_weights, is_integer, step
+from deeplab_tf.export.quantize import LEVELS, Plan, integer_bias, integer_weights, is_integer, step
 
 
 def for_tensorrt(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.ModelProto:
@@ -33,13 +33,15 @@ def for_tensorrt(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.M
 def for_cpu(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.ModelProto:
     """The same ranges and scales, with uint8 activations, integer weights and integer biases: what ONNX Runtime is fast with on x86.
 
-    A tensor without negative values has its zero at 0, so that its ReLU costs nothing; others have it at 128. Both branches of a residual
-    sum are rounded, because ONNX Runtime has no convolution that adds before it rounds.
+    A tensor without negative values has its zero at 0, so that its ReLU costs nothing, and is clipped at its range, which uint8 would
+    exceed; others have their zero at 128. Both branches of a residual sum are rounded, because ONNX Runtime has no convolution that adds
+    first.
     """
     writer = _Writer(model, plan)
     positive = _never_negative(network)
     for name, limit in {**plan.ranges, **plan.sums}.items():
-        writer.round_tensor(name, limit, np.uint8, zero=0 if name in positive else 128)
+        from_zero = name in positive
+        writer.round_tensor(name, limit, np.uint8, zero=0 if from_zero else 128, clip=from_zero and network[name].op == "relu")
     for node in _integer_convolutions(network, plan):
         writer.store_integer_weights(node)
     return writer.finish()
@@ -86,16 +88,19 @@ class _Writer:
         self.model.CopyFrom(model)
         self.graph, self.plan = self.model.graph, plan
         self.convolutions = {node.output[0]: node for node in self.graph.node if node.op_type == "Conv"}
+        self.bounds = []
         self.pairs = {}  # tensor -> its two nodes, which stand behind the node that makes it
 
-    def round_tensor(self, name, limit, dtype, zero=0):
-        """Everything that read the tensor reads it rounded."""
+    def round_tensor(self, name, limit, dtype, zero=0, clip=False):
+        """Everything that read the tensor reads it rounded; `clip` keeps unsigned integers within 0..127."""
         outputs = {value.name for value in self.graph.output}
         if name in outputs:
             raise DeepLabError(f"The tensor {name} is the network's output and cannot be rounded.")
         for node in self.graph.node:
             node.input[:] = [f"{name}/dequantized" if each == name else each for each in node.input]
         self.pairs[name] = self._pair(name, step(limit), np.array(zero, dtype))
+        if clip:
+            self._clip(self.pairs[name])
 
     def round_weights(self, node):
         """Float weights, rounded by a pair of their own. The bias stays float, and is what the integers of `for_cpu` stand for."""
@@ -141,6 +146,14 @@ class _Writer:
             helper.make_node("QuantizeLinear", [name, *ends], [integers], integers, **axis),
             helper.make_node("DequantizeLinear", [integers, *ends], [result], result, **axis),
         ]
+
+    def _clip(self, pair):
+        quantize, dequantize = pair
+        if not self.bounds:
+            self.bounds = [self._constant(f"levels/{name}", np.array(value, np.uint8)) for name, value in (("low", 0), ("high", LEVELS))]
+        clipped = f"{quantize.input[0]}/clipped"
+        pair.insert(1, helper.make_node("Clip", [quantize.output[0], *self.bounds], [clipped], clipped))
+        dequantize.input[0] = clipped
 
     def _constant(self, name, values):
         self.graph.initializer.append(numpy_helper.from_array(values, name))

@@ -32,7 +32,8 @@ def largest_differences(folder: str | Path, model: keras.Model, frames: Sequence
     """
     folder = Path(folder)
     images = [frame[None].astype(np.float32) for frame in frames]
-    wanted = [_keras_scores(model, image)[:, ::label_stride, ::label_stride] for image in images]
+    keras_scores = tf.function(lambda x: model(x, training=False)["logits"], jit_compile=False)
+    wanted = [keras_scores(tf.constant(image)).numpy()[:, ::label_stride, ::label_stride] for image in images]
     found = {}
     if (folder / "saved_model").is_dir():
         scores = _saved_model(folder / "saved_model")
@@ -46,10 +47,6 @@ def largest_differences(folder: str | Path, model: keras.Model, frames: Sequence
 
 def _largest(got, wanted):
     return max(float(np.abs(a - b).max()) for a, b in zip(got, wanted))
-
-
-def _keras_scores(model, image):
-    return tf.function(lambda x: model(x, training=False)["logits"], jit_compile=False)(tf.constant(image)).numpy()
 
 
 def _saved_model(folder):
@@ -97,7 +94,7 @@ def label_stride_costs(runtime, images: np.ndarray, truth: Sequence[np.ndarray])
         start = time.perf_counter()
         labels.append(runtime(image))
         times.append(time.perf_counter() - start)
-    scores = {stride: miou(np.stack(labels)[:, ::stride, ::stride], truth, len(runtime.table)) for stride in LABEL_STRIDES}
+    scores = {stride: miou(np.stack(labels)[:, ::stride, ::stride], truth, len(runtime.table), stride) for stride in LABEL_STRIDES}
     network = read_network(runtime.model)
     costs = [{"label_stride": stride, "miou": scores[stride], "ms": _milliseconds(network, images, stride)} for stride in LABEL_STRIDES]
     row = Row("keras", "float32", fps=1 / float(np.median(times)), miou=scores[1], note="the run's own network, label stride 1")

@@ -24,8 +24,14 @@ PREFERENCE = ("tensorrt", "tf_trt", "onnx", "saved_model")
 """Which runtime "auto" takes: the first that runs here."""
 
 
-_INTEGERS = {"onnx": "model_int8_cpu.onnx", "tf_trt": "tf_trt/int8"}
-"""What a runtime needs of a bundle for "int8"; the others need model_int8.onnx."""
+_NEEDS = {
+    ("onnx", "int8"): "model_int8_cpu.onnx",
+    ("tf_trt", "int8"): "tf_trt/int8",
+    ("tf_trt", "float32"): "tf_trt/float",
+    ("tf_trt", "float16"): "tf_trt/float",
+    ("saved_model", "float32"): "saved_model",
+}
+"""What of a bundle a runtime starts from; where nothing stands here, from model_int8.onnx for "int8" and from model.onnx."""
 
 
 class Runtime:
@@ -116,12 +122,18 @@ def _working():
     return (name for name in order if module(name).missing() is None)
 
 
+def precisions(bundle: Bundle, name: str) -> List[str]:
+    """Those at which a runtime can run a bundle, the best first: it may lack what they start from."""
+    usual = {"int8": "model_int8.onnx"}
+    return [each for each in module(name).PRECISIONS if _NEEDS.get((name, each), usual.get(each, "model.onnx")) in bundle]
+
+
 def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = None, **options) -> Runtime:
     """Loads a bundle.
 
     Args:
         bundle: from `open_bundle`.
-        name: a runtime, or "auto" for the first of PREFERENCE that runs here.
+        name: a runtime, or "auto" for the first of PREFERENCE that runs here and finds in the bundle what it needs.
         precision: one of the runtime's; the best that the bundle holds where left out.
         options: for the runtime's `load`.
 
@@ -129,17 +141,16 @@ def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = 
         DeepLabError: no such runtime, not installed here, or the bundle lacks what it needs.
     """
     if name == "auto":
-        name = next(_working(), None)
+        name = next((each for each in _working() if precisions(bundle, each)), None)
         if name is None:
             reasons = " ".join("{}: {}".format(each, module(each).missing()) for each in names())
-            raise DeepLabError("No runtime works here. {}".format(reasons))
+            raise DeepLabError("No runtime can run {} here. {}".format(bundle.path, reasons.replace("None", "works")))
     chosen = module(name)
     reason = chosen.missing()
     if reason is not None:
         raise DeepLabError("The runtime {} does not work here: {}".format(name, reason))
     if precision is None:
-        integers = _INTEGERS.get(name, "model_int8.onnx") in bundle
-        precision = next(each for each in chosen.PRECISIONS if each != "int8" or integers)
+        precision = (precisions(bundle, name) or chosen.PRECISIONS[-1:])[0]
     if precision not in chosen.PRECISIONS:
         raise DeepLabError("The runtime {} has no precision '{}'. {}".format(name, precision, did_you_mean(precision, chosen.PRECISIONS)))
     return chosen.load(bundle, precision, **options)
