@@ -32,7 +32,13 @@ def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray, label_map: np.ndarray, table: LabelTable, opacity: float = 0.5, *, out: Optional[np.ndarray] = None
+    image: np.ndarray,
+    label_map: np.ndarray,
+    table: LabelTable,
+    opacity: float = 0.5,
+    *,
+    label_stride: int = 1,
+    out: Optional[np.ndarray] = None,
 ) -> np.ndarray:
     """The image with the label map's colours laid over it.
 
@@ -40,12 +46,14 @@ def overlay(
         image: (H, W, 3) uint8 RGB.
         label_map: (h, w) uint8 class ids of the same view; resized (nearest) to the image where its size differs.
         opacity: 0 gives the image, 1 the colours alone.
+        label_stride: see `resize_labels`.
         out: (H, W, 3) uint8 to draw into, such as a part of a larger picture; a new array where left out.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return cv2.addWeighted(image, 1.0 - opacity, colorize(resize_labels(label_map, image.shape[:2]), table), opacity, 0.0, dst=out)
+    colors = colorize(resize_labels(label_map, image.shape[:2], label_stride), table)
+    return cv2.addWeighted(image, 1.0 - opacity, colors, opacity, 0.0, dst=out)
 
 
 def resize_labels(label_map: np.ndarray, size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:

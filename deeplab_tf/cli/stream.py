@@ -152,7 +152,7 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
-        sinks.append(kinds.LabelFolder(outputs["labels_out"]))
+        sinks.append(kinds.LabelFolder(outputs["labels_out"], bundle.label_stride))
     if outputs["json_lines"]:
         sinks.append(kinds.JsonLines(outputs["json_lines"], bundle.table))
 

@@ -80,7 +80,7 @@ def measure(runtime, frames: np.ndarray, seconds: float) -> dict:
     """
     from deeplab_tf.video.painter import Painter
 
-    painter = Painter(runtime.table)
+    painter = Painter(runtime.table, label_stride=runtime.label_stride)
     warm_up = _warm_up(runtime, painter, frames)
     times, labels = [], []
     with Watch() as watch:

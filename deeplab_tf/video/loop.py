@@ -52,7 +52,8 @@ class Stream:
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
         self._limit, self._pulse = frames, pulse
-        self._painter, self._meter, self._device = Painter(runtime.table), Meter(source.live), DeviceMeter()
+        self._painter = Painter(runtime.table, label_stride=runtime.label_stride)
+        self._meter, self._device = Meter(source.live), DeviceMeter()
         self._stopped = threading.Event()
         self._failure = None  # type: Optional[BaseException]
         size = 1 if source.live else 2

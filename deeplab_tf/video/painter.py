@@ -21,9 +21,9 @@ _PAPER = 255
 class Painter:
     """Draws one picture a frame; it keeps what is the same in all of them."""
 
-    def __init__(self, table: LabelTable, opacity: float = 0.5):
-        """`opacity` of the labels: 0 gives the frame, 1 the colours alone."""
-        self._table, self._opacity = table, opacity
+    def __init__(self, table: LabelTable, opacity: float = 0.5, label_stride: int = 1):
+        """`opacity` of the labels: 0 gives the frame, 1 the colours alone; `label_stride` of the label maps."""
+        self._table, self._opacity, self._label_stride = table, opacity, label_stride
         self._legends = {}  # type: Dict[int, np.ndarray]
 
     def paint(self, image: np.ndarray, label_map: np.ndarray, figures: Optional[Figures] = None) -> np.ndarray:
@@ -39,7 +39,8 @@ class Painter:
         height, width = image.shape[:2]
         legend = self._legend(height + height % 2, width)
         picture = np.empty((height + height % 2, width + legend.shape[1], 3), np.uint8)
-        draw.overlay(image, label_map, self._table, self._opacity, out=picture[:height, :width])
+        view = picture[:height, :width]
+        draw.overlay(image, label_map, self._table, self._opacity, label_stride=self._label_stride, out=view)
         picture[height:, :width] = picture[height - 1 : height, :width]
         picture[:, width:] = legend
         if figures is not None:

@@ -168,8 +168,13 @@ class ImageFolder:
 class LabelFolder(ImageFolder):
     """One PNG file of class ids a frame, at the frame's own size: NAME.png of an image file, else 00000012.png."""
 
+    def __init__(self, folder: str, label_stride: int = 1):
+        """Raises DeepLabError where the folder cannot be made or written."""
+        super().__init__(folder)
+        self._label_stride = label_stride
+
     def write(self, shown: Shown) -> None:
-        write_image(self._place(shown, ".png"), resize_labels(shown.label_map, shown.image.shape[:2]))
+        write_image(self._place(shown, ".png"), resize_labels(shown.label_map, shown.image.shape[:2], self._label_stride))
 
 
 class JsonLines:
