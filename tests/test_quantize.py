@@ -87,15 +87,28 @@ def test_first_and_last_convolution_can_stay_float(network, frames):
 
 
 def test_weights_have_a_scale_a_channel():
-    """Channel 0 reaches 2.54: steps of 0.02, so 1.0 is 50 of them. Channel 1 reaches 1.27: steps of 0.01, so -0.506 is -51 of them."""
+    """Channel 0 reaches 2.54: steps of 0.02, with 6 significant bits 40/2048, so 1.0 is 51 of them, and 2.54 is clipped from 130 to 127.
+
+    Channel 1 reaches 1.27: half of both, so -0.506 is -52 steps.
+    """
     kernel = np.array([[2.54, 1.27], [1.0, -0.506]], np.float32).reshape(1, 1, 2, 2)
     node = Node("a", "conv", ("x",), {}, {"kernel": kernel, "bias": np.array([0.1, 0.1], np.float32)})
     integers, scale = quantize.integer_weights(node)
-    np.testing.assert_allclose(scale, [0.02, 0.01], rtol=1e-6)
-    np.testing.assert_array_equal(integers.reshape(2, 2), [[127, 127], [50, -51]])
-    bias, sums = quantize.integer_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x, so of 0.002 and 0.001 in sums
-    np.testing.assert_allclose(sums, [0.002, 0.001], rtol=1e-6)
-    np.testing.assert_array_equal(bias, [50, 100])
+    np.testing.assert_array_equal(scale, [40 / 2048, 20 / 2048])
+    np.testing.assert_array_equal(integers.reshape(2, 2), [[127, 127], [51, -52]])
+    bias, sums = quantize.integer_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x
+    np.testing.assert_allclose(sums, [4 / 2048, 2 / 2048], rtol=1e-6)
+    np.testing.assert_array_equal(bias, [51, 102])  # 0.1 / (4 / 2048) = 51.2
+
+
+def test_ranges_have_short_scales_and_hold_what_was_measured(network, frames):
+    network = without(network, "with_mean")
+    measured = calibrate.ranges(calibrate.measure(network, frames), "min-max")
+    plan = quantize.make_plan(network, measured)
+    for name, limit in {**plan.ranges, **plan.sums}.items():
+        mantissa = np.frexp(quantize.step(limit))[0] * 2**4
+        assert mantissa == np.rint(mantissa) and limit >= measured[name] * (1 - 1e-5)
+    assert plan.ranges["own_1_relu"] < measured["own_1_relu"] * (1 + 1 / 8)  # 4 bits: an eighth at most
 
 
 def test_a_channel_of_zeros_stays_zeros():
@@ -181,7 +194,7 @@ def test_cpu_file_holds_integers_and_tensorrts_file_floats_behind_pairs(network,
     assert zeros["skip/zero"] == 128 and zeros["centred/zero"] == 128
     assert zeros["first/kernel/integers"].dtype == np.int8 and zeros["first/bias/integers"].dtype == np.int32
     constants = onnx_model.initializers(trt.graph)
-    assert constants["first/kernel"].dtype == np.float32 and constants["first/kernel/scale"].shape == (8,)
+    assert constants["first/kernel/rounded"].dtype == np.float32 and constants["first/kernel/scale"].shape == (8,)
     assert constants["own_1/kernel/scale"].shape == (8,)  # depthwise
     assert not [name for name, value in constants.items() if name.endswith("/zero") and (value.dtype != np.int8 or value.any())]
 

@@ -71,6 +71,11 @@ def _integer_convolutions(network, plan):
     return [node for node in network.nodes if is_integer(node, plan)]
 
 
+def _as_onnx(kernel, node):
+    """(h, w, in, out) -> (out, in, h, w); depthwise (h, w, in, 1) -> (in, 1, h, w)."""
+    return kernel.transpose(2, 3, 0, 1) if node.op == "depthwise" else kernel.transpose(3, 2, 0, 1)
+
+
 def _never_negative(network):
     found = set()
     for node in network.nodes:
@@ -103,22 +108,25 @@ class _Writer:
             self._clip(self.pairs[name])
 
     def round_weights(self, node):
-        """Float weights, rounded by a pair of their own. The bias stays float, and is what the integers of `for_cpu` stand for."""
-        _, scale = integer_weights(node)
+        """Float weights behind a pair of their own, and a float bias: what the integers of `for_cpu` stand for.
+
+        Left as they were, weights below the lowest level would become -128, which `integer_weights` does not use.
+        """
+        kernel, scale = integer_weights(node)
         bias, sums = integer_bias(node, self.plan)
-        name = self._constant(f"{node.name}/bias/rounded", bias.astype(np.float32) * sums)
-        self.convolutions[node.name].input[2:] = [name]
-        kernel = f"{node.name}/kernel"
-        self.pairs[kernel] = self._pair(kernel, scale, np.zeros(len(scale), np.int8), axis=0)
-        self.convolutions[node.name].input[1] = f"{kernel}/dequantized"
+        name = f"{node.name}/kernel"
+        values = self._constant(f"{name}/rounded", _as_onnx(kernel, node).astype(np.float32) * scale[:, None, None, None])
+        self.pairs[name] = self._pair(name, scale, np.zeros(len(scale), np.int8), axis=0)
+        self.pairs[name][0].input[0] = values
+        inputs = self.convolutions[node.name].input
+        inputs[1:] = [f"{name}/dequantized", self._constant(f"{node.name}/bias/rounded", bias.astype(np.float32) * sums)]
 
     def store_integer_weights(self, node):
         """Weights and bias as integers, each with a DequantizeLinear."""
         kernel, scale = integer_weights(node)
         bias, sums = integer_bias(node, self.plan)
-        transposed = kernel.transpose(2, 3, 0, 1) if node.op == "depthwise" else kernel.transpose(3, 2, 0, 1)
         convolution = self.convolutions[node.name]
-        for position, role, values, scales in ((1, "kernel", transposed, scale), (2, "bias", bias, sums)):
+        for position, role, values, scales in ((1, "kernel", _as_onnx(kernel, node), scale), (2, "bias", bias, sums)):
             name = f"{node.name}/{role}"
             zeros = np.zeros(len(scales), values.dtype)
             parts = {"integers": np.ascontiguousarray(values), "scale": scales, "zero": zeros}

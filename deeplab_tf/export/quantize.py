@@ -1,6 +1,8 @@
 """Which tensors become 8-bit integers, and with which ranges: one plan for every export, under TensorRT's rules.
 
 - Symmetric: a tensor with range r has 255 levels, scale r / 127, zero at 0. Weights have a range per output channel; biases stay float.
+- Scales are short: 4 significant bits for tensors, 6 for weights. Then most of what a program computes with the numbers that integers
+  stand for is exact in float32, and programs that sum in another order, or another version, give the same integers.
 - Every convolution reads integers and weights of integers, unless it is named as excluded.
 - All inputs of a concatenation, and both sides of a pooling or resizing, share one range, so that nothing is rounded twice.
 - Of a residual sum, the skip branch is rounded and the convolution's own branch is not: TensorRT adds it before it rounds. ONNX Runtime on
@@ -18,6 +20,10 @@ from deeplab_tf.export.nodes import CONVOLUTIONS, Network, Node
 
 LEVELS = 127
 """Of a tensor's range, on either side of zero."""
+
+TENSOR_BITS, WEIGHT_BITS = 4, 6
+"""Significant bits of scales. Those of tensors are rounded up, so that nothing more is clipped; those of weights down, so that the largest
+weight still is LEVELS, from which TensorRT finds the scale again where it is not told."""
 
 
 class Plan(NamedTuple):
@@ -59,7 +65,8 @@ def make_plan(network: Network, measured: Mapping[str, float], *, float_layers: 
         waiting += _through(network, network[name], ties, sums)
     own = {name: _range(measured, name) for name in [*rounded, *sums]}
     shared = {root: max(own[name] for name in group if name in own) for root, group in ties.groups().items()}
-    ranges = {node.name: shared.get(ties.root(node.name), own[node.name]) for node in network.nodes if node.name in own}
+    limits = {node.name: shared.get(ties.root(node.name), own[node.name]) for node in network.nodes if node.name in own}
+    ranges = {name: LEVELS * float(_short(limit / LEVELS, TENSOR_BITS, np.ceil)) for name, limit in limits.items()}
     return Plan(
         {name: limit for name, limit in ranges.items() if name in rounded},
         {name: limit for name, limit in ranges.items() if name in sums},
@@ -82,7 +89,7 @@ def integer_weights(node: Node) -> tuple[np.ndarray, np.ndarray]:
     kernel = node.weights["kernel"]
     axes = (0, 1, 3) if node.op == "depthwise" else (0, 1, 2)
     largest = np.abs(kernel).max(axis=axes)
-    scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(LEVELS)
+    scale = _short(np.where(largest > 0, largest, 1) / LEVELS, WEIGHT_BITS, np.floor)
     per_channel = scale[:, None] if node.op == "depthwise" else scale
     return np.clip(np.rint(kernel / per_channel), -LEVELS, LEVELS).astype(np.int8), scale
 
@@ -103,6 +110,13 @@ def integer_bias(node: Node, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     _, scale = integer_weights(node)
     sums = (scale.astype(np.float64) * step(plan.ranges[node.inputs[0]])).astype(np.float32)
     return np.clip(np.rint(node.weights["bias"] / sums.astype(np.float64)), -(2**31) + 1, 2**31 - 1).astype(np.int32), sums
+
+
+def _short(scale, bits, rounding):
+    """A scale with so many significant bits; `rounding` is numpy.ceil or numpy.floor."""
+    mantissa, exponent = np.frexp(np.asarray(scale, np.float64))
+    nudge = 1e-6 if rounding is np.floor else -1e-6  # what is short already stays
+    return np.ldexp(rounding(mantissa * 2**bits + nudge) / 2**bits, exponent).astype(np.float32)
 
 
 def step(limit: float) -> np.float32:
