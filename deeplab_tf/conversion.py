@@ -12,15 +12,15 @@ from deeplab_tf.errors import DeepLabError
 TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
 BUILT_ON_THE_DEVICE = ("tf_trt", "tensorrt")
 
-FILES = (
-    ("saved_model", "float32", "saved_model"),
-    ("tf_trt", "float32", "tf_trt/float"),
-    ("tf_trt", "int8", "tf_trt/int8"),
-    ("onnx", "float32", "model.onnx"),
-    ("onnx", "int8", "model_int8_cpu.onnx"),
-    ("tensorrt", "int8", "model_int8.onnx"),
+EXPORTED = (
+    ("saved_model", "float32"),
+    ("tf_trt", "float32"),
+    ("tf_trt", "int8"),
+    ("onnx", "float32"),
+    ("onnx", "int8"),
+    ("tensorrt", "int8"),
 )
-"""Runtime and precision, and what of a bundle they start from."""
+"""Target and precision of the rows for a bundle's own files."""
 
 
 _FAILED = "failed: "
@@ -79,7 +79,8 @@ def exported(bundle: Bundle, seconds: Dict[str, float], differences: Dict[str, f
         seconds, differences: by the file's name.
     """
     rows = []
-    for target, precision, name in FILES:
+    for target, precision in EXPORTED:
+        name = runtimes.needs(target, precision)
         if name in bundle:
             later = target in BUILT_ON_THE_DEVICE
             figures = _megabytes(bundle.file(name)), seconds.get(name), differences.get(name)

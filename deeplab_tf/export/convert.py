@@ -13,13 +13,13 @@ import onnxruntime
 import tensorflow as tf
 
 from deeplab_tf import __version__, bundle
+from deeplab_tf.conversion import TARGETS
 from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
 from deeplab_tf.export.network import read_network, with_head
 from deeplab_tf.export.nodes import Network
 from deeplab_tf.labels import LabelTable
 from deeplab_tf.progress import progress
 
-TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
 JUDGES = 8
 """Frames that are kept to choose between methods, a quarter at most; the ranges come from the others."""
 WORTHWHILE = 0.9

@@ -122,10 +122,14 @@ def _working():
     return (name for name in order if module(name).missing() is None)
 
 
+def needs(name: str, precision: str) -> str:
+    """The file or folder of a bundle that a runtime starts from."""
+    return _NEEDS.get((name, precision), "model_int8.onnx" if precision == "int8" else "model.onnx")
+
+
 def precisions(bundle: Bundle, name: str) -> List[str]:
     """Those at which a runtime can run a bundle, the best first: it may lack what they start from."""
-    usual = {"int8": "model_int8.onnx"}
-    return [each for each in module(name).PRECISIONS if _NEEDS.get((name, each), usual.get(each, "model.onnx")) in bundle]
+    return [each for each in module(name).PRECISIONS if needs(name, each) in bundle]
 
 
 def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = None, **options) -> Runtime:
@@ -143,8 +147,8 @@ def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = 
     if name == "auto":
         name = next((each for each in _working() if precisions(bundle, each)), None)
         if name is None:
-            reasons = " ".join("{}: {}".format(each, module(each).missing()) for each in names())
-            raise DeepLabError("No runtime can run {} here. {}".format(bundle.path, reasons.replace("None", "works")))
+            reasons = ["{}: {}".format(each, module(each).missing() or "the bundle has nothing for it.") for each in names()]
+            raise DeepLabError("No runtime can run {} here. {}".format(bundle.path, " ".join(reasons)))
     chosen = module(name)
     reason = chosen.missing()
     if reason is not None:
