@@ -31,10 +31,10 @@ def name(root: str = "/") -> str:
     Args:
         root: where /proc and /sys are.
     """
-    board = _read(root, "proc/device-tree/model")
+    board = jetpack.read_text(root, "proc/device-tree/model")
     if board:
         return board
-    for line in _read(root, "proc/cpuinfo").splitlines():
+    for line in jetpack.read_text(root, "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Hardware") and value.strip():
             return value.strip()
@@ -46,7 +46,7 @@ def temperature_c(root: str = "/") -> Optional[float]:
     degrees = []
     for zone in _folders(root, "sys/class/thermal/thermal_zone*"):
         millidegrees = _number(os.path.join(zone, "temp"))
-        fixed = any(part in _read(zone, "type").lower() for part in _FIXED_ZONES)
+        fixed = any(part in jetpack.read_text(zone, "type").lower() for part in _FIXED_ZONES)
         if millidegrees is not None and 0 < millidegrees < 150000 and not fixed:  # a zone that is switched off reads 0 or -256000
             degrees.append(millidegrees / 1000.0)
     return max(degrees) if degrees else None
@@ -57,7 +57,7 @@ def throttled(root: str = "/") -> Optional[bool]:
     states = []
     for device in _folders(root, "sys/class/thermal/cooling_device*"):
         state = _number(os.path.join(device, "cur_state"))
-        if state is not None and any(part in _read(device, "type").lower() for part in _THROTTLES):
+        if state is not None and any(part in jetpack.read_text(device, "type").lower() for part in _THROTTLES):
             states.append(state > 0)
     return any(states) if states else None
 
@@ -66,17 +66,9 @@ def _folders(root, pattern) -> List[str]:
     return sorted(glob.glob(os.path.join(root, pattern)))
 
 
-def _read(folder, path) -> str:
-    try:
-        with open(os.path.join(folder, path), encoding="utf-8", errors="replace") as file:
-            return file.read().strip("\0\n ")
-    except OSError:
-        return ""
-
-
 def _number(path) -> Optional[int]:
     try:
-        return int(_read("", path))
+        return int(jetpack.read_text("", path))
     except ValueError:
         return None
 
@@ -87,12 +79,15 @@ def power_w(root: str = "/") -> Optional[float]:
     for sensor in _folders(root, "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*"):  # JetPack 5 and 6: volts and amperes apart
         for i in range(1, 4):
             volts, amperes = _number(os.path.join(sensor, "in{}_input".format(i))), _number(os.path.join(sensor, "curr{}_input".format(i)))
-            label = _read(sensor, "in{}_label".format(i))
+            label = jetpack.read_text(sensor, "in{}_label".format(i))
             if label and volts is not None and amperes is not None:
                 rails[label] = volts * amperes / 1e6
     for sensor in _folders(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*"):  # JetPack 4: milliwatts
         for i in range(3):
-            milliwatts, label = _number(os.path.join(sensor, "in_power{}_input".format(i))), _read(sensor, "rail_name_{}".format(i))
+            milliwatts, label = (
+                _number(os.path.join(sensor, "in_power{}_input".format(i))),
+                jetpack.read_text(sensor, "rail_name_{}".format(i)),
+            )
             if label and milliwatts is not None:
                 rails[label] = milliwatts / 1e3
     whole = [watts for label, watts in rails.items() if label in _INPUT_RAILS]
@@ -101,13 +96,13 @@ def power_w(root: str = "/") -> Optional[float]:
 
 def memory_mb(root: str = "/") -> Tuple[Optional[float], Optional[float]]:
     """(all, available) memory in MB; None where the system does not tell. A Jetson's GPU takes its memory from the same."""
-    values = dict(re.findall(r"^(\w+):\s+(\d+) kB", _read(root, "proc/meminfo"), re.MULTILINE))
+    values = dict(re.findall(r"^(\w+):\s+(\d+) kB", jetpack.read_text(root, "proc/meminfo"), re.MULTILINE))
     return tuple(int(values[key]) / 1024.0 if key in values else None for key in ("MemTotal", "MemAvailable"))
 
 
 def processor(root: str = "/") -> str:
     """The processor and how many of its cores this process may use."""
-    lines = dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", _read(root, "proc/cpuinfo"), re.MULTILINE))
+    lines = dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", jetpack.read_text(root, "proc/cpuinfo"), re.MULTILINE))
     kind = lines.get("model name") or lines.get("Hardware") or platform.processor() or platform.machine() or "unknown"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return "{}, {} cores".format(kind, cores)

@@ -40,16 +40,16 @@ class Clock(NamedTuple):
 
 def l4t(root: str = "/") -> Optional[str]:
     """NVIDIA's release of Linux for Tegra, such as "32.7.1"."""
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _read(root, "etc/nv_tegra_release"))
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", read_text(root, "etc/nv_tegra_release"))
     if found:
         return "{}.{}".format(*found.groups())
-    package = re.search(r"^Package: nvidia-l4t-core\n(?:.+\n)*?Version: ([\d.]+)", _read(root, "var/lib/dpkg/status"), re.MULTILINE)
+    package = re.search(r"^Package: nvidia-l4t-core\n(?:.+\n)*?Version: ([\d.]+)", read_text(root, "var/lib/dpkg/status"), re.MULTILINE)
     return package and package.group(1)
 
 
 def jetpack(root: str = "/") -> Optional[str]:
     """JetPack's version: that of the package nvidia-jetpack, else what belongs to the release, else its first number."""
-    package = re.search(r"^Package: nvidia-jetpack\n(?:.+\n)*?Version: ([\d.]+)", _read(root, "var/lib/dpkg/status"), re.MULTILINE)
+    package = re.search(r"^Package: nvidia-jetpack\n(?:.+\n)*?Version: ([\d.]+)", read_text(root, "var/lib/dpkg/status"), re.MULTILINE)
     if package:
         return package.group(1)
     release = l4t(root)
@@ -61,11 +61,11 @@ def jetpack(root: str = "/") -> Optional[str]:
 
 def power_mode(root: str = "/") -> Optional[PowerMode]:
     """The mode that `nvpmodel` has set."""
-    found = re.search(r"pmode:(\d+)", _read(root, "var/lib/nvpmodel/status"))
+    found = re.search(r"pmode:(\d+)", read_text(root, "var/lib/nvpmodel/status"))
     if not found:
         return None
     number = int(found.group(1))
-    names = {int(i): name for i, name in re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", _read(root, "etc/nvpmodel.conf"))}
+    names = {int(i): name for i, name in re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", read_text(root, "etc/nvpmodel.conf"))}
     name = names.get(number, "")
     unlimited = [each for each in names.values() if each.upper().startswith("MAXN")]
     full = None if not unlimited else name.upper() == max(unlimited, key=len).upper()  # MAXN_SUPER goes beyond MAXN
@@ -89,7 +89,7 @@ def _devfreq(root, pattern):
 def _clock(name, folder, pattern, divisor):
     values = []
     for part in ("cur", "min", "max"):
-        text = _read(folder, pattern.format(part))
+        text = read_text(folder, pattern.format(part))
         if not text.isdigit():
             return None
         values.append(int(text) / divisor)
@@ -121,7 +121,8 @@ def describe(root: str = "/") -> Dict[str, object]:
     }
 
 
-def _read(folder, path) -> str:
+def read_text(folder, path) -> str:
+    """A small file of the system without the ends of its lines; empty where there is none."""
     try:
         with open(os.path.join(folder, path), encoding="utf-8", errors="replace") as file:
             return file.read().strip("\0\n ")

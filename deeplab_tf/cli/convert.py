@@ -58,6 +58,8 @@ def command(source, json_target, verbose, **options):
         _check_run(source)
         if not options["int8"]:
             _refuse("a conversion without --int8", ("calibration", "calibration_images", "calibrate_on_gpu"))
+            if options["labels"] is None:
+                _refuse("a conversion without --int8 or --labels", ("images",))
         report = _from_run(source, targets, options, json_target)
     write_json(report, json_target)
 
