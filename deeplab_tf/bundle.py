@@ -24,6 +24,9 @@ from deeplab_tf.labels import LabelTable
 FORMAT = 1
 """Of bundle.json; a reader refuses a higher one."""
 
+INSTANCE_OUTPUTS = ("center", "offset")
+"""What a network that predicts instances gives besides its labels: (1, H/s, W/s, 1) and (1, H/s, W/s, 2) float32; see panoptic.grouping."""
+
 INFO = "bundle.json"
 ENGINES = "engines"
 
@@ -38,6 +41,8 @@ class Bundle:
         size: height, width of the frames that it takes.
         label_stride: input pixels a side that one output label covers: 1, 4 or 8.
         output: "labels" or "logits".
+        gives_instances: whether it predicts centers and offsets, too.
+        outputs: names of what the network gives: `output`, then INSTANCE_OUTPUTS where it predicts instances.
     """
 
     def __init__(self, path: str, info: dict):
@@ -46,6 +51,8 @@ class Bundle:
             self.table = LabelTable.from_dicts(info["classes"])
             self.size = tuple(int(side) for side in info["size"])
             self.label_stride, self.output = int(info["label_stride"]), str(info["output"])
+            self.gives_instances = bool(info.get("instances", False))
+            self.outputs = (self.output,) + INSTANCE_OUTPUTS * self.gives_instances
             self.digests: Dict[str, str] = dict(info["files"])
         except (KeyError, TypeError, ValueError) as error:
             raise DeepLabError("{} is not a description of a bundle: {!r}.".format(os.path.join(path, INFO), error)) from error

@@ -39,6 +39,7 @@ class Row(NamedTuple):
     memory_mb: Optional[float] = None  # peak of a process that does nothing else
     note: str = ""
     timed: bool = True  # whether it can be run as the runtime's own
+    pq: Optional[float] = None  # where the network predicts instances
 
 
 def build_engines(bundle: Bundle, precision: str, targets: Sequence[str], *, strict: bool = False, say=print, **options) -> List[Row]:
@@ -94,25 +95,34 @@ def runnable(rows: Sequence[Row]) -> List[Row]:
     return [row for row in rows if missing.get(row.target, "") is None and row.megabytes is not None and row.timed]
 
 
-def measured(bundle: Bundle, rows: Sequence[Row], images: np.ndarray, truth: Sequence[Optional[np.ndarray]], seconds: float) -> List[Row]:
-    """The rows with frames/s, memory and mIoU of those that run here, each in a process of its own.
+def measured(
+    bundle: Bundle,
+    rows: Sequence[Row],
+    images: np.ndarray,
+    truth: Sequence[Optional[np.ndarray]],
+    seconds: float,
+    panoptic: Optional[Sequence[np.ndarray]] = None,
+) -> List[Row]:
+    """The rows with frames/s, memory, mIoU and PQ of those that run here, each in a process of its own.
 
     Args:
         images: (N, H, W, 3) uint8 RGB at the network's size.
         truth: their label maps; None for an image that has none.
         seconds: how long each is timed.
+        panoptic: true panoptic maps of the images; no PQ where left out.
     """
     from deeplab_tf.compare.plan import Pair
-    from deeplab_tf.compare.report import miou
     from deeplab_tf.compare.runner import run_all
 
     able = runnable(rows)
     pairs = [Pair(row.target, row.precision) for row in able]
     outcomes = dict(zip(able, run_all(bundle.path, pairs, images, seconds=seconds, once=True) if pairs else []))
-    return [_with(row, outcomes.get(row), truth, bundle, miou) for row in rows]
+    return [_with(row, outcomes.get(row), truth, panoptic, bundle) for row in rows]
 
 
-def _with(row, outcome, truth, bundle, miou):
+def _with(row, outcome, truth, panoptic, bundle):
+    from deeplab_tf.compare.report import miou, pq
+
     if outcome is None:
         return row
     if outcome.error is not None:
@@ -122,26 +132,35 @@ def _with(row, outcome, truth, bundle, miou):
         np.median(visit["latency_ms"]["upload"]) + np.median(visit["latency_ms"]["run"]) + np.median(visit["latency_ms"]["download"])
     )
     score = miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
-    return row._replace(fps=1000.0 / run, memory_mb=visit["peak_memory_mb"], miou=score)
+    quality = None
+    if panoptic is not None and outcome.panoptic is not None:
+        quality = pq(outcome.panoptic, panoptic, bundle.table, bundle.label_stride)
+    return row._replace(fps=1000.0 / run, memory_mb=visit["peak_memory_mb"], miou=score, pq=quality)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a person reads them. The change in mIoU is from the first row's."""
-    first = rows[0].miou if rows else None
-    head = ("target", "precision", "MB", "build s", "largest difference", "mIoU", "change", "frames/s", "memory MB", "")
+    """The rows as a person reads them. Changes in mIoU and PQ are from the first row's."""
+    scores = [key for key in ("miou", "pq") if key == "miou" or any(row.pq is not None for row in rows)]
+    head = ("target", "precision", "MB", "build s", "largest difference")
+    for key in scores:
+        head += ({"miou": "mIoU", "pq": "PQ"}[key], "change")
+    head += ("frames/s", "memory MB", "")
     lines = [head]
     for row in rows:
-        change = None if row.miou is None or first is None or row is rows[0] else row.miou - first
-        cells = (_text(row.megabytes, "{:.1f}"), _text(row.build_s, "{:.1f}"), _text(row.difference, "{:.2g}"), _text(row.miou, "{:.4f}"))
-        cells += (_text(change, "{:+.4f}"), _text(row.fps, "{:.2f}"), _text(row.memory_mb, "{:.0f}"))
+        cells = (_text(row.megabytes, "{:.1f}"), _text(row.build_s, "{:.1f}"), _text(row.difference, "{:.2g}"))
+        for key in scores:
+            score, first = getattr(row, key), getattr(rows[0], key)
+            change = None if score is None or first is None or row is rows[0] else score - first
+            cells += (_text(score, "{:.4f}"), _text(change, "{:+.4f}"))
+        cells += (_text(row.fps, "{:.2f}"), _text(row.memory_mb, "{:.0f}"))
         lines.append((row.target, row.precision) + cells + (row.note,))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     rule = tuple("-" * width for width in widths)
-    return "\n".join("  ".join(_align(cell, i, widths[i]) for i, cell in enumerate(line)).rstrip() for line in [lines[0], rule] + lines[1:])
-
-
-def _align(cell, column, width):
-    return cell.ljust(width) if column in (0, 1, 9) else cell.rjust(width)
+    texts = (0, 1, len(head) - 1)
+    aligned = [
+        [cell.ljust(width) if i in texts else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))] for line in lines
+    ]
+    return "\n".join("  ".join(cells).rstrip() for cells in [aligned[0], rule] + aligned[1:])
 
 
 def _text(value, form):

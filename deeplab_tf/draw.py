@@ -10,6 +10,7 @@ import numpy as np
 
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.labels import LabelTable
+from deeplab_tf.panoptic import DIVISOR, VOID
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT = 22  # pixels that a capital letter of _FONT is high at scale 1, rounded up
@@ -54,6 +55,22 @@ def overlay(
     """
     colors = colorize(resize_labels(label_map, image.shape[:2], label_stride), table)
     return cv2.addWeighted(image, 1.0 - opacity, colors, opacity, 0.0, dst=out)
+
+
+def outline(picture: np.ndarray, panoptic: np.ndarray, *, label_stride: int = 1, color: Tuple[int, int, int] = (255, 255, 255)) -> None:
+    """Draws a line around every single thing into a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB; changed.
+        panoptic: (h, w) int32 panoptic map of the same view.
+        label_stride: see `resize_labels`.
+    """
+    panoptic = resize_labels(panoptic, picture.shape[:2], label_stride)
+    single = (panoptic % DIVISOR > 0) & (panoptic < VOID)
+    edge = np.zeros(panoptic.shape, bool)
+    for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        edge[here] |= (panoptic[here] != panoptic[there]) & (single[here] | single[there])
+    picture[edge] = color
 
 
 def resize_labels(label_map: np.ndarray, size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:

@@ -121,7 +121,7 @@ class FakeRuntime:
     def download(self):
         time.sleep(0.004)
         self.out[:] = self.frame[::2, ::2, 0] % 3
-        return self.out
+        return {"labels": self.out}
 
 
 def test_each_step_is_timed_on_its_own_and_all_of_them_make_the_whole():

@@ -32,7 +32,7 @@ def test_camvid_ids_become_classes_and_unlabelled_is_ignored(tmp_path):
     np.testing.assert_array_equal(frame.image, IMAGE)
     np.testing.assert_array_equal(frame.label_map[0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255])
     np.testing.assert_array_equal(split.label_map(1), frame.label_map)
-    assert split.instance_map(0) is None
+    assert split.panoptic_map(0) is None and not split.has_instances()
     assert split.paths(1) == [str(tmp_path / "images" / "train" / "b.png"), str(tmp_path / "labels" / "train" / "b.png")]
 
 
@@ -127,7 +127,9 @@ def write_cityscapes(root, *, split="val", instances=True):
     frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_labelIds.png", ids)
     frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_color.png", IMAGE)  # the archives hold it too
     if instances:
-        frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_instanceIds.png", ids.astype(np.uint16) * 200)
+        wide = np.where(ids == 255, 0, ids).astype(np.uint16)
+        wide[2] = np.where((wide[2] >= 24) & (wide[2] < 34), wide[2] * 1000 + 3, wide[2])  # single things in one row, groups elsewhere
+        frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_instanceIds.png", wide)
     return {"name": "cityscapes", "root": str(root)}, ids
 
 
@@ -138,12 +140,18 @@ def test_cityscapes_maps_every_id_as_the_benchmark_does(tmp_path):
     assert split.names == ["frankfurt/frankfurt_000000_000294"] and split.table == CITYSCAPES
     expected = [255 if i == 255 else benchmark[i].trainId for i in ids.ravel()]
     np.testing.assert_array_equal(split.frame(0).label_map.ravel(), expected)
-    np.testing.assert_array_equal(split.instance_map(0), ids.astype(int) * 200)
+    assert split.has_instances()
+    panoptic, things = split.panoptic_map(0), [benchmark[i].hasInstances for i in np.where(ids[2] == 255, 0, ids[2])]
+    assert (panoptic[1] % 1000 == 0).all(), "groups and stuff"
+    for column, i in enumerate(ids[2]):
+        train_id = 255 if i == 255 else benchmark[i].trainId
+        expected = 255000 if train_id == 255 else train_id * 1000 + 4 * things[column]  # the file counts from 0, a panoptic map from 1
+        assert panoptic[2, column] == expected
 
 
 def test_cityscapes_needs_no_instances_and_has_no_labelled_test_split(tmp_path):
     data, _ = write_cityscapes(tmp_path, instances=False)
-    assert open_split(data, "val").instance_map(0) is None
+    assert open_split(data, "val").panoptic_map(0) is None
     frames.write_image(tmp_path / "leftImg8bit" / "test" / "berlin" / "berlin_000000_000019_leftImg8bit.png", IMAGE)
     with pytest.raises(DeepLabError, match="test split are not public; use 'train' or 'val'"):
         open_split(data, "test")

@@ -270,7 +270,7 @@ def run(tmp_path, monkeypatch):
         def class_scores(self, frame):
             return super().class_scores(np.zeros_like(frame))
 
-    def open_runtime(path, checkpoint=None, runtime=None):
+    def open_runtime(path, checkpoint=None, runtime=None, precision=None):
         runtime = (Blind if runs.resolve_checkpoint(path, checkpoint) == "10" else Oracle)((20, 30))
         runtime.config = SimpleNamespace(data={"name": "camvid", "root": str(tmp_path)})
         return runtime

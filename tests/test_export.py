@@ -15,7 +15,7 @@ from environments import python36
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export import graph, onnx_model
 from deeplab_tf.export.network import read_network, with_head
-from deeplab_tf.models.deeplab import deeplab_v3_plus
+from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
 
 CLASSES = 5
 SIZES = [(64, 96), (97, 163)]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from deeplab_tf.models.deeplab import deeplab_v3_plus
+from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
 from deeplab_tf.training import fit, state
 from deeplab_tf.training.callbacks import Publisher
 from deeplab_tf.training.config import Config, Optimizer, Training

@@ -367,7 +367,7 @@ return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).d
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser_the_picture_moves_the_figures_change_and_nothing_is_complained_about(sink, width, tmp_path):
-    with Loop(sink, dropped=7), chromium.Browser(width, 844) as browser:
+    with Loop(sink, dropped=7, instances=[0] * 8 + [3, 0, 12]), chromium.Browser(width, 844) as browser:
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=width < 600)
         browser.open(sink.url)
         browser.wait("document.getElementById('state').textContent == 'live'")
@@ -386,6 +386,8 @@ def test_in_a_browser_the_picture_moves_the_figures_change_and_nothing_is_compla
             "50.0 %",
             "25.0 %",
             "7 dropped",
+            "× 3",
+            "× 12",
         ):
             assert part in text, part
         assert browser.value("document.title") == "A street & a <title>"

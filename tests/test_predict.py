@@ -16,7 +16,7 @@ SIZE = (6, 9)
 
 
 class RedIsTheClass:
-    name, table, size = "fake", CITYSCAPES, SIZE
+    name, table, size, gives_instances = "fake", CITYSCAPES, SIZE, False
 
     def __call__(self, frame):
         return frame[..., 0].copy()

@@ -60,7 +60,7 @@ def test_records_hold_what_the_files_hold(cityscapes, tmp_path):
             np.testing.assert_array_equal(frame.image, cv2.resize(source.image, (64, 48), interpolation=cv2.INTER_AREA))
             np.testing.assert_array_equal(frame.label_map, resize_labels(source.label_map, SIZE))
             np.testing.assert_array_equal(written.label_map(i), source.label_map)  # at its own resolution, for scores
-            np.testing.assert_array_equal(written.instance_map(i), files.instance_map(i))
+            np.testing.assert_array_equal(written.panoptic_map(i), files.panoptic_map(i))
 
 
 def test_a_recipe_reads_them_in_place_of_its_files(cityscapes, tmp_path):
@@ -128,7 +128,7 @@ def test_they_are_a_tensorflow_data_set_of_their_own(cityscapes, tmp_path):
     import tensorflow_datasets as tfds
 
     run(tmp_path, cityscapes)
-    builder = tfds.builder_from_directory(tmp_path / "out" / "records" / "1.0.0")
+    builder = tfds.builder_from_directory(tmp_path / "out" / "records" / "1.1.0")
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 5, "val": 2}
     example = builder.as_data_source("val")[1]  # TFDS's own decoding, not ours
     np.testing.assert_array_equal(example["image"], records(tmp_path, "val").frame(1).image)
@@ -160,7 +160,7 @@ def test_a_bad_frame_stops_it_with_its_name_and_nothing_is_left_behind(cityscape
 
 
 def test_what_a_killed_process_left_is_removed(cityscapes, tmp_path):
-    leftover = tmp_path / "out" / "records" / "incomplete.ABCDEF_1.0.0" / "records-train.array_record-00000-of-00001"
+    leftover = tmp_path / "out" / "records" / "incomplete.ABCDEF_1.1.0" / "records-train.array_record-00000-of-00001"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
     assert run(tmp_path, cityscapes).exit_code == 0
@@ -207,7 +207,7 @@ def test_colours_become_class_ids_on_the_way(tmp_path):
     result = run(tmp_path, {**data, "classes": [{"name": "water", "color": [0, 0, 255]}]})
     assert result.exit_code == 0, result.stderr
     split = records(tmp_path, "train")
-    assert split.table.names == ["water"] and split.instance_map(0) is None
+    assert split.table.names == ["water"] and split.panoptic_map(0) is None
     np.testing.assert_array_equal(split.frame(0).label_map[5], [0] * 32 + [255] * 32)
     with pytest.raises(DeepLabError, match="no split 'val' in the records"):
         records(tmp_path, "val")
@@ -218,12 +218,12 @@ def test_colours_become_class_ids_on_the_way(tmp_path):
 
 def test_a_damaged_file_of_records_is_named(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
-    path = next((tmp_path / "out" / "records" / "1.0.0").glob("records-train.array_record*"))
+    path = next((tmp_path / "out" / "records" / "1.1.0").glob("records-train.array_record*"))
     data = bytearray(path.read_bytes())
     data[len(data) // 3 : len(data) // 3 + 8] = bytes(8)
     path.write_bytes(data)
     split = records(tmp_path, "train")
-    with pytest.raises(DeepLabError, match="Record . of train in .*out/records/1.0.0 is damaged"):
+    with pytest.raises(DeepLabError, match="Record . of train in .*out/records/1.1.0 is damaged"):
         for i in range(len(split)):
             split.frame(i)
 

@@ -175,7 +175,8 @@ class FakeGpuOnnxRuntime:
         self.loaded.append((os.path.basename(path), dict(providers)))
         session = self.real.InferenceSession(path, options, providers=[onnx.CPU])
         here = [name for name, _ in providers if name in self.working]
-        return types.SimpleNamespace(get_providers=lambda: here, get_inputs=session.get_inputs, run=session.run)
+        same = {name: getattr(session, name) for name in ("get_inputs", "get_outputs", "run")}
+        return types.SimpleNamespace(get_providers=lambda: here, **same)
 
 
 def test_on_a_gpu_the_int8_file_is_tensorrts(monkeypatch, tmp_path):

@@ -220,7 +220,7 @@ def test_a_runtime_that_hangs_does_not_hold_the_end_up(runtime):
 
 def test_a_runtime_whose_labels_have_another_size_is_refused(runtime):
     runtime.label_stride = 8
-    runtime.download = lambda: np.zeros((16, 32), np.int32)
+    runtime.download = lambda: {"labels": np.zeros((16, 32), np.int32)}
     with pytest.raises(DeepLabError, match="The runtime fake gives labels of 16x32, but its bundle says 8x16"):
         Stream(Camera(100.0, 3), runtime, []).run()
 

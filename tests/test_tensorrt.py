@@ -71,7 +71,7 @@ def test_class_scores_come_back_as_they_are(machine, tmp_path):
     with here.load(tiny_bundle.write_bundle(tmp_path / "b", "logits"), "float32") as runtime:
         runtime.upload(tiny_bundle.frame())
         runtime.run()
-        logits = runtime.download()
+        logits = runtime.download()["logits"]
     np.testing.assert_allclose(logits, tiny_bundle.expected_scores(tiny_bundle.frame()), rtol=1e-4, atol=1e-2)
 
 

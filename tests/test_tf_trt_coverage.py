@@ -167,7 +167,7 @@ def export_to(tmp_path_factory):
     environments.tf_trt_python()
     from deeplab_tf.export.graph import frozen_graph, write_saved_model
     from deeplab_tf.export.network import read_network, with_head
-    from deeplab_tf.models.deeplab import deeplab_v3_plus
+    from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
 
     def export(name, size, plain=False, **options):
         folder = tmp_path_factory.mktemp(name)

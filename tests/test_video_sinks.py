@@ -128,6 +128,11 @@ def test_lines_of_json(tmp_path):
     sink.close()
     assert row["frame"] == 3 and row["class_shares"] == {"dark": 0.25, "grey": 0.5, "bright": 0.25}
     assert (row["captured"], row["shown"], row["dropped"], row["latency_ms"]["run"]) == (456, 333, 123, 33.0)
+    assert "instances" not in row, "the network does not tell things apart"
+    sink = sinks.JsonLines(str(path), streams.TABLE)
+    sink.write(shown(4)._replace(figures=FIGURES._replace(instances=[0, 0, 5])))
+    sink.close()
+    assert json.loads(path.read_text().splitlines()[-1])["instances"] == {"bright": 5}
     with pytest.raises(DeepLabError, match="Cannot write"):
         sinks.JsonLines(str(tmp_path), streams.TABLE)
 

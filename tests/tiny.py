@@ -44,8 +44,11 @@ def use_backbone(monkeypatch=None):
         monkeypatch.setattr(resnet50, "build", backbone)
 
 
-def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, seed=0):
-    """Images of noisy colour blocks and their labels, as a `folder` data set: ids, or colours that are not the images' own."""
+def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, instances=False, seed=0):
+    """Images of noisy colour blocks and their labels, as a `folder` data set: ids, or colours that are not the images' own.
+
+    With `instances` every block of 16 x 16 pixels is a thing of its own.
+    """
     rng = np.random.default_rng(seed)
     paint = np.array(list(COLORS.values()), np.uint8)
     label_paint = np.array([*LABEL_COLORS.values(), VOID], np.uint8)
@@ -57,6 +60,9 @@ def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, seed=0):
             label = label_paint[ids] if colors else np.where(ids == 3, 255, ids).astype(np.uint8)
             write_png(root / "images" / split / f"frame_{index}.png", image)
             write_png(root / "labels" / split / f"frame_{index}.png", label)
+            if instances:
+                numbers = np.kron(np.arange(1, ids.size // 256 + 1).reshape(size[0] // 16, -1), np.ones((16, 16), int))
+                write_png(root / "instances" / split / f"frame_{index}.png", np.where(ids == 1, numbers, 0).astype(np.uint8))
     return root
 
 
@@ -65,8 +71,8 @@ def write_png(path, pixels):
     cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
 
 
-def recipe(root, *, colors=False, **changes):
-    """The recipe's sections; `changes` are sections of values that win over them."""
+def recipe(root, *, colors=False, instances=False, **changes):
+    """The recipe's sections; `changes` are sections of values that win over them. With `instances` trees are things."""
     paint = LABEL_COLORS if colors else COLORS
     tree = {
         "data": {
@@ -82,6 +88,18 @@ def recipe(root, *, colors=False, **changes):
     }
     if colors:
         tree["data"].update(label_format="colors", ignore_colors=[list(VOID)])
+    if instances:
+        tree["data"]["instances"] = "instances/{split}"
+        tree["data"]["classes"][1]["thing"] = True
+        tree["model"] = {
+            "name": "panoptic_deeplab",
+            "separable": False,
+            "aspp_channels": 16,
+            "decoder_channels": 16,
+            "batch_norm_momentum": 0.8,
+        }
+        tree["model"].update(instance_channels=16, head_channels=16, low_level_channels=[8, 8], instance_low_level_channels=[8, 8])
+        tree["loss"] = {"center_sigma": 3.0, "offset_weight": 0.1}
     for section, values in changes.items():
         tree.setdefault(section, {}).update(values)
     return tree
@@ -95,6 +113,18 @@ def write_recipe(path, tree):
 @functools.cache
 def trained_run():
     """A run on RGB-colour labels that are described in the recipe alone, trained once for all tests by the command line: its folder."""
+    return _train(lambda root: recipe(write_data(root / "data", colors=True), colors=True))
+
+
+@functools.cache
+def panoptic_run():
+    """A run that learned to tell blocks of one colour apart, trained once for all tests by the command line: its folder."""
+    steps = {"steps": 100, "validate_every": 50, "checkpoint_every": 100, "keep": [50]}
+    changes = {"augment": {"scale": [1.0, 1.0]}, "training": steps, "model": {"dropout": 0.0}}
+    return _train(lambda root: recipe(write_data(root / "data", instances=True, train=24), instances=True, **changes))
+
+
+def _train(make_recipe):
     import pytest
     from click.testing import CliRunner
 
@@ -103,7 +133,7 @@ def trained_run():
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     root = Path(folder.name)
-    path = write_recipe(root / "recipe.yaml", recipe(write_data(root / "data", colors=True), colors=True))
+    path = write_recipe(root / "recipe.yaml", make_recipe(root))
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_backbone(monkeypatch)
         result = CliRunner().invoke(group, ["train", str(path), "--run", str(root / "run"), "--json", str(root / "result.json")])

@@ -67,7 +67,7 @@ class FirstFrames:
     def __init__(self, split, count):
         self._split = split
         self.table, self.names = split.table, split.names[:count]
-        self.frame, self.instance_map, self.paths = split.frame, split.instance_map, split.paths
+        self.frame, self.panoptic_map, self.paths = split.frame, split.panoptic_map, split.paths
 
     def __len__(self):
         return len(self.names)

@@ -51,11 +51,11 @@ class Slower:
         self.name, self.precision, self.table = runtime.name, runtime.precision, runtime.table
         self.size, self.label_stride = runtime.size, runtime.label_stride
 
-    def __call__(self, frame):
+    def predict(self, frame):
         start = time.monotonic()
-        label_map = self._runtime(frame)
+        prediction = self._runtime.predict(frame)
         time.sleep((self._factor - 1.0) * (time.monotonic() - start))
-        return label_map
+        return prediction
 
 
 def write_video(path, size, count):

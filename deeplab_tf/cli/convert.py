@@ -117,15 +117,16 @@ def _from_run(source, targets, options, json_target):
     order = convert.Order(size, options["output"], int(options["label_stride"]), targets, options["int8"], options["calibration"])
     with new_bundle(out) as part:
         info = convert.write(part, keras.model, keras.table, order, frames)
-        reference, costs = label_stride_costs(keras, scored.images, scored.truth)
+        reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
         differences = largest_differences(part, keras.model, scored.images[:_COMPARED_FRAMES], order.label_stride)
         mious = {str(cost["label_stride"]): cost["miou"] for cost in costs}
-        convert.finish(part, info, {"miou_by_label_stride": mious, "images": len(scored.images)}, keras.config.data)
+        scores = {"miou_by_label_stride": mious, "images": len(scored.images)}
+        convert.finish(part, info, dict(scores, **({"pq": reference.pq} if info["instances"] else {})), keras.config.data)
     bundle = open_bundle(out)
     rows = conversion.exported(bundle, info["seconds"], differences)
     if options["fp16"] or options["int8"]:
         rows += [row for row in _engines(bundle, targets, options, frames) if options["fp16"] or not row.note.startswith("no engine")]
-    rows = [reference, *conversion.measured(bundle, rows, scored.images, scored.truth, _TIMED_SECONDS)]
+    rows = [reference, *conversion.measured(bundle, rows, scored.images, scored.truth, _TIMED_SECONDS, scored.panoptic)]
     _show_choices(info, costs, order, len(scored.images), json_target)
     return _finish(bundle, rows, json_target, {"label_stride": costs, "calibration": info.get("calibration")})
 
@@ -193,8 +194,11 @@ def _show_choices(info, costs, order, images, json_target):
     if calibration:
         others = ", ".join("{} {:.2%}".format(name, value) for name, value in calibration["agreement"].items())
         show(
-            "Calibration: {} on {} images. Labels equal to the float network's: {}.".format(
-                calibration["method"], calibration["frames"], others
+            "Calibration: {} on {} images. {} the float network's: {}.".format(
+                calibration["method"],
+                calibration["frames"],
+                "PQ against" if info["instances"] else "Labels equal to",
+                others,
             ),
             json_target,
         )

@@ -2,7 +2,7 @@
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.progress import progress
 
 
@@ -28,6 +28,7 @@ def parse_scales(ctx, param, value):
 @click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
 @click.option("--checkpoint", "wanted", multiple=True, metavar="STEP", help="A kept step, or 'best'; repeatable. [default: best]")
 @click.option("--runtime", "runtime_name", metavar="NAME", help="What runs a bundle. [default: the best that works here]")
+@click.option("--precision", type=Choice(["int8", "float16", "float32"]), help="Of a bundle. [default: the best that it has]")
 @click.option("--split", "split_name", metavar="NAME", help="Which split of the run's data set. [default: val]")
 @click.option("--root", metavar="DIR", help="Where the data set lies. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
@@ -38,8 +39,8 @@ def parse_scales(ctx, param, value):
 @click.option("--out", metavar="DIR", help="Where the report goes. [default: RUN/report, or BUNDLE_report]")
 @json_option
 @verbose_option
-def command(run, wanted, runtime_name, split_name, root, flip, scales, images, labels, class_ids, out, json_target, verbose):
-    """Scores a run or a bundle at the labels' own resolution: IoU per class, mIoU, pixel accuracy.
+def command(run, wanted, runtime_name, precision, split_name, root, flip, scales, images, labels, class_ids, out, json_target, verbose):
+    """Scores a run or a bundle at the labels' own resolution: IoU per class, mIoU, pixel accuracy; PQ where the data has instances.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` did. The report folder gets the scores as JSON
     and Markdown, the confusion matrix, and the best and the worst images beside their truth.
@@ -64,7 +65,7 @@ def command(run, wanted, runtime_name, split_name, root, flip, scales, images, l
     source = {"images_from": images, "labels_from": labels} if images else {"split": split_name}
     reports = []
     for name in names:
-        runtime = open_runtime(run, None if name == "bundle" else name, runtime_name)
+        runtime = open_runtime(run, None if name == "bundle" else name, runtime_name, precision)
         if images is None:
             frames = open_run_split(runtime.config, split_name, root)
         else:
@@ -85,7 +86,9 @@ def _score(runtime, frames, name, flip, scales, folder, suffix):
 def _finish(reports, folder, json_target):
     from deeplab_tf.evaluation.report import evaluation_markdown, write_text
     from deeplab_tf.evaluation.speed import measured_with
+    from deeplab_tf.metrics import panoptic
     from deeplab_tf.metrics.confusion import score_text
+    from deeplab_tf.panoptic import METHODS
 
     best = max(reports, key=lambda report: -1.0 if report["miou"] is None else report["miou"])
     whole = {**best, **measured_with()}
@@ -96,6 +99,8 @@ def _finish(reports, folder, json_target):
     for report in reports:
         title = "" if len(reports) == 1 else "\ncheckpoint {}\n".format(report["checkpoint"])
         show(title + score_text(report), json_target)
+        if "pq" in report:
+            show("\nPanoptic quality, instances by {}\n{}".format(METHODS[report["pq_method"]], panoptic.score_text(report)), json_target)
     pictures = best["pictures"]
     show("\nReport: {}\nOpen {}".format(folder / "report.md", pictures.get("best_and_worst", pictures["confusion_matrix"])), json_target)
     write_json(whole, json_target)

@@ -9,7 +9,7 @@ from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_o
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.progress import progress
 
-SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png"}
+SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
 """The end of the file name by format. The one for Cityscapes is found by `score` and by cityscapesScripts alike."""
 OVERLAY_SUFFIX = "_overlay.jpg"
 _CITYSCAPES_IMAGE = "_leftImg8bit"
@@ -31,9 +31,9 @@ _CITYSCAPES_IMAGE = "_leftImg8bit"
     default="color",
     show_default=True,
     help="color: NAME_color.png, RGB in the class colours. ids: NAME.png, class ids 0 to C-1. cityscapes: NAME_pred_labelIds.png,"
-    " the benchmark's own ids.",
+    " the benchmark's own ids. panoptic: NAME_panoptic.png and one panoptic.json, COCO's format for classes with instances.",
 )
-@click.option("--overlay", is_flag=True, help="Also write NAME_overlay.jpg: the image with the class colours over it.")
+@click.option("--overlay", is_flag=True, help="Also write NAME_overlay.jpg: the image with class colours and, if known, single things.")
 @click.option("--runtime", "runtime_name", metavar="NAME", help="What runs a bundle. [default: the best that works here]")
 @click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
 @json_option
@@ -48,15 +48,21 @@ def command(run, images, out, layout, overlay, runtime_name, checkpoint, json_ta
     runtime = _open(run, checkpoint, runtime_name)
     if layout == "cityscapes":
         _check_cityscapes(runtime.table)
-    written = []
+    written, panoptic = [], None
+    if layout == "panoptic":
+        from deeplab_tf.panoptic.files import PanopticWriter
+
+        panoptic = PanopticWriter(out, runtime.table)
     for image, stem in progress(sorted(jobs.items()), "predict"):
         try:
-            _predict_one(runtime, image, stem, layout, overlay)
+            _predict_one(runtime, image, stem, layout, overlay, panoptic)
         except DeepLabError as error:
             before = len(written) // len(_suffixes(layout, overlay))
             raise DeepLabError("{} {} of {} images were predicted before it, into {}.".format(error, before, len(jobs), out)) from error
         written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-    picture = overlay or layout == "color"
+    if panoptic is not None:
+        written.append(panoptic.close())
+    picture = layout == "color" or overlay and layout != "panoptic"
     what = "Open {}".format(written[-1]) if picture else "Label files, dark to the eye, are in {}; --overlay shows them.".format(out)
     show("{} images predicted. {}".format(len(jobs), what), json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
@@ -122,25 +128,41 @@ def _suffixes(layout, overlay):
     return [SUFFIXES[layout]] + [OVERLAY_SUFFIX] * overlay
 
 
-def _predict_one(runtime, path, stem, layout, overlay):
+def _predict_one(runtime, path, stem, layout, overlay, writer):
     from deeplab_tf import draw
-    from deeplab_tf.frames import read_image, resize_image, write_image
+    from deeplab_tf.frames import read_image, write_image
     from deeplab_tf.labels import CITYSCAPES_FROM_CLASS
 
     image = read_image(path)
-    if hasattr(runtime, "bundle"):
-        label_map = draw.resize_labels(runtime(resize_image(image, runtime.size)), image.shape[:2], runtime.label_stride)
+    label_map, panoptic = _maps(runtime, image, panoptic=layout == "panoptic" or overlay and runtime.gives_instances)
+    if layout == "panoptic":
+        writer.add(os.path.relpath(stem, writer.folder), panoptic)
+    elif layout == "color":
+        write_image(stem + SUFFIXES[layout], draw.colorize(label_map, runtime.table))
     else:
-        from deeplab_tf.evaluation.prediction import predict
+        write_image(stem + SUFFIXES[layout], label_map if layout == "ids" else CITYSCAPES_FROM_CLASS[label_map])
+    if overlay:
+        picture = draw.overlay(image, label_map, runtime.table)
+        if runtime.gives_instances:
+            draw.outline(picture, panoptic)
+        write_image(stem + OVERLAY_SUFFIX, picture)
+
+
+def _maps(runtime, image, *, panoptic):
+    """The label map of an image and, where it is asked for, the panoptic map, both at the image's size."""
+    if not hasattr(runtime, "bundle"):
+        from deeplab_tf.evaluation.prediction import predict, predict_panoptic
 
         label_map = predict(runtime, image)
-    if layout == "color":
-        pixels = draw.colorize(label_map, runtime.table)
-    else:
-        pixels = label_map if layout == "ids" else CITYSCAPES_FROM_CLASS[label_map]
-    write_image(stem + SUFFIXES[layout], pixels)
-    if overlay:
-        write_image(stem + OVERLAY_SUFFIX, draw.overlay(image, label_map, runtime.table))
+        return label_map, predict_panoptic(runtime, image, label_map)[0] if panoptic else None
+    from deeplab_tf.draw import resize_labels
+    from deeplab_tf.frames import resize_image
+    from deeplab_tf.panoptic.grouping import to_panoptic
+
+    prediction = runtime.predict(resize_image(image, runtime.size))
+    maps = [prediction.label_map] + [to_panoptic(prediction, runtime.table, stride=runtime.label_stride)[0]] * panoptic
+    resized = [resize_labels(each, image.shape[:2], runtime.label_stride) for each in maps]
+    return resized[0], resized[-1]
 
 
 def _check_cityscapes(table):

@@ -62,4 +62,4 @@ def _measure(runtime, split, label):
     from deeplab_tf.evaluation.speed import frames_per_second
 
     evaluation = evaluate(runtime, split, progress=lambda items: progress(items, label))
-    return {**evaluation.confusion.report(split.table), "pq": None, "size": list(runtime.size), "fps": frames_per_second(runtime)}
+    return {"pq": None, "pq_method": None, **evaluation.report(), "fps": frames_per_second(runtime)}

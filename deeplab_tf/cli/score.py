@@ -20,6 +20,7 @@ _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame
     epilog=example(
         "deeplab-tf score --pred results --truth cityscapes/gtFine/val --json scores.json",
         "deeplab-tf score --pred results --truth camvid/testannot --format ids --classes 11 --ignore 11",
+        "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
     )
 )
 @click.option("--pred", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of predicted label files.")
@@ -35,26 +36,46 @@ _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame
 )
 @click.option("--classes", metavar="N|NAMES", help="With ids: how many classes, or their names with commas. Default: the highest id + 1.")
 @click.option("--ignore", type=click.IntRange(0, 255), metavar="ID", help="With ids: the id that counts nowhere, beside 255.")
+@click.option(
+    "--panoptic",
+    is_flag=True,
+    help="Score panoptic maps, PQ beside mIoU: each folder holds PNG files and a JSON file in COCO's format (also Cityscapes' own), or"
+    " *_gtFine_instanceIds.png.",
+)
 @json_option
 @verbose_option
-def command(pred, truth, layout, classes, ignore, json_target, verbose):
-    """Scores predicted label files: IoU per class, mIoU, pixel accuracy.
+def command(pred, truth, layout, classes, ignore, panoptic, json_target, verbose):
+    """Scores predicted label files: IoU per class, mIoU, pixel accuracy; with --panoptic PQ, SQ and RQ.
 
     Files are 8-bit PNGs with one channel of ids, compared at their own resolution. Every truth needs its prediction and the reverse.
     """
     from deeplab_tf.metrics.confusion import score_text
+    from deeplab_tf.metrics.panoptic import score_text as panoptic_text
 
+    report = _score_panoptic(pred, truth, layout, classes, ignore) if panoptic else _score_labels(pred, truth, layout, classes, ignore)
+    show(score_text(report), json_target)
+    if panoptic:
+        show("\n" + panoptic_text(report), json_target)
+    write_json(report, json_target)
+
+
+def _score_panoptic(pred, truth, layout, classes, ignore):
+    from deeplab_tf.metrics.panoptic_folders import score_folders
+
+    if layout != "cityscapes" or classes is not None or ignore is not None:
+        raise click.UsageError("--format, --classes and --ignore do not go with --panoptic: the JSON file names the classes.")
+    return score_folders(pred, truth, progress=lambda counted, total: progress(counted, "score", total=total))
+
+
+def _score_labels(pred, truth, layout, classes, ignore):
     if layout == "cityscapes" and not (classes is None and ignore is None):
         raise click.UsageError("--classes and --ignore go with --format ids; Cityscapes has its own 19 classes.")
     names = _class_names(classes)
     files = match_cityscapes(pred, truth) if layout == "cityscapes" else match_stems(pred, truth)
     pairs, seen = count_files(files)
     if layout == "cityscapes":
-        report = _score_cityscapes(pairs, seen, len(files))
-    else:
-        report = _score_ids(pairs, seen, len(files), names, ignore)
-    show(score_text(report), json_target)
-    write_json(report, json_target)
+        return _score_cityscapes(pairs, seen, len(files))
+    return _score_ids(pairs, seen, len(files), names, ignore)
 
 
 def _class_names(classes):

@@ -37,7 +37,8 @@ def command(config, overrides, run_dir, resume, json_target, verbose):
     run = Path(run_dir or os.path.join("runs", Path(config).stem))
     again = "Continue with: {}".format(_again(config, overrides, run))
     result = _train(config, overrides, run, resume, again)
-    show("{}: {} steps, best validation mIoU {:.4f}.".format(run, result["step"], result["best_miou"]), json_target)
+    name, best = ("PQ", result["best_pq"]) if "best_pq" in result else ("mIoU", result["best_miou"])
+    show("{}: {} steps, best validation {} {:.4f}.".format(run, result["step"], name, best), json_target)
     show("Score it with: deeplab-tf evaluate {}".format(shlex.quote(str(run))), json_target)
     write_json({"run": str(run), **result}, json_target)
 

@@ -11,6 +11,7 @@ from deeplab_tf.compare.worker import STAGES
 from deeplab_tf.draw import resize_labels
 from deeplab_tf.metrics.confusion import ConfusionMatrix, count_pairs
 from deeplab_tf.metrics.latency import percentiles
+from deeplab_tf.metrics.panoptic import PanopticQuality
 
 CLAIM = {"before": 10.0, "after": 25.0, "size": (512, 1024)}
 """Frames/s in the published table 2: a Jetson Nano, plain TensorFlow and TensorRT."""
@@ -25,13 +26,24 @@ def rows(outcomes: Sequence[Outcome], bundle: Bundle, truth: Sequence[Optional[n
     Args:
         truth: label maps of the frames, None for each that has none.
     """
-    first = next((outcome.labels for outcome in outcomes if outcome.error is None), None)
+    first = next((outcome for outcome in outcomes if outcome.error is None), None)
     return [_row(outcome, first, bundle, truth) for outcome in outcomes]
 
 
 def _row(outcome, first, bundle, truth):
     row = {"name": outcome.pair.runtime, "precision": outcome.pair.precision, "error": outcome.error}
-    keys = ("fps", "latency_ms", "spread", "agreement", "agreement_by_class", "miou", "peak_memory_mb", "system_memory_mb", "power_w")
+    keys = (
+        "fps",
+        "latency_ms",
+        "spread",
+        "agreement",
+        "agreement_by_class",
+        "agreement_pq",
+        "miou",
+        "peak_memory_mb",
+        "system_memory_mb",
+        "power_w",
+    )
     row.update(dict.fromkeys(keys + ("temperature_c", "throttled", "load_s", "runs", "warmed_up")))
     if outcome.error is not None:
         return row
@@ -45,7 +57,9 @@ def _row(outcome, first, bundle, truth):
     row["power_w"] = _of(visits, "power_w", lambda values: sum(values) / len(values))
     for key in ("temperature_c", "throttled", "peak_memory_mb", "system_memory_mb"):
         row[key] = _of(visits, key, max)
-    row.update(agreement(first, outcome.labels, bundle.table))
+    row.update(agreement(first.labels, outcome.labels, bundle.table))
+    if outcome.panoptic is not None:
+        row["agreement_pq"] = pq(outcome.panoptic, first.panoptic, bundle.table, bundle.label_stride)
     row["miou"] = miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
     return row
 
@@ -78,6 +92,15 @@ def miou(labels: np.ndarray, truth: Sequence[Optional[np.ndarray]], classes: int
         if true is not None:
             confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
     return confusion.miou() if confusion.images else None
+
+
+def pq(panoptics: np.ndarray, truth: Sequence[Optional[np.ndarray]], table, label_stride: int = 1) -> Optional[float]:
+    """Panoptic quality at the truth's own size, panoptic maps enlarged to it; None where no frame has a truth."""
+    quality = PanopticQuality(table)
+    for panoptic, true in zip(panoptics, truth):
+        if true is not None:
+            quality.update(true, resize_labels(panoptic, true.shape, label_stride))
+    return quality.report()["pq"]
 
 
 def warnings(report_rows: Sequence[dict], problems: Sequence[str]) -> List[str]:
@@ -120,6 +143,8 @@ def _device(device):
 
 def _speed_cells(report_rows):
     head = ["runtime", "frames/s", "whole p50/p90/p99 ms", "upload", "run", "download", "post", "agrees", "mIoU", "memory MB", "W", "C"]
+    instances = any(row["agreement_pq"] is not None for row in report_rows)
+    head += ["PQ with the first"] * instances
     cells = [head]
     for row in report_rows:
         if row["error"] is not None:
@@ -129,6 +154,7 @@ def _speed_cells(report_rows):
         stages = ["{:.1f}".format(latency[stage]["p50"]) for stage in STAGES[1:]]
         scores = [_number(row["agreement"], "{:.4f}"), _number(row["miou"], "{:.3f}"), _number(row["peak_memory_mb"], "{:.0f}")]
         told = [_number(row["power_w"], "{:.1f}"), _number(row["temperature_c"], "{:.0f}")]
+        told += [_number(row["agreement_pq"], "{:.4f}")] * instances
         cells.append(["{}:{}".format(row["name"], row["precision"]), "{:.2f}".format(row["fps"]), whole] + stages + scores + told)
     return cells
 

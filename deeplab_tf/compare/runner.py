@@ -24,12 +24,14 @@ class Outcome(NamedTuple):
         visits: what `worker.measure` returned, without the labels; one a visit.
         labels: (N, h, w) uint8, of the first visit; None where it failed.
         error: why it failed, in one sentence; None where it did not.
+        panoptic: (N, h, w) int32, likewise; None where the network does not tell things apart.
     """
 
     pair: Pair
     visits: List[dict]
     labels: Optional[np.ndarray]
     error: Optional[str]
+    panoptic: Optional[np.ndarray] = None
 
 
 def run_all(
@@ -73,8 +75,14 @@ def _visit(bundle, outcome, frames, folder, seconds):
         return outcome._replace(error=problem)
     with open(os.path.join(folder, "result.json"), encoding="utf-8") as file:
         result = json.load(file)
-    labels = outcome.labels if outcome.labels is not None else np.load(os.path.join(folder, "labels.npy"))
-    return outcome._replace(visits=outcome.visits + [result], labels=labels)
+    if outcome.labels is None:
+        outcome = outcome._replace(labels=_array(folder, "labels"), panoptic=_array(folder, "panoptic"))
+    return outcome._replace(visits=outcome.visits + [result])
+
+
+def _array(folder, name):
+    path = os.path.join(folder, name + ".npy")
+    return np.load(path) if os.path.exists(path) else None
 
 
 def _run_worker(folder):

@@ -2,7 +2,8 @@
 
     python -m deeplab_tf.compare.worker JOB.json
 
-JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, and `out`, a folder for result.json and labels.npy.
+JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, and `out`, a folder for result.json, labels.npy and,
+where the network predicts instances, panoptic.npy.
 """
 
 import json
@@ -16,6 +17,8 @@ import numpy as np
 from deeplab_tf import device
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.metrics.latency import is_stable
+from deeplab_tf.panoptic.grouping import to_panoptic
+from deeplab_tf.runtimes import as_prediction
 
 STAGES = ("whole", "upload", "run", "download", "post")
 WARM_UP_SECONDS = 20.0
@@ -75,24 +78,26 @@ def measure(runtime, frames: np.ndarray, seconds: float) -> dict:
         frames: (N, H, W, 3) uint8 RGB.
         seconds: how long, once warm; every frame comes once at least, and FEWEST_RUNS of them.
     Returns:
-        `latency_ms`: by stage the milliseconds of every run; `warm_up`: {runs, stable}; `labels`: (N, h, w) uint8; `power_w`,
-        `temperature_c`, `throttled`, `available_mb` as of `Watch`.
+        `latency_ms`: by stage the milliseconds of every run; `warm_up`: {runs, stable}; `labels`: (N, h, w) uint8; `panoptic`:
+        (N, h, w) int32 or None; `power_w`, `temperature_c`, `throttled`, `available_mb` as of `Watch`.
     """
     from deeplab_tf.video.painter import Painter
 
     painter = Painter(runtime.table, label_stride=runtime.label_stride)
     warm_up = _warm_up(runtime, painter, frames)
-    times, labels = [], []
+    times, labels, panoptics = [], [], []
     with Watch() as watch:
         end = time.perf_counter() + seconds
         while len(times) < max(len(frames), FEWEST_RUNS) or (time.perf_counter() < end and len(times) < MOST_RUNS):
-            stages, label_map = one_frame(runtime, painter, frames[len(times) % len(frames)])
+            stages, label_map, panoptic = one_frame(runtime, painter, frames[len(times) % len(frames)])
             times.append(stages)
             if len(labels) < len(frames):
                 labels.append(label_map)
+                panoptics.append(panoptic)
     latency = {stage: [1000.0 * stages[i] for stages in times] for i, stage in enumerate(STAGES)}
     told = {"power_w": watch.watts, "temperature_c": watch.degrees, "throttled": watch.throttled, "available_mb": watch.memory}
-    return dict(told, latency_ms=latency, warm_up=warm_up, labels=np.stack(labels))
+    panoptic = None if panoptics[0] is None else np.stack(panoptics)
+    return dict(told, latency_ms=latency, warm_up=warm_up, labels=np.stack(labels), panoptic=panoptic)
 
 
 def _warm_up(runtime, painter, frames):
@@ -103,20 +108,23 @@ def _warm_up(runtime, painter, frames):
 
 
 def one_frame(runtime, painter, frame):
-    """((seconds of each of STAGES), (h, w) uint8 label map) of one frame, as `stream` treats it: the picture is drawn, too."""
+    """((seconds of each of STAGES), (h, w) uint8 label map, (h, w) int32 panoptic map or None) of one frame.
+
+    As `stream` treats it: things are told apart where the network can, and the picture is drawn.
+    """
     start = time.perf_counter()
     runtime.upload(frame)
     uploaded = time.perf_counter()
     runtime.run()
     ran = time.perf_counter()
-    output = runtime.download()
+    outputs = runtime.download()
     downloaded = time.perf_counter()
-    if runtime.gives_scores:
-        output = output.argmax(axis=-1)
-    label_map = output.astype(np.uint8)  # a copy: the runtime may write the next frame's over it
-    painter.paint(frame, label_map)
+    prediction, panoptic = as_prediction(outputs), None
+    if prediction.center is not None:
+        panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
+    painter.paint(frame, prediction.label_map, panoptic=panoptic)
     end = time.perf_counter()
-    return (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded), label_map
+    return (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded), prediction.label_map, panoptic
 
 
 def peak_memory_mb():
@@ -146,8 +154,10 @@ def main(path: str) -> None:
         loaded = time.perf_counter() - start
         result = measure(runtime, np.array(frames), job["seconds"])
         got = runtime.precision
-    labels, least = result.pop("labels"), result.pop("available_mb")
+    labels, panoptic, least = result.pop("labels"), result.pop("panoptic"), result.pop("available_mb")
     np.save(os.path.join(job["out"], "labels.npy"), labels)
+    if panoptic is not None:
+        np.save(os.path.join(job["out"], "panoptic.npy"), panoptic)
     taken = before - least if before is not None and least is not None else None
     result.update(load_s=loaded, precision=got, peak_memory_mb=peak_memory_mb(), system_memory_mb=taken)
     with open(os.path.join(job["out"], "result.json"), "w", encoding="utf-8") as file:

@@ -35,20 +35,21 @@ class Augmentation:
     noise: float = 0.0  # standard deviation of Gaussian noise, in grey levels, at most
 
 
-def augment(image, label_map, seed, options: Augmentation):
+def augment(image, label_map, seed, options: Augmentation, *, outside: int = IGNORE_LABEL):
     """Changes one frame at random.
 
     Args:
         image: (H, W, 3) uint8.
-        label_map: (H, W) uint8; nearest neighbour, IGNORE_LABEL where the warp reaches outside the image.
+        label_map: (H, W) uint8 (or int32, a panoptic map); nearest neighbour.
         seed: (2,) int64; all that the draws depend on.
         options: how far.
+        outside: the label where the warp reaches outside the image.
 
     Returns:
-        image (h, w, 3) uint8 and label_map (h, w) uint8 of the crop's size.
+        image (h, w, 3) uint8 and label_map (h, w), of its own type, of the crop's size.
     """
     draw = _Draws(seed)
-    image, label_map = warp(image, label_map, draw, options)
+    image, label_map = warp(image, label_map, draw, options, outside)
     return change_colors(image, draw, options), label_map
 
 
@@ -67,7 +68,7 @@ class _Draws:
         return tf.random.stateless_uniform(shape, self.of(name), low, high)
 
 
-def warp(image, label_map, draw, options: Augmentation):
+def warp(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LABEL):
     """Flip, rotation, scale and crop, in one interpolation."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)  # H, W
     crop = options.crop or tuple(image.shape[:2])
@@ -83,7 +84,7 @@ def warp(image, label_map, draw, options: Augmentation):
     center = (size - 1) / 2 + offset
     transform = _affine(crop, center, scale, angle, sign)
     image = _apply(tf.cast(image, tf.float32), transform, crop, "BILINEAR", BORDER)
-    label_map = _apply(label_map[..., None], transform, crop, "NEAREST", float(IGNORE_LABEL))[..., 0]
+    label_map = _apply(label_map[..., None], transform, crop, "NEAREST", float(outside))[..., 0]
     return tf.cast(tf.round(image), tf.uint8), label_map
 
 

@@ -5,8 +5,22 @@ ROOT/gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png         8-bit ids 0 .. 33
 ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png      16-bit ids, optional here
 """
 
-from deeplab_tf.data.split import FileSplit, IdReader, UnknownSplit, list_files, open_root, pair_files, split_folder
+import numpy as np
+
+from deeplab_tf import frames
+from deeplab_tf.data.split import (
+    FileSplit,
+    IdReader,
+    UnknownSplit,
+    add_instances,
+    check_same_classes,
+    list_files,
+    open_root,
+    pair_files,
+    split_folder,
+)
 from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.panoptic.files import from_cityscapes
 
 LABEL_READER = IdReader(CITYSCAPES_TO_CLASS, [*CITYSCAPES_FILE_IDS, IGNORE_LABEL])
 """All 34 ids; the 15 that are not scored become IGNORE_LABEL. Id -1, licence plate, is 255 in an 8-bit file."""
@@ -24,4 +38,9 @@ def open_split(split: str, *, root: str) -> FileSplit:
     labels = split_folder(folder, "gtFine/{split}", split)
     rows = pair_files(list_files(images, "_leftImg8bit.png"), list_files(labels, "_gtFine_labelIds.png"), images)
     instances = list_files(labels, "_gtFine_instanceIds.png")
-    return FileSplit(CITYSCAPES, [row._replace(instances=instances.get(row.name)) for row in rows], LABEL_READER)
+    return FileSplit(CITYSCAPES, add_instances(rows, instances), LABEL_READER, read_instances)
+
+
+def read_instances(path: str, label_map: np.ndarray) -> np.ndarray:
+    """(H, W) int32 panoptic map of an instance file. Raises DeepLabError where it does not match its label map."""
+    return check_same_classes(from_cityscapes(frames.read_instance_ids(path), path), label_map, path)

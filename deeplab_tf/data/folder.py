@@ -10,6 +10,7 @@
         - {name: road, color: [128, 64, 128]}
         - {name: car, color: [0, 0, 142], thing: true}
       ignore_colors: [[0, 0, 0]]
+      instances: "instances/{split}"    # if things are to be told apart
 
 An image and its label have the same path below their folders, up to the suffix.
 """
@@ -20,9 +21,10 @@ import cv2
 import numpy as np
 
 from deeplab_tf import frames
-from deeplab_tf.data.split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
+from deeplab_tf.data.split import FileSplit, IdReader, add_instances, list_files, open_root, pair_files, split_folder
 from deeplab_tf.errors import DeepLabError, did_you_mean
 from deeplab_tf.labels import IGNORE_LABEL, LabelTable, id_map
+from deeplab_tf.panoptic import DIVISOR, panoptic_map, thing_classes
 
 _CLASS_KEYS = ("id", "name", "color", "thing")
 
@@ -39,6 +41,8 @@ def open_split(
     ignore_colors: Sequence[Sequence[int]] = (),
     image_suffix: str | None = None,
     label_suffix: str = ".png",
+    instances: str | None = None,
+    instance_suffix: str = ".png",
 ) -> FileSplit:
     """Opens one split of a described data set.
 
@@ -50,6 +54,9 @@ def open_split(
         ignore_ids, ignore_colors: what else label files may hold, which counts in no loss and in no score.
         image_suffix: the end of an image's file name, such as `_rgb.jpg`; .png, .jpg and .jpeg are taken if it is left out.
         label_suffix: the end of a label's file name, such as `_labels.png`.
+        instances: the folder of instance files, PNG with one channel of 8 or 16 bits: the number of the thing that a pixel belongs to,
+            any number above 0 and one a thing; 0 on stuff and on groups that nobody told apart.
+        instance_suffix: the end of an instance file's name.
     """
     table = _read_table(classes)
     if label_format == "ids":
@@ -62,7 +69,40 @@ def open_split(
     image_folder = split_folder(folder, images, split)
     label_folder = split_folder(folder, labels, split)
     image_files = list_files(image_folder, *([image_suffix] if image_suffix else frames.IMAGE_SUFFIXES))
-    return FileSplit(table, pair_files(image_files, list_files(label_folder, label_suffix), image_folder), reader)
+    rows = pair_files(image_files, list_files(label_folder, label_suffix), image_folder)
+    if instances is not None:
+        rows = add_instances(rows, list_files(split_folder(folder, instances, split), instance_suffix))
+    return FileSplit(table, rows, reader, InstanceReader(table))
+
+
+class InstanceReader:
+    """Reads instance files that hold numbers, and joins them with their label maps."""
+
+    def __init__(self, table: LabelTable):
+        self._things = thing_classes(table)
+
+    def __call__(self, path: str, label_map: np.ndarray) -> np.ndarray:
+        """(H, W) int32 panoptic map. Raises DeepLabError for another size than the label map's, and a thing number on stuff."""
+        numbers = frames.read_instance_ids(path)
+        if numbers.shape != label_map.shape:
+            sizes = "{}x{} against {}x{}".format(*numbers.shape, *label_map.shape)
+            raise DeepLabError(f"Instance map and label map must have the same size, height x width: {sizes} ({path}).")
+        single = (numbers > 0) & (label_map != IGNORE_LABEL)
+        wrong = np.argwhere(single & ~self._things[label_map])
+        if len(wrong):
+            y, x = wrong[0]
+            raise DeepLabError(
+                f"Instance file {path} holds the thing {numbers[y, x]} at row {y}, column {x}, where the label file has class"
+                f" {label_map[y, x]}, which is stuff."
+            )
+        joined, ids = label_map.astype(np.int64) << 16 | numbers, np.zeros(label_map.shape, np.int32)
+        found, positions = np.unique(joined[single], return_inverse=True)
+        _, first = np.unique(found >> 16, return_index=True)
+        counts = np.arange(len(found)) - np.repeat(first, np.diff([*first, len(found)])) + 1  # 1, 2, 3, ... in each class
+        if counts.max(initial=0) >= DIVISOR:
+            raise DeepLabError(f"Instance file {path} has {counts.max()} things of one class; {DIVISOR - 1} are possible.")
+        ids[single] = counts[positions]
+        return panoptic_map(label_map, ids)
 
 
 class ColorReader:

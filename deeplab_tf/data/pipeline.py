@@ -4,19 +4,25 @@ Sample n of a run is a function of the seed and n alone: which frame it is (a ne
 and how it is changed. So a run that continues at step s starts the pipeline there, and nothing has to be replayed.
 """
 
+import contextlib
+
 import tensorflow as tf
 
 from deeplab_tf.data.augment import Augmentation, augment
+from deeplab_tf.data.panoptic_targets import Targets, panoptic_targets
 from deeplab_tf.data.split import Frame, Split
 from deeplab_tf.draw import resize_labels
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.frames import resize_image
+from deeplab_tf.panoptic import VOID
 
 
 class TrainingPipeline:
     """Batches of augmented frames of one split."""
 
-    def __init__(self, split: Split, *, size: tuple[int, int], batch_size: int, seed: int, augmentation: Augmentation):
+    def __init__(
+        self, split: Split, *, size: tuple[int, int], batch_size: int, seed: int, augmentation: Augmentation, targets: dict | None = None
+    ):
         """
         Args:
             split: where the frames come from.
@@ -24,7 +30,14 @@ class TrainingPipeline:
             batch_size: B.
             seed: fixes the order and every augmentation.
             augmentation: what may happen to a frame; its `crop` is the size of what comes out.
+            targets: for a network that predicts instances: options for `panoptic_targets`.
+
+        Raises:
+            DeepLabError: `targets`, and the split has no instances.
         """
+        if targets is not None and not split.has_instances():
+            raise DeepLabError("This network learns instances, and the data set has none; choose model.name: deeplab_v3_plus.")
+        self.targets = targets
         self.split = split
         self.size = tuple(size)
         self.batch_size = batch_size
@@ -34,6 +47,8 @@ class TrainingPipeline:
 
     def batches(self, first_step: int, last_step: int) -> tf.data.Dataset:
         """(images (B, h, w, 3) uint8, label_maps (B, h, w) uint8) for the steps first_step .. last_step - 1.
+
+        With `targets`, `panoptic_targets.Targets` in place of the label maps.
 
         Where a frame cannot be read the data set fails with a TensorFlow error; the sentence for it is in `error`.
         """
@@ -54,10 +69,22 @@ class TrainingPipeline:
         return [int(self._index(tf.constant(n, tf.int64))) for n in range(first, first + self.batch_size)]
 
     def _sample(self, n):
-        image, label_map = tf.numpy_function(self._load, [self._index(n)], (tf.uint8, tf.uint8), stateful=False)
+        load, kind = (self._load_panoptic, tf.int32) if self.targets is not None else (self._load, tf.uint8)
+        image, truth = tf.numpy_function(load, [self._index(n)], (tf.uint8, kind), stateful=False)
         image = tf.ensure_shape(image, (*self.size, 3))
-        label_map = tf.ensure_shape(label_map, self.size)
-        return augment(image, label_map, tf.stack([tf.constant(self.seed, tf.int64), n]), self.augmentation)
+        truth = tf.ensure_shape(truth, self.size)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), n])
+        if self.targets is None:
+            return augment(image, truth, seed, self.augmentation)
+        image, truth = augment(image, truth, seed, self.augmentation, outside=VOID)
+        return image, self._make_targets(truth)
+
+    def _make_targets(self, panoptic):
+        """`panoptic_targets` of a (h, w) int32 tensor."""
+        kinds = [tf.uint8] + [tf.float32] * (len(Targets._fields) - 1)
+        made = tf.numpy_function(self._targets_of, [panoptic], kinds, stateful=False)
+        last = {"offset": (2,)}
+        return Targets(*(tf.ensure_shape(x, (*panoptic.shape, *last.get(name, ()))) for name, x in zip(Targets._fields, made)))
 
     def _index(self, n):
         """Which frame sample n is: every epoch takes each frame once, in an order of its own."""
@@ -66,8 +93,21 @@ class TrainingPipeline:
         return tf.random.experimental.index_shuffle(position, seed, tf.constant(len(self.split) - 1, tf.int64))
 
     def _load(self, index):
-        try:
+        with self._noted():
             return tuple(resize_frame(self.split.frame(int(index)), self.size))
+
+    def _load_panoptic(self, index):
+        with self._noted():
+            image, panoptic = self.split.panoptic_frame(int(index))
+            return resize_image(image, self.size), resize_labels(panoptic, self.size)
+
+    def _targets_of(self, panoptic):
+        return tuple(panoptic_targets(panoptic, self.split.table, **self.targets))
+
+    @contextlib.contextmanager
+    def _noted(self):
+        try:
+            yield
         except DeepLabError as error:
             self.error = self.error or error
             raise

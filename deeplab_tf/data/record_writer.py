@@ -22,6 +22,7 @@ from deeplab_tf.data.pipeline import resize_frame
 from deeplab_tf.data.records import VERSION, version_folder
 from deeplab_tf.data.split import Split, UnknownSplit
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.panoptic.files import to_colors
 
 SPLITS = ("train", "val", "test")
 """The splits that are prepared, where the data set has them."""
@@ -132,7 +133,7 @@ class Records(tfds.core.GeneratorBasedBuilder):
             "image": tfds.features.Tensor(shape=(*size, 3), dtype=np.uint8, encoding="bytes"),
             "label_map": tfds.features.Tensor(shape=size, dtype=np.uint8, encoding="bytes"),
             "source_label": tfds.features.Text(),  # PNG at the label's own resolution
-            "source_instances": tfds.features.Text(),  # PNG, or empty
+            "source_panoptic": tfds.features.Text(),  # panoptic map as RGB PNG, or empty
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -152,14 +153,14 @@ class Records(tfds.core.GeneratorBasedBuilder):
 
 def _example(split: Split, index: int, size: tuple[int, int]) -> dict:
     frame = split.frame(index)
-    instances = split.instance_map(index)
+    panoptic = split.panoptic_map(index)
     resized = resize_frame(frame, size)
     return {
         "name": split.names[index],
         "image": resized.image,
         "label_map": resized.label_map,
         "source_label": frames.encode_image(frame.label_map, ".png"),
-        "source_instances": b"" if instances is None else frames.encode_image(instances.astype(np.uint16), ".png"),
+        "source_panoptic": b"" if panoptic is None else frames.encode_image(to_colors(panoptic), ".png"),
     }
 
 

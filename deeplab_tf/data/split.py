@@ -14,7 +14,8 @@ import numpy as np
 
 from deeplab_tf import frames
 from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.labels import LabelTable
+from deeplab_tf.labels import IGNORE_LABEL, LabelTable
+from deeplab_tf.panoptic import DIVISOR, label_map_of
 
 
 class UnknownSplit(DeepLabError):
@@ -54,9 +55,17 @@ class Split:
         """(H, W) uint8: the label of one frame at its own resolution, without reading the image where that can be avoided."""
         return self.frame(index).label_map
 
-    def instance_map(self, index: int) -> np.ndarray | None:
-        """(H, W) int32 instance ids as Cityscapes writes them, or None for a data set without."""
+    def panoptic_map(self, index: int) -> np.ndarray | None:
+        """(H, W) int32 panoptic map of one frame (`deeplab_tf.panoptic`) at its label's own resolution; None for a data set without."""
         return None
+
+    def panoptic_frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and panoptic map of one frame, for training. Raises DeepLabError as `frame` and `panoptic_map` do."""
+        return self.frame(index).image, self.panoptic_map(index)
+
+    def has_instances(self) -> bool:
+        """Whether there are panoptic maps. Raises DeepLabError, naming the first frame without, where only some frames have one."""
+        return False
 
     def paths(self, index: int) -> list[str]:
         """The files that frame `index` comes from, for messages: image, label."""
@@ -77,6 +86,12 @@ class SomeFrames(Split):
     def scored_frame(self, index):
         return self.split.scored_frame(self.indices[index])
 
+    def panoptic_map(self, index):
+        return self.split.panoptic_map(self.indices[index])
+
+    def has_instances(self):
+        return self.split.has_instances()
+
 
 class FileRow(NamedTuple):
     """Where one frame of a FileSplit lies."""
@@ -90,13 +105,21 @@ class FileRow(NamedTuple):
 class FileSplit(Split):
     """A split whose frames are an image file and a label file each."""
 
-    def __init__(self, table: LabelTable, rows: Iterable[FileRow], read_label: Callable[[str], np.ndarray]):
+    def __init__(
+        self,
+        table: LabelTable,
+        rows: Iterable[FileRow],
+        read_label: Callable[[str], np.ndarray],
+        read_instances: Callable[[str, np.ndarray], np.ndarray] | None = None,
+    ):
         """
         Args:
             rows: the frames, in order; see `pair_files`.
             read_label: path of a label file -> (H, W) uint8 class ids; see `IdReader`.
+            read_instances: path of an instance file and its label map -> (H, W) int32 panoptic map.
         """
         self.table = table
+        self._read_instances = read_instances
         self.rows = list(rows)
         self.names = [row.name for row in self.rows]
         self._read_label = read_label
@@ -110,9 +133,19 @@ class FileSplit(Split):
     def label_map(self, index: int) -> np.ndarray:
         return self._read_label(self.rows[index].label)
 
-    def instance_map(self, index: int) -> np.ndarray | None:
+    def panoptic_map(self, index: int) -> np.ndarray | None:
         path = self.rows[index].instances
-        return frames.read_instance_ids(path) if path else None
+        return self._read_instances(path, self.label_map(index)) if path else None
+
+    def panoptic_frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        frame = self.frame(index)
+        return frame.image, self._read_instances(self.rows[index].instances, frame.label_map)
+
+    def has_instances(self) -> bool:
+        without = [row for row in self.rows if not row.instances]
+        if without and len(without) < len(self.rows):
+            raise DeepLabError(f"{len(without)} of {len(self.rows)} frames have no instance file; the first is that of {without[0].label}.")
+        return not without
 
     def paths(self, index: int) -> list[str]:
         return [self.rows[index].image, self.rows[index].label]
@@ -219,6 +252,29 @@ def pair_files(images: dict[str, str], labels: dict[str, str], where: Path) -> l
             count = f"{len(alone)} {kind}{'s have' if len(alone) > 1 else ' has'}"
             raise DeepLabError(f"{count} no {missing}: {_some([have[name] for name in alone])}.")
     return [FileRow(name, images[name], labels[name]) for name in sorted(images)]
+
+
+def add_instances(rows: list[FileRow], instances: dict[str, str]) -> list[FileRow]:
+    """The rows with their instance files (name -> path). Raises DeepLabError for an instance file without a label file."""
+    alone = sorted(set(instances) - {row.name for row in rows})
+    if alone:
+        raise DeepLabError(f"An instance map needs its label map, and these have none: {_some([instances[name] for name in alone])}.")
+    return [row._replace(instances=instances.get(row.name)) for row in rows]
+
+
+def check_same_classes(panoptic: np.ndarray, label_map: np.ndarray, path: str) -> np.ndarray:
+    """The panoptic map of an instance file. Raises DeepLabError unless its classes are those of the label map."""
+    if panoptic.shape != label_map.shape:
+        sizes = "{}x{} against {}x{}".format(*panoptic.shape, *label_map.shape)
+        raise DeepLabError(f"Instance map and label map must have the same size, height x width: {sizes} ({path}).")
+    different = np.argwhere(label_map_of(panoptic) != label_map)
+    if len(different):
+        y, x = different[0]
+        raise DeepLabError(
+            f"Instance file {path} does not match its label file in {len(different)} pixels; at row {y}, column {x} it has class"
+            f" {panoptic[y, x] // DIVISOR}, the label file {label_map[y, x]} ({IGNORE_LABEL} is ignored)."
+        )
+    return panoptic
 
 
 def _some(items: list) -> str:

@@ -8,6 +8,7 @@ from deeplab_tf.evaluation.figures import comparison, pixels
 from deeplab_tf.evaluation.report import class_table, markdown_table, score, step_title
 from deeplab_tf.frames import write_image
 from deeplab_tf.metrics.confusion import ConfusionMatrix
+from deeplab_tf.panoptic import METHODS
 
 
 def spread(length: int, count: int) -> list[int]:
@@ -59,13 +60,19 @@ def checkpoints_markdown(report: dict) -> str:
         markdown_table(rows),
         f"Scored on split `{report['split']}`, {report['images']} images, at the labels' own resolution. "
         f"Frames/s: frames of {height}x{width} (height x width), one after the other, in Keras, without TensorRT, on {report['machine']}. "
-        "PQ: - until there are instances.",
+        + _about_pq(report["checkpoints"][0].get("pq_method")),
         class_table({step_title(row["checkpoint"]): row for row in report["checkpoints"]}),
         f"![the same images at each checkpoint]({Path(report['figure']).name})",
     ]
     if "architecture" in report:
         lines.append(f"![the network]({Path(report['architecture']).name})")
     return "\n\n".join(lines) + "\n"
+
+
+def _about_pq(method):
+    if method is None:
+        return "PQ: -, the data set has no instances."
+    return f"PQ: as cityscapesScripts counts it, with instances by {METHODS[method]}."
 
 
 def _miou(split, frame, prediction):

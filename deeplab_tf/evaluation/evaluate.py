@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.evaluation.prediction import predict, predict_panoptic
 from deeplab_tf.labels import LabelTable
 from deeplab_tf.metrics.confusion import ConfusionMatrix
+from deeplab_tf.metrics.panoptic import PanopticQuality
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Evaluation:
     flip: bool
     scales: tuple[float, ...]
     seconds: float  # for the whole, reading the files included
+    panoptic: PanopticQuality | None = None  # where the split has instances
+    pq_method: str | None = None  # of deeplab_tf.panoptic.METHODS
 
     def best(self, count: int) -> list[ImageScore]:
         """The images with the highest mIoU, best first."""
@@ -49,6 +52,7 @@ class Evaluation:
         """Scores as fractions under the names that every command uses, and what they were measured with."""
         return {
             **self.confusion.report(self.table),
+            **(self.panoptic.report(self.pq_method) if self.panoptic else {}),
             "size": list(self.size),
             "flip": self.flip,
             "scales": list(self.scales),
@@ -70,7 +74,7 @@ def evaluate(
     scales: Sequence[float] = (1.0,),
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Evaluation:
-    """Scores a runtime on every frame of a split, at each label's own resolution.
+    """Scores a runtime on every frame of a split, at each label's own resolution: mIoU and, where the split has instances, PQ.
 
     Args:
         runtime: see `deeplab_tf.training.keras_runtime`.
@@ -85,13 +89,19 @@ def evaluate(
     if not len(split):
         raise DeepLabError("The split has no images; there is nothing to score.")
     total, images, start = ConfusionMatrix(len(split.table)), [], time.perf_counter()
+    panoptic, method = PanopticQuality(split.table) if split.has_instances() else None, None
     for index in progress(range(len(split))) if progress else range(len(split)):
         frame = split.scored_frame(index)
         one = ConfusionMatrix(len(split.table))
-        one.update(frame.label_map, predict(runtime, frame.image, frame.label_map.shape, flip=flip, scales=scales))
+        label_map = predict(runtime, frame.image, frame.label_map.shape, flip=flip, scales=scales)
+        one.update(frame.label_map, label_map)
+        if panoptic:
+            predicted, method = predict_panoptic(runtime, frame.image, label_map)
+            panoptic.update(split.panoptic_map(index), predicted)
         images.append(ImageScore(index, split.names[index], one.miou(), one.pixel_accuracy()))
         total.merge(one)
-    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), seconds, panoptic, method)
 
 
 def check_classes(trained: LabelTable, truth: LabelTable) -> None:

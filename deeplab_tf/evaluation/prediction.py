@@ -8,6 +8,7 @@ import numpy as np
 from deeplab_tf.draw import resize_labels
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.frames import resize_image
+from deeplab_tf.panoptic.grouping import components, to_panoptic
 
 _SIZE_STEP = 32
 """Scaled heights and widths are multiples of this, so that every stage of the network has a whole size."""
@@ -45,6 +46,18 @@ def predict(
     if not scales:
         raise DeepLabError("At least one scale is needed, such as 1.0; got none.")
     return best_class([_probabilities(runtime, image, scale, flip) for scale in scales], (height, width))
+
+
+def predict_panoptic(runtime, image: np.ndarray, label_map: np.ndarray) -> tuple[np.ndarray, str]:
+    """The panoptic map of one image, at the size of its label map, and which of `deeplab_tf.panoptic.METHODS` made it.
+
+    Where the network predicts instances, its own labels, centers and offsets are put together at its own size; otherwise things are the
+    connected regions of the label map that was predicted for the image.
+    """
+    if not getattr(runtime, "gives_instances", False):
+        return components(label_map, runtime.table), "components"
+    panoptic, method = to_panoptic(runtime.predict(resize_image(image, runtime.size)), runtime.table, stride=runtime.label_stride)
+    return resize_labels(panoptic, label_map.shape, runtime.label_stride), method
 
 
 def best_class(probabilities: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:

@@ -50,13 +50,14 @@ def resolve_checkpoint(run: str, checkpoint: str | None = None) -> str:
     return wanted
 
 
-def open_runtime(path: str, checkpoint: str | None = None, runtime: str | None = None):
+def open_runtime(path: str, checkpoint: str | None = None, runtime: str | None = None, precision: str | None = None):
     """Opens what lies at `path` for predictions.
 
     Args:
         path: a run folder, as `train` writes it, or a bundle, as `convert` does.
         checkpoint: of a run; see `resolve_checkpoint`.
         runtime: for a bundle, one of `deeplab_tf.runtimes`; the best that works here where left out.
+        precision: for a bundle, one of the runtime's; the best that the bundle holds where left out.
 
     Returns:
         A runtime: `runtime(frame)` and, where it can, `runtime.class_scores(frame)`, with `name`, `table`, `size`, and `config.data`, the
@@ -69,11 +70,13 @@ def open_runtime(path: str, checkpoint: str | None = None, runtime: str | None =
         if checkpoint is not None:
             raise DeepLabError(f"{path} is a bundle, which has one network; a checkpoint is named when it is converted.")
         bundle = open_bundle(path)
-        opened = open_bundle_runtime(bundle, runtime or "auto")
+        opened = open_bundle_runtime(bundle, runtime or "auto", precision)
         opened.config = SimpleNamespace(data=bundle.info.get("data", {}))
         return opened
     if runtime not in (None, "keras"):
         raise DeepLabError(f"A run is run by Keras, and {path} is one; convert it for the runtime {runtime}.")
+    if precision is not None:
+        raise DeepLabError(f"A run has one precision, and {path} is one; --precision goes with a bundle.")
     name = resolve_checkpoint(path, checkpoint)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.training.keras_runtime import open_run  # TensorFlow: only once the path has proved right
@@ -102,7 +105,10 @@ def open_run_split(config, split: str, root: str | None = None):
 
 
 def best_step(run: str) -> int | None:
-    """The step that best.keras is from: the first of those with the highest validation mIoU in metrics.jsonl; None where it has none."""
+    """The step that best.keras is from: the first of those with the highest validation score in metrics.jsonl; None where it has none.
+
+    The score is PQ where the network predicts instances, else mIoU.
+    """
     path = Path(run, "metrics.jsonl")
     best = None
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
@@ -110,7 +116,8 @@ def best_step(run: str) -> int | None:
             row = json.loads(line)
         except ValueError:
             continue  # half a line, from a run that was killed
-        miou = row.get("val", {}).get("miou")
-        if miou is not None and (best is None or miou > best[0]):
-            best = (miou, row["step"])
+        scores = row.get("val", {})
+        score = scores.get("pq" if scores.get("pq_method") == "centers" else "miou")
+        if score is not None and (best is None or score > best[0]):
+            best = (score, row["step"])
     return best and best[1]

@@ -18,7 +18,10 @@ from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
 from deeplab_tf.export.network import read_network, with_head
 from deeplab_tf.export.nodes import Network
 from deeplab_tf.labels import LabelTable
+from deeplab_tf.metrics.panoptic import PanopticQuality
+from deeplab_tf.panoptic.grouping import to_panoptic
 from deeplab_tf.progress import progress
+from deeplab_tf.runtimes import as_prediction
 
 JUDGES = 8
 """Frames that are kept to choose between methods, a quarter at most; the ranges come from the others."""
@@ -51,7 +54,7 @@ class Quantized(NamedTuple):
 
     Attributes:
         method: of calibration.
-        agreement: by method, the share of pixels to which the quantized network gave the float network's label.
+        agreement: by method, how far the quantized network agreed with the float network; see `_Judge`.
         frames: how many the ranges come from.
     """
 
@@ -71,8 +74,8 @@ def write(folder: str | Path, model: keras.Model, table: LabelTable, order: Orde
         frames: for int8, the images to calibrate on: (H, W, 3) uint8 RGB at `order.size`.
 
     Returns:
-        What bundle.json says: classes, size, label_stride, output, precision, versions and, with int8, calibration and ranges; and under
-        `seconds`, which is not for bundle.json, how long each file took.
+        What bundle.json says: classes, size, label_stride, output, instances, precision, versions and, with int8, calibration and ranges;
+        and under `seconds`, which is not for bundle.json, how long each file took.
 
     Raises:
         DeepLabError: the network cannot be exported, or there is nothing to calibrate on.
@@ -84,6 +87,7 @@ def write(folder: str | Path, model: keras.Model, table: LabelTable, order: Orde
         "size": list(order.size),
         "label_stride": order.label_stride,
         "output": order.output,
+        "instances": bool(network.instances),
         "precision": ["float32"] + ["int8"] * order.int8,
         "versions": versions(),
         "seconds": seconds,
@@ -99,7 +103,7 @@ def write(folder: str | Path, model: keras.Model, table: LabelTable, order: Orde
             floats = onnx_model.onnx_model(network, order.size)
             make("model.onnx", lambda path: onnx_model.save(floats, path))
         if order.int8:
-            quantized = _quantize(floats, network, order, frames)
+            quantized = _quantize(floats, network, order, frames, table)
             make.restart("calibration")
             info.update(calibration=_calibration_info(quantized), ranges={**quantized.plan.ranges, **quantized.plan.sums})
             _write_int8(make, floats, network, order, quantized)
@@ -163,7 +167,7 @@ def _calibration_info(quantized):
     }
 
 
-def _quantize(floats, network: Network, order: Order, frames) -> Quantized:
+def _quantize(floats, network: Network, order: Order, frames, table: LabelTable) -> Quantized:
     """Ranges by the method that agrees best with the float network on frames that the ranges do not come from, unless one is named."""
     frames = list(frames)
     count = min(JUDGES, len(frames) // 4)
@@ -171,14 +175,14 @@ def _quantize(floats, network: Network, order: Order, frames) -> Quantized:
     judges = [frame for i, frame in enumerate(frames) if i in chosen] or frames[:1]
     rest = [frame for i, frame in enumerate(frames) if i not in chosen]
     histograms = calibrate.measure(network, progress(rest, "calibrate"))
-    judge = _Judge(floats, network, judges)
+    judge = _Judge(floats, network, judges, order, table)
     methods = [order.calibration] if order.calibration else list(calibrate.METHODS)
     found = {method: calibrate.ranges(histograms, method) for method in methods}
     agreement = {method: judge(quantize.make_plan(network, measured)) for method, measured in found.items()}
     method = max(agreement, key=agreement.get)
     plan, measured = quantize.make_plan(network, found[method]), found[method]
     floating = []
-    for layer in dict.fromkeys([quantize.first_convolution(network), quantize.last_convolution(network)]):
+    for layer in dict.fromkeys([quantize.first_convolution(network), *quantize.last_convolutions(network)]):
         trial = judge(quantize.make_plan(network, measured, float_layers=[*floating, layer]))
         agreement[f"{method}, {layer} in float"] = trial
         if 1 - trial < WORTHWHILE * (1 - judge(plan)):
@@ -188,26 +192,38 @@ def _quantize(floats, network: Network, order: Order, frames) -> Quantized:
 
 
 class _Judge:
-    """The share of pixels on which the network quantized by a plan gives the float network's label, in ONNX Runtime on the CPU."""
+    """How far the network quantized by a plan says what the float network does, in ONNX Runtime on the CPU.
 
-    def __init__(self, floats, network, frames):
+    That is the share of pixels with the same label or, with instances, the panoptic quality against the float network's.
+    """
+
+    def __init__(self, floats, network, frames, order, table):
         self.floats, self.network, self.frames = floats, network, frames
-        self.wanted = self._labels(floats)
+        self.table, self.stride = table, order.label_stride
+        self.wanted = self._predictions(floats)
         self.known: dict = {}
 
     def __call__(self, plan: quantize.Plan) -> float:
         key = (tuple(plan.ranges.items()), tuple(plan.excluded))
         if key not in self.known:
-            labels = self._labels(qdq.for_cpu(self.floats, self.network, plan))
-            self.known[key] = float(np.mean([np.mean(a == b) for a, b in zip(labels, self.wanted)]))
+            self.known[key] = self._agreement(self._predictions(qdq.for_cpu(self.floats, self.network, plan)))
         return self.known[key]
 
-    def _labels(self, model):
+    def _agreement(self, predictions):
+        if not self.network.instances:
+            return float(np.mean([np.mean(a.label_map == b.label_map) for a, b in zip(predictions, self.wanted)]))
+        quality = PanopticQuality(self.table)
+        for wanted, got in zip(self.wanted, predictions):
+            quality.update(*(to_panoptic(each, self.table, stride=self.stride)[0] for each in (wanted, got)))
+        return quality.report()["pq"] or 0.0
+
+    def _predictions(self, model):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        outputs = [session.run(None, {"image": frame[None].astype(np.float32)})[0] for frame in self.frames]
-        return [output.argmax(axis=-1) if output.ndim == 4 else output for output in outputs]
+        names = [output.name for output in session.get_outputs()]
+        outputs = [session.run(None, {"image": frame[None].astype(np.float32)}) for frame in self.frames]
+        return [as_prediction({name: array[0] for name, array in zip(names, each)}) for each in outputs]
 
 
 def finish(folder: str | Path, info: dict, scores: dict, data: dict) -> None:

@@ -17,7 +17,7 @@ def fold(network: Network) -> Network:
             _fold_pad(nodes, node)
         elif node.op == "affine" and not _fold_into_what_comes_before(nodes, node):
             _fold_into_what_comes_after(nodes, node)
-    return Network(tuple(_in_float32(node) for node in nodes.values()))
+    return network._replace(nodes=tuple(_in_float32(node) for node in nodes.values()))
 
 
 def _fold_pad(nodes, pad):

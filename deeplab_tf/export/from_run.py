@@ -36,6 +36,7 @@ class Scored(NamedTuple):
 
     images: np.ndarray  # (N, H, W, 3) uint8 RGB
     truth: list[np.ndarray]
+    panoptic: list[np.ndarray] | None  # where the data has instances
 
 
 def scored_frames(
@@ -48,4 +49,5 @@ def scored_frames(
         split = open_run_split(config, "val", root)
     some = SomeFrames(split, count)
     frames = [some.scored_frame(i) for i in range(len(some))]
-    return Scored(np.stack([resize_image(frame.image, size) for frame in frames]), [frame.label_map for frame in frames])
+    panoptic = [some.panoptic_map(i) for i in range(len(some))] if some.has_instances() else None
+    return Scored(np.stack([resize_image(frame.image, size) for frame in frames]), [frame.label_map for frame in frames], panoptic)

@@ -12,6 +12,8 @@ from deeplab_tf.export.nodes import Network, Node
 
 Tensors = dict[str, tf.Tensor]
 
+_OUTPUT = "output_"
+
 SCORES = "scores"
 """The operation in every frozen graph that gives the class scores before the label is chosen."""
 
@@ -59,7 +61,7 @@ def frozen_graph(
     target: str = "tensorflow",
     ranges: Mapping[str, float] | None = None,
 ) -> tf.Graph:
-    """The network as a graph of constants for one image of one size, from a placeholder `image` to its output.
+    """The network as a graph of constants for one image of one size, from a placeholder `image` to its outputs.
 
     Args:
         network: see `with_head`.
@@ -72,17 +74,19 @@ def frozen_graph(
         image = tf.compat.v1.placeholder(tf.uint8 if uint8 else tf.float32, (1, *size, 3), name="image")
         x = tf.cast(image, tf.float32, name="image_float") if uint8 else image
         tensors = run(network, x, target=target, ranges=ranges)
-        output = tensors[network.output]
         tf.identity(tensors[network.scores], name=SCORES)
-        if uint8 and output.dtype == tf.int32:
-            output = tf.cast(output, tf.uint8)
-        tf.identity(output, name=f"output_{network.gives}")
+        for name, node in network.outputs.items():
+            output = tensors[node]
+            if uint8 and output.dtype == tf.int32:
+                output = tf.cast(output, tf.uint8)
+            tf.identity(output, name=_OUTPUT + name)
     return graph
 
 
-def output_tensor(graph: tf.Graph) -> tf.Tensor:
-    """The output of a graph from `frozen_graph`."""
-    return graph.get_operations()[-1].outputs[0]
+def output_tensors(graph: tf.Graph) -> dict[str, tf.Tensor]:
+    """The outputs of a graph from `frozen_graph`, by their names in `Network.outputs`."""
+    made = [operation for operation in graph.get_operations() if operation.name.startswith(_OUTPUT)]
+    return {operation.name.removeprefix(_OUTPUT): operation.outputs[0] for operation in made}
 
 
 def write_saved_model(graph: tf.Graph, folder: str | Path) -> None:
@@ -90,8 +94,6 @@ def write_saved_model(graph: tf.Graph, folder: str | Path) -> None:
 
     `tf.saved_model.save` would number its functions anew every time and add what older versions do not know.
     """
-    output = output_tensor(graph)
-    name = output.op.name.removeprefix("output_")
     saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     meta = saved.meta_graphs.add()
     meta.meta_info_def.tags.append("serve")
@@ -99,10 +101,9 @@ def write_saved_model(graph: tf.Graph, folder: str | Path) -> None:
     meta.graph_def.CopyFrom(graph.as_graph_def())
     signature = meta.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"
-    for infos, key, tensor in (
-        (signature.inputs, "image", graph.get_tensor_by_name("image:0")),
-        (signature.outputs, name, output),
-    ):
+    ends = [(signature.inputs, "image", graph.get_tensor_by_name("image:0"))]
+    ends += [(signature.outputs, name, tensor) for name, tensor in output_tensors(graph).items()]
+    for infos, key, tensor in ends:
         infos[key].name, infos[key].dtype = tensor.name, tensor.dtype.as_datatype_enum
         infos[key].tensor_shape.CopyFrom(tensor.shape.as_proto())
     os.makedirs(folder)

@@ -7,24 +7,25 @@ import keras
 import numpy as np
 from keras import layers
 
+from deeplab_tf.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export.fold import fold
 from deeplab_tf.export.nodes import Network, Node
 from deeplab_tf.models.layers import BatchNormalization, Upsample
 
 
-def read_network(model: keras.Model, output: str = "logits") -> Network:
-    """The nodes of a Keras functional model that lead to one of its outputs.
+def read_network(model: keras.Model) -> Network:
+    """The nodes of a Keras functional model that lead to its `logits` and, where it has them, its `center` and `offset`.
 
     Args:
-        model: from `deeplab_v3_plus`, trained.
-        output: a key of the model's dictionary of outputs.
+        model: from `deeplab_v3_plus` or `panoptic_deeplab`, trained.
 
     Raises:
         DeepLabError: the model has a layer that cannot be exported; it is named.
     """
     nodes, names = [], {}  # names: which tensor stands for a layer's output
-    for layer in _layers_to(model.output[output]):
+    instances = [name for name in INSTANCE_OUTPUTS if name in model.output]
+    for layer in _layers_to(*(model.output[name] for name in (*instances, "logits"))):
         inputs = tuple(names[parent] for parent in _parents(layer))
         reader = _READERS.get(type(layer))
         if reader is None:
@@ -32,41 +33,44 @@ def read_network(model: keras.Model, output: str = "logits") -> Network:
         made = reader(layer, inputs)
         names[layer.name] = made[-1].name if made else inputs[0]
         nodes += made
-    return fold(Network(tuple(nodes)))
+    return fold(Network(tuple(nodes), tuple(model.output[name]._keras_history.operation.name for name in instances)))
 
 
 def with_head(network: Network, *, label_stride: int = 1, output: str = "labels") -> Network:
     """The network with another end.
 
     Args:
-        network: whose last node is an `upsample` of the class scores to the image's size.
-        label_stride: 1 keeps that; 4 leaves it out; 8 also computes the scores at every second position only.
+        network: each of whose outputs is an `upsample` to the image's size.
+        label_stride: 1 keeps that; 4 leaves it out; 8 also computes the outputs at every second position only.
         output: "labels" appends an argmax, "logits" does not.
 
     Raises:
         DeepLabError: the network's scores have no such stride.
     """
-    last = network.nodes[-1]
-    if last.op != "upsample":
-        raise DeepLabError(f"Expected a network that ends by upsampling its class scores; this one ends with {last.name} ({last.op}).")
-    factor = last.attributes["factor"]
+    ends = [network[name] for name in network.outputs.values()]
+    for end in ends:
+        if end.op != "upsample":
+            raise DeepLabError(f"Expected a network that ends by upsampling its class scores; this one ends with {end.name} ({end.op}).")
+    factor = ends[0].attributes["factor"]
     if label_stride not in (1, factor, 2 * factor):
         raise DeepLabError(f"This network's labels can have a stride of 1, {factor} or {2 * factor}. Got {label_stride} instead.")
     nodes = list(network.nodes)
     if label_stride > 1:
-        scores = network[last.inputs[0]]
-        nodes.remove(last)
-        step = label_stride // factor
-        nodes[nodes.index(scores)] = scores._replace(attributes={**scores.attributes, "stride": step * scores.attributes["stride"]})
+        for end in ends:
+            nodes.remove(end)
+            small = network[end.inputs[0]]
+            stride = small.attributes["stride"] * label_stride // factor
+            nodes[nodes.index(small)] = small._replace(attributes={**small.attributes, "stride": stride})
+        ends = [network[end.inputs[0]] for end in ends]
     if output == "labels":
-        nodes.append(Node("labels", "argmax", (nodes[-1].name,)))
-    return Network(tuple(nodes))
+        nodes.append(Node("labels", "argmax", (ends[0].name,)))
+    return Network(tuple(nodes), tuple(end.name for end in ends[1:]))
 
 
-def _layers_to(tensor):
-    """The layers that a tensor depends on, each after those it reads."""
+def _layers_to(*tensors):
+    """The layers that tensors depend on, each after those it reads; what the last tensor alone needs comes last."""
     done, order = set(), []
-    waiting = [(tensor._keras_history.operation, False)]
+    waiting = [(tensor._keras_history.operation, False) for tensor in reversed(tensors)]
     while waiting:
         layer, ready = waiting.pop()
         if ready:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deeplab_tf.bundle import INSTANCE_OUTPUTS
+
 
 class Node(NamedTuple):
     """One operation; the tensor that it makes has its name.
@@ -35,9 +37,13 @@ CONVOLUTIONS = ("conv", "depthwise")
 
 
 class Network(NamedTuple):
-    """Nodes in an order in which each comes after its inputs; the first is the image, the last is the output."""
+    """Nodes in an order in which each comes after its inputs; the first is the image, the last is the output.
+
+    Where the network predicts instances, `instances` names the nodes that give its centers and its offsets, further outputs.
+    """
 
     nodes: tuple[Node, ...]
+    instances: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
@@ -55,6 +61,11 @@ class Network(NamedTuple):
     def gives(self) -> str:
         """What it is made for: "labels" or "logits"."""
         return "labels" if self.nodes[-1].op == "argmax" else "logits"
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """What the exported network gives, and the names of the nodes that make it: labels or logits, then center and offset."""
+        return {self.gives: self.output, **dict(zip(INSTANCE_OUTPUTS, self.instances))}
 
     @property
     def scores(self) -> str:

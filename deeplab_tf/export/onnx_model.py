@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export.graph import frozen_graph, output_tensor
+from deeplab_tf.export.graph import frozen_graph, output_tensors
 from deeplab_tf.export.nodes import Network
 
 OPSET = 13
@@ -24,7 +24,8 @@ OPERATORS = (
 
 
 def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
-    """The network for one image of one size: `image` (1, H, W, 3) float32 RGB 0..255 to `labels` (int32) or `logits`.
+    """The network for one image of one size: `image` (1, H, W, 3) float32 RGB 0..255 to `labels` (int32) or `logits`, and to `center` and
+    `offset` where it predicts instances.
 
     Every tensor that a node of the network makes has that node's name.
 
@@ -34,12 +35,14 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
     import tf2onnx
 
     graph = frozen_graph(network, size, uint8=False, target="onnx")
-    output = output_tensor(graph).name
+    outputs = {name: tensor.name for name, tensor in output_tensors(graph).items()}
     with _quiet("tf2onnx", "tensorflow"):
-        model, _ = tf2onnx.convert.from_graph_def(graph.as_graph_def(), input_names=["image:0"], output_names=[output], opset=OPSET)
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph.as_graph_def(), input_names=["image:0"], output_names=list(outputs.values()), opset=OPSET
+        )
     _fold_padding_into_pooling(model.graph)
     _drop_reshapes_to_the_same_shape(model)
-    _name_tensors(model.graph, network, output)
+    _name_tensors(model.graph, network, list(outputs))
     drop_unused(model.graph)
     model.producer_name, model.producer_version = "deeplab_tf", ""
     model.graph.name, model.graph.doc_string = "deeplab", ""
@@ -116,10 +119,11 @@ def _drop_reshapes_to_the_same_shape(model):
             model.graph.node.remove(node)
 
 
-def _name_tensors(graph, network, output):
+def _name_tensors(graph, network, outputs):
     """Tensors get the names of the network's nodes; ONNX nodes those of the tensors they make."""
     known = {node.name for node in network.nodes}
-    last = {_owner(node, known): node for node in graph.node if node.op_type != "Transpose"}
+    ends = {value.name for value in graph.output}  # these get the names of what the network gives, below
+    last = {_owner(node, known): node for node in graph.node if node.op_type != "Transpose" and node.output[0] not in ends}
     for owner, node in last.items():
         if owner:
             _rename(graph, node.output[0], owner)
@@ -127,13 +131,13 @@ def _name_tensors(graph, network, output):
         owner = next((each.name for each in network.nodes if each.op == "upsample" and each.inputs[0] == node.input[0]), None)
         if node.op_type == "Resize" and owner not in last:
             _rename(graph, node.output[0], owner)
-    for value, name in ((graph.input[0], "image"), (graph.output[0], output.removeprefix("output_").removesuffix(":0"))):
+    for value, name in ((graph.input[0], "image"), *zip(graph.output, outputs)):
         for node in graph.node:  # what stands under this name inside makes room
             if name in node.output and name != value.name:
                 _rename(graph, name, f"{name}_inner")
         _rename(graph, value.name, name)
         value.name = name
-    _name_the_rest(graph, known | {"image", "labels", "logits"})
+    _name_the_rest(graph, known | {"image", *outputs})
 
 
 def _name_the_rest(graph, known):

@@ -79,9 +79,15 @@ def first_convolution(network: Network) -> str:
     return next(node.name for node in network.nodes if node.op in CONVOLUTIONS)
 
 
-def last_convolution(network: Network) -> str:
-    """The name of the convolution nearest to the output."""
-    return next(node.name for node in reversed(network.nodes) if node.op in CONVOLUTIONS)
+def last_convolutions(network: Network) -> list[str]:
+    """The names of the convolutions nearest to the outputs: the class scores' first."""
+    found = []
+    for name in network.outputs.values():
+        node = network[name]
+        while node.op not in CONVOLUTIONS:
+            node = network[node.inputs[0]]
+        found.append(node.name)
+    return found
 
 
 def integer_weights(node: Node) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +103,7 @@ def integer_weights(node: Node) -> tuple[np.ndarray, np.ndarray]:
 def with_rounded_weights(network: Network, plan: Plan) -> Network:
     """The network with the kernels that its integers stand for, and biases that are whole numbers of an integer sum's steps."""
     nodes = [_rounded(node, plan) if is_integer(node, plan) else node for node in network.nodes]
-    return Network(tuple(nodes))
+    return network._replace(nodes=tuple(nodes))
 
 
 def is_integer(node: Node, plan: Plan) -> bool:
@@ -145,7 +151,7 @@ def _after_mean(network):
 
 def _reads_float(network, node, excluded):
     """Whether an excluded convolution's input stays float too. The last one's does not: the convolution before it must end in integers."""
-    return node.name in excluded and node.name != last_convolution(network)
+    return node.name in excluded and node.name not in last_convolutions(network)
 
 
 def _through(network, node, ties, sums):

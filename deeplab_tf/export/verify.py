@@ -10,11 +10,12 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
-from deeplab_tf.compare.report import miou
+from deeplab_tf.compare.report import miou, pq
 from deeplab_tf.conversion import Row
 from deeplab_tf.export import graph
 from deeplab_tf.export.graph import SCORES
 from deeplab_tf.export.network import read_network, with_head
+from deeplab_tf.panoptic.grouping import to_panoptic
 from deeplab_tf.progress import progress
 
 LABEL_STRIDES = (1, 4, 8)
@@ -74,7 +75,9 @@ def _onnx(path):
     return scores
 
 
-def label_stride_costs(runtime, images: np.ndarray, truth: Sequence[np.ndarray]) -> tuple[Row, list[dict]]:
+def label_stride_costs(
+    runtime, images: np.ndarray, truth: Sequence[np.ndarray], panoptic: Sequence[np.ndarray] | None = None
+) -> tuple[Row, list[dict]]:
     """What the Keras network scores at each label stride, and its time a frame; the first as a row of the table.
 
     Labels at a stride of 4 or 8 are those of a stride of 1 at every 4th or 8th pixel, because upsampling puts each feature on a pixel of
@@ -84,20 +87,25 @@ def label_stride_costs(runtime, images: np.ndarray, truth: Sequence[np.ndarray])
         runtime: the Keras network.
         images: (N, H, W, 3) uint8 RGB.
         truth: their label maps, at their own size.
+        panoptic: their panoptic maps, for the PQ of a network that predicts instances.
 
     Returns:
         The row, and for each stride {label_stride, miou, ms}.
     """
     runtime(images[0])  # traces
-    labels, times = [], []
+    predictions, times = [], []
     for image in progress(images, "score keras"):
         start = time.perf_counter()
-        labels.append(runtime(image))
+        predictions.append(runtime.predict(image))
         times.append(time.perf_counter() - start)
-    scores = {stride: miou(np.stack(labels)[:, ::stride, ::stride], truth, len(runtime.table), stride) for stride in LABEL_STRIDES}
+    labels = np.stack([prediction.label_map for prediction in predictions])
+    scores = {stride: miou(labels[:, ::stride, ::stride], truth, len(runtime.table), stride) for stride in LABEL_STRIDES}
+    quality = None
+    if panoptic is not None and runtime.gives_instances:
+        quality = pq(np.stack([to_panoptic(prediction, runtime.table)[0] for prediction in predictions]), panoptic, runtime.table)
     network = read_network(runtime.model)
     costs = [{"label_stride": stride, "miou": scores[stride], "ms": _milliseconds(network, images, stride)} for stride in LABEL_STRIDES]
-    row = Row("keras", "float32", fps=1 / float(np.median(times)), miou=scores[1], note="the run's own network, label stride 1")
+    row = Row("keras", "float32", fps=1 / float(np.median(times)), miou=scores[1], pq=quality, note="the run's own network, label stride 1")
     return row, costs
 
 
@@ -105,10 +113,15 @@ def _milliseconds(network, images, stride):
     """Of one frame in TensorFlow, from the image to the labels: the median of a few."""
     head = with_head(network, label_stride=stride)
     signature = [tf.TensorSpec((1, *images.shape[1:]), tf.float32)]
-    function = tf.function(lambda image: graph.run(head, image)[head.output], input_signature=signature, jit_compile=False)
+
+    def outputs(image):
+        tensors = graph.run(head, image)
+        return [tensors[name] for name in head.outputs.values()]
+
+    function = tf.function(outputs, input_signature=signature, jit_compile=False)
     times = []
     for image in images[:4]:
         start = time.perf_counter()
-        function(image[None].astype(np.float32)).numpy()
+        [output.numpy() for output in function(image[None].astype(np.float32))]
         times.append(1000 * (time.perf_counter() - start))
     return float(np.median(times[1:] or times))

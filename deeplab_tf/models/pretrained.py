@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models.deeplab import load_backbone
+from deeplab_tf.models.parts import load_backbone
 
 
 def load_weights(model: keras.Model, backbone: str, weights: str) -> None:

@@ -13,12 +13,13 @@ and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only. 
 
 import importlib
 import os
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import numpy as np
 
 from deeplab_tf.bundle import Bundle
 from deeplab_tf.errors import DeepLabError, did_you_mean
+from deeplab_tf.panoptic import Prediction
 
 PREFERENCE = ("tensorrt", "tf_trt", "onnx", "saved_model")
 """Which runtime "auto" takes: the first that runs here."""
@@ -44,6 +45,7 @@ class Runtime:
         size: height, width of the frames that it takes.
         label_stride: input pixels a side for one label.
         gives_scores: whether `class_scores` can be asked.
+        gives_instances: whether `predict` gives centers and offsets.
     """
 
     name = ""
@@ -51,7 +53,7 @@ class Runtime:
     def __init__(self, bundle: Bundle, precision: str):
         self.bundle, self.precision = bundle, precision
         self.table, self.size, self.label_stride = bundle.table, bundle.size, bundle.label_stride
-        self.gives_scores = bundle.output == "logits"
+        self.gives_scores, self.gives_instances = bundle.output == "logits", bundle.gives_instances
 
     def upload(self, frame: np.ndarray) -> None:
         """Hands over a (H, W, 3) uint8 RGB frame at the network's size."""
@@ -61,8 +63,9 @@ class Runtime:
         """Runs the network on what was uploaded, and waits for it."""
         raise NotImplementedError
 
-    def download(self) -> np.ndarray:
-        """The output: (H/s, W/s) labels of an integer type, or (H/s, W/s, C) float32 scores before softmax."""
+    def download(self) -> Dict[str, np.ndarray]:
+        """What the network gave, by the bundle's `outputs`: `labels` (H/s, W/s) of an integer type or `logits` (H/s, W/s, C) float32 before
+        softmax; with instances `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2)."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -70,20 +73,21 @@ class Runtime:
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> (H/s, W/s) uint8 class ids. Raises DeepLabError for a frame of another size or type."""
-        output = self._output(frame)
-        if self.gives_scores:
-            output = output.argmax(axis=-1)
-        return output.astype(np.uint8, copy=False)
+        return self.predict(frame).label_map
+
+    def predict(self, frame: np.ndarray) -> Prediction:
+        """(H, W, 3) uint8 RGB -> class ids and, where the network gives them, centers and offsets. Raises DeepLabError as calling does."""
+        return as_prediction(self._outputs(frame))
 
     def class_scores(self, frame: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> (H/s, W/s, C) float32 probabilities, where the bundle was converted with --output logits."""
         if not self.gives_scores:
             raise DeepLabError("The bundle {} gives labels only; convert it with --output logits for scores.".format(self.bundle.path))
-        logits = self._output(frame)
+        logits = self._outputs(frame)["logits"]
         scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return scores / scores.sum(axis=-1, keepdims=True)
 
-    def _output(self, frame):
+    def _outputs(self, frame):
         if frame.shape != tuple(self.size) + (3,) or frame.dtype != np.uint8:
             wanted = "{}x{}".format(*self.size)
             raise DeepLabError("Expected a uint8 RGB frame of {}, got {} {}.".format(wanted, frame.dtype, "x".join(map(str, frame.shape))))
@@ -96,6 +100,13 @@ class Runtime:
 
     def __exit__(self, *error):
         self.close()
+
+
+def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
+    """What `Runtime.download` returns, as a `Prediction`, in arrays of its own."""
+    label_map = outputs["labels"] if "labels" in outputs else outputs["logits"].argmax(axis=-1)
+    instances = (outputs["center"][..., 0], outputs["offset"]) if "center" in outputs else ()
+    return Prediction(label_map.astype(np.uint8), *instances)
 
 
 def names() -> List[str]:

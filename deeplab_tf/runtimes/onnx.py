@@ -83,8 +83,9 @@ class OnnxRuntime(Runtime):
             if self.provider == CPU:
                 self._session = self._open([CPU])
         (self._input,) = [each.name for each in self._session.get_inputs()]
+        self._output_names = [each.name for each in self._session.get_outputs()]
         self._image = np.empty((1,) + tuple(self.size) + (3,), np.float32)
-        self._result = None
+        self._results = ()
 
     def _open(self, providers):
         onnxruntime = _onnxruntime()
@@ -104,10 +105,10 @@ class OnnxRuntime(Runtime):
         np.copyto(self._image[0], frame)
 
     def run(self):
-        (self._result,) = self._session.run(None, {self._input: self._image})
+        self._results = self._session.run(None, {self._input: self._image})
 
     def download(self):
-        return self._result[0]
+        return {name: array[0] for name, array in zip(self._output_names, self._results)}
 
     def close(self):
         self._session = None

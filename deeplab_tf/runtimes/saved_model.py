@@ -60,16 +60,16 @@ class SavedModelRuntime(Runtime):
             raise DeepLabError("TensorFlow {} cannot load {}: {}".format(tf.__version__, folder, reason)) from error
         self._function = self._loaded.signatures["serving_default"]
         self._constant = tf.constant
-        self._input = self._output_tensor = None
+        self._input = self._given = None
 
     def upload(self, frame):
         self._input = self._constant(frame[None])
 
     def run(self):
-        (self._output_tensor,) = self._function(image=self._input).values()
+        self._given = self._function(image=self._input)
 
     def download(self):
-        return self._output_tensor.numpy()[0]
+        return {name: tensor.numpy()[0] for name, tensor in self._given.items()}
 
     def close(self):
-        self._loaded = self._function = self._input = self._output_tensor = None
+        self._loaded = self._function = self._input = self._given = None

@@ -154,9 +154,11 @@ class TensorRTRuntime(Runtime):
         self._engine = Engine(_tensorrt(), _cudart.open_cuda(), _read(path))
         height, width = self.size
         shapes = [tensor.host.shape for tensor in self._engine.inputs]
-        if shapes != [(1, height, width, 3)] or len(self._engine.outputs) != 1:
+        names = sorted(tensor.name for tensor in self._engine.outputs)
+        if shapes != [(1, height, width, 3)] or names != sorted(bundle.outputs):
             self.close()
-            raise DeepLabError("{} takes {}; expected one image of {}x{}. Build it again.".format(path, shapes, height, width))
+            wanted = "one image of {}x{} to {}".format(height, width, ", ".join(bundle.outputs))
+            raise DeepLabError("{} takes {} to {}; expected {}. Build it again.".format(path, shapes, ", ".join(names), wanted))
 
     def upload(self, frame):
         np.copyto(self._engine.inputs[0].host[0], frame)
@@ -167,8 +169,8 @@ class TensorRTRuntime(Runtime):
 
     def download(self):
         self._engine.download()
-        output = self._engine.outputs[0].host[0]
-        return output.astype(np.float32 if self.gives_scores else np.uint8)  # a copy: the buffer is used again
+        kinds = {"labels": np.uint8}  # copies: the buffers are used again
+        return {tensor.name: tensor.host[0].astype(kinds.get(tensor.name, np.float32)) for tensor in self._engine.outputs}
 
     def close(self):
         self._engine.close()

@@ -119,12 +119,13 @@ class Validation(StepCallback):
     """Scores the network on the validation split, and keeps the best one and those of named steps.
 
     Attributes:
-        best: the highest mIoU so far.
+        judge: the key of the score that says which network is the best.
+        best: the highest such score so far.
         step: the last one that something was to be done at.
         pending: that is not done to its end; what resumes from the state of this step does it first.
     """
 
-    def __init__(self, publisher, scorer, *, every: int, steps: int, keep=()):
+    def __init__(self, publisher, scorer, *, every: int, steps: int, keep=(), judge: str = "miou"):
         """
         Args:
             publisher: `Publisher`: gives the network to be scored.
@@ -132,7 +133,7 @@ class Validation(StepCallback):
             every, steps, keep: when; the last step is always scored.
         """
         super().__init__()
-        self.publisher, self.scorer = publisher, scorer
+        self.publisher, self.scorer, self.judge = publisher, scorer, judge
         self.every, self.steps, self.keep = every, steps, set(keep)
         self.best, self.step, self.pending = -1.0, 0, False
 
@@ -148,10 +149,10 @@ class Validation(StepCallback):
             self.publisher.save(f"kept/step_{step:08d}.keras")
         if step % self.every == 0 or step == self.steps:
             report = self.scorer(self.publisher.runtime(), step)
-            miou = report["miou"] if report["miou"] is not None else 0.0
-            if miou > self.best:
+            score = report[self.judge] if report[self.judge] is not None else 0.0
+            if score > self.best:
                 self.publisher.save("best.keras")
-                self.best = miou
+                self.best = score
         self.pending = False
 
 

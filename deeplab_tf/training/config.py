@@ -1,7 +1,7 @@
 """Recipes: a YAML file, checked strictly, with every default filled in.
 
-What a section may hold is read off the code that takes it: the fields of the classes here, the arguments of `deeplab_v3_plus`, the options
-of the data set. So a new option has one home.
+What a section may hold is read off the code that takes it: the fields of the classes here, the arguments of the network, the options of the
+data set. So a new option has one home.
 """
 
 import dataclasses
@@ -21,12 +21,17 @@ from deeplab_tf.training.values import check_values
 
 @dataclass(frozen=True)
 class Loss:
-    """Cross-entropy over the pixels that are not ignored."""
+    """Cross-entropy over the pixels that are not ignored; with instances, also the errors of centers and offsets."""
 
     class_weights: str | tuple[float, ...] | None = None  # `log`: 1 / log(1.1 + share); `balanced`: 1 / share; or a number for each class
     label_smoothing: float = 0.0
     hard_pixels: float = 1.0  # share of a batch's pixels, those with the highest loss, that count
     auxiliary_weight: float = 0.4  # of the auxiliary head, where the model has one
+    center_weight: float = 200.0  # of the mean squared error of the centers, where the model predicts instances
+    offset_weight: float = 0.01  # of the mean absolute error of the offsets, in pixels
+    center_sigma: float = 8.0  # standard deviation of the Gaussian around a center, in pixels
+    small_thing_area: int = 4096  # pixels below which a thing is small
+    small_thing_weight: float = 1.0  # how often the pixels of small things count for their class
 
 
 @dataclass(frozen=True)
@@ -156,12 +161,13 @@ def _data(options):
 
 
 def _model(options):
-    from deeplab_tf.models.deeplab import deeplab_v3_plus
+    from deeplab_tf.models.parts import load_network
 
     set_elsewhere = ("size", "precision")  # by data and training
-    fields = {"weights": (str, "none")}
-    hints = typing.get_type_hints(deeplab_v3_plus)
-    for parameter in inspect.signature(deeplab_v3_plus).parameters.values():
+    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none")}
+    network = load_network(options.get("name", fields["name"][1]))
+    hints = typing.get_type_hints(network)
+    for parameter in inspect.signature(network).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in set_elsewhere:
             fields[parameter.name] = (hints[parameter.name], parameter.default)
     return _fill_fields(fields, options, "model")

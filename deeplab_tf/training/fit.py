@@ -13,15 +13,16 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.data import open_split
+from deeplab_tf.data.panoptic_targets import Targets
 from deeplab_tf.data.pipeline import TrainingPipeline
 from deeplab_tf.data.split import Split
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models.deeplab import deeplab_v3_plus
+from deeplab_tf.models.parts import load_network
 from deeplab_tf.models.pretrained import load_weights
 from deeplab_tf.training import callbacks, state
 from deeplab_tf.training.config import Config, load
 from deeplab_tf.training.keras_runtime import KerasRuntime
-from deeplab_tf.training.losses import SegmentationLoss, class_weights
+from deeplab_tf.training.losses import SegmentationLoss, center_loss, class_weights, offset_loss
 from deeplab_tf.training.optimizers import make_optimizer
 from deeplab_tf.training.rewind import rewind
 from deeplab_tf.training.scoring import Scorer
@@ -37,7 +38,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         resume: continue from the newest state; begins anew where there is none.
 
     Returns:
-        `step`, `best_miou` and `digest` (of all weights, averages and optimizer state).
+        `step`, `best_miou` (or `best_pq`) and `digest` (of all weights, averages and optimizer state).
 
     Raises:
         DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
@@ -49,14 +50,15 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     keras.utils.set_random_seed(config.training.seed)
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     check_run(run_dir, config, resume=resume)
+    model = build_model(config, len(training.table), precision=config.training.precision)
     pipeline = TrainingPipeline(
         training,
         size=config.size,
         batch_size=config.training.batch_size,
         seed=config.training.seed,
         augmentation=config.augment,
+        targets=_target_options(config) if "center" in model.output else None,
     )
-    model = build_model(config, len(training.table), precision=config.training.precision)
     if state.latest(run_dir / "checkpoints") is None:
         load_weights(model, config.model["backbone"], config.model["weights"])
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
@@ -72,15 +74,21 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         _fit(model, pipeline, hooks, saved["step"], config.training.steps)
     # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
     state.restore(state.latest(run_dir / "checkpoints"), model, model.optimizer)
-    return {"step": config.training.steps, "best_miou": hooks.validation.best, "digest": state.digest(model, model.optimizer)}
+    best = {f"best_{hooks.validation.judge}": hooks.validation.best}
+    return {"step": config.training.steps, **best, "digest": state.digest(model, model.optimizer)}
 
 
 def build_model(config: Config, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None) -> keras.Model:
     """The network of a recipe; `auxiliary=False` leaves out the head that only training needs."""
-    options = {key: value for key, value in config.model.items() if key != "weights"}
-    if auxiliary is not None:
+    options = {key: value for key, value in config.model.items() if key not in ("name", "weights")}
+    if auxiliary is not None and "auxiliary" in options:
         options["auxiliary"] = auxiliary
-    return deeplab_v3_plus(num_classes, precision=precision, **options)
+    return load_network(config.model["name"])(num_classes, precision=precision, **options)
+
+
+def _target_options(config):
+    options = config.loss
+    return {"sigma": options.center_sigma, "small_area": options.small_thing_area, "small_weight": options.small_thing_weight}
 
 
 def compile_model(model: keras.Model, optimizer, config: Config, weights) -> None:
@@ -92,14 +100,15 @@ def compile_model(model: keras.Model, optimizer, config: Config, weights) -> Non
         label_smoothing=options.label_smoothing,
         hard_pixels=options.hard_pixels,
     )
-    share = {"logits": 1.0, "auxiliary_logits": options.auxiliary_weight}
+    losses = {"logits": loss, "auxiliary_logits": loss, "center": center_loss(), "offset": offset_loss()}
+    share = {"logits": 1.0, "auxiliary_logits": options.auxiliary_weight, "center": options.center_weight, "offset": options.offset_weight}
     outputs = list(model.output)
     if config.training.precision == "mixed_float16":
         optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
         optimizer.build(model.trainable_variables)  # else resuming finds no loss scale to put back
     model.compile(
         optimizer=optimizer,
-        loss=dict.fromkeys(outputs, loss),
+        loss={name: losses[name] for name in outputs},
         loss_weights={name: share[name] for name in outputs},
         jit_compile=False,  # on a CPU it makes the step eight times slower
         auto_scale_loss=False,
@@ -126,7 +135,9 @@ def make_callbacks(config: Config, pipeline: TrainingPipeline, publisher, valida
     """The callbacks of a run that goes on from what `restore_run` returned."""
     options, stop = config.training, StopSignal()
     scorer = Scorer(validation_split, run_dir, options.validation_images, stop)
-    validation = callbacks.Validation(publisher, scorer, every=options.validate_every, steps=options.steps, keep=options.keep)
+    judge = "pq" if "center" in publisher.trained.output else "miou"
+    times = {"every": options.validate_every, "steps": options.steps, "keep": options.keep}
+    validation = callbacks.Validation(publisher, scorer, judge=judge, **times)
     validation.best, validation.pending, validation.step = saved["best"], saved["pending"], saved["step"]
     checkpoints = callbacks.Checkpoints(run_dir / "checkpoints", validation, stop, every=options.checkpoint_every, steps=options.steps)
     hooks = [
@@ -145,7 +156,7 @@ def make_callbacks(config: Config, pipeline: TrainingPipeline, publisher, valida
 
 def _fit(model, pipeline, hooks, first_step, last_step):
     """Takes the steps after `first_step`. What stops a validation leaves a state behind from which it is done again."""
-    batches = pipeline.batches(first_step, last_step).map(lambda image, label: (image, dict.fromkeys(model.output, label)))
+    batches = pipeline.batches(first_step, last_step).map(lambda image, truth: _as_keras(model, image, truth))
     try:
         with hooks.stop:
             if hooks.validation.pending:
@@ -161,6 +172,15 @@ def _fit(model, pipeline, hooks, first_step, last_step):
         elif pipeline.error is not None and hooks.stop.worth_saving:
             hooks.checkpoints.save(hooks.checkpoints.last)  # a frame that cannot be read costs no steps
         raise
+
+
+def _as_keras(model, images, truth):
+    """A batch as `fit` takes it: images, and for each output its truth and, with instances, how much each pixel counts."""
+    if not isinstance(truth, Targets):
+        return images, dict.fromkeys(model.output, truth)
+    truths = {"logits": truth.label_map, "center": truth.center, "offset": truth.offset}
+    weights = {"logits": truth.label_weight, "center": truth.center_weight, "offset": truth.offset_weight}
+    return images, truths, weights
 
 
 def _saved(folder):

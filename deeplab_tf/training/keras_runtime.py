@@ -11,6 +11,7 @@ import tensorflow as tf
 import deeplab_tf.models.layers  # noqa: F401  (registers the layers that saved models hold)
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.labels import LabelTable
+from deeplab_tf.panoptic import Prediction
 from deeplab_tf.training.config import load
 
 
@@ -21,32 +22,44 @@ class KerasRuntime:
         name: "keras".
         table: the classes.
         size: height, width that the network was trained at.
+        label_stride: 1.
+        gives_instances: whether `predict` gives centers and offsets.
     """
 
     name = "keras"
+    label_stride = 1
 
     def __init__(self, model: keras.Model, table: LabelTable, size: tuple[int, int]):
         self.model, self.table, self.size = model, table, tuple(size)
         signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
-        self._label_map = tf.function(self._arg_max, input_signature=signature, jit_compile=False)
+        self.gives_instances = "center" in model.output
+        self._outputs = tf.function(self._labels_and_instances, input_signature=signature, jit_compile=False)
         self._scores = tf.function(self._softmax, input_signature=signature, jit_compile=False)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> (H, W) uint8 class ids."""
-        return self._label_map(frame).numpy()
+        return self.predict(frame).label_map
+
+    def predict(self, frame: np.ndarray) -> Prediction:
+        """(H, W, 3) uint8 RGB -> labels and, where the network has them, centers and offsets, (H, W) and (H, W, 2)."""
+        return Prediction(**{name: output.numpy() for name, output in self._outputs(frame).items()})
 
     def class_scores(self, frame: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> (H, W, C) float32 probabilities."""
         return self._scores(frame).numpy()
 
-    def _logits(self, frame):
-        return self.model(tf.cast(frame[None], tf.float32), training=False)["logits"][0]
+    def _run(self, frame):
+        return self.model(tf.cast(frame[None], tf.float32), training=False)
 
-    def _arg_max(self, frame):
-        return tf.cast(tf.argmax(self._logits(frame), axis=-1, output_type=tf.int32), tf.uint8)
+    def _labels_and_instances(self, frame):
+        outputs = self._run(frame)
+        made = {"label_map": tf.cast(tf.argmax(outputs["logits"][0], axis=-1, output_type=tf.int32), tf.uint8)}
+        if self.gives_instances:
+            made.update(center=outputs["center"][0, ..., 0], offset=outputs["offset"][0])
+        return made
 
     def _softmax(self, frame):
-        return tf.nn.softmax(self._logits(frame))
+        return tf.nn.softmax(self._run(frame)["logits"][0])
 
 
 def open_run(run_dir: str | Path, checkpoint: int | str | None = None) -> KerasRuntime:

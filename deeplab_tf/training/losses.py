@@ -1,5 +1,6 @@
-"""Cross-entropy for label maps in which some pixels are ignored, and the weights that rare classes get."""
+"""Cross-entropy for label maps in which some pixels are ignored, the weights of rare classes, the errors of centers and offsets."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -34,19 +35,22 @@ class SegmentationLoss(keras.losses.Loss):
         self.hard_pixels = hard_pixels
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        return self.call(y_true, y_pred)
+        return self.call(y_true, y_pred, sample_weight)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true, y_pred, pixel_weights=None):
         """
         Args:
             y_true: (B, H, W) label maps.
             y_pred: (B, H, W, C) logits.
+            pixel_weights: (B, H, W) float32: how often each pixel counts, beside its class's weight.
         """
         labels = tf.cast(tf.reshape(y_true, (-1,)), tf.int32)
         logits = tf.cast(tf.reshape(y_pred, (-1, self.num_classes)), tf.float32)
         valid = tf.not_equal(labels, IGNORE_LABEL)
         labels = tf.where(valid, labels, 0)
         weights = tf.where(valid, tf.gather(self.class_weights, labels), 0.0)
+        if pixel_weights is not None:
+            weights *= tf.reshape(pixel_weights, (-1,))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         if self.label_smoothing:
             even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
@@ -61,6 +65,36 @@ class SegmentationLoss(keras.losses.Loss):
         count = tf.cast(tf.math.ceil(self.hard_pixels * tf.reduce_sum(tf.cast(valid, tf.float32))), tf.int32)
         threshold = tf.sort(losses, direction="DESCENDING")[tf.maximum(count - 1, 0)]
         return tf.cast(losses >= threshold, tf.float32)
+
+
+class PixelLoss(keras.losses.Loss):
+    """An error a pixel, averaged over the weights of the pixels; where none counts, it is 0."""
+
+    def __init__(self, name: str, error: Callable):
+        """`error`: (truth, prediction), both (B, H, W, *) float32 -> the same shape."""
+        super().__init__(name=name, reduction="none", dtype="float32")
+        self.error = error
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """
+        Args:
+            y_true: (B, H, W), or (B, H, W, C) as the prediction, whose errors are then added.
+            y_pred: (B, H, W, C).
+            sample_weight: (B, H, W).
+        """
+        y_pred = tf.cast(y_pred, tf.float32)
+        errors = tf.reduce_sum(self.error(tf.reshape(y_true, tf.shape(y_pred)), y_pred), axis=-1)
+        return tf.math.divide_no_nan(tf.reduce_sum(errors * sample_weight), tf.reduce_sum(sample_weight))
+
+
+def center_loss() -> PixelLoss:
+    """Mean squared error of the heat map of centers."""
+    return PixelLoss("center", lambda truth, predicted: tf.math.squared_difference(truth, predicted))
+
+
+def offset_loss() -> PixelLoss:
+    """Mean absolute error of the offsets, rows and columns added."""
+    return PixelLoss("offset", lambda truth, predicted: tf.abs(truth - predicted))
 
 
 def class_weights(choice, split: Split) -> list[float] | None:

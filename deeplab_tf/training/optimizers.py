@@ -67,7 +67,7 @@ def decays(variable) -> bool:
 
 def in_backbone(variable) -> bool:
     """Whether a variable belongs to the backbone, by the name of its layer."""
-    return not variable.path.startswith(("aspp", "decoder", "logits", "auxiliary"))
+    return not variable.path.startswith(("aspp", "decoder", "logits", "auxiliary", "instance", "center", "offset"))
 
 
 class _PerVariable:

@@ -8,7 +8,7 @@ from deeplab_tf import draw
 from deeplab_tf.data.split import SomeFrames, Split
 from deeplab_tf.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.evaluation.figures import confusion_figure
-from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.evaluation.prediction import predict, predict_panoptic
 from deeplab_tf.progress import progress
 from deeplab_tf.training.callbacks import append_json
 from deeplab_tf.training.stopping import StopSignal
@@ -48,6 +48,9 @@ class Scorer:
             for name, value in report["iou"].items():
                 if value is not None:
                     tf.summary.scalar(f"iou/{name}", value)
+            for name in ("pq", "pq_things", "pq_stuff"):
+                if report.get(name) is not None:
+                    tf.summary.scalar(name, report[name])
             for index in range(min(PANELS, len(self.split))):
                 tf.summary.image(f"panel/{index}", self._panel(index, runtime)[None])
             picture = confusion_figure(evaluation.confusion, evaluation.table, f"step {step}")
@@ -59,4 +62,7 @@ class Scorer:
         frame, table = self.split.scored_frame(index), self.split.table
         predicted = predict(runtime, frame.image, frame.label_map.shape)
         pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
+        if self.split.has_instances():
+            draw.outline(pictures[1], self.split.panoptic_map(index))
+            draw.outline(pictures[2], predict_panoptic(runtime, frame.image, predicted)[0])
         return draw.side_by_side(pictures, ["image", "truth", "prediction"])

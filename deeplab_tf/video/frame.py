@@ -33,8 +33,8 @@ class Figures(NamedTuple):
     Attributes:
         fps: shown frames a second over the last two seconds or so; 0.0 at the first frame.
         latency_ms: of this frame: `whole` from capture until it is handed to the sinks; in it `capture` (decoding, and bringing it to the
-            network's size), `run` (the network, with upload and download) and `post` (overlay, legend, figures; taken from the frame
-            before, since this one's is not over). What is left is waiting. Of a file `whole` is the sum of the three: its
+            network's size), `run` (the network, with upload and download) and `post` (instances, overlay, legend, figures; taken from the
+            frame before, since this one's is not over). What is left is waiting. Of a file `whole` is the sum of the three: its
             frames wait for their turn, which says nothing.
         captured, shown, dropped: frames since the start, this one included in shown. Those still on their way are in `captured` only; when
             the stream has ended captured = shown + dropped.
@@ -45,6 +45,7 @@ class Figures(NamedTuple):
         temperature_c: of its hottest zone in degrees Celsius; None where the machine does not tell.
         throttled: whether it runs slower than it could, for heat or power; None where the machine does not tell.
         class_shares: share of the frame's pixels by class id, one a class of the table; what is left of 1 is in no class.
+        instances: how many single things of each class are seen, by class id; None where the network does not tell them apart.
     """
 
     fps: float
@@ -59,6 +60,7 @@ class Figures(NamedTuple):
     temperature_c: Optional[float]
     throttled: Optional[bool]
     class_shares: List[float]
+    instances: Optional[List[int]] = None
 
 
 class Shown(NamedTuple):
@@ -72,6 +74,7 @@ class Shown(NamedTuple):
             sides are even, as video files want them.
         figures: see `Figures`.
         name: the file of an image, else "".
+        panoptic: (h, w) int32 panoptic map; None where the network does not tell things apart.
     """
 
     index: int
@@ -81,3 +84,4 @@ class Shown(NamedTuple):
     picture: np.ndarray
     figures: Figures
     name: str = ""
+    panoptic: Optional[np.ndarray] = None

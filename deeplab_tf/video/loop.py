@@ -14,6 +14,8 @@ import numpy as np
 
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.frames import resize_image
+from deeplab_tf.panoptic import Prediction, instance_counts
+from deeplab_tf.panoptic.grouping import to_panoptic
 from deeplab_tf.runtimes import Runtime
 from deeplab_tf.video.channel import WAITING, Channel
 from deeplab_tf.video.frame import Figures, Frame, Shown
@@ -32,7 +34,7 @@ class _Work(NamedTuple):
     frame: Frame
     input: np.ndarray  # the frame at the network's size
     seconds: Dict[str, float]  # capture, run, post
-    label_map: Optional[np.ndarray] = None
+    prediction: Optional[Prediction] = None
     shown: Optional[Shown] = None
 
 
@@ -140,27 +142,34 @@ class Stream:
         expected = tuple(side // self._runtime.label_stride for side in self._runtime.size)
         for work in self._prepared:
             start = time.monotonic()
-            label_map = self._runtime(work.input)
+            prediction = self._runtime.predict(work.input)
             work.seconds["run"] = time.monotonic() - start
-            if label_map.shape != expected:
-                found, wanted = ("x".join(map(str, shape)) for shape in (label_map.shape, expected))
+            if prediction.label_map.shape != expected:
+                found, wanted = ("x".join(map(str, shape)) for shape in (prediction.label_map.shape, expected))
                 message = "The runtime {} gives labels of {}, but its bundle says {}; convert the run again."
                 raise DeepLabError(message.format(self._runtime.name, found, wanted))
-            self._predicted.put(work._replace(label_map=label_map))
+            self._predicted.put(work._replace(prediction=prediction))
         self._predicted.close()
 
     def _paint(self):
         for work in self._predicted:
             start, frame = time.monotonic(), work.frame
             self._painting += 1
-            figures = self._figures(work)
-            picture = self._painter.paint(frame.image, work.label_map, figures)
+            label_map, panoptic = work.prediction.label_map, self._panoptic(work.prediction)
+            figures = self._figures(work, panoptic)
+            picture = self._painter.paint(frame.image, label_map, figures, panoptic)
             work.seconds["post"] = time.monotonic() - start
-            shown = Shown(frame.index, frame.captured, frame.image, work.label_map, picture, figures, frame.name)
+            shown = Shown(frame.index, frame.captured, frame.image, label_map, picture, figures, frame.name, panoptic)
             self._painted.put(work._replace(shown=shown))
         self._painted.close()
 
-    def _figures(self, work) -> Figures:
+    def _panoptic(self, prediction):
+        """The panoptic map, where the network predicts instances."""
+        if prediction.center is None:
+            return None
+        return to_panoptic(prediction, self._runtime.table, stride=self._runtime.label_stride)[0]
+
+    def _figures(self, work, panoptic) -> Figures:
         post = self._meter.last_post  # of the frame before: this one's is not over
         latency = dict(work.seconds, post=post, whole=self._meter.whole(work.frame.captured, work.seconds) + post)
         return Figures(
@@ -175,7 +184,8 @@ class Stream:
             device=self._device.name,
             temperature_c=self._device.temperature_c,
             throttled=self._device.throttled,
-            class_shares=self._painter.shares(work.label_map),
+            class_shares=self._painter.shares(work.prediction.label_map),
+            instances=None if panoptic is None else instance_counts(panoptic, self._runtime.table),
         )
 
     def _show(self):

@@ -26,12 +26,15 @@ class Painter:
         self._table, self._opacity, self._label_stride = table, opacity, label_stride
         self._legends = {}  # type: Dict[int, np.ndarray]
 
-    def paint(self, image: np.ndarray, label_map: np.ndarray, figures: Optional[Figures] = None) -> np.ndarray:
+    def paint(
+        self, image: np.ndarray, label_map: np.ndarray, figures: Optional[Figures] = None, panoptic: Optional[np.ndarray] = None
+    ) -> np.ndarray:
         """
         Args:
             image: (H, W, 3) uint8 RGB.
             label_map: (h, w) uint8, of the same view at any size.
             figures: written along the top; none where left out.
+            panoptic: (h, w) int32 panoptic map, whose things get a line around them; none where left out.
 
         Returns:
             (H', W', 3) uint8 RGB, a new array; H' is H or H + 1, so that both sides are even.
@@ -41,6 +44,8 @@ class Painter:
         picture = np.empty((height + height % 2, width + legend.shape[1], 3), np.uint8)
         view = picture[:height, :width]
         draw.overlay(image, label_map, self._table, self._opacity, label_stride=self._label_stride, out=view)
+        if panoptic is not None:
+            draw.outline(view, panoptic, label_stride=self._label_stride)
         picture[height:, :width] = picture[height - 1 : height, :width]
         picture[:, width:] = legend
         if figures is not None:

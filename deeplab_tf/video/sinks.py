@@ -196,6 +196,8 @@ class JsonLines:
         row.update(captured=figures.captured, shown=figures.shown, dropped=figures.dropped, reconnects=figures.reconnects)
         row.update(temperature_c=figures.temperature_c, throttled=figures.throttled)
         row["class_shares"] = {name: round(share, 6) for name, share in zip(self._names, figures.class_shares)}
+        if figures.instances is not None:
+            row["instances"] = {name: count for name, count in zip(self._names, figures.instances) if count}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 

@@ -39,7 +39,7 @@ function greet(hello) {
 
 function row(label) {
   const item = document.createElement("li");
-  const [name, bar, share] = ["name", "bar", "share"].map((kind) => {
+  const [name, bar] = ["name", "bar", "share", "count"].map((kind) => {
     const part = item.appendChild(document.createElement("span"));
     part.className = kind;
     return part;
@@ -69,6 +69,8 @@ function update({ figures, point }) {
     const share = 100 * (figures.class_shares[i] || 0);
     item.querySelector(".bar span").style.width = `${share}%`;
     item.querySelector(".share").textContent = `${share.toFixed(1)} %`;
+    const count = figures.instances ? figures.instances[i] : 0;
+    item.querySelector(".count").textContent = count ? `× ${count}` : "";
   });
 }
 

@@ -1,0 +1,293 @@
+"""Panoptic maps in files: COCO's format (PNG + JSON), which Cityscapes' panoptic benchmark shares, and Cityscapes' *_instanceIds.png.
+
+COCO's format (cocodataset.org/#format-data): one JSON file with `categories` (id, name, isthing, color) and `annotations`, one an image,
+each with `image_id`, `file_name` and `segments_info` (id, category_id, iscrowd, ...); and one RGB PNG an image, in which a pixel's segment
+is R + 256 G + 65536 B, 0 where it belongs to none. The PNGs lie in the folder of the JSON file, or in one beside it of the same name.
+"""
+
+import json
+import os
+import uuid
+from typing import Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+from deeplab_tf import frames
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, Label, LabelTable
+from deeplab_tf.panoptic import DIVISOR, VOID, panoptic_map, segments_of
+
+INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
+PNG_SUFFIX = "_panoptic.png"
+JSON_NAME = "panoptic.json"
+"""What `PanopticWriter` calls its JSON file."""
+
+
+def _cityscapes_values():
+    """(65536,) int32: a value of an instance file -> one of a panoptic map; -1 for a label id that does not exist."""
+    values = np.arange(1 << 16)
+    single = values >= DIVISOR
+    label_ids = np.where(single, values // DIVISOR, values)
+    known = label_ids <= max(CITYSCAPES_FILE_IDS)
+    found = panoptic_map(CITYSCAPES_TO_CLASS[np.where(known, label_ids, 0)], np.where(single, values % DIVISOR + 1, 0))
+    return np.where(known, found, -1).astype(np.int32)
+
+
+_FROM_CITYSCAPES = _cityscapes_values()
+
+
+def from_cityscapes(ids: np.ndarray, name) -> np.ndarray:
+    """The (H, W) int32 panoptic map of a Cityscapes instance map.
+
+    Args:
+        ids: (H, W) of 16 bits: label id * 1000 + 0, 1, 2, ... for single things, the label id alone for stuff and for groups of things.
+        name: stands for it in errors.
+    """
+    panoptic = _FROM_CITYSCAPES[ids]
+    if panoptic.min() < 0:
+        unknown = int(ids[panoptic < 0][0])
+        label_id = unknown // DIVISOR if unknown >= DIVISOR else unknown
+        raise DeepLabError("Instance file {} holds the label id {}; Cityscapes has 0 to 33.".format(name, label_id))
+    return panoptic
+
+
+def to_colors(ids: np.ndarray) -> np.ndarray:
+    """(H, W) segment ids below 2 ** 24 as the (H, W, 3) uint8 RGB of COCO's PNG files."""
+    return np.ascontiguousarray(ids.astype("<u4").view(np.uint8).reshape(ids.shape + (4,))[..., :3])
+
+
+def from_colors(colors: np.ndarray) -> np.ndarray:
+    """(H, W) int32 segment ids: the inverse of `to_colors`."""
+    ids = np.zeros(colors.shape[:2] + (4,), np.uint8)
+    ids[..., :3] = colors
+    return ids.view("<i4")[..., 0].astype(np.int32)
+
+
+class PanopticWriter:
+    """Writes panoptic maps in COCO's format: PNG files as they come, the JSON file at the end."""
+
+    def __init__(self, folder: str, table: LabelTable):
+        """
+        Args:
+            folder: made if need be.
+            table: Cityscapes' classes get its label ids as category ids (road is 7), others 1, 2, 3, ...
+        """
+        self.folder, self.table = folder, table
+        self.path = os.path.join(folder, JSON_NAME)
+        self._categories = category_ids(table)
+        self._images, self._annotations = [], []
+
+    def add(self, name: str, panoptic: np.ndarray) -> str:
+        """Writes one image's PNG, and returns its path.
+
+        Args:
+            name: of the image, which may have folders in it; its last part is the `image_id`.
+            panoptic: (H, W) int32 panoptic map.
+        """
+        values, areas, index = segments_of(panoptic)
+        ids = np.where(values == VOID, 0, self._categories[np.minimum(values // DIVISOR, 255)] * DIVISOR + values % DIVISOR)
+        image = ids[index].reshape(panoptic.shape)
+        segments = []
+        for value, segment_id, area in zip(values.tolist(), ids.tolist(), areas.tolist()):
+            if segment_id:
+                category = int(self._categories[value // DIVISOR])
+                row = {"id": segment_id, "category_id": category, "area": area, "bbox": _box(panoptic == value), "iscrowd": 0}
+                segments.append(row)
+        file_name = name.replace(os.sep, "/") + PNG_SUFFIX
+        path = os.path.join(self.folder, file_name)
+        frames.write_image(path, to_colors(image))
+        image_id = os.path.basename(name)
+        height, width = panoptic.shape
+        self._images.append({"id": image_id, "width": width, "height": height, "file_name": image_id + ".png"})
+        self._annotations.append({"image_id": image_id, "file_name": file_name, "segments_info": segments})
+        return path
+
+    def close(self) -> str:
+        """Writes the JSON file, whole or not at all, and returns its path."""
+        categories = []
+        for label in self.table:
+            row = {"id": int(self._categories[label.id]), "name": label.name, "color": list(label.color), "isthing": int(label.thing)}
+            categories.append(dict(row, supercategory="thing" if label.thing else "stuff"))
+        whole = {"images": self._images, "annotations": self._annotations, "categories": categories}
+        temporary = os.path.join(self.folder, ".{}.part".format(uuid.uuid4().hex))
+        with open(temporary, "x", encoding="utf-8") as file:
+            json.dump(whole, file, indent=1)
+        os.replace(temporary, self.path)
+        return self.path
+
+
+def category_ids(table: LabelTable) -> np.ndarray:
+    """(256,) int32: class id -> category id in files."""
+    if table.names == CITYSCAPES.names:
+        return CITYSCAPES_FROM_CLASS.astype(np.int32)
+    return np.arange(1, 257, dtype=np.int32)
+
+
+def _box(mask):
+    """[x, y, width, height] of what is set."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+
+
+class PanopticFolder:
+    """The panoptic maps of a folder.
+
+    Attributes:
+        table: the classes.
+        names: of the images: `image_id` in COCO's format, city_sequence_frame in Cityscapes'.
+        categories: category id -> class id; None for Cityscapes' own files.
+    """
+
+    def __init__(self, table: LabelTable, names: Sequence[str], categories: Optional[Dict[int, int]] = None):
+        self.table, self.names, self.categories = table, list(names), categories
+
+    def panoptic_map(self, name: str) -> np.ndarray:
+        """(H, W) int32 panoptic map of an image. Raises DeepLabError for whatever is wrong with its files."""
+        raise NotImplementedError
+
+
+def open_folder(folder: str, *, like: Optional[PanopticFolder] = None) -> PanopticFolder:
+    """Opens panoptic maps in either format.
+
+    Args:
+        folder: holds PNG files and their JSON file (which may also lie beside it, with its name), or *_gtFine_instanceIds.png files.
+        like: the truth, whose categories those of a prediction are; it may leave its own out.
+
+    Raises:
+        DeepLabError: neither is there, or the JSON file is wrong.
+    """
+    path = _json_file(folder)
+    if path is not None:
+        return CocoFolder(path, _pictures(folder, path), like)
+    files = {}  # type: Dict[str, str]
+    for file in frames.list_images(folder, recursive=True):
+        if file.endswith(INSTANCE_SUFFIX):
+            name = os.path.basename(file)[: -len(INSTANCE_SUFFIX)]
+            if name in files:
+                raise DeepLabError("Two instance files for one frame: {} and {}; leave one.".format(files[name], file))
+            files[name] = file
+    if not files:
+        raise DeepLabError("{} holds no panoptic maps: neither a JSON file in COCO's format nor *{}.".format(folder, INSTANCE_SUFFIX))
+    return CityscapesFolder(files)
+
+
+def _json_file(folder):
+    folder = os.path.abspath(folder)
+    inside = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
+    panoptic = [path for path in inside if "panoptic" in os.path.basename(path)] or inside
+    if len(panoptic) > 1:
+        raise DeepLabError("{} holds several JSON files ({}, ...); leave one.".format(folder, os.path.basename(panoptic[0])))
+    beside = folder + ".json"
+    return panoptic[0] if panoptic else beside if os.path.isfile(beside) else None
+
+
+def _pictures(folder, path):
+    """gtFine/cityscapes_panoptic_val.json has its pictures in gtFine/cityscapes_panoptic_val."""
+    below = os.path.splitext(path)[0]
+    return below if os.path.isdir(below) else os.path.dirname(path)
+
+
+class CityscapesFolder(PanopticFolder):
+    """*_gtFine_instanceIds.png."""
+
+    def __init__(self, files: Dict[str, str]):
+        super().__init__(CITYSCAPES, sorted(files))
+        self._files = files
+
+    def panoptic_map(self, name):
+        return from_cityscapes(frames.read_instance_ids(self._files[name]), self._files[name])
+
+
+class CocoFolder(PanopticFolder):
+    """A JSON file and its PNG files."""
+
+    def __init__(self, path: str, pictures: str, like: Optional[PanopticFolder]):
+        self._path, self._pictures = path, pictures
+        whole = _load(path)
+        self._annotations = {}  # type: Dict[str, Tuple[str, list]]
+        for row in whole["annotations"]:
+            name = str(row["image_id"])
+            if name in self._annotations:
+                raise DeepLabError("{} has two annotations for the image {}; leave one.".format(path, name))
+            self._annotations[name] = row["file_name"], row["segments_info"]
+        table, categories = (like.table, _categories_of(like)) if like else _table(path, whole.get("categories"))
+        super().__init__(table, sorted(self._annotations), categories)
+
+    def panoptic_map(self, name):
+        file_name, rows = self._annotations[name]
+        path = os.path.join(self._pictures, file_name)
+        ids, areas, index = _segments(frames.read_colors(path))
+        value_of = self._values(name, rows)
+        missing = sorted(set(ids) - set(value_of) - {0})
+        if missing:
+            raise DeepLabError("{} holds segment {}, which {} does not list for the image {}.".format(path, missing[0], self._path, name))
+        absent = sorted(set(value_of) - set(ids))
+        if absent:
+            raise DeepLabError("{} lists segment {} for the image {}, of which {} has no pixel.".format(self._path, absent[0], name, path))
+        values = np.array([value_of.get(segment, VOID) for segment in ids], np.int32)
+        return values[index]
+
+    def _values(self, name, rows):
+        """Segment id -> value in the panoptic map."""
+        found, counts = {}, {}  # type: Dict[int, int], Dict[int, int]
+        for row in rows:
+            segment, category, crowd = int(row["id"]), int(row["category_id"]), bool(row.get("iscrowd", 0))
+            if segment in found:
+                raise DeepLabError("{} lists segment {} twice for the image {}.".format(self._path, segment, name))
+            if category not in self.categories:
+                known = ", ".join(str(each) for each in sorted(self.categories))
+                problem = "{}: segment {} of the image {} has the category {}, which does not exist; there are {}."
+                raise DeepLabError(problem.format(self._path, segment, name, category, known))
+            class_id = self.categories[category]
+            thing = self.table.labels[class_id].thing
+            if crowd and not thing:
+                problem = "{}: segment {} of the image {} is a crowd of '{}', which is stuff and has none."
+                raise DeepLabError(problem.format(self._path, segment, name, self.table.names[class_id]))
+            first = 0 if crowd or (not thing and class_id not in counts) else counts.get(class_id, 0) + 1
+            counts[class_id] = max(counts.get(class_id, 0), first)
+            if first >= DIVISOR:
+                raise DeepLabError("{}: the image {} has more than {} segments of one class.".format(self._path, name, DIVISOR - 1))
+            found[segment] = class_id * DIVISOR + first
+        return found
+
+
+def _segments(colors):
+    """As `segments_of`, for ids of 24 bits; the last keeps the shape of the picture."""
+    ids = from_colors(colors)
+    flat = ids.reshape(-1)
+    counts = np.bincount(flat, minlength=1)
+    values = np.flatnonzero(counts)
+    position = np.zeros(len(counts), np.int32)
+    position[values] = np.arange(len(values), dtype=np.int32)
+    return values.tolist(), counts[values], position[ids]
+
+
+def _load(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            whole = json.load(file)
+    except (OSError, ValueError) as error:
+        raise DeepLabError("Cannot read {}: {}.".format(path, error)) from error
+    wanted = ("image_id", "file_name", "segments_info")
+    rows = whole.get("annotations") if isinstance(whole, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and all(key in row for key in wanted) for row in rows):
+        raise DeepLabError("{} is not in COCO's panoptic format: expected `annotations` with {}.".format(path, ", ".join(wanted)))
+    for row in rows:
+        if not all(isinstance(segment, dict) and {"id", "category_id"} <= set(segment) for segment in row["segments_info"]):
+            raise DeepLabError("{}: the segments of the image {} need an `id` and a `category_id`.".format(path, row["image_id"]))
+    return whole
+
+
+def _table(path, rows) -> Tuple[LabelTable, Dict[int, int]]:
+    """The classes of a JSON file, in the order of their ids."""
+    if not rows or not all(isinstance(row, dict) and {"id", "name"} <= set(row) for row in rows):
+        raise DeepLabError("{} names no categories; expected `categories` with id, name and isthing.".format(path))
+    rows = sorted(rows, key=lambda row: int(row["id"]))
+    labels = [Label(i, str(row["name"]), tuple(row.get("color", (0, 0, 0))), bool(row.get("isthing"))) for i, row in enumerate(rows)]
+    return LabelTable(labels), {int(row["id"]): i for i, row in enumerate(rows)}
+
+
+def _categories_of(folder: PanopticFolder) -> Dict[int, int]:
+    if folder.categories is not None:
+        return folder.categories
+    return {int(category): class_id for class_id, category in enumerate(category_ids(folder.table)[: len(folder.table)])}

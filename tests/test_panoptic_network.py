@@ -1,0 +1,179 @@
+"""A network that tells things apart, from training to a stream: blocks of one colour that touch, told apart by the grid they stand in."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+from click.testing import CliRunner
+
+from deeplab_tf.bundle import open_bundle
+from deeplab_tf.cli import group
+from deeplab_tf.frames import read_colors, read_image
+from deeplab_tf.panoptic.files import from_colors
+from deeplab_tf.panoptic.grouping import to_panoptic
+from deeplab_tf.runtimes import open_runtime
+
+
+def call(*arguments):
+    result = CliRunner().invoke(group, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def run():
+    return tiny.panoptic_run()
+
+
+@pytest.fixture(scope="module")
+def scores(run, tmp_path_factory):
+    """What `evaluate` says of the run."""
+    out = tmp_path_factory.mktemp("scores") / "scores.json"
+    call("evaluate", run, "--out", out.parent / "report", "--json", out)
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory):
+    """The run converted to INT8, and the rows of `convert`'s table."""
+    folder = tmp_path_factory.mktemp("panoptic_bundle")
+    made = call("convert", run, "--out", folder / "bundle", "--int8", "--calibration-images", 12, "--json", folder / "convert.json")
+    return open_bundle(folder / "bundle"), json.loads((folder / "convert.json").read_text()), made.output
+
+
+def test_it_learns_to_tell_touching_things_apart(run, scores):
+    assert scores["pq_method"] == "centers" and scores["pq_things"] > 0.7 and scores["pq_stuff"] > 0.9
+    validations = [json.loads(line)["val"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"val"' in line]
+    assert max(row["pq"] for row in validations) == pytest.approx(scores["pq"], abs=1e-9), "the best network is the one with the best PQ"
+    result = json.loads((run.parent / "result.json").read_text())
+    assert result["best_pq"] == pytest.approx(scores["pq"], abs=1e-9)
+
+
+def test_connected_components_of_the_same_labels_are_worse(run, scores):
+    from deeplab_tf.evaluation.evaluate import evaluate
+    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
+
+    runtime = open_runtime(str(run))
+    runtime.gives_instances = False
+    report = evaluate(runtime, open_run_split(runtime.config, "val")).report()
+    assert report["pq_method"] == "components" and report["miou"] == scores["miou"]
+    assert report["pq_things"] < scores["pq_things"] - 0.1 and report["pq_stuff"] == scores["pq_stuff"]
+
+
+def test_evaluate_shows_pq_and_the_way_it_was_made(run, tmp_path):
+    output = call("evaluate", run, "--out", tmp_path).output
+    assert "Panoptic quality, instances by predicted centers and offsets" in output and "things" in output
+
+
+def test_report_has_pq_for_each_checkpoint(run):
+    page = call("report", run).output
+    report = json.loads((run / "report" / "checkpoints.json").read_text())
+    assert [row["checkpoint"] for row in report["checkpoints"]] == ["50", "best"]
+    assert all(0 < row["pq"] <= 1 for row in report["checkpoints"])
+    assert "instances by predicted centers and offsets" in page and (run / "report" / "architecture.png").is_file()
+
+
+def test_tensorboard_shows_pq(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "logs" / "val"))
+    events.Reload()
+    assert {"pq", "pq_things", "pq_stuff", "panel/0"} <= set(events.Tags()["tensors"])
+
+
+@pytest.fixture(scope="module")
+def predicted(run, tmp_path_factory):
+    """Panoptic files and overlays of the validation images."""
+    out = tmp_path_factory.mktemp("predicted")
+    call("predict", run, run.parent / "data" / "images" / "val", "--out", out, "--format", "panoptic", "--overlay")
+    return out
+
+
+def test_predicted_files_score_as_the_network_does(run, scores, predicted, tmp_path):
+    """The truth is written by the test, in COCO's format, from the label and instance files."""
+    rows = []
+    for path in sorted((run.parent / "data" / "labels" / "val").iterdir()):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(int)
+        numbers = cv2.imread(str(path).replace("/labels/", "/instances/"), cv2.IMREAD_UNCHANGED).astype(int)
+        ids = np.where(labels == 255, 0, (labels + 1) * 100 + numbers)
+        cv2.imwrite(str(tmp_path / path.name), np.stack([ids // 65536, ids // 256 % 256, ids % 256], axis=-1).astype(np.uint8))
+        segments = [{"id": int(i), "category_id": int(i // 100), "iscrowd": 0} for i in np.unique(ids) if i]
+        rows.append({"image_id": path.stem, "file_name": path.name, "segments_info": segments})
+    categories = [{"id": i + 1, "name": name, "isthing": int(name == "tree")} for i, name in enumerate(tiny.COLORS)]
+    (tmp_path / "truth.json").write_text(json.dumps({"annotations": rows, "categories": categories}))
+    call("score", "--panoptic", "--pred", predicted, "--truth", tmp_path, "--json", tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    for key in ("pq", "sq", "rq", "pq_things"):
+        assert report[key] == pytest.approx(scores[key], abs=1e-9), key
+
+
+def test_predicted_json_describes_its_pictures(predicted):
+    whole = json.loads((predicted / "panoptic.json").read_text())
+    assert [(row["name"], row["isthing"]) for row in whole["categories"]] == [("road", 0), ("tree", 1), ("sky", 0)]
+    for row in whole["annotations"]:
+        ids = from_colors(read_colors(predicted / row["file_name"]))
+        assert sorted(segment["id"] for segment in row["segments_info"]) == [i for i in np.unique(ids) if i]
+        for segment in row["segments_info"]:
+            x, y, width, height = segment["bbox"]
+            assert (ids[y : y + height, x : x + width] == segment["id"]).sum() == segment["area"] == (ids == segment["id"]).sum()
+
+
+def test_overlays_have_lines_around_things(predicted):
+    overlay = read_image(sorted(predicted.glob("*_overlay.jpg"))[0])
+    assert (overlay.min(axis=2) > 220).mean() > 0.02
+
+
+def test_the_bundle_carries_three_outputs(bundle):
+    opened, report, output = bundle
+    assert opened.gives_instances and opened.outputs == ("labels", "center", "offset")
+    assert "PQ" in output
+    rows = {(row["target"], row["precision"]): row for row in report["rows"]}
+    keras = rows["keras", "float32"]["pq"]
+    assert keras > 0.7
+    for kind in (("saved_model", "float32"), ("onnx", "float32")):
+        assert rows[kind]["pq"] == pytest.approx(keras, abs=0.005)
+    assert rows["onnx", "int8"]["pq"] > keras - 0.05
+
+
+@pytest.mark.parametrize("name", ["onnx", "saved_model"])
+def test_runtimes_give_what_keras_gives(run, bundle, name):
+    from deeplab_tf.evaluation.runs import open_runtime as open_run
+
+    image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
+    expected = open_run(str(run)).predict(image)
+    with open_runtime(bundle[0], name, "float32") as runtime:
+        got = runtime.predict(image)
+    assert (got.label_map == expected.label_map).mean() > 0.999
+    np.testing.assert_allclose(got.center, expected.center, atol=1e-4)
+    np.testing.assert_allclose(got.offset, expected.offset, atol=1e-3)
+
+
+def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_path):
+    call("convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2)
+    small = open_bundle(tmp_path / "b")
+    image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
+    with open_runtime(bundle[0], "onnx", "float32") as whole, open_runtime(small, "onnx", "float32") as strided:
+        full, quarter = whole.predict(image), strided.predict(image)
+        np.testing.assert_allclose(quarter.offset, full.offset[::4, ::4], atol=1e-4)
+        np.testing.assert_allclose(quarter.center, full.center[::4, ::4], atol=1e-5)
+        things = [np.unique(to_panoptic(each, small.table, stride=s)[0]) for each, s in ((full, 1), (quarter, 4))]
+    assert abs(len(things[0]) - len(things[1])) <= 1
+
+
+def test_stream_counts_things(run, bundle, tmp_path):
+    images = run.parent / "data" / "images" / "val"
+    call("stream", bundle[0].path, "--source", images, "--json-lines", tmp_path / "lines.jsonl", "--save", tmp_path / "pictures")
+    rows = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    truth = cv2.imread(str(sorted((run.parent / "data" / "instances" / "val").iterdir())[0]), cv2.IMREAD_UNCHANGED)
+    assert abs(rows[0]["instances"]["tree"] - (len(np.unique(truth)) - 1)) <= 2 and set(rows[0]["instances"]) == {"tree"}
+    assert len(list((tmp_path / "pictures").iterdir())) == 3
+
+
+def test_compare_holds_things_against_the_first_runtime(run, bundle, tmp_path):
+    images = run.parent / "data" / "images" / "val"
+    options = ["--runtimes", "onnx:float32,onnx:int8", "--seconds", 0, "--json", tmp_path / "compared.json"]
+    output = call("compare", bundle[0].path, "--source", images, *options).output
+    first, second = json.loads((tmp_path / "compared.json").read_text())["runtimes"]
+    assert first["agreement_pq"] == 1.0 and 0.8 < second["agreement_pq"] <= 1.0 and "PQ with the first" in output
