@@ -11,6 +11,7 @@ engines/FINGERPRINT/   built on a device, each beside a description of its own; 
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -43,6 +44,7 @@ class Bundle:
         output: "labels" or "logits".
         gives_instances: whether it predicts centers and offsets, too.
         outputs: names of what the network gives: `output`, then INSTANCE_OUTPUTS where it predicts instances.
+        label_ids: what ids in the label files of the run's data set mean: id -> class id or IGNORE_LABEL; None where that is not known.
     """
 
     def __init__(self, path: str, info: dict):
@@ -53,6 +55,8 @@ class Bundle:
             self.label_stride, self.output = int(info["label_stride"]), str(info["output"])
             self.gives_instances = bool(info.get("instances", False))
             self.outputs = (self.output,) + INSTANCE_OUTPUTS * self.gives_instances
+            label_ids = info.get("label_ids")
+            self.label_ids = None if label_ids is None else {int(key): int(value) for key, value in label_ids.items()}
             self.digests: Dict[str, str] = dict(info["files"])
         except (KeyError, TypeError, ValueError) as error:
             raise DeepLabError("{} is not a description of a bundle: {!r}.".format(os.path.join(path, INFO), error)) from error
@@ -109,10 +113,11 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
 def _check(bundle, verify):
     there = set(_files(bundle.path))
     listed = set(bundle.digests)
-    for problem, names in (("is missing", listed - there), ("does not belong to it", there - listed)):
+    problems = (("is not whole: {} is missing", listed - there, "Copy it again"), ("holds a foreign file: {}", there - listed, "Remove it"))
+    for problem, names, remedy in problems:
         if names:
             more = " (and {} more)".format(len(names) - 1) if len(names) > 1 else ""
-            raise DeepLabError("The bundle {} is not whole: {} {}{}. Copy it again.".format(bundle.path, min(names), problem, more))
+            raise DeepLabError("The bundle {} {}{}. {}.".format(bundle.path, problem.format(min(names)), more, remedy))
     for name in sorted(listed) if verify else ():
         if _digest(os.path.join(bundle.path, name)) != bundle.digests[name]:
             raise DeepLabError("The bundle {} is not whole: {} has been changed. Copy it again.".format(bundle.path, name))
@@ -157,12 +162,14 @@ def check_target(path) -> None:
 def new_bundle(path):
     """A folder to fill and `seal`; at the end of the block it becomes the bundle at `path`, replacing one that is there.
 
-    If the block fails, or the process is killed, what was at `path` before is still there, and no half bundle.
+    If the block fails, or the process is killed, what was at `path` before is still there, and no half bundle. What a killed process left
+    is taken away by the next.
     """
     path = os.path.realpath(os.fspath(path))
     check_target(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = "{}.{}.part".format(path, uuid.uuid4().hex[:8])
+    _remove_leftovers(path)
+    part = "{}.{}-{}.part".format(path, os.getpid(), uuid.uuid4().hex[:4])
     os.mkdir(part)
     try:
         yield part
@@ -180,3 +187,21 @@ def new_bundle(path):
             shutil.rmtree(old)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_leftovers(path):
+    """Unfinished bundles for `path` whose process is gone."""
+    for part in glob.glob(glob.escape(path) + ".*-*.part"):
+        process = part[len(path) + 1 :].split("-")[0]
+        if process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _runs(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True

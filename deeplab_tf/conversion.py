@@ -62,6 +62,10 @@ def build_engines(bundle: Bundle, precision: str, targets: Sequence[str], *, str
 
 
 def _build(bundle, name, precision, strict, say, options):
+    source = runtimes.needs(name, precision)
+    if source not in bundle and not options:
+        again = "convert the run again with --int8" if precision == "int8" else "convert the run again"
+        return Row(name, precision, note="the bundle has no {}: {}".format(source, again), timed=False)
     reason = runtimes.module(name).missing()
     if reason is not None:
         return Row(name, precision, note="no engine here: " + reason, timed=False)

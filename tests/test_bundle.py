@@ -69,7 +69,7 @@ def test_a_missing_file_is_named(path):
 def test_foreign_files_are_named(path):
     (path / "saved_model" / "notes.txt").write_text("mine")
     (path / "zzz").write_text("mine too")
-    with pytest.raises(DeepLabError, match=r"saved_model/notes.txt does not belong to it \(and 1 more\)"):
+    with pytest.raises(DeepLabError, match=r"holds a foreign file: saved_model/notes.txt \(and 1 more\). Remove it"):
         open_bundle(path)
 
 
@@ -80,7 +80,7 @@ def test_engines_are_no_foreign_files_but_a_folder_of_that_name_elsewhere_is(pat
     open_bundle(path)
     (path / "saved_model" / "engines").mkdir()
     (path / "saved_model" / "engines" / "x").write_text("plan")
-    with pytest.raises(DeepLabError, match="saved_model/engines/x does not belong"):
+    with pytest.raises(DeepLabError, match="holds a foreign file: saved_model/engines/x"):
         open_bundle(path)
 
 
@@ -166,7 +166,7 @@ def test_killed_in_the_middle_there_is_no_half_bundle(tmp_path, there_before):
     (part,) = leftovers(path)
     assert part.endswith(".part") and not is_bundle(tmp_path / part), "what is left is no bundle, and says so"
     write(path, "second try")
-    assert open_bundle(path)
+    assert open_bundle(path) and leftovers(path) == [], "the next one tidies up"
 
 
 def test_other_peoples_files_are_not_overwritten(tmp_path):

@@ -248,11 +248,21 @@ def test_bad_input_is_one_sentence(bundle, images, arguments, code, message):
     assert message in result.output.splitlines()[-1]
 
 
+def test_labels_hold_the_ids_of_the_runs_own_data_set(images, tmp_path):
+    """As CamVid's do, where 11 is unlabelled."""
+    made = tiny_bundle.write_bundle(tmp_path / "own", size=SIZE)
+    tiny_bundle.rewrite_info(made.path, label_ids={"0": 0, "1": 1, "2": 2, "11": 255})
+    ids = np.resize(np.array([0, 2, 11], np.uint8), SIZE)
+    write_image(str(tmp_path / "labels" / "frame_0.png"), ids)
+    (truth,) = gather(str(images / "images"), open_bundle(made.path), 1, str(tmp_path / "labels")).truth
+    np.testing.assert_array_equal(truth, np.where(ids == 11, 255, ids))
+
+
 def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_path):
     source = str(images / "images")
     for i in range(2):
         write_image(str(tmp_path / "frame_{}.png".format(i)), np.full(SIZE, 2 + i, np.uint8))
-    with pytest.raises(DeepLabError, match=r"frame_1.png holds the id 3, but the network has 3 classes: 0 to 2"):
+    with pytest.raises(DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's data set: 0, 1, 2, 255."):
         gather(source, bundle, 3, str(tmp_path))
     assert len(gather(source, bundle, 1, str(tmp_path)).images) == 1
     write_image(str(tmp_path / "frame_1.png"), np.zeros(SIZE, np.uint8))

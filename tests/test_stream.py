@@ -232,7 +232,8 @@ def test_latencies_are_those_of_the_latest_frames(monkeypatch):
     counts = meter.Meter(live=True)
     for index in range(25):
         clock[0] = index + 1.0  # a frame is shown every second, half a second after its capture
-        counts.note(index + 0.5, {"capture": 0.1, "run": 0.001 * index, "post": 0.2})
+        parts = {"capture": 0.1, "run": 0.001 * index, "post": 0.2}
+        counts.note(counts.whole(index + 0.5, parts), parts)
     report = counts.report(captured=30, reconnects=2)
     assert (report.frames, report.dropped, report.fps, report.seconds) == (25, 5, 1.0, 24.0)
     assert report.latency_ms["whole"]["p99"] == pytest.approx(500.0) and report.latency_ms["post"]["p50"] == pytest.approx(200.0)

@@ -37,6 +37,9 @@ def main(arguments=None) -> int:
     options = parse(arguments)
     try:
         _engines.check_output(options.out)
+        reason = tensorrt.missing()
+        if reason is not None:
+            raise DeepLabError(reason)
         gpu = _cudart.open_cuda().gpu()
         precision = _engines.affordable(options.precision, gpu, strict=options.strict)
         built = tensorrt.build_engine(

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong c
 import errno
 import importlib
 import os
+import signal
 import sys
 import traceback
 
@@ -108,8 +109,14 @@ def group():
     """
 
 
+def _terminate(number, frame):
+    """Ends as Ctrl-C does, so that nothing half-written is left."""
+    sys.exit(128 + number)
+
+
 def main():
     """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)  # `train` and `stream` have their own way
     try:
         group(prog_name="deeplab-tf")
     except OSError as error:  # of deeplab-tf's own --help; a command's errors never come here

@@ -33,7 +33,7 @@ def _check_runtimes(ctx, param, value):
     help="Runtimes, such as saved_model,onnx:int8; one without a precision stands for all of its own. The first is what the others are"
     " held against. [default: all that work here]",
 )
-@click.option("--labels", metavar="DIR", help="True label files of the images, for mIoU: class ids, or Cityscapes' own.")
+@click.option("--labels", metavar="DIR", help="True label files of the images, for mIoU: ids as in the run's data set, or Cityscapes' own.")
 @click.option("--frames", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="How many frames.")
 @click.option("--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="Of timed runs a visit, once warm.")
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="How often the runtimes take turns: A B C C B A.")

@@ -114,13 +114,15 @@ def _from_run(source, targets, options, json_target):
     from deeplab_tf.export.verify import label_stride_costs, largest_differences
 
     keras, size, scored, frames = _inputs(source, size, options)
-    order = convert.Order(size, options["output"], int(options["label_stride"]), targets, options["int8"], options["calibration"])
+    choices = {"calibration": options["calibration"], "calibration_images": options["calibration_images"]}
+    order = convert.Order(size, options["output"], int(options["label_stride"]), targets, options["int8"], **choices)
     with new_bundle(out) as part:
         info = convert.write(part, keras.model, keras.table, order, frames)
         reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
         differences = largest_differences(part, keras.model, scored.images[:_COMPARED_FRAMES], order.label_stride)
         mious = {str(cost["label_stride"]): cost["miou"] for cost in costs}
         scores = {"miou_by_label_stride": mious, "images": len(scored.images)}
+        info["label_ids"] = scored.label_ids
         convert.finish(part, info, dict(scores, **({"pq": reference.pq} if info["instances"] else {})), keras.config.data)
     bundle = open_bundle(out)
     rows = conversion.exported(bundle, info["seconds"], differences)

@@ -9,7 +9,7 @@ import numpy as np
 from deeplab_tf.bundle import Bundle
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.frames import list_images, read_ids, resize_image
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
+from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IGNORE_LABEL, id_map
 
 _CITYSCAPES_FRAME = re.compile(r"^([^_]+_\d+_\d+)_leftImg8bit$")
 _CITYSCAPES_TRUTH = "_gtFine_labelIds"
@@ -30,7 +30,8 @@ def gather(uri: str, bundle: Bundle, count: int, labels: Optional[str] = None) -
 
     Args:
         uri: as of `stream --source`. Drawn streets (sample://) bring their own truth, where the network has Cityscapes' classes.
-        labels: a folder with a PNG of class ids for every image, of the same name; or Cityscapes' *_gtFine_labelIds.png files.
+        labels: a folder with a PNG for every image, of the same name, with ids as in the run's data set; or Cityscapes'
+            *_gtFine_labelIds.png files.
     Raises:
         DeepLabError: no such source, no frame, or a frame without its label.
     """
@@ -45,7 +46,7 @@ def gather(uri: str, bundle: Bundle, count: int, labels: Optional[str] = None) -
         raise DeepLabError("{} gave no frame.".format(address.safe))
     truth = [None] * len(frames)  # type: List[Optional[np.ndarray]]
     if labels is not None:
-        truth = _read_truth([frame.name for frame in frames], labels, len(bundle.table))
+        truth = _read_truth([frame.name for frame in frames], labels, bundle)
     return Frames(np.stack([resize_image(frame.image, bundle.size) for frame in frames]), truth, address.safe)
 
 
@@ -61,13 +62,15 @@ def _drawn(address, bundle, count):
     return Frames(np.stack(images), truth, address.safe)
 
 
-def _read_truth(names, folder, classes):
+def _read_truth(names, folder, bundle):
     """The label maps of images."""
     if not all(names):
         raise DeepLabError("--labels goes with a source of image files; a video's frames have no names to find labels by.")
     found = {
         os.path.splitext(os.path.basename(path))[0]: path for path in list_images(folder, recursive=True) if path.lower().endswith(".png")
     }
+    own = bundle.label_ids or {i: i for i in list(range(len(bundle.table))) + [IGNORE_LABEL]}
+    cityscapes = {i: int(CITYSCAPES_TO_CLASS[i]) for i in CITYSCAPES_FILE_IDS + (IGNORE_LABEL,)}
     truth = []
     for path in names:
         stem = os.path.splitext(os.path.basename(path))[0]
@@ -76,11 +79,10 @@ def _read_truth(names, folder, classes):
         if wanted not in found:
             raise DeepLabError("{} has no label file: expected {}.png below {}.".format(path, wanted, folder))
         ids = read_ids(found[wanted])
-        ids = CITYSCAPES_TO_CLASS[ids] if wanted.endswith("_labelIds") else ids
-        wrong = [i for i in np.unique(ids) if classes <= i != 255]
+        known = cityscapes if wanted.endswith("_labelIds") else own
+        wrong = [i for i in np.unique(ids) if i not in known]
         if wrong:
-            raise DeepLabError(
-                "{} holds the id {}, but the network has {} classes: 0 to {}.".format(found[wanted], wrong[0], classes, classes - 1)
-            )
-        truth.append(ids)
+            expected = ", ".join(str(i) for i in sorted(known))
+            raise DeepLabError("{} holds the id {}; expected ids of the run's data set: {}.".format(found[wanted], wrong[0], expected))
+        truth.append(id_map(known)[ids])
     return truth

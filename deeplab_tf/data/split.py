@@ -35,10 +35,12 @@ class Split:
     Attributes:
         table: the classes of the label maps.
         names: one a frame, all different, usable as a relative path without suffix, such as `frankfurt/frankfurt_000000_000294`.
+        label_ids: every id that a label file may hold -> its class id or IGNORE_LABEL; None where label files hold no ids.
     """
 
     table: LabelTable
     names: list[str]
+    label_ids: dict[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,7 +78,7 @@ class SomeFrames(Split):
     """Some frames of a split, evenly spread over it."""
 
     def __init__(self, split: Split, count: int):
-        self.split, self.table = split, split.table
+        self.split, self.table, self.label_ids = split, split.table, split.label_ids
         self.indices = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int).tolist()
         self.names = [split.names[i] for i in self.indices]
 
@@ -123,6 +125,7 @@ class FileSplit(Split):
         self.rows = list(rows)
         self.names = [row.name for row in self.rows]
         self._read_label = read_label
+        self.label_ids = read_label.label_ids if isinstance(read_label, IdReader) else None
 
     def frame(self, index: int) -> Frame:
         row = self.rows[index]
@@ -161,8 +164,9 @@ class IdReader:
             file_ids: every id that a file may hold, ignored ones included; another id is an error.
         """
         self._to_class = to_class
+        self.label_ids = {int(i): int(to_class[i]) for i in sorted(file_ids)}
         self._unknown = np.ones(256, np.uint8)
-        self._unknown[list(file_ids)] = 0
+        self._unknown[list(self.label_ids)] = 0
 
     def __call__(self, path: str) -> np.ndarray:
         """(H, W) uint8 class ids. Raises DeepLabError for a file that holds an unknown id."""

@@ -24,7 +24,7 @@ from deeplab_tf.progress import progress
 from deeplab_tf.runtimes import as_prediction
 
 JUDGES = 8
-"""Frames that are kept to choose between methods, a quarter at most; the ranges come from the others."""
+"""Frames that are kept to choose between methods; fewer, a quarter, where there are fewer frames than were asked for."""
 WORTHWHILE = 0.9
 """A layer stays float if that leaves less than this share of the disagreement with the float network."""
 
@@ -39,6 +39,7 @@ class Order(NamedTuple):
         targets: of TARGETS.
         int8: also calibrate and quantize.
         calibration: a method of `calibrate.METHODS`; None chooses by measured agreement.
+        calibration_images: frames that ranges come from; those beyond judge between methods.
     """
 
     size: tuple[int, int]
@@ -47,6 +48,7 @@ class Order(NamedTuple):
     targets: tuple[str, ...] = TARGETS
     int8: bool = False
     calibration: str | None = None
+    calibration_images: int = 100
 
 
 class Quantized(NamedTuple):
@@ -170,7 +172,7 @@ def _calibration_info(quantized):
 def _quantize(floats, network: Network, order: Order, frames, table: LabelTable) -> Quantized:
     """Ranges by the method that agrees best with the float network on frames that the ranges do not come from, unless one is named."""
     frames = list(frames)
-    count = min(JUDGES, len(frames) // 4)
+    count = min(JUDGES, max(len(frames) - order.calibration_images, len(frames) // 4))
     chosen = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())
     judges = [frame for i, frame in enumerate(frames) if i in chosen] or frames[:1]
     rest = [frame for i, frame in enumerate(frames) if i not in chosen]

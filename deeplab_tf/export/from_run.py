@@ -37,6 +37,7 @@ class Scored(NamedTuple):
     images: np.ndarray  # (N, H, W, 3) uint8 RGB
     truth: list[np.ndarray]
     panoptic: list[np.ndarray] | None  # where the data has instances
+    label_ids: dict[int, int] | None  # see `Split`
 
 
 def scored_frames(
@@ -50,4 +51,5 @@ def scored_frames(
     some = SomeFrames(split, count)
     frames = [some.scored_frame(i) for i in range(len(some))]
     panoptic = [some.panoptic_map(i) for i in range(len(some))] if some.has_instances() else None
-    return Scored(np.stack([resize_image(frame.image, size) for frame in frames]), [frame.label_map for frame in frames], panoptic)
+    images = np.stack([resize_image(frame.image, size) for frame in frames])
+    return Scored(images, [frame.label_map for frame in frames], panoptic, split.label_ids)

@@ -49,7 +49,7 @@ class SavedModelRuntime(Runtime):
 
     def __init__(self, bundle, precision, folder):
         super().__init__(bundle, precision)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # 2 leaves remarks about GPU libraries on machines without a GPU
         import tensorflow as tf
 
         memory_as_needed()

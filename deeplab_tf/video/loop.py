@@ -194,9 +194,10 @@ class Stream:
             if work is None:
                 return
             if work is not WAITING:
+                whole = self._meter.whole(work.frame.captured, work.seconds)
                 for sink in self._sinks:
                     sink.write(work.shown)
-                self._meter.note(work.frame.captured, work.seconds)
+                self._meter.note(whole, work.seconds)
                 if self._meter.shown == self._limit:
                     return
             if self._pulse is not None and (work is not WAITING or self._count == self._meter.shown + self.dropped):

@@ -20,8 +20,8 @@ class Report(NamedTuple):
         frames: that were shown.
         captured, dropped: captured = frames + dropped.
         fps: shown frames a second, from the first to the last.
-        latency_ms: {p50, p90, p99} of `whole` (from capture until the sinks have it; of a file the sum of the others), `capture`, `run`
-            and `post`, as in `Figures`; of the latest 20,000 frames. Empty where none was shown.
+        latency_ms: {p50, p90, p99} of `whole` (from capture until it is handed to the sinks; of a file the sum of the others), `capture`,
+            `run` and `post`, as in `Figures`; of the latest 20,000 frames. Empty where none was shown.
         reconnects: how often the source was lost and came back.
         seconds: from the first frame shown to the last.
     """
@@ -50,16 +50,16 @@ class Meter:
         self._recent = collections.deque(maxlen=64)  # type: collections.deque
         self._seconds = np.full((_KEPT, 4), np.nan)  # a ring; all of it from the start, so that a stream's memory does not grow
 
-    def note(self, captured: float, seconds: Dict[str, float]) -> None:
+    def note(self, whole: float, seconds: Dict[str, float]) -> None:
         """A frame was shown just now.
 
         Args:
-            captured: of the frame.
+            whole: from `whole`, when the frame was handed to the sinks.
             seconds: what `capture`, `run` and `post` took.
         """
         self._last = time.monotonic()
         self._first = self._first or self._last
-        self._seconds[self.shown % _KEPT] = self.whole(captured, seconds), seconds["capture"], seconds["run"], seconds["post"]
+        self._seconds[self.shown % _KEPT] = whole, seconds["capture"], seconds["run"], seconds["post"]
         self.shown += 1
         self.last_post = seconds["post"]
         self._recent.append(self._last)
