@@ -163,15 +163,15 @@ def test_the_last_words_of_a_failed_conversion_are_the_programs_own():
 
 @pytest.fixture(scope="module")
 def export_to(tmp_path_factory):
-    """export_to(name, size, **options of deeplab_v3_plus): a folder with tf_trt/float, tf_trt/int8 and plain/ of an untrained network."""
+    """export_to(name, size, **options of the network): a folder with tf_trt/float, tf_trt/int8 and plain/ of an untrained network."""
     environments.tf_trt_python()
     from deeplab_tf.export.graph import frozen_graph, write_saved_model
     from deeplab_tf.export.network import read_network, with_head
-    from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
+    from deeplab_tf.models.parts import load_network
 
-    def export(name, size, plain=False, **options):
+    def export(name, size, plain=False, build="deeplab_v3_plus", **options):
         folder = tmp_path_factory.mktemp(name)
-        network = with_head(read_network(deeplab_v3_plus(19, size=size, **options)))
+        network = with_head(read_network(load_network(build)(19, size=size, **options)))
         for each in network.nodes:
             if "bias" in each.weights:
                 each.weights["bias"] += 0.01  # a bias of zeros would be folded away
@@ -200,6 +200,17 @@ def test_the_default_network_is_one_engine(export_to):
         assert outside == {("Placeholder",), ("Cast", "uint8", start), ("Cast", "int32", "uint8")}
         assert each["engines"][0]["macs"] == each["macs"] > 70e9
         assert each["whole"]
+
+
+def test_a_network_with_instances_is_one_engine(export_to):
+    """Panoptic-DeepLab on ResNet-50 at 256x512, with its three outputs."""
+    folder = str(export_to("panoptic", (256, 512), build="panoptic_deeplab"))
+    graphs = coverage.examine(coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8"))["graphs"]
+    assert [each["precision"] for each in graphs] == ["FP16", "INT8"]
+    for each in graphs:
+        assert each["whole"] and len(each["engines"]) == 1
+        outside = {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"}
+        assert outside == {"Placeholder", "Cast"}
 
 
 def test_what_splits_a_graph_is_named(export_to, tmp_path, capsys):

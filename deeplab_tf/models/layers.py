@@ -26,9 +26,8 @@ class Upsample(layers.Layer):
     The backbone's strided layers pad symmetrically, so feature i of a stride-s map looks at pixel s * i, and that is where it is put
     back. Past the last feature its value is kept.
 
-    `ResizeBilinear` with align_corners is the one form of resizing that TF-TRT and TensorRT 8.2 both take into an engine. It puts features
-    on pixels factor * i only at sizes of factor * k + 1 and shifts them by up to factor - 1 pixels elsewhere, so the features get one more
-    row and column (copies of the last), are resized to such a size, and cut to the one asked for.
+    That is `ResizeBilinear` neither with corners aligned nor with centers half a pixel off. TF-TRT does not take it; `export.graph` writes
+    the same function in the form that TF-TRT and TensorRT 8.2 both take into an engine.
 
     Call with [features (B, h, w, C), reference (B, H, W, *)], where H <= factor * h and W <= factor * w; gives (B, H, W, C) in the
     layer's compute type.
@@ -40,12 +39,11 @@ class Upsample(layers.Layer):
 
     def call(self, inputs):
         features, reference = inputs
-        features = tf.concat([features, features[:, -1:]], axis=1)
-        features = tf.concat([features, features[:, :, -1:]], axis=2)
-        size = [self.factor * (side - 1) + 1 for side in _sides(features)]
-        resized = tf.raw_ops.ResizeBilinear(images=features, size=size, align_corners=True)
+        size = [self.factor * side for side in _sides(features)]
+        resized = tf.raw_ops.ResizeBilinear(images=features, size=size)
         height, width = _sides(reference)
-        resized = resized[:, :height, :width]
+        if not _are_known_and_equal(size, (height, width)):  # the gradient of a cut costs as much as that of a convolution
+            resized = resized[:, :height, :width]
         resized.set_shape((features.shape[0], *reference.shape[1:3], features.shape[3]))  # not ensure_shape, an operation of its own
         return tf.cast(resized, self.compute_dtype)
 
@@ -61,6 +59,10 @@ def _sides(images):
     """Height and width of (B, H, W, C): numbers where they are known while the graph is built, tensors otherwise."""
     known, traced = images.shape, tf.shape(images)
     return [traced[axis] if known[axis] is None else known[axis] for axis in (1, 2)]
+
+
+def _are_known_and_equal(sides, others):
+    return all(isinstance(side, int) for side in (*sides, *others)) and tuple(sides) == tuple(others)
 
 
 @keras.saving.register_keras_serializable("deeplab_tf")

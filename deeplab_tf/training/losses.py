@@ -51,7 +51,7 @@ class SegmentationLoss(keras.losses.Loss):
         weights = tf.where(valid, tf.gather(self.class_weights, labels), 0.0)
         if pixel_weights is not None:
             weights *= tf.reshape(pixel_weights, (-1,))
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        losses = _cross_entropy(labels, logits)
         if self.label_smoothing:
             even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * even
@@ -65,6 +65,13 @@ class SegmentationLoss(keras.losses.Loss):
         count = tf.cast(tf.math.ceil(self.hard_pixels * tf.reduce_sum(tf.cast(valid, tf.float32))), tf.int32)
         threshold = tf.sort(losses, direction="DESCENDING")[tf.maximum(count - 1, 0)]
         return tf.cast(losses >= threshold, tf.float32)
+
+
+def _cross_entropy(labels, logits):
+    """Of each pixel. Where operations are to be deterministic, TensorFlow takes a slow way that only a GPU needs."""
+    if tf.config.list_physical_devices("GPU"):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels).loss
 
 
 class PixelLoss(keras.losses.Loss):
