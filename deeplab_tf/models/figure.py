@@ -10,13 +10,15 @@ from matplotlib.patches import FancyBboxPatch
 _GROUPS = (
     (r"^image$", "image"),
     (r"^normalization|^conv1|^pool1", "stem"),
-    (r"^(res\d)", None),
-    (r"^(aspp_1x1|aspp_rate\d+|aspp_mean|decoder_low_level|decoder_\d)", None),
-    (r"^aspp_(concat|project|dropout)", "aspp_project"),
-    (r"^decoder_(upsample|concat)", "upsample + concat"),
-    (r"^auxiliary", "auxiliary"),
-    (r"^logits", "logits"),
+    (r"^(res\d)", r"\1"),
+    (r"^((?:instance_)?aspp_(?:1x1|rate\d+|mean))", r"\1"),
+    (r"^((?:instance_)?aspp)_(?:concat|project|dropout)", r"\1_project"),
+    (r"^((?:instance_)?decoder_res\d)", r"\1"),
+    (r"^(decoder_low_level|decoder_\d|decoder_head)", r"\1"),
+    (r"^decoder_(?:upsample|concat)", "upsample + concat"),
+    (r"^(center|offset|auxiliary|logits)", r"\1"),
 )
+"""Beginnings of layers' names, and the part of the network that a layer belongs to."""
 _ASIDE = ("decoder_low_level", "auxiliary", "auxiliary_logits")
 _ASIDE_ROW = -2.9  # under the pyramid, which reaches down to -2
 _COLORS = {
@@ -27,6 +29,10 @@ _COLORS = {
     "upsample": "#d9d2ec",
     "decoder": "#bfe3bf",
     "logits": "#f2b8b8",
+    "center": "#f2b8b8",
+    "offset": "#f2b8b8",
+    "instance_aspp": "#f6cf9a",
+    "instance_decoder": "#bfe3bf",
 }
 
 
@@ -41,10 +47,10 @@ def architecture_figure(model: keras.Model, size: tuple[int, int]) -> Figure:
     groups = _group(model)
     edges = sorted({(a, b) for a, b in _edges(model, groups) if a != b})
     places = _place(list(groups), edges)
-    columns = 1 + max(x for x, _ in places.values())
-    figure = Figure(figsize=(1.4 * columns, 5.4), layout="constrained")
+    columns, rows = 1 + max(x for x, _ in places.values()), 2 * max(y for _, y in places.values()) + 1
+    figure = Figure(figsize=(1.4 * columns, 0.9 * (rows + 1)), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(-0.6, columns - 0.4), ylim=(-3.4, 2.6))
+    axes.set(xlim=(-0.6, columns - 0.4), ylim=(-rows / 2 - 0.9, rows / 2 + 0.1))
     axes.axis("off")
     for a, b in edges:
         _arrow(axes, places[a], places[b])
@@ -61,7 +67,7 @@ def _group_of(name: str) -> str:
     for pattern, group in _GROUPS:
         match = re.search(pattern, name)
         if match:
-            return group or match.group(1)
+            return match.expand(group)
     return name
 
 
@@ -97,6 +103,7 @@ def _place(names, edges):
     places = {name: (column[name], _ASIDE_ROW) for name in names if name in _ASIDE}
     for x in range(max(column.values()) + 1):
         inside = [name for name in names if column[name] == x and name not in places]
+        inside.sort(key=lambda name: name.startswith("instance"))  # under the classes' own
         places.update({name: (x, (len(inside) - 1) / 2 - i) for i, name in enumerate(inside)})
     return places
 
@@ -105,7 +112,8 @@ def _box(axes, place, name, shape, parameters):
     x, y = place
     color = next((c for prefix, c in _COLORS.items() if name.startswith(prefix)), "#ffffff")
     axes.add_patch(FancyBboxPatch((x - 0.4, y - 0.36), 0.8, 0.72, boxstyle="round,pad=0.02", facecolor=color, edgecolor="0.35", zorder=2))
-    axes.text(x, y + 0.17, name.replace("_", " "), ha="center", va="center", fontsize=8, weight="bold", zorder=3)
+    fontsize = 8 if len(name) < 17 else 6
+    axes.text(x, y + 0.17, name.replace("_", " "), ha="center", va="center", fontsize=fontsize, weight="bold", zorder=3)
     axes.text(x, y - 0.06, shape, ha="center", va="center", fontsize=7, zorder=3)
     axes.text(x, y - 0.24, parameters, ha="center", va="center", fontsize=6.5, color="0.3", zorder=3)
 

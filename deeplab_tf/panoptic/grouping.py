@@ -15,8 +15,8 @@ THRESHOLD = 0.1
 """Of the heat map; what is lower is no center."""
 NEIGHBOURHOOD = 7
 """Pixels of the image, a side, in which only the highest value can be a center."""
-SMALLEST_STUFF = 1 / 8192
-"""Share of the image; a class of stuff that covers less is VOID."""
+SMALLEST_STUFF = 1 / 1024
+"""Share of the image; a class of stuff that covers less is VOID. The paper's authors take 2048 pixels of Cityscapes' 1025 x 2049."""
 SMALLEST_THING = 1 / 16384
 """Share of the image; a thing that covers less is VOID."""
 
