@@ -13,8 +13,10 @@ import onnxruntime
 import tensorflow as tf
 
 from deeplab_tf import __version__, bundle
+from deeplab_tf.budget.layers import to_rows
 from deeplab_tf.conversion import TARGETS
 from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
+from deeplab_tf.export.layers import network_layers
 from deeplab_tf.export.network import read_network, with_head
 from deeplab_tf.export.nodes import Network
 from deeplab_tf.labels import LabelTable
@@ -90,6 +92,7 @@ def write(folder: str | Path, model: keras.Model, table: LabelTable, order: Orde
         "label_stride": order.label_stride,
         "output": order.output,
         "instances": bool(network.instances),
+        "layers": to_rows(network_layers(network, order.size)),
         "precision": ["float32"] + ["int8"] * order.int8,
         "versions": versions(),
         "seconds": seconds,
