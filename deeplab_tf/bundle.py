@@ -11,6 +11,7 @@ engines/FINGERPRINT/   built on a device, each beside a description of its own; 
 """
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import json
@@ -22,8 +23,8 @@ from typing import Dict, List
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.labels import LabelTable
 
-FORMAT = 1
-"""Of bundle.json; a reader refuses a higher one."""
+FORMATS = (1, 2)
+"""Of bundle.json that are read. The second has instances, which readers of the first would not expect."""
 
 INSTANCE_OUTPUTS = ("center", "offset")
 """What a network that predicts instances gives besides its labels: (1, H/s, W/s, 1) and (1, H/s, W/s, 2) float32; see panoptic.grouping."""
@@ -102,9 +103,11 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
             info = json.load(file)
     except (OSError, ValueError) as error:
         raise DeepLabError("Cannot read {}: {}. Copy the bundle again.".format(place, error)) from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    if not isinstance(info, dict) or info.get("format") not in FORMATS:
         found = info.get("format") if isinstance(info, dict) else None
-        raise DeepLabError("{}: expected a bundle of format {}, got {}; convert with this version.".format(place, FORMAT, found))
+        raise DeepLabError(
+            "{}: expected a bundle of format {} or {}, got {}; convert with this version.".format(place, *FORMATS + (found,))
+        )
     bundle = Bundle(path, info)
     _check(bundle, verify)
     return bundle
@@ -145,7 +148,7 @@ def seal(folder, info: dict) -> None:
     """Writes bundle.json into a folder that holds everything else: `info` with the format and the SHA-256 of every file."""
     digests = {name: _digest(os.path.join(folder, name)) for name in sorted(_files(folder))}
     with open(os.path.join(folder, INFO), "w", encoding="utf-8") as file:
-        json.dump(dict(info, format=FORMAT, files=digests), file, indent=2, sort_keys=True)
+        json.dump(dict(info, format=FORMATS[bool(info.get("instances"))], files=digests), file, indent=2, sort_keys=True)
         file.write("\n")
 
 
@@ -169,8 +172,10 @@ def new_bundle(path):
     check_target(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     _remove_leftovers(path)
-    part = "{}.{}-{}.part".format(path, os.getpid(), uuid.uuid4().hex[:4])
+    part = "{}.{}.part".format(path, uuid.uuid4().hex[:8])
     os.mkdir(part)
+    lock = os.open(part, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system when the process ends, however it ends
     try:
         yield part
         old = None
@@ -186,22 +191,18 @@ def new_bundle(path):
         if old:
             shutil.rmtree(old)
     finally:
+        os.close(lock)
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _remove_leftovers(path):
-    """Unfinished bundles for `path` whose process is gone."""
-    for part in glob.glob(glob.escape(path) + ".*-*.part"):
-        process = part[len(path) + 1 :].split("-")[0]
-        if process.isdigit() and not _runs(int(process)):
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _runs(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        pass
-    return True
+    """Unfinished bundles for `path` that no process is filling any more."""
+    for part in glob.glob(glob.escape(path) + ".*.part"):
+        folder = os.open(part, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # somebody is at it
+        finally:
+            os.close(folder)
+        shutil.rmtree(part, ignore_errors=True)

@@ -98,7 +98,7 @@ def test_what_is_no_bundle(tmp_path, make, message):
         open_bundle(tmp_path / "place")
 
 
-@pytest.mark.parametrize("text, message", [("{", "Cannot read"), ("[]", "got None"), ('{"format": 99}', "of format 1, got 99")])
+@pytest.mark.parametrize("text, message", [("{", "Cannot read"), ("[]", "got None"), ('{"format": 99}', "of format 1 or 2, got 99")])
 def test_a_description_that_cannot_be_read(path, text, message):
     (path / "bundle.json").write_text(text)
     with pytest.raises(DeepLabError, match=message):

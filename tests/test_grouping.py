@@ -148,6 +148,13 @@ def test_peaks_are_the_highest_of_their_neighbourhood():
     assert find_centers(center, stride=4).tolist() == [[5, 5], [5, 7], [19, 0]]  # 3 positions a side
 
 
+def test_of_equal_neighbours_one_is_the_center():
+    center = np.zeros((9, 30), np.float32)
+    center[4:6, 3:5] = 0.5
+    center[4, 20] = center[4, 22] = 0.5  # not neighbours: two centers
+    assert find_centers(center).tolist() == [[4, 3], [4, 20], [4, 22]]
+
+
 def test_components_number_each_class_on_its_own():
     label_map = np.array([[CAR, ROAD, CAR], [ROAD, ROAD, BUS], [CAR, ROAD, BUS]], np.uint8)
     panoptic = components(label_map, TABLE, smallest_stuff=0, smallest_thing=0)

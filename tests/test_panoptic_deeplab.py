@@ -66,7 +66,7 @@ def test_heads_are_no_part_of_the_backbone(network):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"shared": "asp"}, "model.shared must be one of none, aspp, decoder. Got 'asp' instead. Did you mean 'aspp'"),
+        ({"shared": "asp"}, "Got 'asp' for model.shared. Did you mean 'aspp'"),
         ({"output_stride": 12}, "model.output_stride must be 8, 16 or 32. Got 12 instead."),
         ({"low_level_channels": (0, 8)}, r"model.low_level_channels must be greater than 0. Got \(0, 8\) instead."),
     ],

@@ -120,6 +120,20 @@ def test_predicted_json_describes_its_pictures(predicted):
             assert (ids[y : y + height, x : x + width] == segment["id"]).sum() == segment["area"] == (ids == segment["id"]).sum()
 
 
+def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
+    data = run.parent / "data"
+    folders = ["--images", data / "images" / "val", "--labels", data / "labels" / "val"]
+    call("evaluate", run, *folders, "--out", tmp_path, "--json", tmp_path / "a")
+    report = json.loads((tmp_path / "a").read_text())
+    assert report["miou"] > 0.9 and "pq" not in report
+
+
+def test_the_report_of_an_evaluation_has_a_table_of_pq(run, tmp_path):
+    call("evaluate", run, "--flip", "--out", tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "instances by predicted centers and offsets" in page and "without averaging" in page and "| things" in page
+
+
 def test_overlays_have_lines_around_things(predicted):
     overlay = read_image(sorted(predicted.glob("*_overlay.jpg"))[0])
     assert (overlay.min(axis=2) > 220).mean() > 0.02

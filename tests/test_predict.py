@@ -74,6 +74,30 @@ def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
     assert benchmark.getPrediction(benchmark.args, str(truth)) == str(written)
 
 
+def test_panoptic_files_are_found_by_score(tmp_path):
+    """A car in the first four columns, the road beside it; the car is one region, so its connected component is right."""
+    classes = np.where(np.arange(SIZE[1]) < 4, 13, 0) * np.ones((SIZE[0], 1), int)
+    image = tmp_path / "in" / "ulm" / "ulm_000000_000019_leftImg8bit.png"
+    frames.write_image(image, np.dstack([classes.astype(np.uint8)] * 3))
+    truth = tmp_path / "gt" / "ulm" / "ulm_000000_000019_gtFine_instanceIds.png"
+    frames.write_image(truth, np.where(classes == 13, 26000, 7).astype(np.uint16))
+    result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "panoptic", "--overlay")
+    assert result.exit_code == 0, result.output
+    assert "Open " + str(tmp_path / "out" / "ulm" / "ulm_000000_000019_overlay.jpg") in result.output
+    options = ["--pred", tmp_path / "out", "--truth", tmp_path / "gt", "--json", tmp_path / "scores.json"]
+    scored = CliRunner().invoke(group, ["score", "--panoptic", *map(str, options)])
+    assert scored.exit_code == 0, scored.output
+    report = json.loads((tmp_path / "scores.json").read_text())
+    assert report["pq"] == 1.0 and report["pq_method"] == "components" and report["pq_per_class"]["car"] == 1.0
+
+
+def test_two_panoptic_images_of_one_name_are_refused(tmp_path):
+    for folder in "xy":
+        write(tmp_path / "in" / folder / "a.png")
+    result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "panoptic")
+    assert result.exit_code == 1 and "would both be written as" in result.output and not (tmp_path / "out").exists()
+
+
 def test_cityscapes_ids_need_the_cityscapes_classes(tmp_path, monkeypatch):
     monkeypatch.setattr(RedIsTheClass, "table", CAMVID)
     result = call(write(tmp_path / "a.png"), "--out", tmp_path / "out", "--format", "cityscapes")

@@ -1,7 +1,7 @@
 """The command line `deeplab-tf`. One file a command: cli/NAME.py defines `command`; nothing else registers it.
 
 A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function only.
-Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
+Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted, 143 ended by SIGTERM.
 """
 
 import errno

@@ -194,7 +194,8 @@ def _show_choices(info, costs, order, images, json_target):
     """What was chosen, and what else there was to choose."""
     calibration = info.get("calibration")
     if calibration:
-        others = ", ".join("{} {:.2%}".format(name, value) for name, value in calibration["agreement"].items())
+        form = "{} {:.4f}" if info["instances"] else "{} {:.2%}"
+        others = ", ".join(form.format(name, value) for name, value in calibration["agreement"].items())
         show(
             "Calibration: {} on {} images. {} the float network's: {}.".format(
                 calibration["method"],

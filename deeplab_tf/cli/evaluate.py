@@ -90,7 +90,8 @@ def _finish(reports, folder, json_target):
     from deeplab_tf.metrics.confusion import score_text
     from deeplab_tf.panoptic import METHODS
 
-    best = max(reports, key=lambda report: -1.0 if report["miou"] is None else report["miou"])
+    judge = "pq" if reports[0].get("pq_method") == "centers" else "miou"  # as in training
+    best = max(reports, key=lambda report: -1.0 if report[judge] is None else report[judge])
     whole = {**best, **measured_with()}
     if len(reports) > 1:
         whole["checkpoints"] = reports

@@ -52,18 +52,20 @@ def command(run, images, out, layout, overlay, runtime_name, checkpoint, json_ta
     if layout == "panoptic":
         from deeplab_tf.panoptic.files import PanopticWriter
 
-        panoptic = PanopticWriter(out, runtime.table)
+        panoptic = PanopticWriter(out, runtime.table, "centers" if runtime.gives_instances else "components")
     for image, stem in progress(sorted(jobs.items()), "predict"):
         try:
             _predict_one(runtime, image, stem, layout, overlay, panoptic)
         except DeepLabError as error:
+            if panoptic is not None:
+                panoptic.close()
             before = len(written) // len(_suffixes(layout, overlay))
             raise DeepLabError("{} {} of {} images were predicted before it, into {}.".format(error, before, len(jobs), out)) from error
         written += [stem + suffix for suffix in _suffixes(layout, overlay)]
+    picture = written[-1] if overlay or layout == "color" else None
     if panoptic is not None:
         written.append(panoptic.close())
-    picture = layout == "color" or overlay and layout != "panoptic"
-    what = "Open {}".format(written[-1]) if picture else "Label files, dark to the eye, are in {}; --overlay shows them.".format(out)
+    what = "Open {}".format(picture) if picture else "Label files, dark to the eye, are in {}; --overlay shows them.".format(out)
     show("{} images predicted. {}".format(len(jobs), what), json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 
@@ -91,10 +93,10 @@ def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[st
     """
     jobs, taken = {}, {}  # type: Dict[str, str], Dict[str, str]
     for path, name in _inputs(inputs, out):
-        if layout == "cityscapes" and name.endswith(_CITYSCAPES_IMAGE):
+        if layout in ("cityscapes", "panoptic") and name.endswith(_CITYSCAPES_IMAGE):
             name = name[: -len(_CITYSCAPES_IMAGE)]
         stem = os.path.join(out, name)
-        first = taken.setdefault(stem, path)
+        first = taken.setdefault(os.path.basename(name) if layout == "panoptic" else stem, path)  # image ids have no folders
         if os.path.realpath(first) != os.path.realpath(path):
             raise DeepLabError("{} and {} would both be written as {}; predict them into two folders.".format(first, path, stem))
         jobs[first] = stem
@@ -136,7 +138,7 @@ def _predict_one(runtime, path, stem, layout, overlay, writer):
     image = read_image(path)
     label_map, panoptic = _maps(runtime, image, panoptic=layout == "panoptic" or overlay and runtime.gives_instances)
     if layout == "panoptic":
-        writer.add(os.path.relpath(stem, writer.folder), panoptic)
+        writer.add(os.path.relpath(stem, writer.folder), panoptic, path)
     elif layout == "color":
         write_image(stem + SUFFIXES[layout], draw.colorize(label_map, runtime.table))
     else:
@@ -157,12 +159,16 @@ def _maps(runtime, image, *, panoptic):
         return label_map, predict_panoptic(runtime, image, label_map)[0] if panoptic else None
     from deeplab_tf.draw import resize_labels
     from deeplab_tf.frames import resize_image
-    from deeplab_tf.panoptic.grouping import to_panoptic
+    from deeplab_tf.panoptic.grouping import components, to_panoptic
 
     prediction = runtime.predict(resize_image(image, runtime.size))
-    maps = [prediction.label_map] + [to_panoptic(prediction, runtime.table, stride=runtime.label_stride)[0]] * panoptic
-    resized = [resize_labels(each, image.shape[:2], runtime.label_stride) for each in maps]
-    return resized[0], resized[-1]
+    label_map = resize_labels(prediction.label_map, image.shape[:2], runtime.label_stride)
+    if not panoptic:
+        return label_map, None
+    if not runtime.gives_instances:
+        return label_map, components(label_map, runtime.table)
+    found, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
+    return label_map, resize_labels(found, image.shape[:2], runtime.label_stride)
 
 
 def _check_cityscapes(table):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deeplab_tf.data.augment import Augmentation, augment
 from deeplab_tf.data.panoptic_targets import Targets, panoptic_targets
-from deeplab_tf.data.split import Frame, Split
+from deeplab_tf.data.split import Frame, Split, require_instances
 from deeplab_tf.draw import resize_labels
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.frames import resize_image
@@ -33,10 +33,10 @@ class TrainingPipeline:
             targets: for a network that predicts instances: options for `panoptic_targets`.
 
         Raises:
-            DeepLabError: `targets`, and the split has no instances.
+            DeepLabError: `targets`, and a frame of the split has no instances.
         """
-        if targets is not None and not split.has_instances():
-            raise DeepLabError("This network learns instances, and the data set has none; choose model.name: deeplab_v3_plus.")
+        if targets is not None:
+            require_instances(split, "train")
         self.targets = targets
         self.split = split
         self.size = tuple(size)

@@ -20,7 +20,7 @@ from deeplab_tf import frames
 from deeplab_tf.data import check_options, open_split
 from deeplab_tf.data.pipeline import resize_frame
 from deeplab_tf.data.records import VERSION, version_folder
-from deeplab_tf.data.split import Split, UnknownSplit
+from deeplab_tf.data.split import Split, UnknownSplit, require_instances
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.panoptic.files import to_colors
 
@@ -80,6 +80,9 @@ def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: st
     if the disk is too small, and for whatever is wrong with a frame.
     """
     folder = Path(out).expanduser()
+    for name, split in splits.items():
+        if 0 < len(split.without_instances()) < len(split):
+            require_instances(split, name)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = _describe(splits, size, source)
     with open(folder / ".prepare.lock", "w") as lock:
@@ -177,8 +180,10 @@ def _in_threads(function: Callable[[int], dict], count: int, *, threads: int = 4
 
 def _describe(splits: dict[str, Split], size: tuple[int, int], source: dict) -> dict:
     tables = {split.table for split in splits.values()}
+    label_ids = next(iter(splits.values())).label_ids
     return {
         "classes": tables.pop().to_dicts(),
+        "label_ids": label_ids and {str(file_id): class_id for file_id, class_id in label_ids.items()},
         "size": list(size),
         "source": json.loads(json.dumps(source, default=str)),
         "names": {name: split.names for name, split in splits.items()},

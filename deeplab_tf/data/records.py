@@ -26,6 +26,8 @@ VERSION = "1.1.0"
 def open_split(split: str, *, root: str) -> "RecordSplit":
     """Opens one split of a folder that `deeplab-tf prepare` wrote."""
     folder = version_folder(open_root(root))
+    if not folder.is_dir() and folder.parent.is_dir() and any(folder.parent.iterdir()):
+        raise DeepLabError(f"The records in {root} were prepared by another version; remove {folder.parent} and prepare them again.")
     if not folder.is_dir():
         raise DeepLabError(f"There are no prepared records in {root}; write them with: deeplab-tf prepare CONFIG --out {root}.")
     builder = tfds.builder_from_directory(folder)
@@ -43,6 +45,8 @@ class RecordSplit(Split):
         self.table = LabelTable.from_dicts(metadata["classes"])
         self.names = metadata["names"][split]
         self.size = tuple(metadata["size"])
+        label_ids = metadata["label_ids"]
+        self.label_ids = label_ids and {int(file_id): class_id for file_id, class_id in label_ids.items()}
         self.source = dict(metadata["source"])  # the recipe's `data` section that they were prepared from
         self._records = ExampleReader(builder, split)
 
@@ -61,8 +65,8 @@ class RecordSplit(Split):
         data = self._records[index].get("source_panoptic")
         return from_colors(frames.decode_image(data, self.names[index])) if data else None
 
-    def has_instances(self) -> bool:
-        return bool(self._records[0].get("source_panoptic"))
+    def without_instances(self) -> list[str]:
+        return [] if self._records[0].get("source_panoptic") else self.names  # all or none: `prepare` sees to it
 
 
 class ExampleReader:

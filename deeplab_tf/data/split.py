@@ -65,9 +65,13 @@ class Split:
         """Image and panoptic map of one frame, for training. Raises DeepLabError as `frame` and `panoptic_map` do."""
         return self.frame(index).image, self.panoptic_map(index)
 
+    def without_instances(self) -> list[str]:
+        """The frames that have no panoptic map, by a name for messages."""
+        return self.names
+
     def has_instances(self) -> bool:
-        """Whether there are panoptic maps. Raises DeepLabError, naming the first frame without, where only some frames have one."""
-        return False
+        """Whether every frame has a panoptic map."""
+        return not self.without_instances()
 
     def paths(self, index: int) -> list[str]:
         """The files that frame `index` comes from, for messages: image, label."""
@@ -91,8 +95,8 @@ class SomeFrames(Split):
     def panoptic_map(self, index):
         return self.split.panoptic_map(self.indices[index])
 
-    def has_instances(self):
-        return self.split.has_instances()
+    def without_instances(self):
+        return self.split.without_instances()
 
 
 class FileRow(NamedTuple):
@@ -144,11 +148,8 @@ class FileSplit(Split):
         frame = self.frame(index)
         return frame.image, self._read_instances(self.rows[index].instances, frame.label_map)
 
-    def has_instances(self) -> bool:
-        without = [row for row in self.rows if not row.instances]
-        if without and len(without) < len(self.rows):
-            raise DeepLabError(f"{len(without)} of {len(self.rows)} frames have no instance file; the first is that of {without[0].label}.")
-        return not without
+    def without_instances(self) -> list[str]:
+        return [row.label for row in self.rows if not row.instances]
 
     def paths(self, index: int) -> list[str]:
         return [self.rows[index].image, self.rows[index].label]
@@ -264,6 +265,17 @@ def add_instances(rows: list[FileRow], instances: dict[str, str]) -> list[FileRo
     if alone:
         raise DeepLabError(f"An instance map needs its label map, and these have none: {_some([instances[name] for name in alone])}.")
     return [row._replace(instances=instances.get(row.name)) for row in rows]
+
+
+def require_instances(split: Split, name: str) -> None:
+    """Raises DeepLabError unless every frame of a split has a panoptic map; `name` stands for the split."""
+    without = split.without_instances()
+    if len(without) == len(split):
+        raise DeepLabError(
+            f"This network learns instances, and the split {name} of the data set has none; choose model.name: deeplab_v3_plus."
+        )
+    if without:
+        raise DeepLabError(f"{len(without)} of {len(split)} frames of {name} have no instance file; the first is that of {without[0]}.")
 
 
 def check_same_classes(panoptic: np.ndarray, label_map: np.ndarray, path: str) -> np.ndarray:

@@ -44,5 +44,6 @@ def _class_ids(table):
 
 def _open_described(images, labels, data):
     """Through the data set that a recipe describes in words, with its two folders put in place of the recipe's."""
-    places = {"root": "/", "images": "{split}" + str(Path(images).absolute()), "labels": "{split}" + str(Path(labels).absolute())}
-    return open_split({**data, **places, "records": None}, ".")  # its folders must hold {split}; "." leaves the path as it is
+    split = {"images": "{split}" + str(Path(images).absolute()), "labels": "{split}" + str(Path(labels).absolute())}
+    places = {"root": "/", **split, "instances": None, "records": None}
+    return open_split({**data, **places}, ".")  # its folders must hold {split}; "." leaves the path as it is

@@ -9,6 +9,7 @@ from deeplab_tf.evaluation.evaluate import Evaluation, ImageScore
 from deeplab_tf.evaluation.figures import comparison, confusion_figure
 from deeplab_tf.evaluation.prediction import predict
 from deeplab_tf.frames import write_image
+from deeplab_tf.panoptic import METHODS
 
 SHOWN = 3
 """How many of the best and how many of the worst images a report shows."""
@@ -67,9 +68,25 @@ def evaluation_markdown(reports: Sequence[dict], measured_on: str) -> str:
         class_table({step_title(report["checkpoint"]): report for report in reports}),
     ]
     for report in reports:
+        if "pq" in report:
+            lines += panoptic_lines(report)
+    for report in reports:
         for kind, path in sorted(report["pictures"].items()):
             lines.append(f"![{kind.replace('_', ' ')}, {step_title(report['checkpoint'])}]({Path(path).name})")
     return "\n\n".join(lines) + "\n"
+
+
+def panoptic_lines(report: dict) -> list[str]:
+    """Markdown: how the instances were made, and PQ, SQ and RQ of each class, of things, of stuff and of all."""
+    averaged = report["pq_method"] == "centers" and (report["flip"] or report["scales"] != [1.0])
+    text = f"Panoptic quality, {step_title(report['checkpoint'])}, instances by {METHODS[report['pq_method']]}."
+    text += " Labels, centers and offsets for it are those of the image as it is, without averaging." * averaged
+    keys = ("pq", "sq", "rq")
+    rows = [["class", "PQ", "SQ", "RQ"]]
+    rows += [[name, *(score(report[f"{key}_per_class"][name]) for key in keys)] for name in report["pq_per_class"]]
+    rows += [[title, *(score(report[key + suffix]) for key in keys)] for title, suffix in (("things", "_things"), ("stuff", "_stuff"))]
+    rows.append(["**all**", *(f"**{score(report[key])}**" for key in keys)])
+    return [text, markdown_table(rows)]
 
 
 def class_table(reports: dict[str, dict]) -> str:

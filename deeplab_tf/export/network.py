@@ -50,7 +50,7 @@ def with_head(network: Network, *, label_stride: int = 1, output: str = "labels"
     ends = [network[name] for name in network.outputs.values()]
     for end in ends:
         if end.op != "upsample":
-            raise DeepLabError(f"Expected a network that ends by upsampling its class scores; this one ends with {end.name} ({end.op}).")
+            raise DeepLabError(f"Expected a network that ends by upsampling what it gives; this one ends with {end.name} ({end.op}).")
     factor = ends[0].attributes["factor"]
     if label_stride not in (1, factor, 2 * factor):
         raise DeepLabError(f"This network's labels can have a stride of 1, {factor} or {2 * factor}. Got {label_stride} instead.")

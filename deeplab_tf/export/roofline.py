@@ -28,9 +28,7 @@ def write_roofline(path: str, layers: Sequence[Layer], device: str, title: str) 
     axes = figure.subplots()
     across = np.logspace(-1, 4, 200)
     axes.plot(across, np.minimum(peak, across * bandwidth), color="0.3", label="peak and bandwidth")
-    axes.plot(
-        across, np.minimum(peak, across * bandwidth * GAINS[found.gains].memory), color="0.7", linestyle=":", label="with the share of the bandwidth"
-    )
+    axes.plot(across, np.minimum(peak, across * bandwidth * GAINS[found.gains].memory), color="0.7", linestyle=":", label="as measured")
     for kind, name in KINDS.items():
         some = [cost for cost in costs if cost.layer.kind == kind]
         if some:

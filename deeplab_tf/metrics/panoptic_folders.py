@@ -31,7 +31,7 @@ def score_folders(prediction: str, truth: str, *, progress: Callable[[Iterable, 
             quality.merge(one)
             confusion.merge(pixels)
     report = confusion.report(true.table)
-    report.update(quality.report())
+    report.update(quality.report(predicted.method))
     return report
 
 
@@ -40,8 +40,9 @@ def _common(true: PanopticFolder, predicted: PanopticFolder, truth: str, predict
         raise DeepLabError("The truth in {} has no images.".format(truth))
     missing, extra = sorted(set(true.names) - set(predicted.names)), sorted(set(predicted.names) - set(true.names))
     if missing:
-        problem = "{} of {} images have no prediction in {}; the first is {}."
-        raise DeepLabError(problem.format(len(missing), len(true.names), prediction, missing[0]))
+        problem = "{} of {} images have no prediction in {}; the first is {}.{}"
+        there = " A prediction of no image is {}.".format(extra[0]) if extra else ""
+        raise DeepLabError(problem.format(len(missing), len(true.names), prediction, missing[0], there))
     if extra:
         raise DeepLabError("{} predictions have no truth in {}; the first is {}.".format(len(extra), truth, extra[0]))
     return true.names

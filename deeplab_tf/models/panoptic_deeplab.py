@@ -55,7 +55,7 @@ def panoptic_deeplab(
     check_positive(width=width, **channels, head_channels=head_channels, multi_grid=tuple(multi_grid))
     check_output_stride(output_stride)
     if shared not in SHARED:
-        raise DeepLabError(f"model.shared must be one of {', '.join(SHARED)}. Got '{shared}' instead. {did_you_mean(str(shared), SHARED)}")
+        raise DeepLabError(f"Got '{shared}' for model.shared. {did_you_mean(str(shared), SHARED)}")
     block = {"separable": separable, "momentum": batch_norm_momentum}
 
     def pyramid(name):

@@ -8,14 +8,14 @@ is R + 256 G + 65536 B, 0 where it belongs to none. The PNGs lie in the folder o
 import json
 import os
 import uuid
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from deeplab_tf import frames
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, Label, LabelTable
-from deeplab_tf.panoptic import DIVISOR, VOID, panoptic_map, segments_of
+from deeplab_tf.panoptic import DIVISOR, METHODS, VOID, panoptic_map, segments_of, thing_classes
 
 INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
 PNG_SUFFIX = "_panoptic.png"
@@ -28,7 +28,7 @@ def _cityscapes_values():
     values = np.arange(1 << 16)
     single = values >= DIVISOR
     label_ids = np.where(single, values // DIVISOR, values)
-    known = label_ids <= max(CITYSCAPES_FILE_IDS)
+    known = (label_ids <= max(CITYSCAPES_FILE_IDS)) & (values % DIVISOR < DIVISOR - 1)  # counted from 1, 999 would be one too many
     found = panoptic_map(CITYSCAPES_TO_CLASS[np.where(known, label_ids, 0)], np.where(single, values % DIVISOR + 1, 0))
     return np.where(known, found, -1).astype(np.int32)
 
@@ -47,6 +47,8 @@ def from_cityscapes(ids: np.ndarray, name) -> np.ndarray:
     if panoptic.min() < 0:
         unknown = int(ids[panoptic < 0][0])
         label_id = unknown // DIVISOR if unknown >= DIVISOR else unknown
+        if label_id <= max(CITYSCAPES_FILE_IDS):
+            raise DeepLabError("Instance file {} holds {}: instances of a class are 0 to {}.".format(name, unknown, DIVISOR - 2))
         raise DeepLabError("Instance file {} holds the label id {}; Cityscapes has 0 to 33.".format(name, label_id))
     return panoptic
 
@@ -66,39 +68,45 @@ def from_colors(colors: np.ndarray) -> np.ndarray:
 class PanopticWriter:
     """Writes panoptic maps in COCO's format: PNG files as they come, the JSON file at the end."""
 
-    def __init__(self, folder: str, table: LabelTable):
+    def __init__(self, folder: str, table: LabelTable, method: str):
         """
         Args:
-            folder: made if need be.
+            folder: made if need be. The JSON file of an earlier writer goes: its pictures are about to.
             table: Cityscapes' classes get its label ids as category ids (road is 7), others 1, 2, 3, ...
+            method: how the maps are made, one of `deeplab_tf.panoptic.METHODS`; it is written into the JSON file.
         """
-        self.folder, self.table = folder, table
+        self.folder, self.table, self.method = folder, table, method
         self.path = os.path.join(folder, JSON_NAME)
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self._things = thing_classes(table)
         self._categories = category_ids(table)
         self._images, self._annotations = [], []
 
-    def add(self, name: str, panoptic: np.ndarray) -> str:
+    def add(self, name: str, panoptic: np.ndarray, image: str = "") -> str:
         """Writes one image's PNG, and returns its path.
 
         Args:
             name: of the image, which may have folders in it; its last part is the `image_id`.
             panoptic: (H, W) int32 panoptic map.
+            image: its file, which the JSON file names.
         """
         values, areas, index = segments_of(panoptic)
         ids = np.where(values == VOID, 0, self._categories[np.minimum(values // DIVISOR, 255)] * DIVISOR + values % DIVISOR)
-        image = ids[index].reshape(panoptic.shape)
+        picture = to_colors(ids[index].reshape(panoptic.shape))
         segments = []
         for value, segment_id, area in zip(values.tolist(), ids.tolist(), areas.tolist()):
             if segment_id:
                 category = int(self._categories[value // DIVISOR])
-                row = {"id": segment_id, "category_id": category, "area": area, "bbox": _box(panoptic == value), "iscrowd": 0}
+                crowd = int(self._things[value // DIVISOR] and value % DIVISOR == 0)
+                row = {"id": segment_id, "category_id": category, "area": area, "bbox": _box(panoptic == value), "iscrowd": crowd}
                 segments.append(row)
         file_name = name.replace(os.sep, "/") + PNG_SUFFIX
         path = os.path.join(self.folder, file_name)
-        frames.write_image(path, to_colors(image))
+        frames.write_image(path, picture)
         image_id = os.path.basename(name)
         height, width = panoptic.shape
-        self._images.append({"id": image_id, "width": width, "height": height, "file_name": image_id + ".png"})
+        self._images.append({"id": image_id, "width": width, "height": height, "file_name": os.path.basename(image) or image_id + ".png"})
         self._annotations.append({"image_id": image_id, "file_name": file_name, "segments_info": segments})
         return path
 
@@ -108,11 +116,16 @@ class PanopticWriter:
         for label in self.table:
             row = {"id": int(self._categories[label.id]), "name": label.name, "color": list(label.color), "isthing": int(label.thing)}
             categories.append(dict(row, supercategory="thing" if label.thing else "stuff"))
-        whole = {"images": self._images, "annotations": self._annotations, "categories": categories}
+        whole = {"images": self._images, "annotations": self._annotations, "categories": categories, "info": {"pq_method": self.method}}
+        os.makedirs(self.folder, exist_ok=True)
         temporary = os.path.join(self.folder, ".{}.part".format(uuid.uuid4().hex))
-        with open(temporary, "x", encoding="utf-8") as file:
-            json.dump(whole, file, indent=1)
-        os.replace(temporary, self.path)
+        try:
+            with open(temporary, "x", encoding="utf-8") as file:
+                json.dump(whole, file, indent=1)
+            os.replace(temporary, self.path)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
         return self.path
 
 
@@ -136,7 +149,10 @@ class PanopticFolder:
         table: the classes.
         names: of the images: `image_id` in COCO's format, city_sequence_frame in Cityscapes'.
         categories: category id -> class id; None for Cityscapes' own files.
+        method: how they were made, one of `deeplab_tf.panoptic.METHODS`; None where the files do not say.
     """
+
+    method = None  # type: Optional[str]
 
     def __init__(self, table: LabelTable, names: Sequence[str], categories: Optional[Dict[int, int]] = None):
         self.table, self.names, self.categories = table, list(names), categories
@@ -168,6 +184,8 @@ def open_folder(folder: str, *, like: Optional[PanopticFolder] = None) -> Panopt
             files[name] = file
     if not files:
         raise DeepLabError("{} holds no panoptic maps: neither a JSON file in COCO's format nor *{}.".format(folder, INSTANCE_SUFFIX))
+    if like is not None and like.table.names != CITYSCAPES.names:
+        raise DeepLabError("{} has Cityscapes' classes, its truth has others: {}.".format(folder, ", ".join(like.table.names)))
     return CityscapesFolder(files)
 
 
@@ -202,16 +220,20 @@ class CocoFolder(PanopticFolder):
     """A JSON file and its PNG files."""
 
     def __init__(self, path: str, pictures: str, like: Optional[PanopticFolder]):
-        self._path, self._pictures = path, pictures
+        self._path, self._pictures, self._is_truth = path, pictures, like is None
         whole = _load(path)
-        self._annotations = {}  # type: Dict[str, Tuple[str, list]]
-        for row in whole["annotations"]:
-            name = str(row["image_id"])
-            if name in self._annotations:
-                raise DeepLabError("{} has two annotations for the image {}; leave one.".format(path, name))
-            self._annotations[name] = row["file_name"], row["segments_info"]
-        table, categories = (like.table, _categories_of(like)) if like else _table(path, whole.get("categories"))
+        try:
+            self._annotations = _annotations(path, whole["annotations"])
+            own = _table(path, whole["categories"]) if like is None or whole.get("categories") else None
+            info = whole.get("info") or {}
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DeepLabError("{} is not in COCO's panoptic format: {!r}.".format(path, error)) from error
+        table, categories = own if like is None else (like.table, _categories_of(like))
+        if like is not None and own is not None:
+            _check_same_categories(path, own, (table, categories))
         super().__init__(table, sorted(self._annotations), categories)
+        method = info.get("pq_method") if isinstance(info, dict) else None
+        self.method = method if method in METHODS else None
 
     def panoptic_map(self, name):
         file_name, rows = self._annotations[name]
@@ -224,14 +246,18 @@ class CocoFolder(PanopticFolder):
         absent = sorted(set(value_of) - set(ids))
         if absent:
             raise DeepLabError("{} lists segment {} for the image {}, of which {} has no pixel.".format(self._path, absent[0], name, path))
+        for row in rows if self._is_truth else ():  # what a prediction says of its areas is never used
+            counted = int(areas[ids.index(row.id)])
+            if row.area not in (None, counted):
+                problem = "{} says that segment {} of the image {} has {} pixels, and {} has {}."
+                raise DeepLabError(problem.format(self._path, row.id, name, row.area, path, counted))
         values = np.array([value_of.get(segment, VOID) for segment in ids], np.int32)
         return values[index]
 
     def _values(self, name, rows):
         """Segment id -> value in the panoptic map."""
         found, counts = {}, {}  # type: Dict[int, int], Dict[int, int]
-        for row in rows:
-            segment, category, crowd = int(row["id"]), int(row["category_id"]), bool(row.get("iscrowd", 0))
+        for segment, category, crowd, _ in rows:
             if segment in found:
                 raise DeepLabError("{} lists segment {} twice for the image {}.".format(self._path, segment, name))
             if category not in self.categories:
@@ -272,19 +298,68 @@ def _load(path):
     rows = whole.get("annotations") if isinstance(whole, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and all(key in row for key in wanted) for row in rows):
         raise DeepLabError("{} is not in COCO's panoptic format: expected `annotations` with {}.".format(path, ", ".join(wanted)))
-    for row in rows:
-        if not all(isinstance(segment, dict) and {"id", "category_id"} <= set(segment) for segment in row["segments_info"]):
-            raise DeepLabError("{}: the segments of the image {} need an `id` and a `category_id`.".format(path, row["image_id"]))
     return whole
+
+
+class _Row(NamedTuple):
+    """One segment of one image."""
+
+    id: int
+    category: int
+    crowd: bool
+    area: Optional[int]
+
+
+def _annotations(path, rows) -> Dict[str, Tuple[str, List[_Row]]]:
+    """By image: its picture and its segments."""
+    found = {}  # type: Dict[str, Tuple[str, List[_Row]]]
+    for row in rows:
+        name = str(row["image_id"])
+        if name in found:
+            raise DeepLabError("{} has two annotations for the image {}; leave one.".format(path, name))
+        if not isinstance(row["file_name"], str) or not all({"id", "category_id"} <= set(each) for each in row["segments_info"]):
+            raise DeepLabError("{}: the image {} needs a `file_name`, and its segments `id` and `category_id`.".format(path, name))
+        found[name] = row["file_name"], [_row(each) for each in row["segments_info"]]
+    return found
+
+
+def _row(each):
+    area = each.get("area")
+    return _Row(_whole(each["id"]), _whole(each["category_id"]), bool(each.get("iscrowd", 0)), None if area is None else _whole(area))
+
+
+def _whole(value):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("expected a whole number, got {!r}".format(value))
+    return value
+
+
+def _check_same_categories(path, own, true):
+    """A prediction that names its categories must mean the truth's by them."""
+    for category, class_id in own[1].items():
+        name, wanted = own[0].names[class_id], true[1].get(category)
+        if wanted is None or true[0].names[wanted] != name:
+            there = "has none" if wanted is None else "has '{}' there".format(true[0].names[wanted])
+            raise DeepLabError("{}: the category {} is '{}', and the truth {}.".format(path, category, name, there))
 
 
 def _table(path, rows) -> Tuple[LabelTable, Dict[int, int]]:
     """The classes of a JSON file, in the order of their ids."""
-    if not rows or not all(isinstance(row, dict) and {"id", "name"} <= set(row) for row in rows):
+    if not rows or not all({"id", "name", "isthing"} <= set(row) for row in rows):
         raise DeepLabError("{} names no categories; expected `categories` with id, name and isthing.".format(path))
-    rows = sorted(rows, key=lambda row: int(row["id"]))
-    labels = [Label(i, str(row["name"]), tuple(row.get("color", (0, 0, 0))), bool(row.get("isthing"))) for i, row in enumerate(rows)]
-    return LabelTable(labels), {int(row["id"]): i for i, row in enumerate(rows)}
+    rows = sorted(rows, key=lambda row: _whole(row["id"]))
+    ids = [row["id"] for row in rows]
+    repeated = [i for i in ids if ids.count(i) > 1]
+    if repeated:
+        raise DeepLabError("{} has two categories with the id {}.".format(path, repeated[0]))
+    labels = [Label(i, str(row["name"]), _color(row.get("color")), bool(row["isthing"])) for i, row in enumerate(rows)]
+    return LabelTable(labels), {category: i for i, category in enumerate(ids)}
+
+
+def _color(value):
+    """(R, G, B); black for what is none."""
+    fits = isinstance(value, list) and len(value) == 3 and all(isinstance(each, int) and 0 <= each <= 255 for each in value)
+    return tuple(value) if fits else (0, 0, 0)
 
 
 def _categories_of(folder: PanopticFolder) -> Dict[int, int]:

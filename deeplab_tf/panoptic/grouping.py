@@ -15,9 +15,9 @@ THRESHOLD = 0.1
 """Of the heat map; what is lower is no center."""
 NEIGHBOURHOOD = 7
 """Pixels of the image, a side, in which only the highest value can be a center."""
-SMALLEST_STUFF = 1 / 1024
-"""Share of the image; a class of stuff that covers less is VOID. The paper's authors take 2048 pixels of Cityscapes' 1025 x 2049."""
-SMALLEST_THING = 1 / 16384
+SMALLEST_STUFF = 1 / 32768
+"""Share of the image; a class of stuff that covers less is VOID. The paper's authors take 1 / 1025, which leaves out poles and lights."""
+SMALLEST_THING = 1 / 32768
 """Share of the image; a thing that covers less is VOID."""
 
 
@@ -68,10 +68,17 @@ def group(
 
 
 def find_centers(center: np.ndarray, *, stride: int = 1, threshold: float = THRESHOLD) -> np.ndarray:
-    """(K, 2) rows and columns of the peaks of a heat map, row by row: what is above the threshold and highest in its neighbourhood."""
+    """(K, 2) rows and columns of the peaks of a heat map, row by row: what is above the threshold and highest in its neighbourhood.
+
+    Of neighbours that are equally high the first is taken.
+    """
     side = max(3, NEIGHBOURHOOD // stride | 1)
     highest = cv2.dilate(center, np.ones((side, side), np.uint8))
-    return np.argwhere((center >= highest) & (center > threshold))
+    peaks = (center >= highest) & (center > threshold)
+    found = np.argwhere(peaks)
+    _, plateaus = cv2.connectedComponents(peaks.view(np.uint8), connectivity=8)
+    _, first = np.unique(plateaus[found[:, 0], found[:, 1]], return_index=True)  # of equal neighbours one
+    return found[np.sort(first)]
 
 
 def components(

@@ -65,7 +65,7 @@ class Runtime:
 
     def download(self) -> Dict[str, np.ndarray]:
         """What the network gave, by the bundle's `outputs`: `labels` (H/s, W/s) of an integer type or `logits` (H/s, W/s, C) float32 before
-        softmax; with instances `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2)."""
+        softmax; with instances `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2). Later runs leave the last two alone."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Runtime:
 
 
 def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
-    """What `Runtime.download` returns, as a `Prediction`, in arrays of its own."""
+    """What `Runtime.download` returns, as a `Prediction`."""
     label_map = outputs["labels"] if "labels" in outputs else outputs["logits"].argmax(axis=-1)
     instances = (outputs["center"][..., 0], outputs["offset"]) if "center" in outputs else ()
     return Prediction(label_map.astype(np.uint8), *instances)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from deeplab_tf.data import open_split
 from deeplab_tf.data.panoptic_targets import Targets
 from deeplab_tf.data.pipeline import TrainingPipeline
-from deeplab_tf.data.split import Split
+from deeplab_tf.data.split import Split, require_instances
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.models.parts import load_network
 from deeplab_tf.models.pretrained import load_weights
@@ -51,6 +51,8 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     check_run(run_dir, config, resume=resume)
     model = build_model(config, len(training.table), precision=config.training.precision)
+    if "center" in model.output:
+        require_instances(validation, "val")
     pipeline = TrainingPipeline(
         training,
         size=config.size,

@@ -33,7 +33,7 @@ LIMITS = {
     "loss.auxiliary_weight": "0 or greater",
     "loss.center_weight": "0 or greater",
     "loss.offset_weight": "0 or greater",
-    "loss.center_sigma": "greater than 0",
+    "loss.center_sigma": "between 1 and 256",
     "loss.small_thing_area": "0 or greater",
     "loss.small_thing_weight": "greater than 0",
     "augment.flip": "between 0 and 1",
@@ -55,6 +55,7 @@ LIMITS = {
 _HOLDS = {
     "greater than 0": lambda value: value > 0,
     "0 or greater": lambda value: value >= 0,
+    "between 1 and 256": lambda value: 1 <= value <= 256,
     "between 0 and 1": lambda value: 0 <= value <= 1,
     "greater than 0, at most 1": lambda value: 0 < value <= 1,
     "0 or greater, and below 1": lambda value: 0 <= value < 1,

@@ -74,7 +74,6 @@ class Shown(NamedTuple):
             sides are even, as video files want them.
         figures: see `Figures`.
         name: the file of an image, else "".
-        panoptic: (h, w) int32 panoptic map; None where the network does not tell things apart.
     """
 
     index: int
@@ -84,4 +83,3 @@ class Shown(NamedTuple):
     picture: np.ndarray
     figures: Figures
     name: str = ""
-    panoptic: Optional[np.ndarray] = None

@@ -159,7 +159,7 @@ class Stream:
             figures = self._figures(work, panoptic)
             picture = self._painter.paint(frame.image, label_map, figures, panoptic)
             work.seconds["post"] = time.monotonic() - start
-            shown = Shown(frame.index, frame.captured, frame.image, label_map, picture, figures, frame.name, panoptic)
+            shown = Shown(frame.index, frame.captured, frame.image, label_map, picture, figures, frame.name)
             self._painted.put(work._replace(shown=shown))
         self._painted.close()
 
