@@ -1,13 +1,12 @@
 """The command line `deeplab-tf`. One file a command: cli/NAME.py defines `command`; nothing else registers it.
 
 A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function only.
-Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted, 143 ended by SIGTERM.
+Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
 """
 
 import errno
 import importlib
 import os
-import signal
 import sys
 import traceback
 
@@ -109,14 +108,8 @@ def group():
     """
 
 
-def _terminate(number, frame):
-    """Ends as Ctrl-C does, so that nothing half-written is left."""
-    sys.exit(128 + number)
-
-
 def main():
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)  # `train` and `stream` have their own way
     try:
         group(prog_name="deeplab-tf")
     except OSError as error:  # of deeplab-tf's own --help; a command's errors never come here

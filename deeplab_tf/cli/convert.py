@@ -1,6 +1,9 @@
 """`deeplab-tf convert`: on the machine that trained, from a run to a bundle; on a device, from a bundle to its engines."""
 
+import contextlib
 import os
+import signal
+import sys
 
 import click
 
@@ -116,7 +119,7 @@ def _from_run(source, targets, options, json_target):
     keras, size, scored, frames = _inputs(source, size, options)
     choices = {"calibration": options["calibration"], "calibration_images": options["calibration_images"]}
     order = convert.Order(size, options["output"], int(options["label_stride"]), targets, options["int8"], **choices)
-    with new_bundle(out) as part:
+    with _tidy_at_sigterm(), new_bundle(out) as part:
         info = convert.write(part, keras.model, keras.table, order, frames)
         reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
         differences = largest_differences(part, keras.model, scored.images[:_COMPARED_FRAMES], order.label_stride)
@@ -131,6 +134,16 @@ def _from_run(source, targets, options, json_target):
     rows = [reference, *conversion.measured(bundle, rows, scored.images, scored.truth, _TIMED_SECONDS, scored.panoptic)]
     _show_choices(info, costs, order, len(scored.images), json_target)
     return _finish(bundle, rows, json_target, {"label_stride": costs, "calibration": info.get("calibration")})
+
+
+@contextlib.contextmanager
+def _tidy_at_sigterm():
+    """SIGTERM ends the block as an error does, so that it leaves nothing half-written."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _inputs(source, size, options):
