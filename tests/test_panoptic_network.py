@@ -134,6 +134,20 @@ def test_the_report_of_an_evaluation_has_a_table_of_pq(run, tmp_path):
     assert "instances by predicted centers and offsets" in page and "without averaging" in page and "| things" in page
 
 
+def test_pictures_of_a_report_have_a_line_between_things():
+    """Two things, the left and the right half of 64 x 64 pixels: 64 pixels lie on the line between them."""
+    from deeplab_tf.evaluation.figures import comparison
+    from deeplab_tf.labels import Label, LabelTable
+
+    table = LabelTable([Label(0, "tree", (1, 2, 3), True)])
+    label_map, panoptic = np.zeros((64, 64), np.uint8), np.where(np.arange(64) < 32, 1, 2) * np.ones((64, 1), np.int32)
+    image = np.zeros((64, 64, 3), np.uint8)
+    plain = comparison([(image, "image", [(label_map, "truth")])], table)
+    outlined = comparison([(image, "image", [(label_map, "truth", panoptic)])], table)
+    changed = (plain != outlined).any(axis=2)
+    assert changed.sum() == 64 and (outlined[changed] == 255).all()
+
+
 def test_overlays_have_lines_around_things(predicted):
     overlay = read_image(sorted(predicted.glob("*_overlay.jpg"))[0])
     assert (overlay.min(axis=2) > 220).mean() > 0.02

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from deeplab_tf.draw import colorize, legend, resize_labels, side_by_side, stacked
+from deeplab_tf.draw import colorize, legend, outline, resize_labels, side_by_side, stacked
 from deeplab_tf.labels import LabelTable
 from deeplab_tf.metrics.confusion import ConfusionMatrix
 
@@ -52,7 +52,8 @@ def comparison(rows: Sequence[tuple], table: LabelTable) -> np.ndarray:
     """Images in rows, each beside its label maps, with a legend of the classes that appear.
 
     Args:
-        rows: for each image: (image (H, W, 3) uint8 RGB, its title, [(label map (H, W) uint8, its title), ...]).
+        rows: for each image: (image (H, W, 3) uint8 RGB, its title, [(label map (H, W) uint8, its title), ...]); a third item of a pair, an
+            (H, W) int32 panoptic map, puts a line around every thing.
 
     Returns:
         (height, width, 3) uint8 RGB; ignored pixels are black.
@@ -61,10 +62,12 @@ def comparison(rows: Sequence[tuple], table: LabelTable) -> np.ndarray:
     for image, title, label_maps in rows:
         size = _panel_size(image.shape[:2])
         panels = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)]
-        for label_map, _ in label_maps:
+        for label_map, _, *panoptic in label_maps:
             present.update(np.unique(label_map).tolist())
             panels.append(colorize(resize_labels(label_map, size), table))
-        pictures.append(side_by_side(panels, [title] + [title for _, title in label_maps]))
+            if panoptic:
+                outline(panels[-1], panoptic[0])
+        pictures.append(side_by_side(panels, [title, *(each[1] for each in label_maps)]))
     picture = stacked(pictures)
     return side_by_side([picture, legend(picture.shape[0], table, present)])
 

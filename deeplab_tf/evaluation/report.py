@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deeplab_tf.evaluation.evaluate import Evaluation, ImageScore
 from deeplab_tf.evaluation.figures import comparison, confusion_figure
-from deeplab_tf.evaluation.prediction import predict
+from deeplab_tf.evaluation.prediction import predict, predict_panoptic
 from deeplab_tf.frames import write_image
 from deeplab_tf.panoptic import METHODS
 
@@ -41,11 +41,11 @@ def write_pictures(folder: Path, runtime, split, evaluation: Evaluation, *, suff
 def _row(runtime, split, evaluation: Evaluation, place: str, image: ImageScore) -> tuple:
     frame = split.scored_frame(image.index)
     prediction = predict(runtime, frame.image, frame.label_map.shape, flip=evaluation.flip, scales=evaluation.scales)
-    return (
-        frame.image,
-        f"{place}: {image.name}",
-        [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score(image.miou)}")],
-    )
+    label_maps = [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score(image.miou)}")]
+    if evaluation.pq_method == "centers":
+        panoptics = split.panoptic_map(image.index), predict_panoptic(runtime, frame.image, prediction)[0]
+        label_maps = [(*pair, panoptic) for pair, panoptic in zip(label_maps, panoptics)]
+    return frame.image, f"{place}: {image.name}", label_maps
 
 
 def evaluation_markdown(reports: Sequence[dict], measured_on: str) -> str:
