@@ -60,7 +60,7 @@ def reached(name):
 
 @pytest.mark.parametrize("name", commands.names())
 def test_what_a_command_imports_is_among_its_needs(name):
-    needs = " ".join(commands.NEEDS.get(name, ()))
+    needs = " ".join([*commands.NEEDS.get(name, ()), *(need for need, _ in commands.EXTRAS.get(name, ()))])
     for package in reached(name):
         assert ("runtime" if package == "runtimes" else "lab") in needs or "lab" in needs, "{} imports {}".format(name, package)
 

@@ -71,7 +71,8 @@ def test_convert_tensorrt_overwrites_no_other_file(trt, bundle, tmp_path, capsys
 def test_convert_tensorrt_fails_in_one_sentence(monkeypatch, bundle, tmp_path, capsys):
     monkeypatch.setattr(_cudart, "_load", lambda name: None)
     assert convert_tensorrt.main([bundle.file("model.onnx"), "--fp16", "-o", str(tmp_path / "e")]) == 1
-    assert capsys.readouterr().err.startswith("Error: CUDA does not work here.")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: ") and "tensorrt is not installed" in line or "TensorRT needs an NVIDIA GPU" in line
     with pytest.raises(SystemExit):
         convert_tensorrt.main([bundle.file("model.onnx"), "-o", "e"])
 

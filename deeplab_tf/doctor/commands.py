@@ -22,8 +22,8 @@ NEEDS = {
 }
 """What each command cannot do without; a command that is not here needs nothing. "runtime" is any of them."""
 
-EXTRAS = {"stream": (("tornado", "--serve"), ("windows", "--show"))}
-"""What only an option of a command needs."""
+EXTRAS = {"stream": (("tornado", "--serve"), ("windows", "--show")), "budget": (("lab", "a recipe"),)}
+"""What only an option or an argument of a command needs."""
 
 
 class Command(NamedTuple):
