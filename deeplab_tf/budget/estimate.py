@@ -20,7 +20,7 @@ class Cost(NamedTuple):
 
 
 def ceiling(layers: Sequence[Layer], device: Device, precision: str) -> List[Cost]:
-    """What no program can be faster than: peak and bandwidth in full, nothing for starting."""
+    """Peak and bandwidth in full, nothing for starting: the most, unless fewer multiplications are computed than are counted."""
     peak = device.peak[precision]
     return [Cost(layer, 2 * layer.macs / peak, layer.traffic(precision) / device.bandwidth, 0.0) for layer in layers]
 

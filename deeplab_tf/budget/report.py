@@ -1,10 +1,11 @@
 """What `budget` says: as JSON, and as tables for a person."""
 
-from typing import Dict, List, Sequence
+from typing import Dict, Sequence
 
 from deeplab_tf.budget import estimate
 from deeplab_tf.budget.devices import best_precision, find
 from deeplab_tf.budget.layers import BYTES, KINDS, Layer, macs, traffic, weights
+from deeplab_tf.tables import columns
 
 RANGE = 0.3
 """How far off an estimate may be, as a share."""
@@ -71,12 +72,12 @@ def text(found: dict) -> str:
         "of it " + ", ".join("{:.1f} in {}".format(count, KINDS[kind]) for kind, count in found["gmac_by_kind"].items() if count >= 0.05),
         "",
     ]
-    lines += _columns(_device_cells(found))
-    for row in found["devices"].values():
-        if len(found["devices"]) == 1:
-            lines += ["", _needed(found, row)]
+    lines += columns(_device_cells(found))
+    if len(found["devices"]) == 1:
+        (row,) = found["devices"].values()
+        lines += ["", _needed(found, row)]
     if "suggestions" in found:
-        lines += ["", "Smaller networks of this kind, by what is expected:"] + _columns(_suggestion_cells(found))
+        lines += ["", "Smaller networks of this kind, by what is expected:"] + columns(_suggestion_cells(found))
     return "\n".join(lines)
 
 
@@ -104,9 +105,3 @@ def _suggestion_cells(found):
         numbers = ["{:.1f}".format(row["gmac"]), "{:.1f}".format(row["parameters"] / 1e6), "{:.1f}".format(row["expected_fps"])]
         cells.append([changes] + numbers + ["yes" if row["reaches_target"] else "no"])
     return cells
-
-
-def _columns(cells: List[List[str]]) -> List[str]:
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    words = (0, len(widths) - 1)
-    return ["  ".join(c.ljust(w) if i in words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells]

@@ -37,7 +37,7 @@ def command(source, device, target, size, classes, suggest, picture, json_target
     """Counts what a network costs a frame, and estimates the frame rate that a device reaches with it.
 
     The ceiling is what the maker's figures allow: each layer takes the longer of computing and moving its bytes. What is expected also
-    takes the shares of them that networks were measured to get; held against published figures it was within 5 %, so take it as good
+    takes the shares of them that networks were measured to get. Three published figures for a Nano were met within 11 %; take it as good
     to 30 %. Nothing here was measured on the device.
     """
     from deeplab_tf.budget import report as reports

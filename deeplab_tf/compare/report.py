@@ -12,6 +12,7 @@ from deeplab_tf.draw import resize_labels
 from deeplab_tf.metrics.confusion import ConfusionMatrix, count_pairs
 from deeplab_tf.metrics.latency import percentiles
 from deeplab_tf.metrics.panoptic import PanopticQuality
+from deeplab_tf.tables import columns
 
 CLAIM = {"before": 10.0, "after": 25.0, "size": (512, 1024)}
 """Frames/s in the published table 2: a Jetson Nano, plain TensorFlow and TensorRT."""
@@ -122,7 +123,7 @@ def warnings(report_rows: Sequence[dict], problems: Sequence[str]) -> List[str]:
 def text(report: dict, frames: Frames) -> str:
     """The tables."""
     lines = ["{} frames of {} at {}x{}; {}".format(report["frames"], frames.source, *(report["size"] + [_device(report["device"])])), ""]
-    lines += _columns(_speed_cells(report["runtimes"])) + [""] if any(row["error"] is None for row in report["runtimes"]) else []
+    lines += columns(_speed_cells(report["runtimes"])) + [""] if any(row["error"] is None for row in report["runtimes"]) else []
     lines += [
         "{}:{} failed: {}".format(row["name"], row["precision"], row["error"]) for row in report["runtimes"] if row["error"] is not None
     ]
@@ -184,7 +185,7 @@ def table_2(report: dict) -> List[str]:
             + _factor(measured[0]["fps"], row["fps"])
             + [(what + ", " + note).strip(", ")]
         )
-    return _columns(cells)
+    return columns(cells)
 
 
 def _factor(before, after):
@@ -193,13 +194,3 @@ def _factor(before, after):
 
 def _number(value, pattern):
     return "-" if value is None else pattern.format(value)
-
-
-def _columns(cells):
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    last = len(widths) - 1
-    aligned = []
-    for row in cells:
-        parts = [cell.ljust(width) if i in (0, last) else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
-        aligned.append("  ".join(parts).rstrip())
-    return aligned

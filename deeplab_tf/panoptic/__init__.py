@@ -66,11 +66,16 @@ def segments_of(panoptic: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarra
     if low < 0 or high > VOID:
         wrong = low if low < 0 else high
         raise DeepLabError("A panoptic map holds class * {} + instance, at most {}; got {}.".format(DIVISOR, VOID, wrong))
-    counts = np.bincount(flat, minlength=1)
+    return distinct(flat)
+
+
+def distinct(numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As numpy.unique with counts and inverse, of (N,) whole numbers from 0 on: by a table, not by sorting."""
+    counts = np.bincount(numbers, minlength=1)
     values = np.flatnonzero(counts)
     position = np.zeros(len(counts), np.int32)
     position[values] = np.arange(len(values), dtype=np.int32)
-    return values, counts[values], position[flat]
+    return values, counts[values], position[numbers]
 
 
 def instance_counts(panoptic: np.ndarray, table: LabelTable) -> List[int]:

@@ -15,7 +15,7 @@ import numpy as np
 from deeplab_tf import frames
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, Label, LabelTable
-from deeplab_tf.panoptic import DIVISOR, METHODS, VOID, panoptic_map, segments_of, thing_classes
+from deeplab_tf.panoptic import DIVISOR, METHODS, VOID, distinct, panoptic_map, segments_of, thing_classes
 
 INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
 PNG_SUFFIX = "_panoptic.png"
@@ -238,7 +238,9 @@ class CocoFolder(PanopticFolder):
     def panoptic_map(self, name):
         file_name, rows = self._annotations[name]
         path = os.path.join(self._pictures, file_name)
-        ids, areas, index = _segments(frames.read_colors(path))
+        picture = from_colors(frames.read_colors(path))
+        values, areas, index = distinct(picture.reshape(-1))
+        ids = values.tolist()
         value_of = self._values(name, rows)
         missing = sorted(set(ids) - set(value_of) - {0})
         if missing:
@@ -251,8 +253,7 @@ class CocoFolder(PanopticFolder):
             if row.area not in (None, counted):
                 problem = "{} says that segment {} of the image {} has {} pixels, and {} has {}."
                 raise DeepLabError(problem.format(self._path, row.id, name, row.area, path, counted))
-        values = np.array([value_of.get(segment, VOID) for segment in ids], np.int32)
-        return values[index]
+        return np.array([value_of.get(segment, VOID) for segment in ids], np.int32)[index].reshape(picture.shape)
 
     def _values(self, name, rows):
         """Segment id -> value in the panoptic map."""
@@ -275,17 +276,6 @@ class CocoFolder(PanopticFolder):
                 raise DeepLabError("{}: the image {} has more than {} segments of one class.".format(self._path, name, DIVISOR - 1))
             found[segment] = class_id * DIVISOR + first
         return found
-
-
-def _segments(colors):
-    """As `segments_of`, for ids of 24 bits; the last keeps the shape of the picture."""
-    ids = from_colors(colors)
-    flat = ids.reshape(-1)
-    counts = np.bincount(flat, minlength=1)
-    values = np.flatnonzero(counts)
-    position = np.zeros(len(counts), np.int32)
-    position[values] = np.arange(len(values), dtype=np.int32)
-    return values.tolist(), counts[values], position[ids]
 
 
 def _load(path):
