@@ -12,7 +12,7 @@ demo: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh $(DEMO)
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,13 +1,42 @@
 """What tests share. TensorFlow is imported inside fixtures only: tests of the ground floor run without it."""
 
+import contextlib
 import os
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of the C++ side only
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures time, so that no other test may run beside it")
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Where `make test` shares the tests among processes, one that is marked `alone` waits for the others, and they for it."""
+    with contextlib.ExitStack() as stack:
+        if hasattr(item.config, "workerinput"):
+            import fcntl
+
+            door, room = (stack.enter_context(_opened(folder)) for folder in (item.config.rootpath / "tests", item.config.rootpath))
+            fcntl.flock(door, fcntl.LOCK_EX)  # who waits for the room holds the door, so that nobody overtakes
+            fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+            fcntl.flock(door, fcntl.LOCK_UN)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(folder):
+    """A descriptor of a folder; closing it gives back its lock."""
+    descriptor = os.open(str(folder), os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @pytest.fixture

@@ -335,6 +335,7 @@ while True:
 """
 
 
+@pytest.mark.alone
 def test_ten_viewers_one_of_them_stalled_leave_the_loop_its_rate(sink, rng):
     """The loop waits 40 ms for its network. Measured in pairs: a second without viewers, a second with nine elsewhere and a stalled one."""
     noise = cv2.GaussianBlur(rng.integers(0, 256, (512, 1024, 3), dtype=np.uint8), (0, 0), 2)  # about 60 kB a picture
