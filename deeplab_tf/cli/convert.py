@@ -116,11 +116,11 @@ def _from_run(source, targets, options, json_target):
     from deeplab_tf.export import convert
     from deeplab_tf.export.verify import label_stride_costs, largest_differences
 
-    keras, size, scored, frames = _inputs(source, size, options)
+    keras, size, scored, frames, trained = _inputs(source, size, options)
     choices = {"calibration": options["calibration"], "calibration_images": options["calibration_images"]}
     order = convert.Order(size, options["output"], int(options["label_stride"]), targets, options["int8"], **choices)
     with _tidy_at_sigterm(), new_bundle(out) as part:
-        info = convert.write(part, keras.model, keras.table, order, frames)
+        info = convert.write(part, keras.model, keras.table, order, frames, trained)
         reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
         differences = largest_differences(part, keras.model, scored.images[:_COMPARED_FRAMES], order.label_stride)
         mious = {str(cost["label_stride"]): cost["miou"] for cost in costs}
@@ -147,21 +147,25 @@ def _tidy_at_sigterm():
 
 
 def _inputs(source, size, options):
-    """The network, its size, the frames to score on, and those to calibrate on."""
+    """The network, its size, the frames to score on, those to calibrate on, and the ranges that the network was trained with."""
     from deeplab_tf.evaluation.runs import open_runtime
-    from deeplab_tf.export import convert
+    from deeplab_tf.export import ranges
     from deeplab_tf.export.from_run import calibration_frames, scored_frames
 
     keras = open_runtime(source, options["checkpoint"])
+    trained = ranges.load(source) if options["int8"] and options["calibration"] is None else None
+    if trained and not options["calibrate_on_gpu"]:
+        names = ("calibration_images",) if options["labels"] else ("calibration_images", "images")
+        _refuse("a run that was trained with its ranges, unless --calibration says to measure others", names)
     size = size or keras.size
     places = {"root": options["root"]}
     scored_from = {"images": options["images"], "labels": options["labels"]} if options["labels"] else {}
     scored = scored_frames(keras.config, keras.table, size, options["score_images"], **scored_from, **places)
     frames = []
-    if options["int8"]:
-        count = options["calibration_images"] + convert.JUDGES
+    if options["int8"] and not trained or options["calibrate_on_gpu"]:
+        count = options["calibration_images"] + ranges.JUDGES
         frames = list(calibration_frames(keras.config, size, count, images=options["images"], **places))
-    return keras, size, scored, frames
+    return keras, size, scored, frames, trained
 
 
 def _engines(bundle, targets, options, frames):
@@ -206,7 +210,9 @@ def _say(text):
 def _show_choices(info, costs, order, images, json_target):
     """What was chosen, and what else there was to choose."""
     calibration = info.get("calibration")
-    if calibration:
+    if calibration and calibration["trained"]:
+        show("Ranges: those that the network was trained with ({method} on {frames} images).".format(**calibration), json_target)
+    elif calibration:
         form = "{} {:.4f}" if info["instances"] else "{} {:.2%}"
         others = ", ".join(form.format(name, value) for name, value in calibration["agreement"].items())
         show(

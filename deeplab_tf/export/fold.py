@@ -1,6 +1,7 @@
 """Batch normalisation, image normalisation and padding moved into the convolutions beside them: the same function with fewer nodes."""
 
 import numpy as np
+import tensorflow as tf
 
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export.nodes import CONVOLUTIONS, Network, Node
@@ -52,7 +53,7 @@ def _scale(nodes, name, scale, shift):
     node = nodes[name]
     if node.op == "add":
         for i, part in enumerate(node.inputs):
-            _scale(nodes, part, scale, shift if i == 0 else np.zeros_like(shift))
+            _scale(nodes, part, scale, shift if i == 0 else 0 * shift)
         return
     per_channel = scale if node.op == "conv" else scale[:, None]
     weights = {"kernel": node.weights["kernel"] * per_channel, "bias": node.weights["bias"] * scale + shift}
@@ -86,4 +87,8 @@ def _bypass(nodes, gone):
 
 
 def _in_float32(node):
-    return node._replace(weights={key: value.astype(np.float32) for key, value in node.weights.items()})
+    return node._replace(weights={key: _float32(value) for key, value in node.weights.items()})
+
+
+def _float32(value):
+    return value.astype(np.float32) if isinstance(value, np.ndarray) else tf.cast(value, tf.float32)

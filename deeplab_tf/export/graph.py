@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deeplab_tf.export.nodes import Network, Node
+from deeplab_tf.models.layers import upsample
 
 Tensors = dict[str, tf.Tensor]
 
@@ -42,7 +43,8 @@ def run(
     quantizers = {name: _fake_quantize(limit) for name, limit in (ranges or {}).items()}
     for node in network.nodes:
         quantize = quantizers.get(node.name, _identity)
-        around = quantizers.get(node.inputs[0], _identity) if node.inputs else None  # for what an operation does to its input first
+        # For what an operation does to its input first: TensorRT wants a range for that too.
+        around = quantizers.get(node.inputs[0], _identity) if node.inputs and target == "tf_trt" else _identity
         with tf.name_scope(node.name):
             if node.op == "input":
                 tensors[node.name] = quantize(image)
@@ -170,13 +172,12 @@ def _avg_pool(node, x, **_):
 def _upsample(node, x, reference, *, target, quantize, **_):
     """As `models.layers.Upsample`. Its parts have the same range as its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
-    if target == "tf_trt":
-        x = quantize(tf.concat([x, quantize(x[:, -1:])], axis=1))
-        x = quantize(tf.concat([x, quantize(x[:, :, -1:])], axis=2))
-        size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
-        x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
-    else:
-        x = tf.raw_ops.ResizeBilinear(images=x, size=[factor * side for side in x.shape[1:3]])  # pixel i from feature i / factor
+    if target != "tf_trt":
+        return upsample(x, reference, factor)
+    x = quantize(tf.concat([x, quantize(x[:, -1:])], axis=1))
+    x = quantize(tf.concat([x, quantize(x[:, :, -1:])], axis=2))
+    size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
+    x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
     return x if x.shape[1:3] == (height, width) else x[:, :height, :width]
 
 

@@ -3,6 +3,8 @@
 Every export is written from these nodes, so that a tensor has one name (that of its Keras layer) and one range everywhere.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers
@@ -14,11 +16,17 @@ from deeplab_tf.export.nodes import Network, Node
 from deeplab_tf.models.layers import BatchNormalization, Upsample
 
 
-def read_network(model: keras.Model) -> Network:
+def numbers(layer: keras.layers.Layer) -> list[np.ndarray]:
+    """A layer's weights as they are now, in float64."""
+    return [np.asarray(value, np.float64) for value in layer.get_weights()]
+
+
+def read_network(model: keras.Model, weights: Callable[[keras.layers.Layer], list] = numbers) -> Network:
     """The nodes of a Keras functional model that lead to its `logits` and, where it has them, its `center` and `offset`.
 
     Args:
         model: from `deeplab_v3_plus` or `panoptic_deeplab`, trained.
+        weights: gives a layer's weights, in the order of `layer.weights` and in float64; if they are tensors, so are those of the nodes.
 
     Raises:
         DeepLabError: the model has a layer that cannot be exported; it is named.
@@ -30,7 +38,7 @@ def read_network(model: keras.Model) -> Network:
         reader = _READERS.get(type(layer))
         if reader is None:
             raise DeepLabError(f"The layer {layer.name} is a {type(layer).__name__}, which cannot be exported; exported are: {_known()}.")
-        made = reader(layer, inputs)
+        made = reader(layer, inputs, weights(layer))
         names[layer.name] = made[-1].name if made else inputs[0]
         nodes += made
     return fold(Network(tuple(nodes), tuple(model.output[name]._keras_history.operation.name for name in instances)))
@@ -94,21 +102,20 @@ def _known():
     return ", ".join(sorted(layer.__name__ for layer in _READERS))
 
 
-def _read_normalization(layer, inputs):
+def _read_normalization(layer, inputs, _):
     std = np.maximum(np.sqrt(np.asarray(layer.variance, np.float64)), keras.backend.epsilon()).reshape(-1)
     mean = np.asarray(layer.mean, np.float64).reshape(-1)
     return [Node(layer.name, "affine", inputs, {}, {"scale": 1 / std, "shift": -mean / std})]
 
 
-def _read_batch_normalization(layer, inputs):
-    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in layer.get_weights())
-    scale = gamma / np.sqrt(variance + layer.epsilon)
+def _read_batch_normalization(layer, inputs, weights):
+    gamma, beta, mean, variance = weights
+    scale = gamma / (variance + layer.epsilon) ** 0.5
     return [Node(layer.name, "affine", inputs, {}, {"scale": scale, "shift": beta - mean * scale})]
 
 
-def _read_convolution(layer, inputs):
+def _read_convolution(layer, inputs, weights):
     depthwise = isinstance(layer, layers.DepthwiseConv2D)
-    weights = [np.asarray(w, np.float64) for w in layer.get_weights()]
     channels = weights[0].shape[2 if depthwise else 3]
     attributes = {"stride": layer.strides[0], "rate": layer.dilation_rate[0], "padding": _padding(layer)}
     if not depthwise and layer.groups > 1 or depthwise and layer.depth_multiplier > 1:
@@ -126,29 +133,29 @@ def _padding(layer):
     return "same" if layer.padding == "same" else ((0, 0), (0, 0))
 
 
-def _read_pool(layer, inputs):
+def _read_pool(layer, inputs, _):
     op = "max_pool" if isinstance(layer, layers.MaxPooling2D) else "avg_pool"
     return [Node(layer.name, op, inputs, {"size": layer.pool_size[0], "stride": layer.strides[0], "padding": _padding(layer)})]
 
 
 def _simple(op, **attributes):
-    def read(layer, inputs):
+    def read(layer, inputs, _):
         return [Node(layer.name, op, inputs, {key: getattr(layer, name) for key, name in attributes.items()})]
 
     return read
 
 
-def _read_nothing(layer, inputs):
+def _read_nothing(layer, inputs, _):
     return []
 
 
-def _read_relu(layer, inputs):
+def _read_relu(layer, inputs, _):
     if layer.max_value is not None or layer.negative_slope or layer.threshold:
         raise DeepLabError(f"The layer {layer.name} is a ReLU with a limit or a slope, which cannot be exported.")
     return [Node(layer.name, "relu", inputs)]
 
 
-def _read_mean(layer, inputs):
+def _read_mean(layer, inputs, _):
     if not layer.keepdims:
         raise DeepLabError(f"The layer {layer.name} drops height and width; make it with keepdims=True, so that it can be exported.")
     return [Node(layer.name, "mean", inputs)]

@@ -38,14 +38,7 @@ class Upsample(layers.Layer):
         self.factor = factor
 
     def call(self, inputs):
-        features, reference = inputs
-        size = [self.factor * side for side in _sides(features)]
-        resized = tf.raw_ops.ResizeBilinear(images=features, size=size)
-        height, width = _sides(reference)
-        if not _are_known_and_equal(size, (height, width)):  # the gradient of a cut costs as much as that of a convolution
-            resized = resized[:, :height, :width]
-        resized.set_shape((features.shape[0], *reference.shape[1:3], features.shape[3]))  # not ensure_shape, an operation of its own
-        return tf.cast(resized, self.compute_dtype)
+        return tf.cast(upsample(*inputs, self.factor), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         features, reference = input_shape
@@ -55,10 +48,21 @@ class Upsample(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
+def upsample(features, reference, factor: int):
+    """What `Upsample` computes, in float32."""
+    size = [factor * side for side in _sides(features)]
+    resized = tf.raw_ops.ResizeBilinear(images=features, size=size)  # pixel i from feature i / factor
+    height, width = _sides(reference)
+    if not _are_known_and_equal(size, (height, width)):  # the gradient of a cut costs as much as that of a convolution
+        resized = resized[:, :height, :width]
+    resized.set_shape((features.shape[0], *reference.shape[1:3], features.shape[3]))  # not ensure_shape, an operation of its own
+    return resized
+
+
 def _sides(images):
     """Height and width of (B, H, W, C): numbers where they are known while the graph is built, tensors otherwise."""
-    known, traced = images.shape, tf.shape(images)
-    return [traced[axis] if known[axis] is None else known[axis] for axis in (1, 2)]
+    known = images.shape
+    return [tf.shape(images)[axis] if known[axis] is None else known[axis] for axis in (1, 2)]
 
 
 def _are_known_and_equal(sides, others):

@@ -67,6 +67,15 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """Training with the rounding of 8-bit integers, for networks that calibration alone costs too much."""
+
+    aware: bool = False  # goes on from the network of model.start
+    calibration: str | None = None  # min-max, percentile or entropy: where the ranges come from; None takes what agrees best
+    calibration_images: int = 100
+
+
+@dataclass(frozen=True)
 class Config:
     """A resolved recipe."""
 
@@ -76,6 +85,7 @@ class Config:
     loss: Loss = field(default_factory=Loss)
     optimizer: Optimizer = field(default_factory=Optimizer)
     training: Training = field(default_factory=Training)
+    quantization: Quantization = field(default_factory=Quantization)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,7 +113,7 @@ class Config:
 WITHOUT_EFFECT = ("data.root", "data.manual_dir", "data.records", "training.log_every", "training.checkpoint_every")
 """Keys that do not change the weights: a run may be continued with other values."""
 
-SECTIONS = {"augment": Augmentation, "loss": Loss, "optimizer": Optimizer, "training": Training}
+SECTIONS = {"augment": Augmentation, "loss": Loss, "optimizer": Optimizer, "training": Training, "quantization": Quantization}
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -164,7 +174,7 @@ def _model(options):
     from deeplab_tf.models.parts import load_network
 
     set_elsewhere = ("size", "precision")  # by data and training
-    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none")}
+    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none"), "start": (str, "none")}
     network = load_network(options.get("name", fields["name"][1]))
     hints = typing.get_type_hints(network)
     for parameter in inspect.signature(network).parameters.values():

@@ -26,6 +26,7 @@ from deeplab_tf.training.losses import SegmentationLoss, center_loss, class_weig
 from deeplab_tf.training.optimizers import make_optimizer
 from deeplab_tf.training.rewind import rewind
 from deeplab_tf.training.scoring import Scorer
+from deeplab_tf.training.start import load_start
 from deeplab_tf.training.stopping import Interrupted, StopSignal
 
 
@@ -50,7 +51,8 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     keras.utils.set_random_seed(config.training.seed)
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     check_run(run_dir, config, resume=resume)
-    model = build_model(config, len(training.table), precision=config.training.precision)
+    auxiliary = False if config.quantization.aware else None
+    model = build_model(config, len(training.table), precision=config.training.precision, auxiliary=auxiliary)
     if "center" in model.output:
         require_instances(validation, "val")
     pipeline = TrainingPipeline(
@@ -62,12 +64,20 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         targets=_target_options(config) if "center" in model.output else None,
     )
     if state.latest(run_dir / "checkpoints") is None:
-        load_weights(model, config.model["backbone"], config.model["weights"])
+        _load_first_weights(model, config)
+    quantization = None
+    if config.quantization.aware:
+        from deeplab_tf.training.quantization import Quantization  # ONNX Runtime, which no other training needs
+
+        quantization = Quantization(config, model, training.table, run_dir)
+        model = quantization.quantized(model)
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
 
     begin_run(run_dir, config, training.table)
-    publisher = make_publisher(config, model, optimizer, training.table, run_dir)
+    if quantization:
+        quantization.save(run_dir)
+    publisher = make_publisher(config, model, optimizer, training.table, run_dir, quantization)
     with alone_in(run_dir), _plain_errors(pipeline, run_dir):
         saved = restore_run(run_dir, model)
         if resume and not saved["step"]:
@@ -80,9 +90,16 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     return {"step": config.training.steps, **best, "digest": state.digest(model, model.optimizer)}
 
 
+def _load_first_weights(model, config):
+    if config.model["start"] == "none":
+        load_weights(model, config.model["backbone"], config.model["weights"])
+    else:
+        load_start(model, config.model["start"])
+
+
 def build_model(config: Config, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None) -> keras.Model:
     """The network of a recipe; `auxiliary=False` leaves out the head that only training needs."""
-    options = {key: value for key, value in config.model.items() if key not in ("name", "weights")}
+    options = {key: value for key, value in config.model.items() if key not in ("name", "weights", "start")}
     if auxiliary is not None and "auxiliary" in options:
         options["auxiliary"] = auxiliary
     return load_network(config.model["name"])(num_classes, precision=precision, **options)
@@ -117,10 +134,11 @@ def compile_model(model: keras.Model, optimizer, config: Config, weights) -> Non
     )
 
 
-def make_publisher(config: Config, model: keras.Model, optimizer, table, run_dir: Path) -> callbacks.Publisher:
-    """What turns the network in training into the one that is scored and saved."""
+def make_publisher(config: Config, model: keras.Model, optimizer, table, run_dir: Path, quantization=None) -> callbacks.Publisher:
+    """What turns the network in training into the one that is saved and scored; with `quantization`, as its integers compute."""
     outgoing = build_model(config, len(table), auxiliary=False)
-    return callbacks.Publisher(model, optimizer, outgoing, lambda m: KerasRuntime(m, table, config.size), run_dir)
+    as_scored = quantization.quantized if quantization else lambda m: m
+    return callbacks.Publisher(model, optimizer, outgoing, lambda m: KerasRuntime(as_scored(m), table, config.size), run_dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,13 +259,17 @@ def restore_run(run_dir: Path, model: keras.Model) -> dict:
     return saved
 
 
+BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", "ranges.json", "logs", "metrics.jsonl")
+"""What a run may have written that was stopped before its first step."""
+
+
 def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raises DeepLabError where a run has begun in the folder: another one (saying which key differs), or this one without `resume`."""
     recipe = run_dir / "config.yaml"
     if run_dir.exists() and not run_dir.is_dir():
         raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
     if not has_begun(run_dir):
-        foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in ("config.yaml", "classes.json", "logs", "metrics.jsonl")]
+        foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in BEFORE_THE_FIRST_STEP]
         if foreign:
             raise DeepLabError(f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run.")
         return

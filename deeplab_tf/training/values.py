@@ -7,6 +7,7 @@ CHOICES = {
     "optimizer.name": ("adam", "sgd"),
     "optimizer.schedule": ("cosine", "poly", "constant"),
     "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "quantization.calibration": (None, "min-max", "percentile", "entropy"),
 }
 
 WEIGHTINGS = ("log", "balanced")
@@ -46,6 +47,7 @@ LIMITS = {
     "augment.white_balance": "between 0 and 1",
     "augment.gamma": "0 or greater",
     "augment.noise": "0 or greater",
+    "quantization.calibration_images": "greater than 0",
     "model.dropout": "0 or greater, and below 1",
     "model.multi_grid": "greater than 0",
     "model.batch_norm_momentum": "0 or greater, and below 1",
@@ -75,6 +77,11 @@ def check_values(config) -> None:
         if value is not None and not all(map(_HOLDS[limit], value if isinstance(value, tuple) else (value,))):
             raise DeepLabError(f"{key} must be {limit}. Got {show(value)} instead.")
     _check_weights(config.loss.class_weights)
+    if config.quantization.aware and config.training.precision != "float32":
+        raise DeepLabError(
+            "training.precision must be float32 with quantization.aware: shorter floats cannot hold what integers stand for."
+            f" Got '{config.training.precision}' instead."
+        )
     for key, size in (("data.size", config.size), ("augment.crop", config.augment.crop)):
         if size is not None and min(size) < SMALLEST_SIDE:
             raise DeepLabError(f"{key} must be at least {SMALLEST_SIDE} pixels a side. Got {show(size)} instead.")
@@ -91,9 +98,10 @@ def _get(config, key):
 
 def _check_choice(key, value, choices, more=""):
     if value not in choices:
-        hint = did_you_mean(value, choices)
+        names = ["none" if choice is None else choice for choice in choices]
+        hint = did_you_mean(value, names)
         hint = "" if hint.startswith("Choose") else " " + hint
-        raise DeepLabError(f"{key} must be one of {', '.join(choices)}{more}. Got '{value}' instead.{hint}")
+        raise DeepLabError(f"{key} must be one of {', '.join(names)}{more}. Got '{value}' instead.{hint}")
 
 
 def _check_weights(weights):
