@@ -22,7 +22,11 @@ NEEDS = {
 }
 """What each command cannot do without; a command that is not here needs nothing. "runtime" is any of them."""
 
-EXTRAS = {"stream": (("tornado", "--serve"), ("windows", "--show")), "budget": (("lab", "a recipe"),)}
+EXTRAS = {
+    "stream": (("tornado", "--serve"), ("windows", "--show")),
+    "budget": (("lab", "a recipe"),),
+    "train": (("export", "quantization.aware"),),
+}
 """What only an option or an argument of a command needs."""
 
 

@@ -96,7 +96,7 @@ def _windows(node, shape):
 
 def recipe_layers(model: dict, size: tuple[int, int], classes: int) -> list[Layer]:
     """The layers of the network that a recipe's `model` section describes, with labels as its output."""
-    options = {key: value for key, value in model.items() if key not in ("name", "weights", "start")}
+    options = {key: value for key, value in model.items() if key not in ("name", "weights")}
     if "auxiliary" in options:
         options["auxiliary"] = False  # for training only
     network = read_network(load_network(model["name"])(classes, **options))

@@ -50,7 +50,7 @@ def _download(published: dict) -> str:
 def _check(published: dict, weights: str) -> str:
     weights = str(Path(weights).expanduser())
     if not Path(weights).is_file():
-        raise DeepLabError(f"model.weights must be none, imagenet or the path of a file; there is no file {weights}.")
+        raise DeepLabError(f"model.weights must be none, imagenet, the path of that file or a run; there is no file or folder {weights}.")
     digest = hashlib.md5(Path(weights).read_bytes()).hexdigest()
     if digest != published["md5"]:
         raise DeepLabError(f"{weights} is not the published file {published['file']}: its MD5 is {digest}, expected {published['md5']}.")

@@ -70,7 +70,7 @@ class Training:
 class Quantization:
     """Training with the rounding of 8-bit integers, for networks that calibration alone costs too much."""
 
-    aware: bool = False  # goes on from the network of model.start
+    aware: bool = False  # goes on from the run that model.weights names
     calibration: str | None = None  # min-max, percentile or entropy: where the ranges come from; None takes what agrees best
     calibration_images: int = 100
 
@@ -174,7 +174,7 @@ def _model(options):
     from deeplab_tf.models.parts import load_network
 
     set_elsewhere = ("size", "precision")  # by data and training
-    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none"), "start": (str, "none")}
+    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none")}
     network = load_network(options.get("name", fields["name"][1]))
     hints = typing.get_type_hints(network)
     for parameter in inspect.signature(network).parameters.values():

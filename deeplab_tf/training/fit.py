@@ -18,7 +18,6 @@ from deeplab_tf.data.pipeline import TrainingPipeline
 from deeplab_tf.data.split import Split, require_instances
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.models.parts import load_network
-from deeplab_tf.models.pretrained import load_weights
 from deeplab_tf.training import callbacks, state
 from deeplab_tf.training.config import Config, load
 from deeplab_tf.training.keras_runtime import KerasRuntime
@@ -26,7 +25,7 @@ from deeplab_tf.training.losses import SegmentationLoss, center_loss, class_weig
 from deeplab_tf.training.optimizers import make_optimizer
 from deeplab_tf.training.rewind import rewind
 from deeplab_tf.training.scoring import Scorer
-from deeplab_tf.training.start import load_start
+from deeplab_tf.training.start import fill
 from deeplab_tf.training.stopping import Interrupted, StopSignal
 
 
@@ -64,12 +63,12 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         targets=_target_options(config) if "center" in model.output else None,
     )
     if state.latest(run_dir / "checkpoints") is None:
-        _load_first_weights(model, config)
+        fill(model, config.model, training.table)
     quantization = None
     if config.quantization.aware:
-        from deeplab_tf.training.quantization import Quantization  # ONNX Runtime, which no other training needs
+        from deeplab_tf.training.quantization import QuantizedTraining  # ONNX Runtime, which no other training needs
 
-        quantization = Quantization(config, model, training.table, run_dir)
+        quantization = QuantizedTraining(config, model, training.table, run_dir)
         model = quantization.quantized(model)
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
@@ -90,16 +89,9 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     return {"step": config.training.steps, **best, "digest": state.digest(model, model.optimizer)}
 
 
-def _load_first_weights(model, config):
-    if config.model["start"] == "none":
-        load_weights(model, config.model["backbone"], config.model["weights"])
-    else:
-        load_start(model, config.model["start"])
-
-
 def build_model(config: Config, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None) -> keras.Model:
     """The network of a recipe; `auxiliary=False` leaves out the head that only training needs."""
-    options = {key: value for key, value in config.model.items() if key not in ("name", "weights", "start")}
+    options = {key: value for key, value in config.model.items() if key not in ("name", "weights")}
     if auxiliary is not None and "auxiliary" in options:
         options["auxiliary"] = auxiliary
     return load_network(config.model["name"])(num_classes, precision=precision, **options)

@@ -15,7 +15,7 @@ from deeplab_tf.training import state
 from deeplab_tf.training.config import Config
 
 
-class Quantization:
+class QuantizedTraining:
     """The ranges that a run trains with: those of the state that it resumes from, else measured on its training images."""
 
     def __init__(self, config: Config, model: keras.Model, table: LabelTable, run_dir: Path):
@@ -33,8 +33,8 @@ class Quantization:
             self.ranges = ranges.load(run_dir)
             if self.ranges is None:
                 raise DeepLabError(f"{run_dir} lacks {ranges.FILE}, the ranges that it trains with; begin another run.")
-        elif config.model["start"] == "none":
-            raise DeepLabError("quantization.aware goes on from a trained network; name its run with model.start.")
+        elif not Path(config.model["weights"]).expanduser().is_dir():
+            raise DeepLabError("quantization.aware goes on from a trained network; name its run with model.weights.")
         else:
             self.ranges = _measure(config, model, table)
 

@@ -1,31 +1,37 @@
-"""A training that begins with the network of another run."""
+"""What the weights of a training start from: nothing, published weights of the backbone, or the network of another run."""
+
+from pathlib import Path
 
 import keras
 
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.labels import LabelTable
+from deeplab_tf.models.pretrained import load_weights
 from deeplab_tf.training.keras_runtime import open_run
 
 
-def load_start(model: keras.Model, run: str) -> None:
-    """Fills a model with the weights of a run's best network; an auxiliary head, which runs do not keep, is left as it is.
+def fill(model: keras.Model, section: dict, table: LabelTable) -> None:
+    """Gives a new network what its recipe's `model.weights` names.
 
     Args:
-        model: of the same recipe's `model` section and as many classes.
-        run: a run folder, or `none`, which changes nothing.
+        section: the recipe's `model` section.
+        table: the classes that the network is trained on.
 
     Raises:
-        DeepLabError: it is no run, or its network has other weights; the first that differs is named.
+        DeepLabError: there is no such thing, or it does not fit.
     """
-    if run == "none":
+    weights = str(section["weights"])
+    if not Path(weights).expanduser().is_dir():
+        load_weights(model, section["backbone"], weights)
         return
-    source = {variable.path: variable for variable in open_run(run).model.weights}
+    runtime = open_run(Path(weights).expanduser())
+    if runtime.table.names != table.names:
+        raise DeepLabError(f"model.weights must name a run with this recipe's classes; {weights} has others.")
+    source = {variable.path: variable for variable in runtime.model.weights}
     for variable in model.weights:
+        given = source.get(variable.path)
         if variable.path.startswith("auxiliary"):
             continue
-        given = source.get(variable.path)
         if given is None or given.shape != variable.shape:
-            there = "is not there" if given is None else f"has the shape {tuple(given.shape)} there"
-            raise DeepLabError(
-                f"model.start must name a run with the same network: {variable.path}, here {tuple(variable.shape)}, {there} in {run}."
-            )
+            raise DeepLabError(f"The network of {weights} has no {variable.path} of this recipe's shape; start from {weights}/config.yaml.")
         variable.assign(given)
