@@ -81,7 +81,7 @@ def test_a_download_with_other_contents_gets_a_sentence(small, monkeypatch):
 
 
 def test_a_missing_file_gets_a_sentence(small, tmp_path):
-    with pytest.raises(DeepLabError, match=f"none, imagenet or the path of a file; there is no file {tmp_path}/gone.h5"):
+    with pytest.raises(DeepLabError, match=f"the path of that file or a run; there is no file or folder {tmp_path}/gone.h5"):
         pretrained.load_weights(small, "resnet50", f"{tmp_path}/gone.h5")
 
 
