@@ -6,7 +6,7 @@ KINDS = {
     "conv": "convolutions larger than 1x1",
     "conv1x1": "1x1 convolutions",
     "depthwise": "depthwise convolutions",
-    "other": "pooling, resizing, sums and the choice of the class",
+    "other": "pooling, resizing, sums, products, hard swish and the choice of the class",
 }
 """What a device is differently good at."""
 

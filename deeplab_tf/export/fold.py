@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export.nodes import CONVOLUTIONS, Network, Node
+from deeplab_tf.export.nodes import CONVOLUTIONS, RELUS, Network, Node
 
 NO_PADDING = ((0, 0), (0, 0))
 
@@ -25,7 +25,7 @@ def _fold_pad(nodes, pad):
     """Zeros around a convolution's input are its padding; around a maximum of values that are not negative they change nothing."""
     source = nodes[pad.inputs[0]]
     for node in _consumers(nodes, pad.name):
-        fits = node.op in CONVOLUTIONS or node.op == "max_pool" and source.op == "relu"
+        fits = node.op in CONVOLUTIONS or node.op == "max_pool" and source.op in RELUS
         if not fits or node.attributes["padding"] != NO_PADDING:
             raise DeepLabError(f"The padding {pad.name} does not stand before an unpadded convolution or pooling, and cannot be exported.")
         nodes[node.name] = node._replace(attributes={**node.attributes, "padding": pad.attributes["padding"]})

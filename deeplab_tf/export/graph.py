@@ -129,6 +129,10 @@ def _affine(node, x, **_):
     return x + node.weights["shift"]
 
 
+def _hard_sigmoid(x):
+    return tf.nn.relu6(x + 3.0) * (1 / 6)
+
+
 def _conv(node: Node, x, *, target, around, **_):
     x, padding = _padded(x, node, around)
     kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
@@ -188,7 +192,12 @@ _EMITTERS = {
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "relu": lambda node, x, **_: tf.nn.relu(x),
+    "relu6": lambda node, x, **_: tf.nn.relu6(x),
+    "sigmoid": lambda node, x, **_: tf.sigmoid(x),
+    "hard_sigmoid": lambda node, x, **_: _hard_sigmoid(x),
+    "hard_swish": lambda node, x, **_: x * _hard_sigmoid(x),
     "add": lambda node, a, b, **_: a + b,
+    "multiply": lambda node, a, b, **_: a * b,
     "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),
     "mean": lambda node, x, **_: tf.reduce_mean(x, axis=(1, 2), keepdims=True),
     "upsample": _upsample,

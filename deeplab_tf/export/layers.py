@@ -4,7 +4,7 @@ import math
 
 from deeplab_tf.budget.layers import Layer
 from deeplab_tf.export.network import read_network, with_head
-from deeplab_tf.export.nodes import CONVOLUTIONS, Network, Node
+from deeplab_tf.export.nodes import CONVOLUTIONS, RELUS, Network, Node
 from deeplab_tf.models.parts import load_network
 
 Shape = tuple[int, int, int]
@@ -13,8 +13,8 @@ Shape = tuple[int, int, int]
 def network_layers(network: Network, size: tuple[int, int]) -> list[Layer]:
     """The layers for one image, fused as TensorRT fuses.
 
-    A convolution takes along the ReLU behind it, and the residual sum that it is the last branch of. A concatenation costs nothing: its
-    parts are written where they belong.
+    A convolution takes along the ReLU behind it (a limit of 6 too), and the residual sum that it is the last branch of; hard swish is a
+    kernel of its own. A concatenation costs nothing: its parts are written where they belong.
 
     Args:
         network: folded, with its head.
@@ -56,7 +56,7 @@ def _fused(network):
     """Nodes that run as a part of a convolution -> its name, in order."""
     found: dict[str, str] = {}
     for node in network.nodes:
-        if node.op not in ("relu", "add"):
+        if node.op not in (*RELUS, "add"):
             continue
         candidates = [found.get(name, name) for name in reversed(node.inputs) if len(network.consumers(name)) == 1]
         taken = [name for name in candidates if network[name].op in CONVOLUTIONS]
@@ -70,7 +70,7 @@ def _shape(node: Node, inputs: list[Shape], size) -> Shape:
         return (*size, 3)
     if node.op in (*CONVOLUTIONS, "max_pool", "avg_pool"):
         return _windows(node, inputs[0])
-    if node.op == "add":
+    if node.op in ("add", "multiply"):
         return tuple(max(sides) for sides in zip(*inputs))
     if node.op == "concat":
         return (*inputs[0][:2], sum(shape[2] for shape in inputs))
@@ -117,7 +117,8 @@ class SmallerNetworks:
 
     def _change(self, width, stride):
         channels = self.CHANNELS[width]
-        return {"width": width, "output_stride": stride, "separable": True, "aspp_channels": channels, "decoder_channels": channels}
+        changes = {"width": width, "output_stride": stride, "separable": True, "aspp_channels": channels, "decoder_channels": channels}
+        return {key: value for key, value in changes.items() if key in self._model}
 
     def __len__(self):
         return len(self._changes)

@@ -12,7 +12,7 @@ from keras import layers
 from deeplab_tf.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export.fold import fold
-from deeplab_tf.export.nodes import Network, Node
+from deeplab_tf.export.nodes import CONVOLUTIONS, Network, Node
 from deeplab_tf.models.layers import BatchNormalization, Upsample
 
 
@@ -49,30 +49,44 @@ def with_head(network: Network, *, label_stride: int = 1, output: str = "labels"
 
     Args:
         network: each of whose outputs is an `upsample` to the image's size.
-        label_stride: 1 keeps that; 4 leaves it out; 8 also computes the outputs at every second position only.
+        label_stride: one of `label_strides`: 1 keeps that; the `upsample`'s own factor leaves it out; twice that also computes the outputs
+            at every second position only.
         output: "labels" appends an argmax, "logits" does not.
 
     Raises:
         DeepLabError: the network's scores have no such stride.
+    """
+    possible = label_strides(network)
+    if label_stride not in possible:
+        *others, last = map(str, possible)
+        raise DeepLabError(f"This network's labels can have a stride of {', '.join(others)} or {last}. Got {label_stride} instead.")
+    ends, nodes = [network[name] for name in network.outputs.values()], list(network.nodes)
+    if label_stride > 1:
+        for end in ends:
+            nodes.remove(end)
+            small = network[end.inputs[0]]
+            if label_stride > end.attributes["factor"]:
+                stride = small.attributes["stride"] * label_stride // end.attributes["factor"]
+                nodes[nodes.index(small)] = small._replace(attributes={**small.attributes, "stride": stride})
+        ends = [network[end.inputs[0]] for end in ends]
+    if output == "labels":
+        nodes.append(Node("labels", "argmax", (ends[0].name,)))
+    return Network(tuple(nodes), tuple(end.name for end in ends[1:]))
+
+
+def label_strides(network: Network) -> tuple[int, ...]:
+    """The label strides that a network can have: 1, the stride of its scores, and twice that where they come straight from a convolution.
+
+    Raises:
+        DeepLabError: it does not end by upsampling.
     """
     ends = [network[name] for name in network.outputs.values()]
     for end in ends:
         if end.op != "upsample":
             raise DeepLabError(f"Expected a network that ends by upsampling what it gives; this one ends with {end.name} ({end.op}).")
     factor = ends[0].attributes["factor"]
-    if label_stride not in (1, factor, 2 * factor):
-        raise DeepLabError(f"This network's labels can have a stride of 1, {factor} or {2 * factor}. Got {label_stride} instead.")
-    nodes = list(network.nodes)
-    if label_stride > 1:
-        for end in ends:
-            nodes.remove(end)
-            small = network[end.inputs[0]]
-            stride = small.attributes["stride"] * label_stride // factor
-            nodes[nodes.index(small)] = small._replace(attributes={**small.attributes, "stride": stride})
-        ends = [network[end.inputs[0]] for end in ends]
-    if output == "labels":
-        nodes.append(Node("labels", "argmax", (ends[0].name,)))
-    return Network(tuple(nodes), tuple(end.name for end in ends[1:]))
+    thinned = all(network[end.inputs[0]].op in CONVOLUTIONS for end in ends)
+    return (1, factor, 2 * factor) if thinned else (1, factor)
 
 
 def _layers_to(*tensors):
@@ -150,9 +164,23 @@ def _read_nothing(layer, inputs, _):
 
 
 def _read_relu(layer, inputs, _):
-    if layer.max_value is not None or layer.negative_slope or layer.threshold:
-        raise DeepLabError(f"The layer {layer.name} is a ReLU with a limit or a slope, which cannot be exported.")
-    return [Node(layer.name, "relu", inputs)]
+    if layer.max_value not in (None, 6) or layer.negative_slope or layer.threshold:
+        raise DeepLabError(f"The layer {layer.name} is a ReLU with a slope, or a limit other than 6, which cannot be exported.")
+    return [Node(layer.name, "relu" if layer.max_value is None else "relu6", inputs)]
+
+
+_ACTIVATIONS = {
+    keras.activations.sigmoid: "sigmoid",
+    keras.activations.hard_sigmoid: "hard_sigmoid",
+    keras.activations.hard_silu: "hard_swish",
+}
+
+
+def _read_activation(layer, inputs, _):
+    if layer.activation not in _ACTIVATIONS:
+        known = ", ".join(sorted(activation.__name__ for activation in _ACTIVATIONS))
+        raise DeepLabError(f"The layer {layer.name} has the activation {layer.activation.__name__}, which cannot be exported; {known} can.")
+    return [Node(layer.name, _ACTIVATIONS[layer.activation], inputs)]
 
 
 def _read_mean(layer, inputs, _):
@@ -172,7 +200,9 @@ _READERS = {
     layers.MaxPooling2D: _read_pool,
     layers.AveragePooling2D: _read_pool,
     layers.ReLU: _read_relu,
+    layers.Activation: _read_activation,
     layers.Add: _simple("add"),
+    layers.Multiply: _simple("multiply"),
     layers.Concatenate: _simple("concat"),
     layers.GlobalAveragePooling2D: _read_mean,
     layers.Dropout: _read_nothing,

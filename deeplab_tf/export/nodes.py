@@ -19,7 +19,12 @@ class Node(NamedTuple):
     max_pool   x                    size, stride, padding
     avg_pool   x                    size, stride, padding; the mean of what lies inside the image
     relu       x
+    relu6      x                                                                between 0 and 6
+    sigmoid    x
+    hard_sigmoid x                                                              relu6(x + 3) / 6
+    hard_swish x                                                                x * relu6(x + 3) / 6
     add        a, b
+    multiply   a, b                                                             one may be (B, 1, 1, C)
     concat     a, b, ...
     mean       x                                                                over height and width, (B, 1, 1, C)
     upsample   x, reference         factor                                      see models.layers.Upsample
@@ -34,6 +39,8 @@ class Node(NamedTuple):
 
 
 CONVOLUTIONS = ("conv", "depthwise")
+
+RELUS = ("relu", "relu6")
 
 
 class Network(NamedTuple):
@@ -51,6 +58,14 @@ class Network(NamedTuple):
     def consumers(self, name: str) -> list[Node]:
         """The nodes that read a tensor."""
         return [node for node in self.nodes if name in node.inputs]
+
+    def single(self) -> set[str]:
+        """The tensors of a single position: an image's mean, and what is made from it alone."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.op == "mean" or node.inputs and all(name in found for name in node.inputs):
+                found.add(node.name)
+        return found
 
     @property
     def output(self) -> str:

@@ -42,6 +42,7 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
         )
     _fold_padding_into_pooling(model.graph)
     _drop_reshapes_to_the_same_shape(model)
+    _write_hard_sigmoids(model.graph)
     _name_tensors(model.graph, network, list(outputs))
     drop_unused(model.graph)
     model.producer_name, model.producer_version = "deeplab_tf", ""
@@ -117,6 +118,32 @@ def _drop_reshapes_to_the_same_shape(model):
         if before and before == after:
             _replace(model.graph, node.output[0], node.input[0])
             model.graph.node.remove(node)
+
+
+def _write_hard_sigmoids(graph):
+    """clip(x + 3, 0, 6) / 6, which three operations compute, is ONNX' HardSigmoid with a slope of 1/6."""
+    constants = {name: value.item() for name, value in initializers(graph).items() if value.size == 1}
+    makers = {output: node for node in graph.node for output in node.output}
+
+    def made_by(op_type, name, constant):
+        """What `op_type` joins with a constant to give a tensor, and the operation; Nones where it does not."""
+        node = makers.get(name)
+        if node is None or node.op_type != op_type:
+            return None, None
+        rest = [each for each in node.input if not np.isclose(constants.get(each, np.nan), constant)]
+        return (rest[0], node) if len(rest) == 1 else (None, None)
+
+    for name in list(makers):
+        clipped, scale = made_by("Mul", name, 1 / 6)
+        clip = makers.get(clipped)
+        if scale is None or clip is None or clip.op_type != "Clip":
+            continue
+        source, shift = made_by("Add", clip.input[0], 3)
+        if shift is not None:
+            made = onnx.helper.make_node("HardSigmoid", [source], [name], scale.name, alpha=1 / 6, beta=0.5)
+            graph.node.insert(list(graph.node).index(scale), made)
+            for node in (shift, clip, scale):
+                graph.node.remove(node)
 
 
 def _name_tensors(graph, network, outputs):

@@ -5,7 +5,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export.nodes import Network
+from deeplab_tf.export.nodes import RELUS, Network
 from deeplab_tf.export.onnx_model import drop_unused, initializers
 from deeplab_tf.export.quantize import LEVELS, Plan, integer_bias, integer_weights, is_integer, step
 
@@ -23,6 +23,7 @@ def for_tensorrt(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.M
     writer = _Writer(model, plan)
     for name, limit in plan.ranges.items():
         writer.round_tensor(name, limit, np.int8)
+        writer.unlimit(name, limit)
     for node in _integer_convolutions(network, plan):
         writer.round_weights(node)
     made = writer.finish()
@@ -41,7 +42,9 @@ def for_cpu(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.ModelP
     positive = _never_negative(network)
     for name, limit in {**plan.ranges, **plan.sums}.items():
         from_zero = name in positive
-        writer.round_tensor(name, limit, np.uint8, zero=0 if from_zero else 128, clip=from_zero and network[name].op == "relu")
+        clip = from_zero and network[name].op in (*RELUS, "multiply")
+        writer.round_tensor(name, limit, np.uint8, zero=0 if from_zero else 128, clip=clip)
+        writer.unlimit(name, limit)
     for node in _integer_convolutions(network, plan):
         writer.store_integer_weights(node)
     return writer.finish()
@@ -79,8 +82,8 @@ def _as_onnx(kernel, node):
 def _never_negative(network):
     found = set()
     for node in network.nodes:
-        kept = node.op in ("max_pool", "avg_pool", "concat") and all(name in found for name in node.inputs)
-        if node.op == "relu" or kept or node.op == "upsample" and node.inputs[0] in found:
+        kept = node.op in ("max_pool", "avg_pool", "concat", "multiply") and all(name in found for name in node.inputs)
+        if node.op in (*RELUS, "sigmoid", "hard_sigmoid") or kept or node.op == "upsample" and node.inputs[0] in found:
             found.add(node.name)
     return found
 
@@ -106,6 +109,13 @@ class _Writer:
         self.pairs[name] = self._pair(name, step(limit), np.array(zero, dtype))
         if clip:
             self._clip(self.pairs[name])
+
+    def unlimit(self, name, limit):
+        """Makes a ReLU of the ReLU6 that gives a tensor, where rounding cuts it off below 6 anyway: that runs as a part of the convolution."""
+        (maker,) = [node for node in self.graph.node if name in node.output]
+        if maker.op_type == "Clip" and limit <= 6:
+            maker.op_type = "Relu"
+            del maker.input[1:]
 
     def round_weights(self, node):
         """Float weights behind a pair of their own, and a float bias: what the integers of `for_cpu` stand for.

@@ -5,6 +5,9 @@
   stand for is exact in float32, and programs that sum in another order, or another version, give the same integers.
 - Every convolution reads integers and weights of integers, unless it is named as excluded.
 - All inputs of a concatenation, and both sides of a pooling or resizing, share one range, so that nothing is rounded twice.
+- What a hard swish reads is rounded, and so is the map that a gate multiplies: a convolution before it must end in integers. The gate
+  itself, of a single position, stays float.
+- A ReLU6 has a range below 6, so that rounding cuts it off there, and it can be a ReLU.
 - Of a residual sum, the skip branch is rounded and the convolution's own branch is not: TensorRT adds it before it rounds. ONNX Runtime on
   a CPU cannot do that and rounds both (`Plan.sums`). Sum and branches share one range, and a whole number of steps may be added before
   rounding or after: the result is the same.
@@ -67,6 +70,8 @@ def make_plan(network: Network, measured: Mapping[str, float], *, float_layers: 
     shared = {root: max(own[name] for name in group if name in own) for root, group in ties.groups().items()}
     limits = {node.name: shared.get(ties.root(node.name), own[node.name]) for node in network.nodes if node.name in own}
     ranges = {name: LEVELS * float(_short(limit / LEVELS, TENSOR_BITS, np.ceil)) for name, limit in limits.items()}
+    for name in [name for name in ranges if network[name].op == "relu6" and name not in ties.parent]:
+        ranges[name] = min(ranges[name], LEVELS * float(_short(6 / LEVELS, TENSOR_BITS, np.floor)))
     return Plan(
         {name: limit for name, limit in ranges.items() if name in rounded},
         {name: limit for name, limit in ranges.items() if name in sums},
@@ -80,13 +85,14 @@ def first_convolution(network: Network) -> str:
 
 
 def last_convolutions(network: Network) -> list[str]:
-    """The names of the convolutions nearest to the outputs: the class scores' first."""
-    found = []
-    for name in network.outputs.values():
-        node = network[name]
-        while node.op not in CONVOLUTIONS:
-            node = network[node.inputs[0]]
-        found.append(node.name)
+    """The names of the convolutions nearest to the outputs: the class scores' first, several where they are summed."""
+    found, waiting = [], list(network.outputs.values())
+    while waiting:
+        node = network[waiting.pop(0)]
+        if node.op in CONVOLUTIONS:
+            found.append(node.name)
+        else:
+            waiting = [*(node.inputs if node.op == "add" else node.inputs[:1]), *waiting]
     return found
 
 
@@ -140,13 +146,8 @@ def _rounded(node, plan):
 
 def _after_mean(network):
     """The convolutions that work at one position: nothing is gained by integers there."""
-    single, found = set(), []
-    for node in network.nodes:
-        if node.op == "mean" or node.inputs and all(name in single for name in node.inputs):
-            single.add(node.name)
-            if node.op in CONVOLUTIONS:
-                found.append(node.name)
-    return found
+    single = network.single()
+    return [node.name for node in network.nodes if node.name in single and node.op in CONVOLUTIONS]
 
 
 def _reads_float(network, node, excluded):
@@ -161,6 +162,11 @@ def _through(network, node, ties, sums):
         for part in parts:
             ties.tie(node.name, part)
         return parts
+    if node.op == "hard_swish":
+        return node.inputs
+    if node.op == "multiply":
+        single = network.single()
+        return [name for name in node.inputs if name not in single]
     add = network[node.inputs[0]] if node.op == "relu" else node
     if add.op == "add":
         own = _own_branch(network, add)

@@ -14,11 +14,10 @@ from deeplab_tf.compare.report import miou, pq
 from deeplab_tf.conversion import Row
 from deeplab_tf.export import graph
 from deeplab_tf.export.graph import SCORES
-from deeplab_tf.export.network import read_network, with_head
+from deeplab_tf.export.network import label_strides, read_network, with_head
 from deeplab_tf.panoptic.grouping import to_panoptic
 from deeplab_tf.progress import progress
 
-LABEL_STRIDES = (1, 4, 8)
 ROUNDS = 6
 """How often each label stride is timed."""
 ONNX_FILES = ("model.onnx", "model_int8.onnx", "model_int8_cpu.onnx")
@@ -80,10 +79,10 @@ def _onnx(path):
 def label_stride_costs(
     runtime, images: np.ndarray, truth: Sequence[np.ndarray], panoptic: Sequence[np.ndarray] | None = None
 ) -> tuple[Row, list[dict]]:
-    """What the Keras network scores at each label stride, and its time a frame; the first as a row of the table.
+    """What the Keras network scores at each label stride that it can have, and its time a frame; the first as a row of the table.
 
     Labels at a stride of 4 or 8 are those of a stride of 1 at every 4th or 8th pixel, because upsampling puts each feature on a pixel of
-    its own; so one prediction serves all three.
+    its own; so one prediction serves all that the network can have.
 
     Args:
         runtime: the Keras network.
@@ -101,21 +100,22 @@ def label_stride_costs(
         predictions.append(runtime.predict(image))
         times.append(time.perf_counter() - start)
     labels = np.stack([prediction.label_map for prediction in predictions])
-    scores = {stride: miou(labels[:, ::stride, ::stride], truth, len(runtime.table), stride) for stride in LABEL_STRIDES}
+    network = read_network(runtime.model)
+    strides = label_strides(network)
+    scores = {stride: miou(labels[:, ::stride, ::stride], truth, len(runtime.table), stride) for stride in strides}
     quality = None
     if panoptic is not None and runtime.gives_instances:
         quality = pq(np.stack([to_panoptic(prediction, runtime.table)[0] for prediction in predictions]), panoptic, runtime.table)
-    network = read_network(runtime.model)
     times_of = _milliseconds(network, images)
-    costs = [{"label_stride": stride, "miou": scores[stride], "ms": times_of[stride]} for stride in LABEL_STRIDES]
+    costs = [{"label_stride": stride, "miou": scores[stride], "ms": times_of[stride]} for stride in strides]
     row = Row("keras", "float32", fps=1 / float(np.median(times)), miou=scores[1], pq=quality, note="the run's own network, label stride 1")
     return row, costs
 
 
 def _milliseconds(network, images):
     """Of one frame in TensorFlow, from the image to what the network gives, by label stride: the least of several, taken in turns."""
-    functions = {stride: _traced(with_head(network, label_stride=stride), images.shape[1:]) for stride in LABEL_STRIDES}
-    times: dict[int, list[float]] = {stride: [] for stride in LABEL_STRIDES}
+    functions = {stride: _traced(with_head(network, label_stride=stride), images.shape[1:]) for stride in label_strides(network)}
+    times: dict[int, list[float]] = {stride: [] for stride in functions}
     for turn in range(ROUNDS + 1):
         image = images[turn % len(images)][None].astype(np.float32)
         for stride, function in functions.items():

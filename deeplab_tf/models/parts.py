@@ -58,9 +58,13 @@ def classifier(x, image, factor: int, channels: int, *, name: str):
 
     The scores are upsampled, not the features: the two commute, and this order is ten times cheaper.
     """
+    return Upsample(factor, dtype="float32", name=name)([scores(x, channels, name=name), image])
+
+
+def scores(x, channels: int, *, name: str):
+    """A 1x1 convolution to class scores (or other numbers), in float32 under every policy."""
     small = keras.initializers.RandomNormal(stddev=0.01)
-    x = layers.Conv2D(channels, 1, kernel_initializer=small, dtype="float32", name=f"{name}_conv")(x)
-    return Upsample(factor, dtype="float32", name=name)([x, image])
+    return layers.Conv2D(channels, 1, kernel_initializer=small, dtype="float32", name=f"{name}_conv")(x)
 
 
 def load_backbone(name: str):
