@@ -75,9 +75,10 @@ def test_smaller_output_strides_hold_the_features_of_32(at_stride_32, make_image
             np.testing.assert_allclose(features[stage][:, ::step, ::step], expected[stage], atol=1e-4, err_msg=stage)
 
 
-@pytest.mark.parametrize(
-    "channels, width, expected", [(64, 1, 64), (72, 0.5, 40), (16, 0.75, 16), (24, 0.75, 24), (40, 0.25, 16), (8, 0.1, 8)]
-)
+ROUNDED = [(64, 1, 64), (72, 0.5, 40), (16, 0.75, 16), (24, 0.75, 24), (40, 0.25, 16), (8, 0.1, 8)]
+
+
+@pytest.mark.parametrize("channels, width, expected", ROUNDED)
 def test_widths_round_to_multiples_of_eight_and_lose_no_more_than_a_tenth(channels, width, expected):
     # 36 -> 40; 12 -> 16; 18 -> 16 would lose a ninth, so 24; 10 -> 8 would lose a fifth, so 16; 0.8 -> 8
     assert _inverted_residual.widened(channels, width) == expected

@@ -174,9 +174,10 @@ def test_every_key_of_a_recipe_is_explained_with_its_default():
         values = getattr(config, section) if section != "data" else {}
         values = values if isinstance(values, dict) else vars(values)
         expected |= {(section, key, freeze(value)) for key, value in values.items()}
-    panoptic = resolve({"data": {"name": "cityscapes", "size": [512, 1024]}, "model": {"name": "panoptic_deeplab"}}).model
-    own = {key: value for key, value in panoptic.items() if key != "name" and config.model.get(key, "missing") != value}
-    expected |= {("model: panoptic_deeplab", key, freeze(value)) for key, value in own.items()}
+    for name in ("panoptic_deeplab", "lr_aspp"):
+        other = resolve({"data": {"name": "cityscapes", "size": [512, 1024]}, "model": {"name": name}}).model
+        own = {key: value for key, value in other.items() if key != "name" and config.model.get(key, "missing") != value}
+        expected |= {(f"model: {name}", key, freeze(value)) for key, value in own.items()}
     for path in (ROOT / "deeplab_tf" / "data").glob("*.py"):
         if "\ndef open_split(" in path.read_text(encoding="utf-8") and path.stem != "__init__":
             options = inspect.signature(load_data_set(path.stem).open_split).parameters.values()

@@ -213,6 +213,19 @@ def test_a_network_with_instances_is_one_engine(export_to):
         assert outside == {"Placeholder", "Cast"}
 
 
+def test_networks_for_small_devices_are_one_engine(export_to):
+    """Hard swish, gates, ReLU6 and strided depthwise convolutions at a size that divides by nothing."""
+    asked = []
+    for build, backbone in (("lr_aspp", "mobilenet_v3_large"), ("deeplab_v3_plus", "efficientnet_lite0")):
+        folder = str(export_to(backbone, (97, 161), build=build, backbone=backbone, width=0.25, aspp_channels=16))
+        asked += coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8")
+    graphs = coverage.examine(asked)["graphs"]
+    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 2
+    for each in graphs:
+        assert each["whole"] and len(each["engines"]) == 1
+        assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
+
+
 def test_what_splits_a_graph_is_named(export_to, tmp_path, capsys):
     """The SavedModel for plain TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without corners on corners."""
     folder = export_to("small", (61, 93), plain=True, width=0.125, aspp_channels=16, low_level_channels=8, decoder_channels=16)

@@ -129,8 +129,9 @@ def _affine(node, x, **_):
     return x + node.weights["shift"]
 
 
-def _hard_sigmoid(x):
-    return tf.nn.relu6(x + 3.0) * (1 / 6)
+def _hard_sigmoid(x, target):
+    three = [3.0] if target == "onnx" else 3.0  # tf2onnx falls over a scalar behind a convolution without a bias
+    return tf.nn.relu6(x + three) * (1 / 6)
 
 
 def _conv(node: Node, x, *, target, around, **_):
@@ -194,8 +195,8 @@ _EMITTERS = {
     "relu": lambda node, x, **_: tf.nn.relu(x),
     "relu6": lambda node, x, **_: tf.nn.relu6(x),
     "sigmoid": lambda node, x, **_: tf.sigmoid(x),
-    "hard_sigmoid": lambda node, x, **_: _hard_sigmoid(x),
-    "hard_swish": lambda node, x, **_: x * _hard_sigmoid(x),
+    "hard_sigmoid": lambda node, x, target, **_: _hard_sigmoid(x, target),
+    "hard_swish": lambda node, x, target, **_: x * _hard_sigmoid(x, target),
     "add": lambda node, a, b, **_: a + b,
     "multiply": lambda node, a, b, **_: a * b,
     "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),

@@ -40,7 +40,7 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
         model, _ = tf2onnx.convert.from_graph_def(
             graph.as_graph_def(), input_names=["image:0"], output_names=list(outputs.values()), opset=OPSET
         )
-    _fold_padding_into_pooling(model.graph)
+    _fold_padding(model.graph)
     _drop_reshapes_to_the_same_shape(model)
     _write_hard_sigmoids(model.graph)
     _name_tensors(model.graph, network, list(outputs))
@@ -98,13 +98,16 @@ def initializers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def _fold_padding_into_pooling(graph):
-    """Zeros around values that are not negative change no maximum, so MaxPool's own padding, which is minus infinity, does the same."""
+def _fold_padding(graph):
+    """Padding becomes part of what reads it. tf2onnx does that for dense convolutions, but not for depthwise ones. For a maximum it is the
+    same too: MaxPool's own padding is minus infinity, but values that are not negative do not care."""
     constants = initializers(graph)
     pads = {node.output[0]: node for node in graph.node if node.op_type == "Pad"}
-    for node in [node for node in graph.node if node.op_type == "MaxPool" and node.input[0] in pads]:
+    for node in [node for node in graph.node if node.op_type in ("Conv", "MaxPool") and node.input[0] in pads]:
         pad = pads[node.input[0]]
         amounts = constants[pad.input[1]]  # begin of N, C, H, W, then end
+        for attribute in [each for each in node.attribute if each.name in ("auto_pad", "pads")]:  # none, or zeros: see `graph`
+            node.attribute.remove(attribute)
         node.attribute.append(onnx.helper.make_attribute("pads", [int(amounts[i]) for i in (2, 3, 6, 7)]))
         node.input[0] = pad.input[0]
         graph.node.remove(pad)

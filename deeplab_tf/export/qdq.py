@@ -111,7 +111,7 @@ class _Writer:
             self._clip(self.pairs[name])
 
     def unlimit(self, name, limit):
-        """Makes a ReLU of the ReLU6 that gives a tensor, where rounding cuts it off below 6 anyway: that runs as a part of the convolution."""
+        """Makes a ReLU of the ReLU6 that gives a tensor, where rounding cuts it off below 6 anyway: part of a convolution everywhere."""
         (maker,) = [node for node in self.graph.node if name in node.output]
         if maker.op_type == "Clip" and limit <= 6:
             maker.op_type = "Relu"

@@ -1,4 +1,4 @@
-"""Lite reduced ASPP (Howard et al., ICCV 2019, section 6.4): a gate from the image's mean in place of a pyramid, scores in place of a decoder."""
+"""Lite reduced ASPP (Howard et al., ICCV 2019, section 6.4): a gate from the image's mean for a pyramid, a sum of scores for a decoder."""
 
 import keras
 from keras import layers

@@ -1,0 +1,241 @@
+"""Networks of inverted residuals, gates, hard swish and ReLU6 under every head, and converted: each export computes what Keras computes."""
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from deeplab_tf.budget.layers import macs, weights
+from deeplab_tf.errors import DeepLabError
+from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
+from deeplab_tf.export.layers import SmallerNetworks, network_layers
+from deeplab_tf.export.network import read_network, with_head
+from deeplab_tf.export.nodes import Network, Node
+from deeplab_tf.models.lr_aspp import lr_aspp
+from deeplab_tf.models.parts import load_network
+from deeplab_tf.training.optimizers import in_backbone
+
+SIZE = (65, 97)
+HEADS = {
+    "lr_aspp": {"aspp_channels": 16},
+    "deeplab_v3_plus": {"aspp_channels": 16, "decoder_channels": 16, "low_level_channels": 8},
+    "panoptic_deeplab": {"aspp_channels": 8, "decoder_channels": 8, "instance_channels": 8, "head_channels": 8, "shared": "aspp"},
+}
+
+
+def make(randomize, make_images, name, backbone, **options):
+    keras.utils.set_random_seed(0)
+    model = load_network(name)(5, backbone=backbone, width=0.25, **HEADS[name], **options)
+    for layer in model.layers:
+        if layer.name.startswith("logits") and layer.weights:
+            layer.set_weights([np.random.default_rng(6).normal(0, 0.3, w.shape) for w in layer.weights])
+    return randomize(model, make_images(np.random.default_rng(7), 2, *SIZE))
+
+
+@pytest.fixture(scope="module")
+def model(randomize, make_images):
+    """LR-ASPP on MobileNetV3-Small."""
+    return make(randomize, make_images, "lr_aspp", "mobilenet_v3_small")
+
+
+@pytest.fixture(scope="module")
+def network(model):
+    return read_network(model)
+
+
+def until(model, *names):
+    return keras.Model(model.input, [model.get_layer(name).output for name in names])
+
+
+def test_lr_aspp_is_the_papers(model, make_images, rng):
+    """There the gated features are enlarged and then scored; and the gate is a logistic function of the mean's convolution."""
+    image = make_images(rng, 1, *SIZE)
+    names = ("res5_last_out", "aspp_1x1_relu", "aspp_gate", "logits_low_conv", "logits_add")
+    deepest, plain, gated, low, total = (tensor.numpy() for tensor in until(model, *names)(image))
+    raw = deepest.mean(axis=(1, 2)) @ model.get_layer("aspp_mean_conv").kernel.numpy()[0, 0]
+    np.testing.assert_allclose(gated, plain / (1 + np.exp(-raw[:, None, None])), atol=1e-4)
+    assert low.shape[1:3] == (9, 13) and gated.shape[1:3] == (5, 7)
+    enlarged = tf.raw_ops.ResizeBilinear(images=gated, size=(10, 14))[:, :9, :13]
+    np.testing.assert_allclose(total, model.get_layer("logits_deep_conv")(enlarged) + low, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, backbone, output_stride",
+    [
+        ("lr_aspp", "mobilenet_v3_large", 32),
+        ("lr_aspp", "resnet50", 8),
+        ("deeplab_v3_plus", "mobilenet_v3_small", 16),
+        ("deeplab_v3_plus", "efficientnet_lite0", 32),
+        ("panoptic_deeplab", "mobilenet_v3_large", 16),
+    ],
+)
+def test_folded_nodes_compute_what_keras_computes(randomize, make_images, rng, name, backbone, output_stride):
+    model = make(randomize, make_images, name, backbone, output_stride=output_stride)
+    network = read_network(model)
+    image = make_images(rng, 1, *SIZE)
+    tensors = graph.run(network, tf.constant(image))
+    for output, expected in model(image).items():
+        assert np.std(expected) > 0.001
+        np.testing.assert_allclose(tensors[network.outputs[output]], expected, atol=1e-3)
+    assert [node.name for node in network.nodes if node.op == "affine"] == ["normalization"]
+
+
+@pytest.fixture(scope="module")
+def floats(network):
+    """Its ONNX graph, with scores as its output."""
+    return onnx_model.onnx_model(with_head(network, output="logits"), SIZE)
+
+
+def run_onnx(model, image):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"image": image})[0]
+
+
+def test_onnx_computes_what_keras_computes_with_operators_of_opset_13(model, floats, make_images, rng):
+    image = make_images(rng, 1, *SIZE)
+    np.testing.assert_allclose(run_onnx(floats, image), model(image)["logits"], atol=1e-3)
+    kinds = [node.op_type for node in floats.graph.node]
+    # 7 hard swishes behind widening, 8 behind depthwise convolutions, 1 behind the stem and 1 at the end; a gate in 9 of 11 blocks
+    assert kinds.count("HardSigmoid") == 8 + 8 + 1 + 1 + 9
+    assert not {"Clip", "Pad"} & set(kinds) and kinds.count("Transpose") == 2, "one at either end"
+
+
+def test_multiply_adds_are_those_of_the_onnx_graph(model, network, floats):
+    inferred = onnx.shape_inference.infer_shapes(floats).graph
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in (*inferred.value_info, *inferred.output)}
+    kernels = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
+    convolutions = [node for node in inferred.node if node.op_type == "Conv"]
+    counted = sum(int(np.prod(shapes[n.output[0]])) * int(np.prod(kernels[n.input[1]][1:])) for n in convolutions)
+    layers = network_layers(with_head(network, output="logits"), SIZE)
+    assert macs(layers) == counted
+    kernels = sum(v.numpy().size for v in model.trainable_variables if v.path.endswith("/kernel"))
+    assert 0 < weights(layers) - kernels < 0.2 * kernels, "biases"
+    hard_swishes = [layer for layer in layers if layer.name.endswith("_out") and layer.kind == "other"]
+    assert len(hard_swishes) == 18 and all(layer.reads == layer.writes for layer in hard_swishes)
+
+
+def test_all_integer_forms_agree_with_keras_and_with_each_other(model, network, floats, make_images, rng):
+    head = with_head(network, output="logits")
+    frames = make_images(rng, 4, *SIZE).astype(np.uint8)
+    tensors = graph.run(head, tf.constant(frames.astype(np.float32)))
+    plan = quantize.make_plan(head, {name: float(tf.reduce_max(tf.abs(tensor))) for name, tensor in tensors.items()})
+    image = frames[:1].astype(np.float32)
+    expected = model(image)["logits"].numpy()
+    fake = graph.run(quantize.with_rounded_weights(head, plan), tf.constant(image), target="onnx", ranges={**plan.ranges, **plan.sums})
+    results = [write(floats, head, plan) for write in (qdq.for_tensorrt, qdq.for_cpu)]
+    results = [run_onnx(result, image) for result in results] + [fake["logits"].numpy()]
+    errors = [np.sqrt(np.mean((result - expected) ** 2)) / expected.std() for result in results]
+    assert min(errors) > 0.001 and max(errors) < 0.15, errors
+    trt, cpu, tensorflow = results
+    np.testing.assert_allclose(cpu, trt, atol=1e-3)
+    assert np.sqrt(np.mean((tensorflow - trt) ** 2)) < 0.1 * expected.std(), "TensorFlow rounds a half up, ONNX to the even neighbour"
+
+
+def test_labels_can_have_the_stride_of_the_scores(network, make_images, rng):
+    image = tf.constant(make_images(rng, 1, *SIZE))
+    full, coarse = (graph.run(head, image)[head.output] for head in (with_head(network), with_head(network, label_stride=8)))
+    np.testing.assert_array_equal(coarse, full[:, ::8, ::8])
+    with pytest.raises(DeepLabError, match="labels can have a stride of 1 or 8. Got 4 instead"):
+        with_head(network, label_stride=4)
+
+
+def test_both_last_convolutions_are_named(network):
+    assert quantize.last_convolutions(with_head(network)) == ["logits_deep_conv", "logits_low_conv"]
+
+
+def convolution(name, source, rng, channels, out, kernel=1, **options):
+    shape = (kernel, kernel, channels, 1 if options.get("op") == "depthwise" else out)
+    kernels = {"kernel": rng.normal(0, 0.4, shape).astype(np.float32), "bias": rng.normal(0, 0.3, out).astype(np.float32)}
+    attributes = {"stride": options.get("stride", 1), "rate": 1, "padding": ((1, 1), (1, 1)) if kernel == 3 else "same"}
+    return Node(name, options.get("op", "conv"), (source,), attributes, kernels)
+
+
+@pytest.fixture
+def block(rng):
+    """A widening, a strided depthwise convolution, a gate, and a narrowing that is added to a skip; ReLU6, hard swish and ReLU."""
+    return Network(
+        (
+            Node("image", "input"),
+            Node("centred", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
+            convolution("stem", "centred", rng, 3, 8)._replace(
+                weights={"kernel": rng.normal(0, 0.03, (1, 1, 3, 8)).astype(np.float32), "bias": np.full(8, 2, np.float32)}
+            ),
+            Node("stem_out", "relu6", ("stem",)),
+            convolution("wide", "stem_out", rng, 8, 12),
+            Node("wide_out", "hard_swish", ("wide",)),
+            convolution("deep", "wide_out", rng, 12, 12, 3, op="depthwise", stride=2),
+            Node("deep_out", "relu", ("deep",)),
+            Node("mean", "mean", ("deep_out",)),
+            convolution("gate_conv", "mean", rng, 12, 12),
+            Node("gate", "hard_sigmoid", ("gate_conv",)),
+            Node("gated", "multiply", ("deep_out", "gate")),
+            convolution("narrow", "gated", rng, 12, 8),
+            convolution("skip", "stem_out", rng, 8, 8, stride=2),
+            Node("sum", "add", ("skip", "narrow")),
+            convolution("last", "sum", rng, 8, 4),
+            Node("scores", "upsample", ("last", "image"), {"factor": 2}),
+        )
+    )
+
+
+def test_plan_of_a_block_worked_by_hand(block, rng):
+    frames = rng.integers(0, 256, (4, 16, 24, 3), dtype=np.uint8)
+    plan = quantize.make_plan(block, calibrate.ranges(calibrate.measure(block, frames), "min-max"))
+    assert set(plan.ranges) == {"centred", "stem_out", "wide", "wide_out", "deep_out", "gated", "skip", "sum"}
+    assert set(plan.sums) == {"narrow"} and set(plan.excluded) == {"gate_conv"}
+    # 6 / 127 = 12.09 / 256, rounded down to 4 significant bits
+    assert plan.ranges["stem_out"] == 127 * 12 / 256
+    floats = onnx_model.onnx_model(block, (16, 24))
+    assert "Clip" in [node.op_type for node in floats.graph.node]
+    trt, cpu = (write(floats, block, plan) for write in (qdq.for_tensorrt, qdq.for_cpu))
+    assert "Clip" not in [node.op_type for node in trt.graph.node], "cut off by rounding"
+    zeros = onnx_model.initializers(cpu.graph)
+    assert {name: int(zeros[f"{name}/zero"]) for name in plan.ranges if zeros[f"{name}/zero"] == 0} == dict.fromkeys(
+        ("stem_out", "deep_out", "gated"), 0
+    )
+    image = frames[:1].astype(np.float32)
+    expected, first, second = (run_onnx(each, image) for each in (floats, trt, cpu))
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    assert 0.001 < np.sqrt(np.mean((first - expected) ** 2)) / expected.std() < 0.05
+    np.testing.assert_allclose(graph.run(block, tf.constant(image))["scores"], expected, atol=1e-3)
+
+
+def test_what_cannot_be_exported_is_named():
+    for layer, message in (
+        (
+            keras.layers.Activation("gelu", name="odd"),
+            "odd has the activation gelu, which cannot be exported; hard_sigmoid, hard_silu, sigmoid",
+        ),
+        (keras.layers.ReLU(4.0, name="odd"), "odd is a ReLU with a slope, or a limit other than 6"),
+    ):
+        image = keras.Input((8, 8, 3), name="image")
+        with pytest.raises(DeepLabError, match=message):
+            read_network(keras.Model(image, {"logits": layer(image)}))
+
+
+def test_a_trained_file_is_read_again_and_heads_are_no_part_of_the_backbone(model, make_images, rng, tmp_path):
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    image = make_images(rng, 1, *SIZE)
+    np.testing.assert_array_equal(again(image)["logits"], model(image)["logits"])
+    assert {v.path.split("_")[0] for v in model.trainable_variables if not in_backbone(v)} == {"aspp", "logits"}
+    assert all(v.path.startswith(("conv1", "res")) for v in model.trainable_variables if in_backbone(v))
+
+
+def test_smaller_networks_have_only_the_keys_that_the_network_has():
+    options = {"name": "lr_aspp", "backbone": "mobilenet_v3_small", "width": 0.25, "output_stride": 16, "aspp_channels": 64}
+    networks = SmallerNetworks(options, SIZE, 5)
+    changes, layers = next(iter(networks))
+    assert len(networks) == 2 and changes == {"width": 0.25, "output_stride": 16, "aspp_channels": 64} and macs(layers) > 0
+
+
+WRONG = [({"output_stride": 4}, "must be 8, 16 or 32. Got 4"), ({"aspp_channels": 0}, "aspp_channels must be greater than 0")]
+
+
+@pytest.mark.parametrize("options, words", WRONG)
+def test_wrong_options_get_a_sentence(options, words):
+    with pytest.raises(DeepLabError, match=words):
+        lr_aspp(5, **options)
