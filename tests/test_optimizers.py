@@ -108,7 +108,43 @@ def test_adam_with_decay_and_a_slow_backbone_by_hand(rng):
             np.testing.assert_allclose(history[step + 1][variable.path], weight, rtol=1e-4, atol=1e-6, err_msg=variable.path)
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+def orthogonalized(matrix):
+    """Muon's polynomial on the singular values, five times: what its products of matrices compute without any."""
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    values = values / np.linalg.norm(values)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left * values @ right
+
+
+def test_muon_moves_a_convolution_alike_in_all_directions_by_hand(rng):
+    options = Optimizer(name="muon", learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_rate=0.1)
+    model = tiny_model()
+    gradients = fixed_gradients(model, rng, 2)
+    history = weights_after(model, make_optimizer(options, model, 10), gradients)
+    index = [v.path for v in model.trainable_variables].index("res2_conv/kernel")
+    weight, momentum = history[0]["res2_conv/kernel"], 0.0
+    for step in range(2):
+        gradient = gradients[step][index]
+        momentum = gradient + 0.95 * momentum
+        ahead = (gradient + 0.95 * momentum).reshape(27, 4)  # 3 * 3 * 3 inputs, 4 outputs
+        weight = weight - 0.001 * 0.5 * weight
+        weight = weight - 0.001 * 0.2 * np.sqrt(27) * orthogonalized(ahead).reshape(weight.shape)
+        np.testing.assert_allclose(history[step + 1]["res2_conv/kernel"], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_all_that_muon_does_not_orthogonalize_takes_the_steps_of_adam(rng):
+    steps = {}
+    for name in ("muon", "adam"):
+        model = tiny_model()
+        gradients = fixed_gradients(model, np.random.default_rng(8), 2)
+        options = Optimizer(name=name, learning_rate=0.01, schedule="constant", weight_decay=0.5)
+        steps[name] = weights_after(model, make_optimizer(options, model, 10), gradients)[-1]
+    for path in set(steps["adam"]) - {"res2_conv/kernel"}:
+        np.testing.assert_allclose(steps["muon"][path], steps["adam"][path], rtol=1e-4, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("name", ["adam", "muon", "sgd"])
 def test_the_backbone_rate_scales_its_steps_and_no_others(rng, name):
     steps = {}
     for rate in (1.0, 0.25):

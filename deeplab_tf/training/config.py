@@ -38,13 +38,15 @@ class Loss:
 class Optimizer:
     """How the weights move."""
 
-    name: str = "adam"  # adam or sgd
+    name: str = "adam"  # adam, muon or sgd
     learning_rate: float = 0.001
     schedule: str = "cosine"  # cosine, poly or constant
     power: float = 0.9  # of poly
     warmup_steps: int = 0
     momentum: float = 0.9  # of sgd
-    weight_decay: float = 0.0  # sgd: added to the gradient; adam: decoupled (AdamW). Not on batch normalisation, biases, depthwise kernels
+    weight_decay: float = (
+        0.0  # sgd: added to the gradient; adam, muon: decoupled (AdamW). Not on batch normalisation, biases, depthwise kernels
+    )
     backbone_rate: float = 1.0  # multiplies the backbone's learning rate
     clip_norm: float | None = None  # the gradient's global norm is cut to this
     ema: float | None = None  # momentum of an average of the weights, which is what gets scored and saved

@@ -1,5 +1,7 @@
 """Keras' optimizers with what segmentation recipes ask for: warm-up, poly decay, a slower backbone, weight decay on kernels only."""
 
+import re
+
 import keras
 import tensorflow as tf
 
@@ -50,7 +52,8 @@ def make_optimizer(options: Optimizer, model: keras.Model, steps: int) -> keras.
     if options.name == "sgd":
         optimizer = SGD(momentum=options.momentum, **common)
     else:
-        optimizer = Adam(weight_decay=options.weight_decay or None, **common)
+        decay = {"weight_decay": options.weight_decay or None}
+        optimizer = Muon(outputs=model.output, **decay, **common) if options.name == "muon" else Adam(**decay, **common)
         if options.weight_decay:
             optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if not decays(v)])
     optimizer.build(model.trainable_variables)
@@ -83,16 +86,40 @@ class _PerVariable:
             gradient = gradient + self.l2[index] * tf.cast(variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate * self.rates[index])
 
+    def _apply_weight_decay(self, variables):
+        """Decoupled from the gradient, at each variable's own rate."""
+        for variable in variables if self.weight_decay else ():
+            if self._use_weight_decay(variable):
+                rate = self.learning_rate * self.rates[self._get_variable_index(variable)]
+                variable.assign_sub(variable * self.weight_decay * rate)
+
 
 class SGD(_PerVariable, keras.optimizers.SGD):
     """keras.optimizers.SGD with `rates` and `l2`."""
 
 
 class Adam(_PerVariable, keras.optimizers.Adam):
-    """keras.optimizers.Adam with `rates` and `l2`; with weight_decay it is AdamW, whose decay follows each variable's own rate."""
+    """keras.optimizers.Adam with `rates` and `l2`; with weight_decay it is AdamW."""
 
-    def _apply_weight_decay(self, variables):
-        for variable in variables if self.weight_decay else ():
-            if self._use_weight_decay(variable):
-                rate = self.learning_rate * self.rates[self._get_variable_index(variable)]
-                variable.assign_sub(variable * self.weight_decay * rate)
+
+class Muon(_PerVariable, keras.optimizers.Muon):
+    """keras.optimizers.Muon with `rates` and `l2`, for convolutions too (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
+
+    The kernel of a convolution is a matrix from all that an output looks at to the outputs: (kh * kw * in, out). Its momentum is made
+    orthogonal, so that it moves alike in all directions, and scaled to the size of Adam's steps (arXiv:2502.16982), so that Adam's learning
+    rates and decay do. Depthwise kernels, biases, batch normalisation and the layers that score take Adam's steps.
+    """
+
+    def __init__(self, outputs=(), **options):
+        """`outputs`: the names of a model's outputs, whose last convolutions are called after them."""
+        super().__init__(exclude_layers=[f"^{name}_conv/" for name in outputs], **options)
+
+    def _should_use_adamw(self, variable):
+        return not decays(variable) or any(re.match(layer, variable.path) for layer in self.exclude_layers)
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        matrix = super().zeropower_via_newtonschulz5(tf.reshape(x, (-1, x.shape[-1])), steps)
+        return tf.reshape(super().lr_adjust(matrix), x.shape)
+
+    def lr_adjust(self, x):
+        return x  # done above, where the shape is a matrix's

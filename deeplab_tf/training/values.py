@@ -4,7 +4,7 @@ from deeplab_tf.data.values import show
 from deeplab_tf.errors import DeepLabError, did_you_mean
 
 CHOICES = {
-    "optimizer.name": ("adam", "sgd"),
+    "optimizer.name": ("adam", "muon", "sgd"),
     "optimizer.schedule": ("cosine", "poly", "constant"),
     "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "quantization.calibration": (None, "min-max", "percentile", "entropy"),
