@@ -18,7 +18,7 @@ from deeplab_tf.doctor.parts import Part
 from deeplab_tf.probe import Answer
 
 CLI = Path(commands.__file__).parent.parent / "cli"
-LAB = {"data", "models", "training", "evaluation", "export"}
+LAB = {"data", "models", "training", "evaluation", "export", "pruning"}
 
 
 def test_the_report_names_every_command_and_is_quick(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "deeplab_tf"
-LAB = {"data", "models", "training", "evaluation", "export"}
+LAB = {"data", "models", "training", "evaluation", "export", "pruning"}
 GROUND_PARTIES = {"numpy", "cv2", "click", "deeplab_tf"}
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib", "onnx", "onnxruntime", "tensorrt")
 

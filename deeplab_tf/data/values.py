@@ -14,7 +14,7 @@ def coerce(value, hint, key: str):
 
     Args:
         value: as YAML gives it.
-        hint: str, int, float, bool, a tuple of them, or a union of such and None.
+        hint: str, int, float, bool, a tuple of them, a dictionary with words as keys, or a union of such and None.
         key: for the DeepLabError that a value of another type raises.
     """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -31,6 +31,8 @@ def _coerce_one(value, hint):
         return None
     if typing.get_origin(hint) is tuple:
         return _coerce_list(value, typing.get_args(hint))
+    if typing.get_origin(hint) is dict and isinstance(value, dict):
+        return {_coerce_one(key, str): _coerce_one(item, typing.get_args(hint)[1]) for key, item in value.items()}
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         number = float(value)  # a string, because YAML reads 1e-3 as one
         if not math.isfinite(number):
@@ -60,12 +62,14 @@ def _describe(hint):
         first, *others = typing.get_args(hint)
         count = "" if Ellipsis in others else f"{1 + len(others)} "
         return f"a list of {count}{_describe(first).split(' ', 1)[1]}s"
+    if typing.get_origin(hint) is dict:
+        return f"a mapping from words to {_describe(typing.get_args(hint)[1]).split(' ', 1)[1]}s"
     return {int: "a whole number", float: "a number", str: "a word", bool: "true or false", types.NoneType: "none"}[hint]
 
 
 def show(value) -> str:
     """The value as YAML writes it, on one line."""
-    text = yaml.safe_dump(plain(value), default_flow_style=True, width=1000).strip()
+    text = yaml.safe_dump(plain(value), default_flow_style=True, width=10**6).strip()
     return text.removesuffix("...").strip()
 
 

@@ -2,10 +2,12 @@
 
 import math
 
+import keras
+
 from deeplab_tf.budget.layers import Layer
 from deeplab_tf.export.network import read_network, with_head
 from deeplab_tf.export.nodes import CONVOLUTIONS, RELUS, Network, Node
-from deeplab_tf.models.parts import load_network
+from deeplab_tf.models.recipe import build_network
 
 Shape = tuple[int, int, int]
 
@@ -96,11 +98,12 @@ def _windows(node, shape):
 
 def recipe_layers(model: dict, size: tuple[int, int], classes: int) -> list[Layer]:
     """The layers of the network that a recipe's `model` section describes, with labels as its output."""
-    options = {key: value for key, value in model.items() if key not in ("name", "weights")}
-    if "auxiliary" in options:
-        options["auxiliary"] = False  # for training only
-    network = read_network(load_network(model["name"])(classes, **options))
-    return network_layers(with_head(network), size)
+    return model_layers(build_network(model, classes, auxiliary=False), size)
+
+
+def model_layers(model: keras.Model, size: tuple[int, int]) -> list[Layer]:
+    """The layers of a Keras network with labels as its output."""
+    return network_layers(with_head(read_network(model)), size)
 
 
 class SmallerNetworks:
@@ -111,7 +114,7 @@ class SmallerNetworks:
     """Of pyramid and decoder, by width."""
 
     def __init__(self, model: dict, size: tuple[int, int], classes: int):
-        self._model, self._size, self._classes = model, size, classes
+        self._model, self._size, self._classes = {**model, "channels": None}, size, classes  # else widths would change nothing
         choices = [(width, stride) for width in self.WIDTHS if width <= model["width"] for stride in (16, 32)]
         self._changes = [self._change(width, stride) for width, stride in choices]
 

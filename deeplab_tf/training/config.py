@@ -35,6 +35,15 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """A trained network that teaches this one."""
+
+    run: str | None = None  # the teacher's
+    weight: float = 0.5  # of the teacher's part in the loss of the classes; 1 - weight is left for the labels
+    temperature: float = 2.0  # logits are divided by it
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """How the weights move."""
 
@@ -85,6 +94,7 @@ class Config:
     model: dict
     augment: Augmentation = field(default_factory=Augmentation)
     loss: Loss = field(default_factory=Loss)
+    distillation: Distillation = field(default_factory=Distillation)
     optimizer: Optimizer = field(default_factory=Optimizer)
     training: Training = field(default_factory=Training)
     quantization: Quantization = field(default_factory=Quantization)
@@ -108,6 +118,8 @@ class Config:
             for key in (*here[section], *there[section]):
                 ours, theirs = (tree[section].get(key, "not set") for tree in (here, there))
                 if ours != theirs and f"{section}.{key}" not in WITHOUT_EFFECT:
+                    if isinstance(ours, dict) or isinstance(theirs, dict):
+                        return f"{section}.{key} differs"  # a long list
                     return f"{section}.{key}: {show(theirs)} there, {show(ours)} here"
         return None
 
@@ -115,7 +127,14 @@ class Config:
 WITHOUT_EFFECT = ("data.root", "data.manual_dir", "data.records", "training.log_every", "training.checkpoint_every")
 """Keys that do not change the weights: a run may be continued with other values."""
 
-SECTIONS = {"augment": Augmentation, "loss": Loss, "optimizer": Optimizer, "training": Training, "quantization": Quantization}
+SECTIONS = {
+    "augment": Augmentation,
+    "loss": Loss,
+    "distillation": Distillation,
+    "optimizer": Optimizer,
+    "training": Training,
+    "quantization": Quantization,
+}
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
@@ -176,7 +195,7 @@ def _model(options):
     from deeplab_tf.models.parts import load_network
 
     set_elsewhere = ("size", "precision")  # by data and training
-    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none")}
+    fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none"), "channels": (dict[str, int] | None, None)}
     network = load_network(options.get("name", fields["name"][1]))
     hints = typing.get_type_hints(network)
     for parameter in inspect.signature(network).parameters.values():

@@ -17,9 +17,10 @@ from deeplab_tf.data.panoptic_targets import Targets
 from deeplab_tf.data.pipeline import TrainingPipeline
 from deeplab_tf.data.split import Split, require_instances
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models.parts import load_network
+from deeplab_tf.models.recipe import build_network
 from deeplab_tf.training import callbacks, state
 from deeplab_tf.training.config import Config, load
+from deeplab_tf.training.distillation import teach
 from deeplab_tf.training.keras_runtime import KerasRuntime
 from deeplab_tf.training.losses import SegmentationLoss, center_loss, class_weights, offset_loss
 from deeplab_tf.training.optimizers import make_optimizer
@@ -54,14 +55,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
     model = build_model(config, len(training.table), precision=config.training.precision, auxiliary=auxiliary)
     if "center" in model.output:
         require_instances(validation, "val")
-    pipeline = TrainingPipeline(
-        training,
-        size=config.size,
-        batch_size=config.training.batch_size,
-        seed=config.training.seed,
-        augmentation=config.augment,
-        targets=_target_options(config) if "center" in model.output else None,
-    )
+    pipeline = make_pipeline(config, training, instances="center" in model.output)
     if state.latest(run_dir / "checkpoints") is None:
         fill(model, config.model, training.table)
     quantization = None
@@ -70,6 +64,7 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
 
         quantization = QuantizedTraining(config, model, training.table, run_dir)
         model = quantization.quantized(model)
+    teach(model, config, training.table)
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
 
@@ -91,19 +86,26 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
 
 def build_model(config: Config, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None) -> keras.Model:
     """The network of a recipe; `auxiliary=False` leaves out the head that only training needs."""
-    options = {key: value for key, value in config.model.items() if key not in ("name", "weights")}
-    if auxiliary is not None and "auxiliary" in options:
-        options["auxiliary"] = auxiliary
-    return load_network(config.model["name"])(num_classes, precision=precision, **options)
+    return build_network(config.model, num_classes, precision=precision, auxiliary=auxiliary)
 
 
-def _target_options(config):
-    options = config.loss
-    return {"sigma": options.center_sigma, "small_area": options.small_thing_area, "small_weight": options.small_thing_weight}
+def make_pipeline(config: Config, split: Split, *, instances: bool) -> TrainingPipeline:
+    """The batches that a recipe trains on; with `instances`, also with the centers and offsets of things."""
+    options, targets = config.loss, None
+    if instances:
+        targets = {"sigma": options.center_sigma, "small_area": options.small_thing_area, "small_weight": options.small_thing_weight}
+    return TrainingPipeline(
+        split,
+        size=config.size,
+        batch_size=config.training.batch_size,
+        seed=config.training.seed,
+        augmentation=config.augment,
+        targets=targets,
+    )
 
 
-def compile_model(model: keras.Model, optimizer, config: Config, weights) -> None:
-    """Gives the model its losses: one for each output."""
+def make_losses(config: Config, model: keras.Model, weights) -> tuple[dict, dict]:
+    """For each output of a model its loss, and what that is multiplied by in the sum; `weights` are those of the classes, or None."""
     options = config.loss
     loss = SegmentationLoss(
         model.output["logits"].shape[-1],
@@ -113,14 +115,21 @@ def compile_model(model: keras.Model, optimizer, config: Config, weights) -> Non
     )
     losses = {"logits": loss, "auxiliary_logits": loss, "center": center_loss(), "offset": offset_loss()}
     share = {"logits": 1.0, "auxiliary_logits": options.auxiliary_weight, "center": options.center_weight, "offset": options.offset_weight}
-    outputs = list(model.output)
+    if config.distillation.run is not None:
+        share["logits"] -= config.distillation.weight
+    return {name: losses[name] for name in model.output}, {name: share[name] for name in model.output}
+
+
+def compile_model(model: keras.Model, optimizer, config: Config, weights) -> None:
+    """Gives the model its losses: one for each output."""
+    losses, share = make_losses(config, model, weights)
     if config.training.precision == "mixed_float16":
         optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
         optimizer.build(model.trainable_variables)  # else resuming finds no loss scale to put back
     model.compile(
         optimizer=optimizer,
-        loss={name: losses[name] for name in outputs},
-        loss_weights={name: share[name] for name in outputs},
+        loss=losses,
+        loss_weights=share,
         jit_compile=False,  # on a CPU it makes the step eight times slower
         auto_scale_loss=False,
     )
@@ -168,7 +177,7 @@ def make_callbacks(config: Config, pipeline: TrainingPipeline, publisher, valida
 
 def _fit(model, pipeline, hooks, first_step, last_step):
     """Takes the steps after `first_step`. What stops a validation leaves a state behind from which it is done again."""
-    batches = pipeline.batches(first_step, last_step).map(lambda image, truth: _as_keras(model, image, truth))
+    batches = pipeline.batches(first_step, last_step).map(lambda image, truth: as_keras(model, image, truth))
     try:
         with hooks.stop:
             if hooks.validation.pending:
@@ -186,7 +195,7 @@ def _fit(model, pipeline, hooks, first_step, last_step):
         raise
 
 
-def _as_keras(model, images, truth):
+def as_keras(model, images, truth):
     """A batch as `fit` takes it: images, and for each output its truth and, with instances, how much each pixel counts."""
     if not isinstance(truth, Targets):
         return images, dict.fromkeys(model.output, truth)
@@ -260,6 +269,9 @@ def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
     recipe = run_dir / "config.yaml"
     if run_dir.exists() and not run_dir.is_dir():
         raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
+    for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
+        if run is not None and run_dir.exists() and Path(run).expanduser().resolve() == run_dir.resolve():
+            raise DeepLabError(f"{key} is {run_dir} itself, whose network the training would overwrite; name another folder with --run.")
     if not has_begun(run_dir):
         foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in BEFORE_THE_FIRST_STEP]
         if foreign:

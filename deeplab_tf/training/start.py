@@ -27,11 +27,20 @@ def fill(model: keras.Model, section: dict, table: LabelTable) -> None:
     runtime = open_run(Path(weights).expanduser())
     if runtime.table.names != table.names:
         raise DeepLabError(f"model.weights must name a run with this recipe's classes; {weights} has others.")
-    source = {variable.path: variable for variable in runtime.model.weights}
+    copy_network(runtime.model, model, weights)
+
+
+def copy_network(source: keras.Model, model: keras.Model, run: str) -> None:
+    """Copies the weights of a run's network into another one of the same form; a head that only training has stays as it is.
+
+    Raises:
+        DeepLabError: the networks are of different forms.
+    """
+    values = {variable.path: variable for variable in source.weights}
     for variable in model.weights:
-        given = source.get(variable.path)
         if variable.path.startswith("auxiliary"):
             continue
+        given = values.get(variable.path)
         if given is None or given.shape != variable.shape:
-            raise DeepLabError(f"The network of {weights} has no {variable.path} of this recipe's shape; start from {weights}/config.yaml.")
+            raise DeepLabError(f"The network of {run} has no {variable.path} of this recipe's shape; start from {run}/config.yaml.")
         variable.assign(given)

@@ -37,6 +37,8 @@ LIMITS = {
     "loss.center_sigma": "between 1 and 256",
     "loss.small_thing_area": "0 or greater",
     "loss.small_thing_weight": "greater than 0",
+    "distillation.weight": "between 0 and 1",
+    "distillation.temperature": "greater than 0",
     "augment.flip": "between 0 and 1",
     "augment.rotation": "0 or greater",
     "augment.scale": "greater than 0",
