@@ -5,6 +5,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from deeplab_tf.errors import DeepLabError
+from deeplab_tf.export.channels_last import channels_last
 from deeplab_tf.export.nodes import RELUS, Network
 from deeplab_tf.export.onnx_model import drop_unused, initializers
 from deeplab_tf.export.quantize import LEVELS, Plan, integer_bias, integer_weights, is_integer, step
@@ -36,7 +37,7 @@ def for_cpu(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.ModelP
 
     A tensor without negative values has its zero at 0, so that its ReLU costs nothing, and is clipped at its range, which uint8 would
     exceed; others have their zero at 128. Both branches of a residual sum are rounded, because ONNX Runtime has no convolution that adds
-    first.
+    first. The ends of the network are written as `channels_last` does it.
     """
     writer = _Writer(model, plan)
     positive = _never_negative(network)
@@ -47,7 +48,7 @@ def for_cpu(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.ModelP
         writer.unlimit(name, limit)
     for node in _integer_convolutions(network, plan):
         writer.store_integer_weights(node)
-    return writer.finish()
+    return writer.finish(then=channels_last)
 
 
 def check(model: onnx.ModelProto, plan: Plan) -> None:
@@ -145,13 +146,15 @@ class _Writer:
             self.pairs[name] = [helper.make_node("DequantizeLinear", inputs, [result], result, axis=0)]
             convolution.input[position:] = [result, *convolution.input[position + 1 :]]  # a bias of zeros may have been left out
 
-    def finish(self):
-        """The model, its nodes in order."""
+    def finish(self, then=None):
+        """The model, its nodes in order; `then` may rewrite the graph before it is checked."""
         ordered = [pair for name, nodes in self.pairs.items() if name.endswith(("/kernel", "/bias")) for pair in nodes]
         for node in self.graph.node:
             ordered += [node, *self.pairs.get(node.output[0], ())]
         del self.graph.node[:]
         self.graph.node.extend(ordered)
+        if then:
+            then(self.graph)
         drop_unused(self.graph)
         self.graph.initializer.sort(key=lambda tensor: tensor.name)
         onnx.checker.check_model(self.model, full_check=True)

@@ -1,0 +1,113 @@
+"""The ends of a network for a CPU, rewritten: the same numbers from fewer and cheaper operations."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from deeplab_tf.export.channels_last import channels_last
+
+SIDE, CLASSES = 6, 5
+
+
+def network(rng, *, output, resize=True, stride=1, kernel=1):
+    """Image -> minus a color -> integers -> their convolution (-> four times as large) -> labels or scores, as in `qdq.for_cpu`."""
+    weights = rng.integers(-127, 128, (CLASSES, 3, kernel, kernel)).astype(np.int8)
+    constants = {
+        "color": np.array([-120, -110, -100], np.float32),
+        "x/scale": np.float32(1.25),
+        "x/zero": np.uint8(128),
+        "scores/kernel/integers": weights,
+        "scores/kernel/scale": np.linspace(0.01, 0.02, CLASSES, dtype=np.float32),
+        "scores/kernel/zero": np.zeros(CLASSES, np.int8),
+        "scores/bias/integers": rng.integers(-900, 900, CLASSES).astype(np.int32),
+        "scores/bias/scale": 1.25 * np.linspace(0.01, 0.02, CLASSES, dtype=np.float32),
+        "scores/bias/zero": np.zeros(CLASSES, np.int32),
+        "four": np.array([1, 1, 4, 4], np.float32),
+    }
+
+    def dequantize(name):
+        parts = [f"{name}/{part}" for part in ("integers", "scale", "zero")]
+        return helper.make_node("DequantizeLinear", parts, [f"{name}/dequantized"], f"{name}/dequantized", axis=0)
+
+    def node(kind, inputs, out, **attributes):
+        return helper.make_node(kind, inputs, [out], out, **attributes)
+
+    nodes = [
+        dequantize("scores/kernel"),
+        dequantize("scores/bias"),
+        node("Add", ["image", "color"], "centred"),
+        node("Transpose", ["centred"], "x", perm=[0, 3, 1, 2]),
+        node("QuantizeLinear", ["x", "x/scale", "x/zero"], "x/quantized"),
+        node("DequantizeLinear", ["x/quantized", "x/scale", "x/zero"], "x/dequantized"),
+        node("Conv", ["x/dequantized", "scores/kernel/dequantized", "scores/bias/dequantized"], "scores", strides=[stride, stride]),
+    ]
+    last = "scores"
+    if resize:
+        last = "large"
+        nodes.append(node("Resize", ["scores", "", "four"], last, mode="linear", coordinate_transformation_mode="asymmetric"))
+    if output == "labels":
+        nodes += [node("ArgMax", [last], "first", axis=1, keepdims=0), node("Cast", ["first"], "labels", to=TensorProto.INT32)]
+    else:
+        nodes.append(node("Transpose", [last], "logits", perm=[0, 2, 3, 1]))
+    side = ((SIDE - kernel) // stride + 1) * (4 if resize else 1)
+    kind, shape = (TensorProto.INT32, [1, side, side]) if output == "labels" else (TensorProto.FLOAT, [1, side, side, CLASSES])
+    source = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, SIDE, SIDE, 3])
+    end = helper.make_tensor_value_info(output, kind, shape)
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [source], [end], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
+def run(model, image):
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"image": image})[0]
+
+
+def rewritten(model):
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    channels_last(copy.graph)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy, [node.op_type for node in copy.graph.node]
+
+
+@pytest.mark.parametrize("resize", [True, False])
+def test_labels_stay_and_scores_are_the_same_numbers(rng, resize):
+    image = rng.integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.float32)
+    for output in ("labels", "logits"):
+        model = network(np.random.default_rng(1), output=output, resize=resize)
+        made, operators = rewritten(model)
+        assert "MatMulInteger" in operators and "Conv" not in operators
+        assert operators.count("DequantizeLinear") == 0, "nothing reads them any more"
+        expected, got = run(model, image), run(made, image)
+        if output == "labels":
+            assert len(np.unique(expected)) > 1
+            np.testing.assert_array_equal(got, expected)
+        else:
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
+            assert operators[-1] != "Transpose"
+
+
+@pytest.mark.parametrize("changes", [{"stride": 2}, {"kernel": 3}])
+def test_another_convolution_stays_and_what_follows_is_turned(rng, changes):
+    image = rng.integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.float32)
+    model = network(rng, output="labels", **changes)
+    made, operators = rewritten(model)
+    assert operators[-5:] == ["Conv", "Transpose", "Resize", "ArgMax", "Cast"]
+    np.testing.assert_array_equal(run(made, image), run(model, image))
+
+
+def test_a_number_for_each_channel_is_written_out_for_a_row(rng):
+    made, _ = rewritten(network(rng, output="labels"))
+    add = next(node for node in made.graph.node if "image" in node.input)
+    row = next(numpy_helper.to_array(tensor) for tensor in made.graph.initializer if tensor.name == add.input[1])
+    assert row.shape == (1, 1, SIDE, 3) and row[0, 0, -1].tolist() == [-120, -110, -100]
+
+
+def test_what_does_not_end_in_a_convolution_stays():
+    nodes = [helper.make_node("Relu", ["image"], ["a"], "a"), helper.make_node("ArgMax", ["a"], ["labels"], "labels", axis=1)]
+    ends = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 4, 4])]
+    graph = helper.make_graph(nodes, "g", ends, [helper.make_tensor_value_info("labels", TensorProto.INT64, [1, 1, 4, 4])])
+    before = graph.SerializeToString()
+    channels_last(graph)
+    assert graph.SerializeToString() == before
