@@ -1,8 +1,8 @@
 """Seconds a frame, layer by layer: the longer of computing and moving bytes (Williams et al., CACM 2009, the roofline)."""
 
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
-from deeplab_tf.budget.devices import GAINS, Device
+from deeplab_tf.budget.devices import GAINS, Device, Gains
 from deeplab_tf.budget.layers import Layer
 
 
@@ -25,9 +25,9 @@ def ceiling(layers: Sequence[Layer], device: Device, precision: str) -> List[Cos
     return [Cost(layer, 2 * layer.macs / peak, layer.traffic(precision) / device.bandwidth, 0.0) for layer in layers]
 
 
-def expected(layers: Sequence[Layer], device: Device, precision: str) -> List[Cost]:
-    """With the shares that networks have been measured to get."""
-    gains, costs = GAINS[device.gains], []
+def expected(layers: Sequence[Layer], device: Device, precision: str, gains: Optional[Gains] = None) -> List[Cost]:
+    """With the shares that networks have been measured to get: the device's own, unless others are given."""
+    gains, costs = gains or GAINS[device.gains], []
     for layer in layers:
         share = getattr(gains, layer.kind, 1.0)
         moving = layer.traffic(precision) / (gains.memory * device.bandwidth)

@@ -21,7 +21,7 @@ def _check_device(ctx, param, value):
     epilog=example(
         "deeplab-tf budget configs/cityscapes_resnet50.yaml --device jetson-nano --fps 25",
         "deeplab-tf budget configs/camvid_resnet50_small.yaml --device jetson-nano --suggest",
-        "deeplab-tf budget BUNDLE",
+        "deeplab-tf budget BUNDLE --measure",
     )
 )
 @click.argument("source", metavar="CONFIG_OR_BUNDLE", type=click.Path())
@@ -31,14 +31,18 @@ def _check_device(ctx, param, value):
 @click.option("--classes", type=click.IntRange(1, 255), default=19, show_default=True, help="Of a recipe's network.")
 @click.option("--suggest", is_flag=True, help="Which widths, output strides and heads of a recipe's network would reach --fps on --device.")
 @click.option("--picture", metavar="FILE", help="Draw every layer under the device's roofline into a PNG file; needs --device.")
+@click.option("--measure", is_flag=True, help="Hold the estimate against ONNX Runtime's own time of every layer of a bundle, here.")
 @json_option
 @verbose_option
-def command(source, device, target, size, classes, suggest, picture, json_target, verbose):
+def command(source, device, target, size, classes, suggest, picture, measure, json_target, verbose):
     """Counts what a network costs a frame, and estimates the frame rate that a device reaches with it.
 
     The ceiling is what the maker's figures allow: each layer takes the longer of computing and moving its bytes. What is expected also
     takes the shares of them that networks were measured to get. Three published figures for a Nano were met within 11 %; take it as good
     to 30 %. Nothing here was measured on the device.
+
+    --measure checks the way of estimating, on the machine that is here: its peaks and shares are measured on single layers, the bundle's
+    network is predicted from them and then timed layer by layer. Nothing else should run meanwhile.
     """
     from deeplab_tf.budget import report as reports
     from deeplab_tf.budget.devices import DEVICES
@@ -46,6 +50,8 @@ def command(source, device, target, size, classes, suggest, picture, json_target
 
     if suggest and device is None or picture and device is None:
         raise click.UsageError("--{} needs --device.".format("suggest" if suggest else "picture"))
+    if measure and not is_bundle(source):
+        raise click.UsageError("--measure needs a bundle: a recipe has no trained network that could run.")
     if is_bundle(source):
         if suggest or size is not None:
             raise click.UsageError("--suggest and --size are for a recipe; a bundle is what it is.")
@@ -58,6 +64,8 @@ def command(source, device, target, size, classes, suggest, picture, json_target
     if suggest:
         report["suggestions"] = _suggestions(source, size, classes, device, target)
     show(reports.text(report), json_target)
+    if measure:
+        report["this_machine"] = _measured(source, layers, json_target)
     if picture:
         from deeplab_tf.export.roofline import write_roofline
 
@@ -74,6 +82,25 @@ def _bundle_layers(path):
     if "layers" not in bundle.info:
         raise DeepLabError("The bundle {} was converted before layers were noted; convert the run again.".format(path))
     return os.path.basename(os.path.abspath(path)), bundle.size, from_rows(bundle.info["layers"])
+
+
+def _measured(path, layers, json_target):
+    """Every precision that the bundle has a file for: what was found by precision."""
+    from deeplab_tf.bundle import open_bundle
+    from deeplab_tf.export import layer_times
+    from deeplab_tf.runtimes.onnx import physical_cores
+    from deeplab_tf.tables import columns
+
+    bundle, found = open_bundle(path, verify=False), {}
+    for precision, name in (("float32", "model.onnx"), ("int8", "model_int8_cpu.onnx")):
+        if precision in bundle.info["precision"] and os.path.isfile(os.path.join(bundle.path, name)):
+            one = layer_times.check(bundle.file(name), layers, precision, threads=physical_cores())
+            show("\nThis machine, {}, ONNX Runtime on {} threads:".format(precision, one["threads"]), json_target)
+            show("\n".join(columns(layer_times.cells(one))), json_target)
+            found[precision] = one
+    if not found:
+        raise DeepLabError("The bundle {} has no ONNX file to time; convert the run again with --target onnx.".format(path))
+    return found
 
 
 def _recipe_layers(path, size, classes):

@@ -24,7 +24,7 @@ NEEDS = {
 
 EXTRAS = {
     "stream": (("tornado", "--serve"), ("windows", "--show")),
-    "budget": (("lab", "a recipe"),),
+    "budget": (("lab", "a recipe"), ("export", "--measure")),
     "train": (("export", "quantization.aware"),),
 }
 """What only an option or an argument of a command needs."""
