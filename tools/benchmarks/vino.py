@@ -1,0 +1,28 @@
+"""OpenVINO on the ONNX files of a bundle: of those named, the one that it is fastest with."""
+
+import os
+
+from worker import serve, timed
+
+
+def prepare(options):
+    """Frames, channels last as in the file; `hint`: the precision of what is not integers, OpenVINO's own choice where left out."""
+    import numpy as np
+    import openvino
+
+    frame = np.random.default_rng(0).integers(0, 256, (1, *options["size"], 3)).astype(np.float32)
+    trials = {}
+    for path in options["files"]:
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": options["threads"]}
+        if options.get("hint"):
+            settings["INFERENCE_PRECISION_HINT"] = options["hint"]
+        model = openvino.Core().compile_model(path, "CPU", settings)
+        model([frame])
+        trials[path] = min(timed(lambda model=model: model([frame])) for _ in range(3)), model
+    best = min(trials, key=lambda path: trials[path][0])
+    name = "OpenVINO {}, {}".format(openvino.__version__.split("-")[0], os.path.basename(best))
+    return {"name": name}, lambda: trials[best][1]([frame])
+
+
+if __name__ == "__main__":
+    serve(prepare)
