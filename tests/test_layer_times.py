@@ -104,9 +104,14 @@ def test_the_command_adds_what_was_measured(tmp_path, monkeypatch):
     tiny_bundle.rewrite_info(bundle.path, layers=to_rows(LAYERS))
     row = {"predicted_ms": 2.0, "measured_ms": 4.0}
     one = {"threads": 1, "kinds": {"conv": row}, "elsewhere_ms": 1.0, "predicted_ms": 2.0, "measured_ms": 5.0}
+    one.update(peak=1e9, bandwidth=1e9, gains={"memory": 0.5}, layers=[{"name": layer.name, "measured_ms": 1.0} for layer in LAYERS])
     monkeypatch.setattr(layer_times, "check", lambda path, layers, precision, **options: dict(one, precision=precision))
-    result = CliRunner().invoke(group, ["budget", str(bundle.path), "--measure", "--json", str(tmp_path / "a.json")])
+    options = ["--measure", "--picture", str(tmp_path / "roofline.png"), "--json", str(tmp_path / "a.json")]
+    result = CliRunner().invoke(group, ["budget", str(bundle.path), *options])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "a.json").read_text())["this_machine"]
     assert found["float32"]["precision"] == "float32" and "This machine, float32" in result.output and "0.50" in result.output
+    assert (tmp_path / "roofline.png").stat().st_size > 10000
     assert CliRunner().invoke(group, ["budget", "recipe.yaml", "--measure"]).exit_code == 2
+    both = CliRunner().invoke(group, ["budget", str(bundle.path), "--measure", "--device", "jetson-nano", "--picture", "a.png"])
+    assert both.exit_code == 2 and "--picture needs --device or --measure" in both.output

@@ -30,7 +30,9 @@ def _check_device(ctx, param, value):
 @click.option("--size", type=SizeType(), help="Of a recipe's network; height x width. [default: the recipe's]")
 @click.option("--classes", type=click.IntRange(1, 255), default=19, show_default=True, help="Of a recipe's network.")
 @click.option("--suggest", is_flag=True, help="Which widths, output strides and heads of a recipe's network would reach --fps on --device.")
-@click.option("--picture", metavar="FILE", help="Draw every layer under the device's roofline into a PNG file; needs --device.")
+@click.option(
+    "--picture", metavar="FILE", help="Draw every layer under the roofline into a PNG file: of --device, or measured with --measure."
+)
 @click.option("--measure", is_flag=True, help="Hold the estimate against ONNX Runtime's own time of every layer of a bundle, here.")
 @json_option
 @verbose_option
@@ -48,8 +50,10 @@ def command(source, device, target, size, classes, suggest, picture, measure, js
     from deeplab_tf.budget.devices import DEVICES
     from deeplab_tf.bundle import is_bundle
 
-    if suggest and device is None or picture and device is None:
-        raise click.UsageError("--{} needs --device.".format("suggest" if suggest else "picture"))
+    if suggest and device is None:
+        raise click.UsageError("--suggest needs --device.")
+    if picture and (device is None) != measure:
+        raise click.UsageError("--picture needs --device or --measure, and not both.")
     if measure and not is_bundle(source):
         raise click.UsageError("--measure needs a bundle: a recipe has no trained network that could run.")
     if is_bundle(source):
@@ -67,9 +71,7 @@ def command(source, device, target, size, classes, suggest, picture, measure, js
     if measure:
         report["this_machine"] = _measured(source, layers, json_target)
     if picture:
-        from deeplab_tf.export.roofline import write_roofline
-
-        write_roofline(picture, layers, device, title)
+        _draw(picture, layers, device, title, report)
         show("Open {}".format(picture), json_target)
     write_json(report, json_target)
 
@@ -82,6 +84,17 @@ def _bundle_layers(path):
     if "layers" not in bundle.info:
         raise DeepLabError("The bundle {} was converted before layers were noted; convert the run again.".format(path))
     return os.path.basename(os.path.abspath(path)), bundle.size, from_rows(bundle.info["layers"])
+
+
+def _draw(path, layers, device, title, report):
+    from deeplab_tf.export.roofline import write_measured_roofline, write_roofline
+
+    if device is not None:
+        write_roofline(path, layers, device, title)
+        return
+    found = report["this_machine"]
+    precision = "int8" if "int8" in found else "float32"
+    write_measured_roofline(path, layers, found[precision], precision, title)
 
 
 def _measured(path, layers, json_target):
