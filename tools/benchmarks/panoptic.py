@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from worker import serve
+from worker import named, serve
 
 THINGS = 50
 
@@ -135,9 +135,10 @@ def prepare(options):
         frames = [crowded(index, tuple(options["size"])) for index in range(options["frames"])]
         count = {"our_grouping": our_grouping, "distances_grouping": distances_grouping}[options["method"]](frames)
         count()
-        return {"name": options["title"]}, count
+        return {"name": named(options["title"], "numpy")}, count
     count = {"our_pq": our_pq, "their_pq": their_pq}[options["method"]](panoptic_pairs(options["frames"], tuple(options["size"])))
-    return {"name": options["title"], "result": float(count())}, count
+    package = "cityscapesScripts" if options["method"] == "their_pq" else None
+    return {"name": named(options["title"], package), "result": float(count())}, count
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def prepare(options):
                 image.numpy()
 
     read()
-    return {"name": options["title"]}, read
+    return {"name": "TensorFlow " + tf.__version__}, read
 
 
 if __name__ == "__main__":

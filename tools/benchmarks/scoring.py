@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from worker import serve
+from worker import named, serve
 
 
 def make_pair(rng, height, width):
@@ -132,7 +132,8 @@ def prepare(options):
     pairs = [make_pair(rng, *options["size"]) for _ in range(options["frames"])]
     methods = (our_miou, their_miou, keras_miou, our_files, their_files)
     count = {each.__name__: each for each in methods}[options["method"]](pairs)
-    return {"name": options["title"], "result": float(count())}, count
+    package = {"their": "cityscapesScripts", "keras": "keras"}.get(options["method"].split("_")[0])
+    return {"name": named(options["title"], package), "result": float(count())}, count
 
 
 if __name__ == "__main__":

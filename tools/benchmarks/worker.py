@@ -65,6 +65,13 @@ def serve(prepare):
         print(json.dumps(found), file=answers, flush=True)
 
 
+def named(title, package):
+    """The title, with the version of a package that is installed here."""
+    from importlib import metadata
+
+    return "{} {}".format(title, metadata.version(package)) if package else title
+
+
 def timed(work):
     """Seconds of one call."""
     start = time.perf_counter()
