@@ -1,13 +1,15 @@
 """What tests share. TensorFlow is imported inside fixtures only: tests of the ground floor run without it."""
 
 import contextlib
+import functools
 import os
+import sys
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of the C++ side only
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
 
@@ -37,6 +39,21 @@ def _opened(folder):
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def timed_briefly():
+    """`convert` and `report` time each network as few times as they may, not for seconds: tests look at whether there is a figure."""
+    if sys.version_info < (3, 11):  # the lab is not there
+        yield
+        return
+    from deeplab_tf.cli import convert
+    from deeplab_tf.evaluation import speed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convert, "_TIMED_SECONDS", 0.0)
+        patch.setattr(speed, "frames_per_second", functools.partial(speed.frames_per_second, seconds=0.0))
+        yield
 
 
 @pytest.fixture

@@ -124,6 +124,7 @@ class FakeRuntime:
         return {"labels": self.out}
 
 
+@pytest.mark.alone
 def test_each_step_is_timed_on_its_own_and_all_of_them_make_the_whole():
     frames = np.stack([tiny_bundle.frame(i, (8, 12)) for i in range(4)])
     result = worker.measure(FakeRuntime(), frames, seconds=0.0)

@@ -21,6 +21,7 @@ CLI = Path(commands.__file__).parent.parent / "cli"
 LAB = {"data", "models", "training", "evaluation", "export", "pruning"}
 
 
+@pytest.mark.alone
 def test_the_report_names_every_command_and_is_quick(tmp_path):
     start = time.monotonic()
     result = CliRunner().invoke(group, ["doctor", "--json", str(tmp_path / "a.json"), "--limit", "4"])

@@ -1,12 +1,12 @@
 """The paper's recipe, whole: two steps at 512x1024 on drawn scenes, its kept checkpoints, and its report."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from deeplab_tf.cli import group
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,11 +30,8 @@ def run(tmp_path_factory):
 
 
 def call(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "deeplab_tf", *map(str, arguments)], capture_output=True, text=True, env=os.environ, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = CliRunner().invoke(group, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, (result.output, result.exception)
 
 
 def test_its_two_checkpoints_are_kept(run):

@@ -118,23 +118,23 @@ def wait_for_lines(path, count):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number, delay", [(signal.SIGINT, "0.01"), (signal.SIGTERM, "0.01"), (signal.SIGTERM, "2")])
+@pytest.mark.parametrize("number, delay", [(signal.SIGINT, "0.01"), (signal.SIGTERM, "0.01"), (signal.SIGTERM, "3")])
 def test_a_signal_ends_it_within_a_second_and_leaves_whole_files(tmp_path, bundle, number, delay):
     video, lines, out = streams.write_video(tmp_path / "a.mp4", 2000), tmp_path / "a.jsonl", tmp_path / "out.mp4"
-    if delay == "2":  # the runtime hangs in a frame when the signal comes
+    if delay == "3":  # the runtime hangs in a frame when the signal comes
         video = "sample://?size=64x128&seconds=0.1"
     process = start(bundle, "--source", video, "--save", out, "--json-lines", lines, "--json", tmp_path / "a.json", delay=delay)
-    wait_for_lines(lines, 1 if delay == "2" else 10)
+    wait_for_lines(lines, 1 if delay == "3" else 10)
     time.sleep(0.3)
     process.send_signal(number)
     before = time.monotonic()
     output, errors = process.communicate(timeout=20)
-    assert time.monotonic() - before < 1.3  # a second, and the interpreter's own end
+    assert time.monotonic() - before < 2.0  # a second, and the interpreter's own end on a busy machine; 2.7 if the frame were waited for
     assert process.returncode == 0 and errors.count(b"Traceback") == 0, errors
     report = json.loads((tmp_path / "a.json").read_text())
     assert report["captured"] == report["frames"] + report["dropped"]
     assert len(lines.read_text().splitlines()) == report["frames"] > 0
-    if delay != "2":
+    if delay != "3":
         assert open_source(str(out)).total == report["frames"]
     assert b"frames in " in output
 
