@@ -64,9 +64,8 @@ def test_lr_aspp_is_the_papers(model, make_images, rng):
 @pytest.mark.parametrize(
     "name, backbone, output_stride",
     [
-        ("lr_aspp", "mobilenet_v3_large", 32),
         ("lr_aspp", "resnet50", 8),
-        ("deeplab_v3_plus", "mobilenet_v3_small", 16),
+        ("lr_aspp", "mobilenet_v3_small", 32),
         ("deeplab_v3_plus", "efficientnet_lite0", 32),
         ("panoptic_deeplab", "mobilenet_v3_large", 16),
     ],

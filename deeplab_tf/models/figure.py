@@ -7,20 +7,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from deeplab_tf.models.layers import Upsample
+
 _GROUPS = (
     (r"^image$", "image"),
     (r"^normalization|^conv1|^pool1", "stem"),
     (r"^(res\d)", r"\1"),
     (r"^((?:instance_)?aspp_(?:1x1|rate\d+|mean))", r"\1"),
-    (r"^((?:instance_)?aspp)_(?:concat|project|dropout)", r"\1_project"),
+    (r"^((?:instance_)?aspp)_(?:concat|project)", r"\1_project"),
     (r"^((?:instance_)?decoder_res\d)", r"\1"),
     (r"^(decoder_low_level|decoder_\d|decoder_head)", r"\1"),
     (r"^decoder_(?:upsample|concat)", "upsample + concat"),
-    (r"^(center|offset|auxiliary|logits)", r"\1"),
+    (r"^(center|offset|auxiliary|logits_low|logits)", r"\1"),
 )
 """Beginnings of layers' names, and the part of the network that a layer belongs to."""
-_ASIDE = ("decoder_low_level", "auxiliary", "auxiliary_logits")
-_ASIDE_ROW = -2.9  # under the pyramid, which reaches down to -2
+_ASIDE = ("decoder_low_level", "auxiliary", "auxiliary_logits", "logits_low")
 _COLORS = {
     "image": "#e8e8e8",
     "stem": "#c9dcf2",
@@ -40,20 +41,23 @@ def architecture_figure(model: keras.Model, size: tuple[int, int]) -> Figure:
     """Boxes for the parts of the network, with output shape and parameters, and an arrow wherever one part feeds another.
 
     Args:
-        model: from `deeplab_v3_plus`.
+        model: a network of this folder.
         size: height, width of the image for which the shapes are printed.
     """
     shapes = _shapes(model, size)
-    groups = _group(model)
-    edges = sorted({(a, b) for a, b in _edges(model, groups) if a != b})
-    places = _place(list(groups), edges)
+    names = _names(model)
+    groups = {}
+    for layer in model.layers:
+        groups.setdefault(names[layer.name], []).append(layer)
+    edges = sorted({(a, b) for a, b in _edges(model, names) if a != b})
+    places, aside = _place(list(groups), edges)
     columns, rows = 1 + max(x for x, _ in places.values()), 2 * max(y for _, y in places.values()) + 1
     figure = Figure(figsize=(1.4 * columns, 0.9 * (rows + 1)), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(-0.6, columns - 0.4), ylim=(-rows / 2 - 0.9, rows / 2 + 0.1))
     axes.axis("off")
     for a, b in edges:
-        _arrow(axes, places[a], places[b])
+        _arrow(axes, places[a], places[b], aside)
     for name, members in groups.items():
         height, width, channels = shapes[members[-1].name]
         parameters = sum(layer.count_params() for layer in members)
@@ -71,19 +75,21 @@ def _group_of(name: str) -> str:
     return name
 
 
-def _group(model) -> dict:
-    groups = {}
+def _names(model) -> dict:
+    """Layer name -> the part that it belongs to. Dropout, of which nothing is left in use, belongs to what it reads."""
+    names = {}
     for layer in model.layers:
-        groups.setdefault(_group_of(layer.name), []).append(layer)
-    return groups
+        parents = [parent.operation.name for parent in layer._inbound_nodes[0].parent_nodes]
+        names[layer.name] = names[parents[0]] if isinstance(layer, keras.layers.Dropout) else _group_of(layer.name)
+    return names
 
 
-def _edges(model, groups):
-    for name, members in groups.items():
-        for layer in members:
-            for node in layer._inbound_nodes:
-                for parent in node.parent_nodes:
-                    yield _group_of(parent.operation.name), name
+def _edges(model, names):
+    for layer in model.layers:
+        for node in layer._inbound_nodes:
+            read = node.parent_nodes[:1] if isinstance(layer, Upsample) else node.parent_nodes  # of its reference the size alone
+            for parent in read:
+                yield names[parent.operation.name], names[layer.name]
 
 
 def _shapes(model, size):
@@ -95,17 +101,23 @@ def _shapes(model, size):
 
 
 def _place(names, edges):
-    """Column: the longest way from the image. Row: parts of one column stand under each other; what leaves the main line stands below."""
+    """Column: the longest way from the image. Row: parts of one column stand under each other; what leaves the main line stands below.
+
+    Returns:
+        By name (column, row), and the row of what stands below.
+    """
     column = dict.fromkeys(names, 0)
     for _ in names:
         for a, b in edges:
             column[b] = max(column[b], column[a] + 1)
-    places = {name: (column[name], _ASIDE_ROW) for name in names if name in _ASIDE}
+    places = {}
     for x in range(max(column.values()) + 1):
-        inside = [name for name in names if column[name] == x and name not in places]
+        inside = [name for name in names if column[name] == x and name not in _ASIDE]
         inside.sort(key=lambda name: name.startswith("instance"))  # under the classes' own
         places.update({name: (x, (len(inside) - 1) / 2 - i) for i, name in enumerate(inside)})
-    return places
+    aside = min(y for _, y in places.values()) - 0.9
+    places.update({name: (column[name], aside) for name in names if name in _ASIDE})
+    return places, aside
 
 
 def _box(axes, place, name, shape, parameters):
@@ -118,12 +130,12 @@ def _box(axes, place, name, shape, parameters):
     axes.text(x, y - 0.24, parameters, ha="center", va="center", fontsize=6.5, color="0.3", zorder=3)
 
 
-def _arrow(axes, start, end):
-    """From the right edge of a box to the left edge of another; to and from the row aside, along its row and then straight up or down."""
+def _arrow(axes, start, end, aside):
+    """From the right edge of a box to the left edge of another; to and from the row `aside`, along its row and then straight up or down."""
     tail, tip, style = (start[0] + 0.43, start[1]), (end[0] - 0.43, end[1]), "arc3"
-    if start[1] == _ASIDE_ROW != end[1]:
+    if start[1] == aside != end[1]:
         tip, style = (end[0], end[1] - 0.39), "angle,angleA=0,angleB=90,rad=4"
-    elif end[1] == _ASIDE_ROW != start[1]:
+    elif end[1] == aside != start[1]:
         tail, style = (start[0], start[1] - 0.39), "angle,angleA=90,angleB=0,rad=4"
     arrow = {"arrowstyle": "-|>", "color": "0.45", "shrinkA": 0, "shrinkB": 0, "connectionstyle": style}
     axes.annotate("", xy=tip, xytext=tail, arrowprops=arrow, zorder=1)
