@@ -229,6 +229,26 @@ def test_wrong_channels_get_a_sentence(model, channels, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_network_with_instances_is_pruned_by_all_its_losses(tmp_path, monkeypatch):
+    from deeplab_tf.data import open_split
+    from deeplab_tf.export.layers import model_layers
+    from deeplab_tf.models.recipe import build_network
+    from deeplab_tf.pruning.prune import Way, prune
+    from deeplab_tf.pruning.target import Target
+    from deeplab_tf.training.config import resolve
+
+    tiny.use_backbone(monkeypatch)
+    config = resolve(tiny.recipe(tiny.write_data(tmp_path, train=4, val=1, instances=True), instances=True))
+    model, split, said = build_network(config.model, 3), open_split(config.data, "train"), []
+    most = 0.6 * macs(model_layers(model, (64, 64))) / 1e9
+    smaller = prune(model, config, split, Target((64, 64), gmac=most), Way(rounds=1, images=4), said.append)
+    assert list(smaller.output) == ["logits", "center", "offset"] and macs(model_layers(smaller, (64, 64))) / 1e9 <= most
+    assert said[0].startswith("round 1 of 1: ")
+    (tmp_path / "images" / "train" / "frame_2.png").write_bytes(b"")
+    with pytest.raises(DeepLabError, match="frame_2.png"):
+        prune(model, config, split, Target((64, 64), gmac=most), Way("scale", 1, 4), said.append)
+
+
 def call(*arguments):
     return CliRunner().invoke(group, [str(argument) for argument in arguments])
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from deeplab_tf.data.split import Split
 from deeplab_tf.errors import DeepLabError
@@ -104,8 +105,12 @@ def _batches(config, model, split, images, label):
 def _training_batches(config, model, split, images):
     """The first batches of a training by this recipe."""
     pipeline = make_pipeline(config, split, instances="center" in model.output)
-    count = max(1, images // config.training.batch_size)
-    return list(pipeline.batches(0, count))
+    try:
+        return list(pipeline.batches(0, max(1, images // config.training.batch_size)))
+    except tf.errors.OpError as error:
+        if pipeline.error is None:
+            raise
+        raise pipeline.error from error
 
 
 def _parameters(model):
