@@ -58,20 +58,18 @@ def _saved_model(folder):
 
 def _onnx(path):
     model = onnx.load(str(path))
-    output = model.graph.output[0]
-    name = output.name
+    name, channels = model.graph.output[0].name, 3
     if name == "labels":
         makers = {maker.output[0]: maker for maker in model.graph.node}
-        cast = makers[name]
-        name = makers[cast.input[0]].input[0]
+        choice = makers[makers[name].input[0]]
+        name, channels = choice.input[0], next(each.i for each in choice.attribute if each.name == "axis")
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def scores(image):
-        result = session.run([name], {"image": image})[0]
-        return result.transpose(0, 2, 3, 1) if output.name == "labels" else result
+        return np.moveaxis(session.run([name], {"image": image})[0], channels, 3)
 
     return scores
 
