@@ -22,8 +22,8 @@ FILE = "ranges.json"
 """In a run whose network was trained with them."""
 JUDGES = 8
 """Frames that are kept to choose between methods; fewer, a quarter, where there are fewer frames than were asked for."""
-WORTHWHILE = 0.9
-"""A layer stays float if that leaves less than this share of the disagreement with the float network."""
+WORTHWHILE = 0.005
+"""A first or last layer stays float if the network then agrees with the float network by so much more; less is not worth its time."""
 
 
 class Ranges(NamedTuple):
@@ -106,7 +106,7 @@ def choose(
     for layer in dict.fromkeys([quantize.first_convolution(network), *quantize.last_convolutions(network)]):
         trial = judge(quantize.make_plan(network, found[method], float_layers=[*floating, layer]))
         agreement[f"{method}, {layer} in float"] = trial
-        if 1 - trial < WORTHWHILE * (1 - best):
+        if trial - best >= WORTHWHILE:
             floating.append(layer)
             best = trial
     return Ranges(found[method], floating, method, agreement, len(rest))
