@@ -71,7 +71,7 @@ def test_report_has_pq_for_each_checkpoint(run):
     page = call("report", run).output
     report = json.loads((run / "report" / "checkpoints.json").read_text())
     assert [row["checkpoint"] for row in report["checkpoints"]] == ["50", "best"]
-    assert all(0 < row["pq"] <= 1 for row in report["checkpoints"])
+    assert all(0 < row["pq"] <= 1 and row["fps"] > 0 for row in report["checkpoints"])
     assert "instances by predicted centers and offsets" in page and (run / "report" / "architecture.png").is_file()
 
 
