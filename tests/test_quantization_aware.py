@@ -25,7 +25,7 @@ SIZE = (24, 32)
 
 
 def toy(spread=1.0):
-    """A residual block with a depthwise convolution, a concatenation with an upsampled branch, an image's mean; random weights.
+    """A residual block with a depthwise convolution, hard swish and a gate, a concatenation with an upsampled branch, an image's mean.
 
     The eight channels that the last convolution reads differ in size by up to `spread`, which it makes up for: the function is the same.
     """
@@ -36,7 +36,10 @@ def toy(spread=1.0):
     first = _norm_relu(layers.Conv2D(8, 3, strides=2, use_bias=False, name="first")(x), "first")
     x = layers.MaxPooling2D(2, name="pool")(first)
     skip = BatchNormalization(name="skip_bn")(layers.Conv2D(8, 1, use_bias=False, name="skip")(x))
-    x = _norm_relu(layers.DepthwiseConv2D(3, padding="same", dilation_rate=1, use_bias=False, name="depthwise")(x), "depthwise")
+    x = BatchNormalization(name="depthwise_bn")(layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x))
+    x = layers.Activation("hard_silu", name="swish")(x)
+    gate = layers.Conv2D(8, 1, name="gate_conv")(layers.GlobalAveragePooling2D(keepdims=True, name="gate_mean")(x))
+    x = layers.Multiply(name="gated")([x, layers.Activation("hard_sigmoid", name="gate")(gate)])
     x = BatchNormalization(name="own_bn")(layers.Conv2D(8, 1, use_bias=False, name="own")(x))
     x = layers.ReLU(name="sum_relu")(layers.Add(name="sum")([skip, x]))
     mean = layers.Conv2D(8, 1, activation="relu", name="mean_conv")(layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x))

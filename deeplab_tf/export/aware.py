@@ -5,7 +5,8 @@ follow its variables; a plan says where integers go; `graph.run` computes. What 
 
 - Rounding has no slope, so gradients pass it as if it were not there; those of tensors are 0 beyond the range (straight through).
 - Batch normalisation is folded with the statistics that the network came with, which stay: training computes what the device will.
-- Ranges of tensors are those that calibration found, and stay: the weights learn to live with them. Scales of weights follow the weights.
+- Ranges of tensors are those that calibration found, and stay (as in Wu et al., arXiv:2004.09602): the weights learn to live with them.
+  Scales of weights follow the weights.
 """
 
 import keras
