@@ -147,10 +147,11 @@ def train(run, *settings, start=None):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that goes on from the tiny one, for four steps."""
+    """A run that goes on from the tiny one, which also teaches it, for four steps."""
     folder = tmp_path_factory.mktemp("aware") / "run"
     steps = ["training.steps=4", "training.validate_every=4", "training.checkpoint_every=4", "optimizer.learning_rate=0.001"]
-    result = train(folder, "quantization.aware=true", f"model.weights={tiny.trained_run()}", "quantization.calibration_images=6", *steps)
+    start = [f"model.weights={tiny.trained_run()}", f"distillation.run={tiny.trained_run()}"]
+    result = train(folder, "quantization.aware=true", "quantization.calibration_images=6", *start, *steps)
     assert result.exit_code == 0, result.output
     return folder
 
