@@ -29,7 +29,7 @@ def message(tree):
         ("model", "output_strid", 8, "unknown key model.output_strid. Did you mean 'output_stride'?"),
         ("model", "precision", "float32", "unknown key model.precision."),  # training's
         ("augment", "zoom", 2, "unknown key augment.zoom. Choose from: "),
-        ("optimizer", "name", "adamm", "optimizer.name must be one of adam, sgd. Got 'adamm' instead. Did you mean 'adam'?"),
+        ("optimizer", "name", "adamm", "optimizer.name must be one of adam, muon, sgd. Got 'adamm' instead. Did you mean 'adam'?"),
         ("optimizer", "schedule", "zzz", "optimizer.schedule must be one of cosine, poly, constant. Got 'zzz' instead."),
         ("training", "precision", "mixed_float61", "Did you mean 'mixed_float16'?"),
         (

@@ -40,7 +40,7 @@ def test_ground_floor_passes_its_tests():
 def test_every_module_can_be_imported_and_every_command_explains_itself():
     source = (
         "import importlib, pkgutil, sys, deeplab_tf\n"
-        "lab = ('data', 'models', 'training', 'evaluation', 'export')\n"
+        "lab = ('data', 'models', 'training', 'evaluation', 'export', 'pruning')\n"
         "prefixes = tuple('deeplab_tf.' + name for name in lab)\n"
         "names = [m.name for m in pkgutil.walk_packages(deeplab_tf.__path__, 'deeplab_tf.', onerror=lambda name: None)]\n"
         "ground = [name for name in names if not name.startswith(prefixes) and name != 'deeplab_tf.__main__']\n"
