@@ -95,6 +95,19 @@ def test_a_row_is_measured_and_written(tools, tmp_path, monkeypatch, capsys):
     assert "miou-cityscapesscripts" in capsys.readouterr().out
 
 
+def test_a_side_that_ends_early_costs_its_row_only(tools, tmp_path, monkeypatch, capsys):
+    from deeplab_tf.errors import DeepLabError
+
+    benchmark, rows, _, _ = tools
+    side = rows.Side("ours", "scoring", {"method": "nobodys", "title": "x"})
+    broken = rows.Row("broken", "w", side, side)
+    monkeypatch.setattr(benchmark, "chosen", lambda options, shared: [broken])
+    monkeypatch.setattr(benchmark, "measure_peaks", lambda options: {"float32": 1e11, "int8": 5e11, "memory": 1e10})
+    with pytest.raises(DeepLabError, match="Some rows failed"):
+        benchmark.main(["--quick", "--folder", str(tmp_path)])
+    assert "not measured: scoring ended early (exit 1)" in capsys.readouterr().out
+
+
 def test_an_unknown_row_is_named(tools):
     from deeplab_tf.errors import DeepLabError
 

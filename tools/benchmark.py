@@ -36,7 +36,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8"
 def common(options):
     """What every side gets."""
     size = [64, 128] if options.quick else [512, 1024]
-    training = {"size": [64, 128] if options.quick else [256, 512], "batch": 1 if options.quick else 4}
+    training = {"size": [64, 128] if options.quick else [256, 512], "batch": 2 if options.quick else 4}
     return {"threads": options.threads, "frame_size": size, "training": training, "frames": 2 if options.quick else 10}
 
 
@@ -97,13 +97,17 @@ def measure(row, shared, folder, options):
         if side.bundle:
             make_network(side.bundle, shared, folder, options.quick)
     say("{}: {} and {} ...".format(row.name, row.ours.title, row.peer.title))
-    workers = [Worker(python_of(side), side.program, side_options(side, shared, folder)) for side in (row.ours, row.peer)]
+    workers = []
     try:
+        for side in (row.ours, row.peer):
+            workers.append(Worker(python_of(side), side.program, side_options(side, shared, folder)))
         results = [worker.about.get("result") for worker in workers]
         if row.agree is not None and abs(results[0] - results[1]) > row.agree:
-            raise DeepLabError("{}: the results {} and {} differ: the times compare nothing.".format(row.name, *results))
+            raise WorkerError("the results {} and {} differ: times would compare nothing".format(*results))
         counts = [repetitions(min(worker.seconds(2)), options.turn) for worker in workers]
         turns = [tuple(worker.seconds(count) for worker, count in zip(workers, counts)) for _ in range(options.rounds)]
+    except WorkerError as error:
+        return {**line, "failed": str(error)}
     finally:
         for worker in workers:
             worker.close()
@@ -194,6 +198,8 @@ def main(arguments):
     if options.json:
         report = {"machine": about, "command": sys.argv, "peaks": peaks, "int8_limits": limit, "rows": found}
         Path(options.json).write_text(json.dumps(report, indent=2), encoding="utf-8")
+    if any("failed" in row for row in found):
+        raise DeepLabError("Some rows failed; their errors stand above the table.")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ def cells(found):
     """Of the table: a line for each row that was measured or why not."""
     made = [["row", "ours", "", "peer", "", "ours / peer", "what"]]
     for row in found:
-        if "missing" in row:
-            made.append([row["name"], "", "", row["peer"], "", "-", "not measured: " + row["missing"]])
+        reason = row.get("missing") or row.get("failed")
+        if reason:
+            made.append([row["name"], "", "", row["peer"], "", "-", "not measured: " + reason])
             continue
         made.append(
             [row["name"], row["ours"], duration(row["ours_seconds"]), row["peer"], duration(row["peer_seconds"]),

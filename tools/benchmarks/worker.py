@@ -4,6 +4,7 @@ Sides of a comparison live in processes of their own, since they want different 
 here that ends with `serve(prepare)`; `prepare` gets the options and returns (what it is, the work).
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,12 +39,13 @@ class Worker:
     def _answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise WorkerError("{} ended early (exit {}); its error stands above.".format(self.program, self.process.wait()))
+            raise WorkerError("{} ended early (exit {})".format(self.program, self.process.wait()))
         return json.loads(line)
 
     def close(self):
         """Ends the process."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it may have ended already
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
