@@ -39,15 +39,16 @@ class Worker:
     def _answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise WorkerError("{} ended early (exit {})".format(self.program, self.process.wait()))
+            self.close()
+            raise WorkerError("{} ended early (exit {})".format(self.program, self.process.returncode))
         return json.loads(line)
 
     def close(self):
         """Ends the process."""
         with contextlib.suppress(BrokenPipeError):  # it may have ended already
             self.process.stdin.close()
-        self.process.wait()
         self.process.stdout.close()
+        self.process.wait()
 
 
 def serve(prepare):
