@@ -27,7 +27,7 @@ def prepare(options):
     about = {"name": versions, "parameters": model.count_params()}
     if options["task"] == "step":
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED)
-        model.compile(keras.optimizers.Adam(0.001), loss, jit_compile=False)
+        model.compile(keras.optimizers.Adam(0.001), loss, metrics=[], jit_compile=False)
         images, labels = training_batch(options)
         return about, Steps(keras, model, images.astype(np.float32), labels)
     run = tf.function(lambda image: tf.argmax(model(image, training=False), -1, tf.int32), jit_compile=False)
