@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.models.layers import BatchNormalization, Upsample
+from deeplab_tf.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 ULP = {"float32": 2e-6, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
@@ -76,6 +76,41 @@ def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
     np.testing.assert_array_equal(own(x, training=True), own(x, training=False))
     for a, b in zip(before, own.get_weights()):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "size, options",
+    [
+        ((9, 12), {"kernel_size": 5, "padding": "same"}),
+        ((9, 12), {"kernel_size": 5, "padding": "valid"}),
+        ((13, 10), {"kernel_size": 5, "padding": "valid", "strides": 2}),
+        ((5, 5), {"kernel_size": 5, "padding": "valid"}),
+        ((1, 3), {"kernel_size": 5, "padding": "same"}),
+        ((9, 12), {"kernel_size": 5, "padding": "same", "strides": 2}),
+        ((9, 12), {"kernel_size": 5, "padding": "same", "dilation_rate": 2}),
+        ((9, 12), {"kernel_size": 5, "padding": "same", "use_bias": True, "activation": "relu"}),
+        ((9, 12), {"kernel_size": 3, "padding": "same"}),
+    ],
+)
+def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(rng, policy, size, options):
+    options = {"use_bias": False, "dtype": policy, **options}
+    own, stock = (cls(depthwise_initializer="ones", **options) for cls in (DepthwiseConv2D, keras.layers.DepthwiseConv2D))
+    x = tf.constant(rng.normal(size=(2, *size, 3)), own.compute_dtype)
+    kernel, results = rng.normal(size=(own.kernel_size[0], own.kernel_size[1], 3, 1)).astype(np.float32), []
+    for layer in (own, stock):
+        layer.build((None, *size, 3))
+        layer.set_weights([kernel, *layer.get_weights()[1:]])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            direction = tf.constant(np.random.default_rng(5).normal(size=y.shape), tf.float32)
+            total = tf.reduce_sum(tf.cast(y, tf.float32) * direction)
+        results.append([y, *tape.gradient(total, [x, layer.kernel.value])])
+    for ours, expected in zip(*results):
+        assert ours.shape == expected.shape and ours.dtype == expected.dtype
+        # up to 2 * 9 * 12 summands of about 1, each rounded to the short numbers: some spacings of the largest sum
+        np.testing.assert_allclose(floats(ours), floats(expected), rtol=8 * ULP[policy], atol=32 * ULP[policy])
 
 
 def interpolate(features, factor, height, width):

@@ -136,6 +136,21 @@ def test_threads(bundle):
     assert open_runtime(bundle, "onnx").threads == onnx.physical_cores()
 
 
+@pytest.mark.parametrize("threads, lanes, each", [(1, 1, 1), (2, 2, 1), (3, 3, 1), (8, 4, 2)])
+def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes, each):
+    with open_runtime(bundle, "onnx", threads=threads) as runtime:
+        opened = runtime.lanes()
+        assert (len(opened), [lane.threads for lane in opened]) == (lanes, [each] * lanes)
+        assert runtime.threads == threads
+        frames = [tiny_bundle.frame(seed) for seed in range(lanes)]
+        for lane, frame in zip(opened, frames):
+            lane.upload(frame)
+        for lane in reversed(opened):  # each has its own frame until it runs
+            lane.run()
+        for lane, frame in zip(opened, frames):
+            np.testing.assert_array_equal(lane.download()["labels"], runtime(frame))
+
+
 def test_two_hyperthreads_are_one_core(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 4}, raising=False)
     siblings = {0: "0,4", 1: "1,5", 4: "0,4"}

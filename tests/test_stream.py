@@ -99,6 +99,49 @@ def test_a_file_goes_through_whole_and_in_order(tmp_path, runtime):
     assert no_thread_is_left()
 
 
+class Lane(streams.FakeRuntime):
+    """A fake that notes which frames it got, by their grey value, and takes a time of its own."""
+
+    def __init__(self, bundle, delay):
+        super().__init__(bundle, delay)
+        self.seen = []
+
+    def upload(self, frame):
+        super().upload(frame)
+        self.seen.append(streams.number_of(frame))
+
+
+def test_the_lanes_of_a_runtime_share_a_files_frames_and_keep_their_order(tmp_path, runtime):
+    lanes = [Lane(runtime.bundle, delay) for delay in (0.002, 0.02, 0.0)]
+    runtime.lanes, sink = lambda: lanes, Keep()
+    report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 20)), runtime, [sink]).run()
+    assert sink.indices == list(range(20)) and report.dropped == 0
+    assert [streams.number_of(shown.image) for shown in sink.shown] == list(range(20))
+    assert [lane.seen for lane in lanes] == [list(range(first, 20, 3)) for first in (0, 1, 2)] and runtime.runs == 0
+    assert no_thread_is_left()
+
+
+def test_lanes_work_at_the_same_time(tmp_path, runtime):
+    runtime.lanes = lambda: [Lane(runtime.bundle, 0.05) for _ in range(3)]
+    report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, []).run()
+    assert report.seconds < 0.8 * 23 * 0.05  # of what one lane takes; three could do it in a third
+
+
+def test_a_lane_that_fails_ends_the_stream(tmp_path, runtime):
+    lanes = [Lane(runtime.bundle, 0.01), Lane(runtime.bundle, 0.01)]
+    lanes[1].fail_at = 3
+    runtime.lanes = lambda: lanes
+    stream = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 20)), runtime, [Keep()])
+    with pytest.raises(ValueError, match="the network broke"):
+        stream.run()
+    assert no_thread_is_left()
+
+
+def test_a_live_source_has_one_lane_so_that_its_frames_are_young(runtime):
+    runtime.lanes = lambda: pytest.fail("asked for lanes")
+    assert Stream(Camera(100.0, 5), runtime, []).run().captured == 5
+
+
 def test_labels_and_shares_belong_to_their_frame(tmp_path, runtime):
     sink = Keep()
     Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, [sink]).run()
@@ -213,7 +256,7 @@ def test_a_runtime_that_hangs_does_not_hold_the_end_up(runtime):
     start = time.monotonic()
     report = stream.run()
     assert time.monotonic() - start < 1.4  # of 0.8, and 2.0 if it were waited for
-    assert stream.left() == ["stream-run"] and report.captured == report.dropped > 0
+    assert stream.left() == ["stream-run-1"] and report.captured == report.dropped > 0
     time.sleep(2.0)
     assert no_thread_is_left()
 

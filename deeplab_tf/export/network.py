@@ -13,7 +13,7 @@ from deeplab_tf.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export.fold import fold
 from deeplab_tf.export.nodes import CONVOLUTIONS, Network, Node
-from deeplab_tf.models.layers import BatchNormalization, Upsample
+from deeplab_tf.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
 
 
 def numbers(layer: keras.layers.Layer) -> list[np.ndarray]:
@@ -196,6 +196,7 @@ _READERS = {
     BatchNormalization: _read_batch_normalization,
     layers.Conv2D: _read_convolution,
     layers.DepthwiseConv2D: _read_convolution,
+    DepthwiseConv2D: _read_convolution,
     layers.ZeroPadding2D: _simple("pad", padding="padding"),
     layers.MaxPooling2D: _read_pool,
     layers.AveragePooling2D: _read_pool,

@@ -13,7 +13,7 @@ and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only. 
 
 import importlib
 import os
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -67,6 +67,11 @@ class Runtime:
         """What the network gave, by the bundle's `outputs`: `labels` (H/s, W/s) of an integer type or `logits` (H/s, W/s, C) float32 before
         softmax; with instances `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2). Later runs leave the last two alone."""
         raise NotImplementedError
+
+    def lanes(self) -> Sequence["Runtime"]:
+        """Runtimes of this network that work on different frames at the same time: for frames a second, where it does not matter how long
+        each one takes. A runtime that needs the machine to itself for a frame, as a GPU does, is its only lane."""
+        return [self]
 
     def close(self) -> None:
         """Frees what the runtime holds."""

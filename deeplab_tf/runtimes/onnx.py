@@ -4,6 +4,7 @@ On a CPU int8 is model_int8_cpu.onnx, whose activations are uint8, the type with
 a GPU are part of `run`.
 """
 
+import copy
 import importlib.util
 import os
 from typing import List, Optional, Sequence
@@ -17,6 +18,8 @@ from deeplab_tf.runtimes import Runtime, _engines
 PRECISIONS = ("int8", "float32")
 
 CPU = "CPUExecutionProvider"
+MOST_LANES = 4
+"""Each needs memory for features of its own."""
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
 """What is tried, the best first."""
 
@@ -109,6 +112,21 @@ class OnnxRuntime(Runtime):
 
     def download(self):
         return {name: array[0] for name, array in zip(self._output_names, self._results)}
+
+    def lanes(self):
+        """On a CPU a thread for each frame does more than all threads for one: none waits for the others at the end of every layer, nor for
+        a core that draws or encodes meanwhile."""
+        if self.provider != CPU or self.threads == 1:
+            return [self]
+        count = min(self.threads, MOST_LANES)
+        first = OnnxRuntime(self.bundle, self.precision, [CPU], self.threads // count)
+        return [first] + [first._beside() for _ in range(count - 1)]
+
+    def _beside(self):
+        """A runtime for another thread, with this one's session, which may run in several, and a frame of its own."""
+        other = copy.copy(self)
+        other._image, other._results = np.empty_like(self._image), ()
+        return other
 
     def close(self):
         self._session = None

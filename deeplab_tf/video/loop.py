@@ -4,6 +4,9 @@
 
 Between two of them is a bounded `Channel`. From a live source the first two hold one frame, the newest; from a file every frame goes
 through, and the source waits. So the runtime waits for nothing but a frame, and no frame of a camera waits longer than the runtime takes.
+
+A file's frames are not old, so that what counts are frames a second: there, a runtime that has several `lanes` runs them all, each in a
+thread of its own and on every so many-th frame.
 """
 
 import threading
@@ -60,9 +63,11 @@ class Stream:
         self._failure = None  # type: Optional[BaseException]
         size = 1 if source.live else 2
         self._captured = Channel(size, newest=source.live)
-        self._prepared = Channel(size, newest=source.live)
-        self._predicted, self._painted = Channel(1), Channel(1)
-        self._channels = (self._captured, self._prepared, self._predicted, self._painted)
+        self._lanes = [runtime] if source.live else list(runtime.lanes())
+        self._prepared = [Channel(size, newest=source.live) for _ in self._lanes]
+        self._predicted = [Channel(1) for _ in self._lanes]
+        self._painted = Channel(1)
+        self._channels = [self._captured] + self._prepared + self._predicted + [self._painted]
         self._threads = []  # type: List[threading.Thread]
         self._count = self._painting = 0  # frames captured, frames painted
 
@@ -100,8 +105,10 @@ class Stream:
         return [thread.name for thread in threading.enumerate() if thread.name.startswith(_THREAD)]
 
     def _start(self):
-        stages = {"capture": self._capture, "prepare": self._prepare, "run": self._predict, "paint": self._paint}
+        stages = {"capture": self._capture, "prepare": self._prepare, "paint": self._paint}
         stages["device"] = lambda: self._device.watch(self._stopped)
+        for number in range(len(self._lanes)):
+            stages["run-{}".format(number + 1)] = lambda lane=number: self._predict(lane)
         for name, stage in stages.items():
             self._threads.append(threading.Thread(target=self._guarded, args=(stage,), name=_THREAD + name, daemon=True))
         for thread in self._threads:
@@ -132,27 +139,29 @@ class Stream:
         return taken and not self._stopped.is_set() and (self._source.live or self._count != self._limit)
 
     def _prepare(self):
-        for frame in self._captured:
+        for turn, frame in enumerate(self._captured):
             start = time.monotonic()
             small = resize_image(frame.image, self._runtime.size)
-            self._prepared.put(_Work(frame, small, {"capture": frame.seconds + time.monotonic() - start}))
-        self._prepared.close()
+            work = _Work(frame, small, {"capture": frame.seconds + time.monotonic() - start})
+            self._prepared[turn % len(self._lanes)].put(work)
+        for channel in self._prepared:
+            channel.close()
 
-    def _predict(self):
+    def _predict(self, lane):
         expected = tuple(side // self._runtime.label_stride for side in self._runtime.size)
-        for work in self._prepared:
+        for work in self._prepared[lane]:
             start = time.monotonic()
-            prediction = self._runtime.predict(work.input)
+            prediction = self._lanes[lane].predict(work.input)
             work.seconds["run"] = time.monotonic() - start
             if prediction.label_map.shape != expected:
                 found, wanted = ("x".join(map(str, shape)) for shape in (prediction.label_map.shape, expected))
                 message = "The runtime {} gives labels of {}, but its bundle says {}; convert the run again."
                 raise DeepLabError(message.format(self._runtime.name, found, wanted))
-            self._predicted.put(work._replace(prediction=prediction))
-        self._predicted.close()
+            self._predicted[lane].put(work._replace(prediction=prediction))
+        self._predicted[lane].close()
 
     def _paint(self):
-        for work in self._predicted:
+        for work in _in_turn(self._predicted):
             start, frame = time.monotonic(), work.frame
             self._painting += 1
             label_map, panoptic = work.prediction.label_map, self._panoptic(work.prediction)
@@ -216,3 +225,13 @@ class Stream:
         end = time.monotonic() + _PATIENCE_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+
+
+def _in_turn(channels):
+    """One item of each channel after the other, until the channel whose turn it is has ended: then all have."""
+    while True:
+        for channel in channels:
+            item = channel.get()
+            if item is None:
+                return
+            yield item

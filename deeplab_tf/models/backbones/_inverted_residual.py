@@ -9,7 +9,7 @@ from typing import NamedTuple
 from keras import layers
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models.layers import batch_norm, kernel_initializer
+from deeplab_tf.models.layers import DepthwiseConv2D, batch_norm, kernel_initializer
 
 
 class Block(NamedTuple):
@@ -103,7 +103,7 @@ def conv(x, channels: int, *, name: str, momentum: float, activation: str | None
 def _depthwise(x, kernel, *, stride, rate, name):
     if stride > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    return layers.DepthwiseConv2D(
+    return DepthwiseConv2D(
         kernel,
         strides=stride,
         dilation_rate=rate,
