@@ -1,12 +1,18 @@
 """The ends of a network for a CPU, rewritten: the same numbers from fewer and cheaper operations."""
 
+import keras
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from keras import layers
 from onnx import TensorProto, helper, numpy_helper
 
+from deeplab_tf.export import calibrate, onnx_model, qdq, quantize
 from deeplab_tf.export.channels_last import channels_last
+from deeplab_tf.export.network import read_network, with_head
+from deeplab_tf.models.layers import BatchNormalization, Upsample
+from deeplab_tf.models.parts import normalize
 
 SIDE, CLASSES = 6, 5
 
@@ -111,3 +117,80 @@ def test_what_does_not_end_in_a_convolution_stays():
     before = graph.SerializeToString()
     channels_last(graph)
     assert graph.SerializeToString() == before
+
+
+def first_layer(rng, *, size, kernel, pads, stride=2):
+    """Image -> minus a color -> integers -> a convolution of stride 2 -> scores, as `qdq.for_cpu` writes a stem."""
+    model = network(rng, output="logits", resize=False)
+    graph = model.graph
+    weights = rng.integers(-127, 128, (CLASSES, 3, kernel, kernel)).astype(np.int8)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants["scores/kernel/integers"].CopyFrom(numpy_helper.from_array(weights, "scores/kernel/integers"))
+    convolution = next(node for node in graph.node if node.op_type == "Conv")
+    del convolution.attribute[:]
+    options = {"strides": (stride, stride), "pads": pads, "kernel_shape": (kernel, kernel)}
+    convolution.attribute.extend(helper.make_attribute(name, value) for name, value in options.items())
+    for end, sides in ((graph.input[0], size), (graph.output[0], ["h", "w"])):
+        for dim, side in zip(end.type.tensor_type.shape.dim[1:3], sides):
+            dim.CopyFrom(onnx.TensorShapeProto.Dimension(**{"dim_value" if end is graph.input[0] else "dim_param": side}))
+    return model
+
+
+@pytest.mark.parametrize(
+    "size, kernel, pads",
+    [
+        ((8, 12), 7, (3, 3, 3, 3)),
+        ((8, 12), 5, (2, 2, 2, 2)),
+        ((10, 6), 5, (1, 2, 2, 1)),
+        ((6, 8), 6, (2, 3, 3, 2)),
+        ((12, 14), 7, (2, 3, 4, 2)),
+    ],
+)
+def test_a_first_convolution_of_stride_2_reads_blocks_and_gives_the_same_sums(rng, size, kernel, pads):
+    image = rng.integers(0, 256, (1, *size, 3)).astype(np.float32)
+    model = first_layer(rng, size=size, kernel=kernel, pads=pads)
+    made, operators = rewritten(model)
+    assert operators.count("Reshape") == 2
+    (convolution,) = [node for node in made.graph.node if node.op_type == "Conv"]
+    assert [helper.get_attribute_value(each) for each in convolution.attribute if each.name == "strides"] == [[1, 1]]
+    expected = run(model, image)
+    assert expected.shape[1:3] == (size[0] // 2, size[1] // 2) and expected.std() > 0
+    np.testing.assert_allclose(run(made, image), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stride": 1},
+        {"kernel": 3, "pads": (1, 1, 1, 1)},  # not worth it
+        {"size": (7, 12)},  # no whole blocks
+        {"size": (8, 13)},
+        {"pads": (0, 0, 0, 0)},  # fewer than half as many positions
+    ],
+)
+def test_another_first_convolution_stays(rng, changes):
+    options = {"size": (8, 12), "kernel": 7, "pads": (3, 3, 3, 3), **changes}
+    image = rng.integers(0, 256, (1, *options["size"], 3)).astype(np.float32)
+    model = first_layer(rng, **options)
+    made, operators = rewritten(model)
+    assert "Reshape" not in operators
+    np.testing.assert_allclose(run(made, image), run(model, image), rtol=1e-5, atol=1e-4)
+
+
+def test_a_stem_of_keras_layers_comes_out_in_blocks_and_gives_the_labels_of_the_other_file(rng):
+    """From the layers that ResNet-50 begins with, through tf2onnx and both ways to write integers."""
+    image = keras.Input((32, 48, 3), name="image")
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(normalize(image, (120, 110, 100), (60, 60, 60)))
+    x = layers.Conv2D(8, 7, strides=2, use_bias=False, name="conv1_conv")(x)
+    x = layers.ReLU(name="conv1_relu")(BatchNormalization(name="conv1_bn")(x))
+    x = layers.Conv2D(CLASSES, 1, name="logits_conv")(x)
+    head = with_head(read_network(keras.Model(image, {"logits": Upsample(2, name="logits")([x, image])})))
+    frames = rng.integers(0, 256, (3, 32, 48, 3)).astype(np.uint8)
+    plan = quantize.make_plan(head, calibrate.ranges(calibrate.measure(head, frames), "min-max"))
+    floats = onnx_model.onnx_model(head, (32, 48))
+    cpu, other = (write(floats, head, plan) for write in (qdq.for_cpu, qdq.for_tensorrt))
+    assert any(node.name.endswith("/in_blocks") for node in cpu.graph.node)
+    (kernel,) = [tensor for tensor in cpu.graph.initializer if tensor.name.startswith("conv1_conv/kernel/integers")]
+    assert list(kernel.dims) == [8, 12, 4, 4]
+    labels = [run(model, frames[:1].astype(np.float32)) for model in (cpu, other)]
+    assert len(np.unique(labels[1])) > 1 and np.mean(labels[0] == labels[1]) > 0.999

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab_tf.models import layers
 from deeplab_tf.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -80,24 +81,28 @@ def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize(
-    "size, options",
+    "size, own_way, options",
     [
-        ((9, 12), {"kernel_size": 5, "padding": "same"}),
-        ((9, 12), {"kernel_size": 5, "padding": "valid"}),
-        ((13, 10), {"kernel_size": 5, "padding": "valid", "strides": 2}),
-        ((5, 5), {"kernel_size": 5, "padding": "valid"}),
-        ((1, 3), {"kernel_size": 5, "padding": "same"}),
-        ((9, 12), {"kernel_size": 5, "padding": "same", "strides": 2}),
-        ((9, 12), {"kernel_size": 5, "padding": "same", "dilation_rate": 2}),
-        ((9, 12), {"kernel_size": 5, "padding": "same", "use_bias": True, "activation": "relu"}),
-        ((9, 12), {"kernel_size": 3, "padding": "same"}),
+        ((9, 12), True, {}),
+        ((9, 12), True, {"padding": "valid"}),
+        ((13, 10), True, {"padding": "valid", "strides": 2}),
+        ((5, 5), True, {"padding": "valid"}),
+        ((1, 3), True, {}),
+        ((9, 12), True, {"activation": "relu"}),
+        ((9, 12), False, {"strides": 2}),
+        ((9, 12), False, {"dilation_rate": 2}),
+        ((9, 12), False, {"use_bias": True}),
+        ((9, 12), False, {"kernel_size": 3}),
+        ((9, 12), False, {"depth_multiplier": 2}),
     ],
 )
-def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(rng, policy, size, options):
-    options = {"use_bias": False, "dtype": policy, **options}
+def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(rng, policy, size, own_way, options, monkeypatch):
+    calls = []
+    monkeypatch.setattr(layers, "_kernel_gradient_5x5", lambda *x, f=layers._kernel_gradient_5x5: calls.append(x) or f(*x))
+    options = {"kernel_size": 5, "padding": "same", "use_bias": False, "dtype": policy, **options}
     own, stock = (cls(depthwise_initializer="ones", **options) for cls in (DepthwiseConv2D, keras.layers.DepthwiseConv2D))
     x = tf.constant(rng.normal(size=(2, *size, 3)), own.compute_dtype)
-    kernel, results = rng.normal(size=(own.kernel_size[0], own.kernel_size[1], 3, 1)).astype(np.float32), []
+    kernel, results = rng.normal(size=(*own.kernel_size, 3, own.depth_multiplier)).astype(np.float32), []
     for layer in (own, stock):
         layer.build((None, *size, 3))
         layer.set_weights([kernel, *layer.get_weights()[1:]])
@@ -111,6 +116,22 @@ def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(
         assert ours.shape == expected.shape and ours.dtype == expected.dtype
         # up to 2 * 9 * 12 summands of about 1, each rounded to the short numbers: some spacings of the largest sum
         np.testing.assert_allclose(floats(ours), floats(expected), rtol=8 * ULP[policy], atol=32 * ULP[policy])
+    assert len(calls) == own_way
+
+
+def test_depthwise_convolution_learns_at_sizes_that_are_not_known_and_is_read_back(rng, tmp_path):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, DepthwiseConv2D(5, padding="same", use_bias=False, name="depthwise")(image))
+    target = rng.normal(size=(5, 5, 3, 1)).astype(np.float32)
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    for size in ((16, 24), (20, 12)) * 40:  # a convolution by another kernel is learned
+        x = rng.normal(size=(4, *size, 3)).astype(np.float32)
+        model.train_on_batch(x, tf.nn.depthwise_conv2d(x, target, [1, 1, 1, 1], "SAME"))
+    np.testing.assert_allclose(model.get_weights()[0], target, atol=0.02)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert type(again.get_layer("depthwise")) is DepthwiseConv2D
+    np.testing.assert_array_equal(again(x), model(x))
 
 
 def interpolate(features, factor, height, width):

@@ -113,7 +113,7 @@ def _parents(layer):
 
 
 def _known():
-    return ", ".join(sorted(layer.__name__ for layer in _READERS))
+    return ", ".join(sorted({layer.__name__ for layer in _READERS}))
 
 
 def _read_normalization(layer, inputs, _):

@@ -105,12 +105,16 @@ class DepthwiseConv2D(layers.DepthwiseConv2D):
     """
 
     def call(self, inputs):
-        plain = self.dilation_rate == (1, 1) and (self.padding == "valid" or self.strides == (1, 1))
-        if self.kernel_size != (5, 5) or not plain or self.use_bias or tf.config.list_physical_devices("GPU"):
+        if not self._is_plain_5x5() or tf.config.list_physical_devices("GPU"):
             return super().call(inputs)
         inputs = tf.convert_to_tensor(inputs)
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype)
         return self.activation(_depthwise_5x5(inputs, kernel, self.strides[0], self.padding.upper()))
+
+    def _is_plain_5x5(self):
+        strides = self.strides == (1, 1) or self.padding == "valid" and self.strides[0] == self.strides[1]
+        simple = self.depth_multiplier == 1 and self.data_format == "channels_last" and not self.use_bias
+        return self.kernel_size == (5, 5) and self.dilation_rate == (1, 1) and strides and simple
 
 
 def _depthwise_5x5(inputs, kernel, stride: int, padding: str):

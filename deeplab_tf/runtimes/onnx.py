@@ -115,11 +115,11 @@ class OnnxRuntime(Runtime):
 
     def lanes(self):
         """On a CPU a thread for each frame does more than all threads for one: none waits for the others at the end of every layer, nor for
-        a core that draws or encodes meanwhile."""
+        a core that draws or encodes meanwhile. The lanes have one session; each brings a thread, and what is left of them helps all."""
         if self.provider != CPU or self.threads == 1:
             return [self]
         count = min(self.threads, MOST_LANES)
-        first = OnnxRuntime(self.bundle, self.precision, [CPU], self.threads // count)
+        first = OnnxRuntime(self.bundle, self.precision, [CPU], self.threads - count + 1)
         return [first] + [first._beside() for _ in range(count - 1)]
 
     def _beside(self):

@@ -6,7 +6,7 @@ Between two of them is a bounded `Channel`. From a live source the first two hol
 through, and the source waits. So the runtime waits for nothing but a frame, and no frame of a camera waits longer than the runtime takes.
 
 A file's frames are not old, so that what counts are frames a second: there, a runtime that has several `lanes` runs them all, each in a
-thread of its own and on every so many-th frame.
+thread of its own. They take frames in turn, and give them back in that order.
 """
 
 import threading
@@ -61,13 +61,8 @@ class Stream:
         self._meter, self._device = Meter(source.live), DeviceMeter()
         self._stopped = threading.Event()
         self._failure = None  # type: Optional[BaseException]
-        size = 1 if source.live else 2
-        self._captured = Channel(size, newest=source.live)
-        self._lanes = [runtime] if source.live else list(runtime.lanes())
-        self._prepared = [Channel(size, newest=source.live) for _ in self._lanes]
-        self._predicted = [Channel(1) for _ in self._lanes]
-        self._painted = Channel(1)
-        self._channels = [self._captured] + self._prepared + self._predicted + [self._painted]
+        self._lanes = []  # type: List[Runtime]
+        self._channels = []  # type: List[Channel]
         self._threads = []  # type: List[threading.Thread]
         self._count = self._painting = 0  # frames captured, frames painted
 
@@ -86,8 +81,8 @@ class Stream:
         Raises:
             whatever failed first, in any thread; what was shown until then is in the sinks.
         """
-        self._start()
         try:
+            self._start()
             self._show()
         except BaseException as error:  # raised again below, when the sinks are closed
             self._fail(error)
@@ -105,6 +100,13 @@ class Stream:
         return [thread.name for thread in threading.enumerate() if thread.name.startswith(_THREAD)]
 
     def _start(self):
+        live = self._source.live
+        self._lanes = [self._runtime] if live else list(self._runtime.lanes())
+        size = 1 if live else 2
+        self._captured, self._painted = Channel(size, newest=live), Channel(1)
+        self._prepared = [Channel(size, newest=live) for _ in self._lanes]
+        self._predicted = [Channel(1) for _ in self._lanes]
+        self._channels = [self._captured] + self._prepared + self._predicted + [self._painted]
         stages = {"capture": self._capture, "prepare": self._prepare, "paint": self._paint}
         stages["device"] = lambda: self._device.watch(self._stopped)
         for number in range(len(self._lanes)):
@@ -213,7 +215,7 @@ class Stream:
                 self._pulse()
 
     def _end(self):
-        """The sinks first: then what was shown is safe, whatever a thread still does."""
+        """The sinks first: then what was shown is safe, whatever a thread still does. Lanes beside the runtime are closed, too."""
         self._stopped.set()
         for channel in self._channels:
             channel.abort()
@@ -225,6 +227,9 @@ class Stream:
         end = time.monotonic() + _PATIENCE_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        for lane in self._lanes:
+            if lane is not self._runtime:
+                lane.close()
 
 
 def _in_turn(channels):
