@@ -39,7 +39,7 @@ def test_bundle_holds_every_form_and_says_what_it_is(made):
     names = {"model.onnx", "model_int8.onnx", "model_int8_cpu.onnx", "calibration.cache"}
     assert set(bundle.digests) == names | {f"{folder}/saved_model.pb" for folder in ("saved_model", "tf_trt/float", "tf_trt/int8")}
     assert bundle.size == (64, 64) and bundle.label_stride == 1 and bundle.output == "labels"
-    assert bundle.table.names == list(tiny.COLORS)
+    assert bundle.table.names == list(tiny.COLORS) and bundle.info["layout"] == "NHWC"
     assert bundle.info["precision"] == ["float32", "int8"] and bundle.info["versions"]["tensorflow"].startswith("2.17")
     assert bundle.info["ranges"] and all(limit > 0 for limit in bundle.info["ranges"].values())
 

@@ -4,8 +4,9 @@
     python tools/benchmark_stream.py BUNDLE --seconds 300 --slower 5      is the age bounded with a runtime that is five times slower?
 
 File: the same frames of a video file of drawn streets at the network's size, first by the runtime alone, then by the stream with overlay,
-legend, figures and an .mp4 file written, in the order A B B A. Live: drawn streets at 30 frames/s; each shown frame's age against its own
-capture + run + post-processing. Numbers are good on a quiet machine only.
+legend, figures and an .mp4 file written, in the order A B B A. On a CPU the runtime alone gives every core to one frame, and the stream
+a core to each of several, so that it may be the faster of the two. Live: drawn streets at 30 frames/s; each shown frame's age against its
+own capture + run + post-processing. Numbers are good on a quiet machine only.
 """
 
 import json

@@ -62,8 +62,8 @@ def write(
         trained: for int8, the ranges that the network was trained with; then nothing is calibrated.
 
     Returns:
-        What bundle.json says: classes, size, label_stride, output, instances, precision, versions and, with int8, calibration and ranges;
-        and under `seconds`, which is not for bundle.json, how long each file took.
+        What bundle.json says: classes, size, layout, label_stride, output, instances, precision, versions and, with int8, calibration and
+        ranges; and under `seconds`, which is not for bundle.json, how long each file took.
 
     Raises:
         DeepLabError: the network cannot be exported, or there is nothing to calibrate on.
@@ -73,6 +73,7 @@ def write(
     info = {
         "classes": table.to_dicts(),
         "size": list(order.size),
+        "layout": "NHWC",
         "label_stride": order.label_stride,
         "output": order.output,
         "instances": bool(network.instances),
