@@ -60,11 +60,37 @@ def test_connected_components_of_the_same_labels_are_worse(run, scores):
     report = evaluate(runtime, open_run_split(runtime.config, "val")).report()
     assert report["pq_method"] == "components" and report["miou"] == scores["miou"]
     assert report["pq_things"] < scores["pq_things"] - 0.1 and report["pq_stuff"] == scores["pq_stuff"]
+    assert scores["pq_of_components"] == {key: report[key] for key in ("pq", "pq_things", "pq_stuff")}  # told beside its own
+    assert "pq_of_components" not in report
+
+
+@pytest.mark.parametrize("flip, times", [(False, 1), (True, 3)])
+def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, monkeypatch):
+    """Averaging needs the frame and its mirror image besides."""
+    from deeplab_tf.evaluation.prediction import predict, predict_maps
+    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
+    from deeplab_tf.panoptic.grouping import to_panoptic
+
+    runtime = open_runtime(str(run))
+    image = open_run_split(runtime.config, "val").frame(0).image
+    expected = predict(runtime, image, flip=flip), to_panoptic(runtime.predict(image), runtime.table)[0]
+    runs = []
+
+    def counted(run):
+        return lambda frame: runs.append(frame) or run(frame)
+
+    for name in ("predict", "class_scores"):
+        monkeypatch.setattr(runtime, name, counted(getattr(runtime, name)))
+    maps = predict_maps(runtime, image, flip=flip)
+    assert len(runs) == times and maps.method == "centers"
+    np.testing.assert_array_equal(maps.label_map, expected[0])
+    np.testing.assert_array_equal(maps.panoptic, expected[1])
 
 
 def test_evaluate_shows_pq_and_the_way_it_was_made(run, tmp_path):
     output = call("evaluate", run, "--out", tmp_path).output
     assert "Panoptic quality, instances by predicted centers and offsets" in output and "things" in output
+    assert "Connected components of the same labels, without centers and offsets: PQ 0." in output
 
 
 def test_report_has_pq_for_each_checkpoint(run):

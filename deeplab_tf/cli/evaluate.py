@@ -84,7 +84,7 @@ def _score(runtime, frames, name, flip, scales, folder, suffix):
 
 
 def _finish(reports, folder, json_target):
-    from deeplab_tf.evaluation.report import evaluation_markdown, write_text
+    from deeplab_tf.evaluation.report import components_line, evaluation_markdown, write_text
     from deeplab_tf.evaluation.speed import measured_with
     from deeplab_tf.metrics import panoptic
     from deeplab_tf.metrics.confusion import score_text
@@ -102,6 +102,8 @@ def _finish(reports, folder, json_target):
         show(title + score_text(report), json_target)
         if "pq" in report:
             show("\nPanoptic quality, instances by {}\n{}".format(METHODS[report["pq_method"]], panoptic.score_text(report)), json_target)
+        if "pq_of_components" in report:
+            show(components_line(report), json_target)
     pictures = best["pictures"]
     show("\nReport: {}\nOpen {}".format(folder / "report.md", pictures.get("best_and_worst", pictures["confusion_matrix"])), json_target)
     write_json(whole, json_target)

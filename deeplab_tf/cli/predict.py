@@ -153,10 +153,9 @@ def _predict_one(runtime, path, stem, layout, overlay, writer):
 def _maps(runtime, image, *, panoptic):
     """The label map of an image and, where it is asked for, the panoptic map, both at the image's size."""
     if not hasattr(runtime, "bundle"):
-        from deeplab_tf.evaluation.prediction import predict, predict_panoptic
+        from deeplab_tf.evaluation.prediction import predict, predict_maps
 
-        label_map = predict(runtime, image)
-        return label_map, predict_panoptic(runtime, image, label_map)[0] if panoptic else None
+        return predict_maps(runtime, image)[:2] if panoptic else (predict(runtime, image), None)
     from deeplab_tf.draw import resize_labels
     from deeplab_tf.frames import resize_image
     from deeplab_tf.panoptic.grouping import components, to_panoptic

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from deeplab_tf.errors import DeepLabError
-from deeplab_tf.evaluation.prediction import predict, predict_panoptic
+from deeplab_tf.evaluation.prediction import predict, predict_maps
 from deeplab_tf.labels import LabelTable
 from deeplab_tf.metrics.confusion import ConfusionMatrix
 from deeplab_tf.metrics.panoptic import PanopticQuality
+from deeplab_tf.panoptic.grouping import components as connected_components
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Evaluation:
     seconds: float  # for the whole, reading the files included
     panoptic: PanopticQuality | None = None  # where the split has instances
     pq_method: str | None = None  # of deeplab_tf.panoptic.METHODS
+    components: PanopticQuality | None = None  # where the network predicts instances: of connected components of its labels
 
     def best(self, count: int) -> list[ImageScore]:
         """The images with the highest mIoU, best first."""
@@ -53,6 +55,7 @@ class Evaluation:
         return {
             **self.confusion.report(self.table),
             **(self.panoptic.report(self.pq_method) if self.panoptic else {}),
+            **({"pq_of_components": self._of_components()} if self.components else {}),
             "size": list(self.size),
             "flip": self.flip,
             "scales": list(self.scales),
@@ -60,6 +63,10 @@ class Evaluation:
             "best_images": [score.to_dict() for score in self.best(3)],
             "worst_images": [score.to_dict() for score in self.worst(3)],
         }
+
+    def _of_components(self):
+        report = self.components.report()
+        return {key: report[key] for key in ("pq", "pq_things", "pq_stuff")}
 
     def _ranked(self) -> list[ImageScore]:
         scored = [score for score in self.images if not math.isnan(score.miou)]
@@ -89,19 +96,26 @@ def evaluate(
     if not len(split):
         raise DeepLabError("The split has no images; there is nothing to score.")
     total, images, start = ConfusionMatrix(len(split.table)), [], time.perf_counter()
-    panoptic, method = PanopticQuality(split.table) if split.has_instances() else None, None
+    panoptic, components = (PanopticQuality(split.table) if split.has_instances() else None for _ in range(2))
+    method = None
     for index in progress(range(len(split))) if progress else range(len(split)):
         frame = split.scored_frame(index)
         one = ConfusionMatrix(len(split.table))
-        label_map = predict(runtime, frame.image, frame.label_map.shape, flip=flip, scales=scales)
-        one.update(frame.label_map, label_map)
+        options = {"flip": flip, "scales": scales}
         if panoptic:
-            predicted, method = predict_panoptic(runtime, frame.image, label_map)
-            panoptic.update(split.panoptic_map(index), predicted)
+            label_map, predicted, method = predict_maps(runtime, frame.image, frame.label_map.shape, **options)
+            truth = split.panoptic_map(index)
+            panoptic.update(truth, predicted)
+            if method == "centers":
+                components.update(truth, connected_components(label_map, split.table))
+        else:
+            label_map = predict(runtime, frame.image, frame.label_map.shape, **options)
+        one.update(frame.label_map, label_map)
         images.append(ImageScore(index, split.names[index], one.miou(), one.pixel_accuracy()))
         total.merge(one)
     seconds = time.perf_counter() - start
-    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), seconds, panoptic, method)
+    components = components if method == "centers" else None
+    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), seconds, panoptic, method, components)
 
 
 def check_classes(trained: LabelTable, truth: LabelTable) -> None:

@@ -1,6 +1,7 @@
 """One image through a runtime, to a label map at any resolution; averaged over its mirror image and over several scales if asked."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,8 +38,7 @@ def predict(
         DeepLabError: averaging was asked of a runtime without `class_scores`, or `scales` is empty or holds a value that is not above 0.
     """
     height, width = size or image.shape[:2]
-    plain = not flip and tuple(scales) == (1.0,)
-    if plain and (tuple(runtime.size) == (height, width) or not _gives_scores(runtime)):
+    if _labels_are_enough(runtime, (height, width), flip, scales):
         stride = getattr(runtime, "label_stride", 1)
         return resize_labels(runtime(resize_image(image, runtime.size)), (height, width), stride)
     if not _gives_scores(runtime):
@@ -48,16 +48,33 @@ def predict(
     return best_class([_probabilities(runtime, image, scale, flip) for scale in scales], (height, width))
 
 
-def predict_panoptic(runtime, image: np.ndarray, label_map: np.ndarray) -> tuple[np.ndarray, str]:
-    """The panoptic map of one image, at the size of its label map, and which of `deeplab_tf.panoptic.METHODS` made it.
+class Maps(NamedTuple):
+    """What is predicted for one image, at one size."""
 
-    Where the network predicts instances, its own labels, centers and offsets are put together at its own size; otherwise things are the
-    connected regions of the label map that was predicted for the image.
+    label_map: np.ndarray  # (H, W) uint8 class ids
+    panoptic: np.ndarray  # (H, W) int32 panoptic map
+    method: str  # of deeplab_tf.panoptic.METHODS: how its things were told apart
+
+
+def predict_maps(
+    runtime, image: np.ndarray, size: tuple[int, int] | None = None, *, flip: bool = False, scales: Sequence[float] = (1.0,)
+) -> Maps:
+    """The label map of one image, as `predict` gives it, and the panoptic map.
+
+    Where the network predicts instances, its own labels, centers and offsets for the image as it is are put together at its own size;
+    otherwise things are the connected regions of the label map. The network runs once, unless the label map is to be averaged or resized.
     """
+    size = tuple(size or image.shape[:2])
     if not getattr(runtime, "gives_instances", False):
-        return components(label_map, runtime.table), "components"
-    panoptic, method = to_panoptic(runtime.predict(resize_image(image, runtime.size)), runtime.table, stride=runtime.label_stride)
-    return resize_labels(panoptic, label_map.shape, runtime.label_stride), method
+        label_map = predict(runtime, image, size, flip=flip, scales=scales)
+        return Maps(label_map, components(label_map, runtime.table), "components")
+    prediction, stride = runtime.predict(resize_image(image, runtime.size)), runtime.label_stride
+    panoptic, method = to_panoptic(prediction, runtime.table, stride=stride)
+    if _labels_are_enough(runtime, size, flip, scales):
+        label_map = resize_labels(prediction.label_map, size, stride)
+    else:
+        label_map = predict(runtime, image, size, flip=flip, scales=scales)
+    return Maps(label_map, resize_labels(panoptic, size, stride), method)
 
 
 def best_class(probabilities: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -78,6 +95,11 @@ def best_class(probabilities: Sequence[np.ndarray], size: tuple[int, int]) -> np
         labels[scores > best] = class_id
         np.maximum(best, scores, out=best)
     return labels
+
+
+def _labels_are_enough(runtime, size, flip, scales):
+    """Whether the runtime's own label map is the result, because nothing is averaged, and nothing resized that could be scores."""
+    return not flip and tuple(scales) == (1.0,) and (tuple(runtime.size) == tuple(size) or not _gives_scores(runtime))
 
 
 def _gives_scores(runtime):

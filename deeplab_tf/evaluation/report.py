@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deeplab_tf.evaluation.evaluate import Evaluation, ImageScore
 from deeplab_tf.evaluation.figures import comparison, confusion_figure
-from deeplab_tf.evaluation.prediction import predict, predict_panoptic
+from deeplab_tf.evaluation.prediction import predict, predict_maps
 from deeplab_tf.frames import write_image
 from deeplab_tf.panoptic import METHODS
 
@@ -43,7 +43,7 @@ def _row(runtime, split, evaluation: Evaluation, place: str, image: ImageScore) 
     prediction = predict(runtime, frame.image, frame.label_map.shape, flip=evaluation.flip, scales=evaluation.scales)
     label_maps = [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score(image.miou)}")]
     if evaluation.pq_method == "centers":
-        panoptics = split.panoptic_map(image.index), predict_panoptic(runtime, frame.image, prediction)[0]
+        panoptics = split.panoptic_map(image.index), predict_maps(runtime, frame.image, frame.label_map.shape).panoptic
         label_maps = [(*pair, panoptic) for pair, panoptic in zip(label_maps, panoptics)]
     return frame.image, f"{place}: {image.name}", label_maps
 
@@ -86,7 +86,14 @@ def panoptic_lines(report: dict) -> list[str]:
     rows += [[name, *(score(report[f"{key}_per_class"][name]) for key in keys)] for name in report["pq_per_class"]]
     rows += [[title, *(score(report[key + suffix]) for key in keys)] for title, suffix in (("things", "_things"), ("stuff", "_stuff"))]
     rows.append(["**all**", *(f"**{score(report[key])}**" for key in keys)])
-    return [text, markdown_table(rows)]
+    return [text, markdown_table(rows), *([components_line(report)] if "pq_of_components" in report else [])]
+
+
+def components_line(report: dict) -> str:
+    """What the same labels would be worth if a network without instances had given them."""
+    values = report["pq_of_components"]
+    scores = ", ".join(f"{title} {score(values[key])}" for title, key in (("PQ", "pq"), ("things", "pq_things"), ("stuff", "pq_stuff")))
+    return f"Connected components of the same labels, without centers and offsets: {scores}."
 
 
 def class_table(reports: dict[str, dict]) -> str:
