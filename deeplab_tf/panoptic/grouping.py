@@ -11,8 +11,9 @@ import numpy as np
 from deeplab_tf.labels import LabelTable
 from deeplab_tf.panoptic import DIVISOR, VOID, Prediction, thing_classes
 
-THRESHOLD = 0.1
-"""Of the heat map; what is lower is no center."""
+THRESHOLD = 0.3
+"""Of the heat map; what is lower is no center. The paper's authors take 0.1, which on training scenes of `configs/sample_panoptic.yaml` costs
+0.013 of PQ: low peaks are second centers of a thing more often than things of their own. 0.2 and 0.4 are within 0.004."""
 NEIGHBOURHOOD = 7
 """Pixels of the image, a side, in which only the highest value can be a center."""
 SMALLEST_STUFF = 1 / 32768
