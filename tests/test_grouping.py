@@ -143,8 +143,8 @@ def test_what_is_too_small_is_void():
 
 def test_peaks_are_the_highest_of_their_neighbourhood():
     center = np.zeros((20, 20), np.float32)
-    center[5, 5], center[5, 7], center[15, 15], center[19, 0] = 0.9, 0.8, 0.05, 0.4
-    assert find_centers(center).tolist() == [[5, 5], [19, 0]]  # 7 is within 3 of 5, and 0.05 is below the threshold
+    center[5, 5], center[5, 7], center[15, 15], center[19, 0] = 0.9, 0.8, 0.25, 0.4
+    assert find_centers(center).tolist() == [[5, 5], [19, 0]]  # 7 is within 3 of 5, and 0.25 is below the threshold of 0.3
     assert find_centers(center, stride=4).tolist() == [[5, 5], [5, 7], [19, 0]]  # 3 positions a side
 
 

@@ -76,8 +76,8 @@ def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, mon
     expected = predict(runtime, image, flip=flip), to_panoptic(runtime.predict(image), runtime.table)[0]
     runs = []
 
-    def counted(run):
-        return lambda frame: runs.append(frame) or run(frame)
+    def counted(call):
+        return lambda frame: runs.append(frame) or call(frame)
 
     for name in ("predict", "class_scores"):
         monkeypatch.setattr(runtime, name, counted(getattr(runtime, name)))
@@ -85,6 +85,22 @@ def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, mon
     assert len(runs) == times and maps.method == "centers"
     np.testing.assert_array_equal(maps.label_map, expected[0])
     np.testing.assert_array_equal(maps.panoptic, expected[1])
+    np.testing.assert_array_equal(maps.grouped, runtime(image))  # what went with the centers, averaged or not
+
+
+def test_maps_come_at_the_size_that_is_asked_for(run):
+    """Labels are chosen from enlarged scores, things from the network's own labels, which are then repeated."""
+    from deeplab_tf.evaluation.prediction import predict, predict_maps
+    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
+
+    runtime = open_runtime(str(run))
+    image = open_run_split(runtime.config, "val").frame(0).image
+    own, large = predict_maps(runtime, image), predict_maps(runtime, image, (128, 192))
+    np.testing.assert_array_equal(large.label_map, predict(runtime, image, (128, 192)))
+    assert (large.label_map != large.grouped).any()
+    for name in ("panoptic", "grouped"):
+        repeated = np.repeat(np.repeat(getattr(own, name), 2, axis=0), 3, axis=1)
+        np.testing.assert_array_equal(getattr(large, name), repeated)
 
 
 def test_evaluate_shows_pq_and_the_way_it_was_made(run, tmp_path):

@@ -122,9 +122,11 @@ def test_the_lanes_of_a_runtime_share_a_files_frames_and_keep_their_order(tmp_pa
 
 
 def test_lanes_work_at_the_same_time(tmp_path, runtime):
-    runtime.lanes = lambda: [Lane(runtime.bundle, 0.05) for _ in range(3)]
-    report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, []).run()
-    assert report.seconds < 0.8 * 23 * 0.05  # of what one lane takes; three could do it in a third
+    lanes, meeting = [Lane(runtime.bundle, 0.0) for _ in range(3)], threading.Barrier(3, timeout=20)
+    for lane in lanes:
+        lane.run = meeting.wait  # goes on when all three are in a run, and breaks when they never are
+    runtime.lanes = lambda: lanes
+    assert Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, []).run().frames == 24
 
 
 def test_a_lane_that_fails_ends_the_stream(tmp_path, runtime):
@@ -135,6 +137,25 @@ def test_a_lane_that_fails_ends_the_stream(tmp_path, runtime):
     with pytest.raises(ValueError, match="the network broke"):
         stream.run()
     assert no_thread_is_left()
+
+
+def test_lanes_are_closed_at_the_end_and_the_runtime_is_not(tmp_path, runtime):
+    closed, lane = [], Lane(runtime.bundle, 0.0)
+    lane.close, runtime.close = lambda: closed.append("lane"), lambda: closed.append("runtime")
+    runtime.lanes = lambda: [runtime, lane]
+    Stream(open_source(streams.write_video(tmp_path / "a.mp4", 6)), runtime, []).run()
+    assert closed == ["lane"]
+
+
+def test_lanes_that_cannot_be_opened_leave_the_sinks_closed(tmp_path, runtime):
+    def fail():
+        raise DeepLabError("no memory for it")
+
+    runtime.lanes, sink = fail, Keep()
+    stream = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 6)), runtime, [sink])
+    with pytest.raises(DeepLabError, match="no memory for it"):
+        stream.run()
+    assert sink.closed == 1 and (stream.report().frames, stream.dropped) == (0, 0) and no_thread_is_left()
 
 
 def test_a_live_source_has_one_lane_so_that_its_frames_are_young(runtime):

@@ -155,7 +155,10 @@ def _maps(runtime, image, *, panoptic):
     if not hasattr(runtime, "bundle"):
         from deeplab_tf.evaluation.prediction import predict, predict_maps
 
-        return predict_maps(runtime, image)[:2] if panoptic else (predict(runtime, image), None)
+        if not panoptic:
+            return predict(runtime, image), None
+        maps = predict_maps(runtime, image)
+        return maps.label_map, maps.panoptic
     from deeplab_tf.draw import resize_labels
     from deeplab_tf.frames import resize_image
     from deeplab_tf.panoptic.grouping import components, to_panoptic

@@ -10,7 +10,7 @@ from deeplab_tf.evaluation.prediction import predict, predict_maps
 from deeplab_tf.labels import LabelTable
 from deeplab_tf.metrics.confusion import ConfusionMatrix
 from deeplab_tf.metrics.panoptic import PanopticQuality
-from deeplab_tf.panoptic.grouping import components as connected_components
+from deeplab_tf.panoptic.grouping import components
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Evaluation:
     seconds: float  # for the whole, reading the files included
     panoptic: PanopticQuality | None = None  # where the split has instances
     pq_method: str | None = None  # of deeplab_tf.panoptic.METHODS
-    components: PanopticQuality | None = None  # where the network predicts instances: of connected components of its labels
+    of_components: PanopticQuality | None = None  # where the network predicts instances: of connected components of its labels
 
     def best(self, count: int) -> list[ImageScore]:
         """The images with the highest mIoU, best first."""
@@ -55,7 +55,7 @@ class Evaluation:
         return {
             **self.confusion.report(self.table),
             **(self.panoptic.report(self.pq_method) if self.panoptic else {}),
-            **({"pq_of_components": self._of_components()} if self.components else {}),
+            **({"pq_of_components": _means(self.of_components.report())} if self.of_components else {}),
             "size": list(self.size),
             "flip": self.flip,
             "scales": list(self.scales),
@@ -64,13 +64,13 @@ class Evaluation:
             "worst_images": [score.to_dict() for score in self.worst(3)],
         }
 
-    def _of_components(self):
-        report = self.components.report()
-        return {key: report[key] for key in ("pq", "pq_things", "pq_stuff")}
-
     def _ranked(self) -> list[ImageScore]:
         scored = [score for score in self.images if not math.isnan(score.miou)]
         return sorted(scored, key=lambda score: (score.miou, score.index))
+
+
+def _means(report):
+    return {key: report[key] for key in ("pq", "pq_things", "pq_stuff")}
 
 
 def evaluate(
@@ -96,26 +96,26 @@ def evaluate(
     if not len(split):
         raise DeepLabError("The split has no images; there is nothing to score.")
     total, images, start = ConfusionMatrix(len(split.table)), [], time.perf_counter()
-    panoptic, components = (PanopticQuality(split.table) if split.has_instances() else None for _ in range(2))
-    method = None
+    panoptic, of_components, method = PanopticQuality(split.table) if split.has_instances() else None, None, None
+    options = {"flip": flip, "scales": scales}
     for index in progress(range(len(split))) if progress else range(len(split)):
         frame = split.scored_frame(index)
-        one = ConfusionMatrix(len(split.table))
-        options = {"flip": flip, "scales": scales}
-        if panoptic:
-            label_map, predicted, method = predict_maps(runtime, frame.image, frame.label_map.shape, **options)
+        size = frame.label_map.shape
+        if panoptic is None:
+            label_map = predict(runtime, frame.image, size, **options)
+        else:
+            label_map, predicted, method, grouped = predict_maps(runtime, frame.image, size, **options)
             truth = split.panoptic_map(index)
             panoptic.update(truth, predicted)
             if method == "centers":
-                components.update(truth, connected_components(label_map, split.table))
-        else:
-            label_map = predict(runtime, frame.image, frame.label_map.shape, **options)
+                of_components = of_components or PanopticQuality(split.table)
+                of_components.update(truth, components(grouped, split.table))
+        one = ConfusionMatrix(len(split.table))
         one.update(frame.label_map, label_map)
         images.append(ImageScore(index, split.names[index], one.miou(), one.pixel_accuracy()))
         total.merge(one)
     seconds = time.perf_counter() - start
-    components = components if method == "centers" else None
-    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), seconds, panoptic, method, components)
+    return Evaluation(split.table, total, images, tuple(runtime.size), flip, tuple(scales), seconds, panoptic, method, of_components)
 
 
 def check_classes(trained: LabelTable, truth: LabelTable) -> None:

@@ -54,6 +54,7 @@ class Maps(NamedTuple):
     label_map: np.ndarray  # (H, W) uint8 class ids
     panoptic: np.ndarray  # (H, W) int32 panoptic map
     method: str  # of deeplab_tf.panoptic.METHODS: how its things were told apart
+    grouped: np.ndarray  # (H, W) uint8 class ids that the panoptic map was made from; not averaged where instances are predicted
 
 
 def predict_maps(
@@ -67,14 +68,13 @@ def predict_maps(
     size = tuple(size or image.shape[:2])
     if not getattr(runtime, "gives_instances", False):
         label_map = predict(runtime, image, size, flip=flip, scales=scales)
-        return Maps(label_map, components(label_map, runtime.table), "components")
+        return Maps(label_map, components(label_map, runtime.table), "components", label_map)
     prediction, stride = runtime.predict(resize_image(image, runtime.size)), runtime.label_stride
     panoptic, method = to_panoptic(prediction, runtime.table, stride=stride)
-    if _labels_are_enough(runtime, size, flip, scales):
-        label_map = resize_labels(prediction.label_map, size, stride)
-    else:
+    label_map = grouped = resize_labels(prediction.label_map, size, stride)
+    if not _labels_are_enough(runtime, size, flip, scales):
         label_map = predict(runtime, image, size, flip=flip, scales=scales)
-    return Maps(label_map, resize_labels(panoptic, size, stride), method)
+    return Maps(label_map, resize_labels(panoptic, size, stride), method, grouped)
 
 
 def best_class(probabilities: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:

@@ -40,11 +40,12 @@ def write_pictures(folder: Path, runtime, split, evaluation: Evaluation, *, suff
 
 def _row(runtime, split, evaluation: Evaluation, place: str, image: ImageScore) -> tuple:
     frame = split.scored_frame(image.index)
-    prediction = predict(runtime, frame.image, frame.label_map.shape, flip=evaluation.flip, scales=evaluation.scales)
+    options = {"size": frame.label_map.shape, "flip": evaluation.flip, "scales": evaluation.scales}
+    maps = predict_maps(runtime, frame.image, **options) if evaluation.pq_method == "centers" else None
+    prediction = maps.label_map if maps else predict(runtime, frame.image, **options)
     label_maps = [(frame.label_map, "truth (black: ignored)"), (prediction, f"prediction: mIoU {score(image.miou)}")]
-    if evaluation.pq_method == "centers":
-        panoptics = split.panoptic_map(image.index), predict_maps(runtime, frame.image, frame.label_map.shape).panoptic
-        label_maps = [(*pair, panoptic) for pair, panoptic in zip(label_maps, panoptics)]
+    if maps:
+        label_maps = [(*pair, panoptic) for pair, panoptic in zip(label_maps, (split.panoptic_map(image.index), maps.panoptic))]
     return frame.image, f"{place}: {image.name}", label_maps
 
 

@@ -115,7 +115,8 @@ class OnnxRuntime(Runtime):
 
     def lanes(self):
         """On a CPU a thread for each frame does more than all threads for one: none waits for the others at the end of every layer, nor for
-        a core that draws or encodes meanwhile. The lanes have one session; each brings a thread, and what is left of them helps all."""
+        a core that draws or encodes meanwhile. The lanes have one session beside this runtime's; each brings a thread, and what is left of
+        the threads helps all."""
         if self.provider != CPU or self.threads == 1:
             return [self]
         count = min(self.threads, MOST_LANES)

@@ -8,7 +8,7 @@ from deeplab_tf import draw
 from deeplab_tf.data.split import SomeFrames, Split
 from deeplab_tf.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.evaluation.figures import confusion_figure
-from deeplab_tf.evaluation.prediction import predict_maps
+from deeplab_tf.evaluation.prediction import predict, predict_maps
 from deeplab_tf.progress import progress
 from deeplab_tf.training.callbacks import append_json
 from deeplab_tf.training.stopping import StopSignal
@@ -60,9 +60,10 @@ class Scorer:
     def _panel(self, index, runtime):
         """Image, truth and prediction side by side."""
         frame, table = self.split.scored_frame(index), self.split.table
-        predicted = predict_maps(runtime, frame.image, frame.label_map.shape)
-        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted.label_map, table)]
-        if self.split.has_instances():
+        maps = predict_maps(runtime, frame.image, frame.label_map.shape) if self.split.has_instances() else None
+        predicted = maps.label_map if maps else predict(runtime, frame.image, frame.label_map.shape)
+        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
+        if maps:
             draw.outline(pictures[1], self.split.panoptic_map(index))
-            draw.outline(pictures[2], predicted.panoptic)
+            draw.outline(pictures[2], maps.panoptic)
         return draw.side_by_side(pictures, ["image", "truth", "prediction"])

@@ -34,7 +34,8 @@ class Figures(NamedTuple):
         fps: shown frames a second over the last two seconds or so; 0.0 at the first frame.
         latency_ms: of this frame: `whole` from capture until it is handed to the sinks; in it `capture` (decoding, and bringing it to the
             network's size), `run` (the network, with upload and download) and `post` (instances, overlay, legend, figures; taken from the
-            frame before, since this one's is not over). What is left is waiting. Of a file `whole` is the sum of the three: its
+            frame before, since this one's is not over). What is left is waiting. Where a file's frames run in several lanes at a time, each
+            has a part of the machine, and `run` is longer than a frame alone would take. Of a file `whole` is the sum of the three: its
             frames wait for their turn, which says nothing.
         captured, shown, dropped: frames since the start, this one included in shown. Those still on their way are in `captured` only; when
             the stream has ended captured = shown + dropped.

@@ -112,9 +112,9 @@ class Stream:
         for number in range(len(self._lanes)):
             stages["run-{}".format(number + 1)] = lambda lane=number: self._predict(lane)
         for name, stage in stages.items():
-            self._threads.append(threading.Thread(target=self._guarded, args=(stage,), name=_THREAD + name, daemon=True))
-        for thread in self._threads:
+            thread = threading.Thread(target=self._guarded, args=(stage,), name=_THREAD + name, daemon=True)
             thread.start()
+            self._threads.append(thread)
 
     def _guarded(self, stage):
         try:
