@@ -57,6 +57,7 @@ def test_table_has_a_row_for_each_and_figures_where_it_runs_here(made):
     for word in ("largest difference", "mIoU", "frames/s", "Calibration:", "label-stride"):
         assert word in text
     assert "Traceback" not in text and "WARNING" not in text
+    assert "On the device it is for: deeplab-tf convert bundle --int8" in text
 
 
 def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):

@@ -165,7 +165,8 @@ def test_predicted_json_describes_its_pictures(predicted):
 def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
     data = run.parent / "data"
     folders = ["--images", data / "images" / "val", "--labels", data / "labels" / "val"]
-    call("evaluate", run, *folders, "--out", tmp_path, "--json", tmp_path / "a")
+    output = call("evaluate", run, *folders, "--out", tmp_path, "--json", tmp_path / "a").output
+    assert "These frames have no instance files" in output
     report = json.loads((tmp_path / "a").read_text())
     assert report["miou"] > 0.9 and "pq" not in report
 
@@ -221,7 +222,8 @@ def test_runtimes_give_what_keras_gives(run, bundle, name):
 
 
 def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_path):
-    call("convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2)
+    output = call("convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2).output
+    assert "On the device it is for: deeplab-tf convert b --fp16" in output, "it holds nothing for engines of integers"
     small = open_bundle(tmp_path / "b")
     image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
     with open_runtime(bundle[0], "onnx", "float32") as whole, open_runtime(small, "onnx", "float32") as strided:

@@ -114,7 +114,7 @@ def test_a_later_start_gives_the_same_targets():
 
 
 def test_data_without_instances_get_a_sentence():
-    with pytest.raises(DeepLabError, match="learns instances, and the split train of the data set has none; choose"):
+    with pytest.raises(DeepLabError, match="learns instances, and the split train of the data set has none; take a recipe for"):
         TrainingPipeline(Cars(instances=False), size=(64, 96), batch_size=2, seed=3, augmentation=CHANGES["all"], targets={})
 
 

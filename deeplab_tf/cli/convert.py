@@ -98,7 +98,7 @@ def _from_bundle(source, targets, options, json_target):
     if options["images"] is not None:
         images, truth = _folder_frames(bundle, options)
         rows = conversion.measured(bundle, rows, images, truth, _TIMED_SECONDS)
-    return _finish(bundle, rows, json_target, {})
+    return _finish(bundle, rows, json_target, {}, built_here=True)
 
 
 def _from_run(source, targets, options, json_target):
@@ -217,7 +217,7 @@ def _show_choices(info, costs, order, images, json_target):
         others = ", ".join(form.format(name, value) for name, value in calibration["agreement"].items())
         show(
             "Calibration: {} on {} images. {} the float network's: {}.".format(
-                calibration["method"],
+                ", ".join([calibration["method"]] + ["{} in float".format(name) for name in calibration["float_layers"]]),
                 calibration["frames"],
                 "PQ against" if info["instances"] else "Labels equal to",
                 others,
@@ -231,12 +231,19 @@ def _show_choices(info, costs, order, images, json_target):
     )
 
 
-def _finish(bundle, rows, json_target, more):
+def _finish(bundle, rows, json_target, more, *, built_here=False):
     from deeplab_tf.conversion import table
 
     show("\n" + table(rows), json_target)
     where = "{}: {} at {}x{}".format(bundle.path, bundle.output, *bundle.size)
-    precision = "int8" if "int8" in bundle.info["precision"] else "fp16"
-    there = "deeplab-tf convert {} --{}".format(os.path.basename(os.path.abspath(bundle.path)), precision)
-    show("\nThe bundle is in {}. On the device it is for: {}".format(where, there), json_target)
+    show("\nThe bundle is in {}. {}".format(where, _next(bundle, built_here)), json_target)
     return dict(more, bundle=bundle.path, rows=[dict(row._asdict()) for row in rows])
+
+
+def _next(bundle, built_here):
+    """What to do with the bundle: engines are built from some of its files only."""
+    integers = any(name in bundle for name in ("model_int8.onnx", "tf_trt/int8"))
+    if built_here or not any(name in bundle for name in ("model.onnx", "tf_trt/float", "tf_trt/int8")):
+        return "See it at work: deeplab-tf stream {} --source sample://".format(bundle.path)
+    folder = os.path.basename(os.path.abspath(bundle.path))
+    return "On the device it is for: deeplab-tf convert {} --{}".format(folder, "int8" if integers else "fp16")

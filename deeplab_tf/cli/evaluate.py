@@ -80,6 +80,8 @@ def _score(runtime, frames, name, flip, scales, folder, suffix):
     from deeplab_tf.evaluation.report import write_pictures
 
     evaluation = evaluate(runtime, frames, flip=flip, scales=scales, progress=lambda items: progress(items, "evaluate " + name))
+    if evaluation.panoptic is None and getattr(runtime, "gives_instances", False):
+        click.echo("These frames have no instance files, so that things are not scored one by one.", err=True)
     return {**evaluation.report(), "pictures": write_pictures(folder, runtime, frames, evaluation, suffix=suffix)}
 
 

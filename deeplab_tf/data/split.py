@@ -272,7 +272,8 @@ def require_instances(split: Split, name: str) -> None:
     without = split.without_instances()
     if len(without) == len(split):
         raise DeepLabError(
-            f"This network learns instances, and the split {name} of the data set has none; choose model.name: deeplab_v3_plus."
+            f"This network learns instances, and the split {name} of the data set has none; take a recipe for deeplab_v3_plus, such as"
+            " configs/sample_small.yaml."
         )
     if without:
         raise DeepLabError(f"{len(without)} of {len(split)} frames of {name} have no instance file; the first is that of {without[0]}.")

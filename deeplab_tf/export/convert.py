@@ -154,6 +154,7 @@ def _calibration_info(found, plan, trained):
         "frames": found.frames,
         "trained": trained,
         "agreement": {} if trained else found.agreement,  # before the training it says nothing of the network now
+        "float_layers": list(found.float_layers),
         "left_in_float": plan.excluded,
         "largest_range": max(plan.ranges.values()),
     }
