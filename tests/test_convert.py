@@ -98,6 +98,7 @@ def test_logits_at_a_stride(run, tmp_path):
 def test_half_precision_without_a_gpu_says_where_it_is_built(made):
     result = call(made[0], "--fp16")
     assert result.exit_code == 0 and "no engine here" in result.output
+    assert "See it at work: deeplab-tf stream" in result.output and "On the device" not in result.output  # it is here
     result = call(made[0], "--fp16", "--strict")
     assert result.exit_code == 1 and "was not built" in result.output  # here none can be
 

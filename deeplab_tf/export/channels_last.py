@@ -87,7 +87,7 @@ class _Rewriter:
         transpose.output[0] = dequantize.input[0] = f"{name}/blocks_first"
         kernel.input[0] = self._constant(f"{kernel.input[0]}/blocks", _in_blocks(values, top, left))
         (above, below, high), (before, after, wide) = (_block_pads(side, pad) for side, pad in zip(sides, (top, left)))
-        _set(convolution, strides=(1, 1), kernel_shape=(high, wide), pads=(above, before, below, after))
+        _set_attributes(convolution, strides=(1, 1), kernel_shape=(high, wide), pads=(above, before, below, after))
 
     def _first(self, image):
         """Transpose, QuantizeLinear, DequantizeLinear, Conv behind an image, where they are of that form; None otherwise."""
@@ -192,7 +192,7 @@ def _attribute(node, name):
     return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)
 
 
-def _set(node, **attributes):
+def _set_attributes(node, **attributes):
     for attribute in [each for each in node.attribute if each.name in attributes]:
         node.attribute.remove(attribute)
     node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
