@@ -58,6 +58,19 @@ def test_the_table_names_what_is_missing(tools):
     )
     assert lines[1] == ["a", "", "", "p", "", "-", "not measured: p is not installed: sh x"]
     assert lines[2] == ["a", "ours", "500 ms", "p", "1.25 s", "2.50", "w, a frame"]
+
+
+def test_a_row_below_one_says_why(tools):
+    row = {"name": "a", "what": "w", "unit": "a frame", "ours": "ours", "peer": "p", "ours_seconds": 1.0, "peer_seconds": 0.9}
+    slower = [{**row, "ratio": 0.9, "why": "it fuses"}, {**row, "ratio": 0.9, "why": ""}, {**row, "ratio": 1.0, "why": "it fuses"}]
+    assert [line[-1] for line in tools[2].cells(slower)[1:]] == [
+        "w, a frame. Below 1: it fuses",
+        "w, a frame. Below 1: not known why",
+        "w, a frame",
+    ]
+
+
+def test_peaks_have_their_units(tools):
     assert tools[2].peak_lines({"float32": 2e11, "bfloat16": None, "int8": 9e11, "memory": 2e10})[1].split()[-3] == "900.0"
 
 

@@ -89,7 +89,7 @@ def make_network(name, shared, folder, quick):
 
 def measure(row, shared, folder, options):
     """One line of the table, as a dict."""
-    line = {"name": row.name, "what": row.what, "unit": row.unit, "ours": row.ours.title, "peer": row.peer.title}
+    line = {"name": row.name, "what": row.what, "unit": row.unit, "ours": row.ours.title, "peer": row.peer.title, "why": row.why}
     reason = missing(row.peer)
     if reason:
         return {**line, "missing": reason}

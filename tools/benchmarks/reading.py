@@ -1,4 +1,5 @@
-"""Reading frames of drawn streets for training, at half their size: ours from files, augmented, from prepared records; TensorFlow's own.
+"""Reading frames of drawn streets for training, at half their size: ours from files, augmented, from prepared records; beside them
+TensorFlow's and Keras' own.
 
 All go the way of training: an index in tf.data, images resized bilinearly and labels to the nearest, a tensor. The files are in the
 system's page cache, so that decoding is compared and not the disk. One repetition reads every frame once.
@@ -46,23 +47,26 @@ def ours(options, data):
     return indices.map(lambda i: tf.numpy_function(load, [i], (tf.uint8, tf.uint8), stateful=False), num_parallel_calls=options["threads"])
 
 
+BATCH, ROTATION, SCALE, COLOR, HUE = 2, 10, (0.5, 2.0), 0.3, 0.05
+"""Of both sides that augment: frames at once, degrees, factors, and shares by which colours change."""
+
+
 def augmented(options, data):
-    """Batches of two as training gets them: flipped, turned, scaled, recoloured, and cut to half the size."""
+    """As training gets them: flipped, turned, scaled, recoloured, and cut to half the size."""
     from deeplab_tf.data import open_split
     from deeplab_tf.data.augment import Augmentation
     from deeplab_tf.data.pipeline import TrainingPipeline
 
     split, size = open_split(data, "train"), data["size"]
-    crop = (size[0] // 2, size[1] // 2)
-    augmentation = Augmentation(crop=crop, flip=0.5, rotation=10, scale=(0.5, 2.0), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
-    pipeline = TrainingPipeline(split, size=size, batch_size=2, seed=0, augmentation=augmentation)
-    batches = iter(pipeline.batches(0, 10**6))
+    colors = {"brightness": COLOR, "contrast": COLOR, "saturation": COLOR, "hue": HUE}
+    augmentation = Augmentation(crop=half(size), flip=0.5, rotation=ROTATION, scale=SCALE, **colors)
+    pipeline = TrainingPipeline(split, size=size, batch_size=BATCH, seed=0, augmentation=augmentation)
+    return pipeline.batches(0, len(split) // BATCH)
 
-    def read():
-        for _ in range(len(split) // 2):
-            next(batches)
 
-    return read
+def half(size):
+    """Of a height and width."""
+    return size[0] // 2, size[1] // 2
 
 
 def stock(options, data):
@@ -86,22 +90,40 @@ def stock(options, data):
     return tf.data.Dataset.from_tensor_slices(paths).map(load, num_parallel_calls=options["threads"])
 
 
+def stock_augmented(options, data):
+    """The same by Keras' layers, which take images and their masks along."""
+    from keras import layers
+
+    chain = [
+        layers.RandomFlip("horizontal"),
+        layers.RandomRotation(ROTATION / 360, fill_mode="constant"),
+        layers.RandomZoom(tuple(factor - 1 for factor in SCALE), fill_mode="constant"),
+        layers.RandomBrightness(COLOR),
+        layers.RandomContrast(COLOR),
+        layers.RandomSaturation((0.5 - COLOR / 2, 0.5 + COLOR / 2)),
+        layers.RandomHue(HUE),
+        layers.RandomCrop(*half(data["size"])),
+    ]
+    frames = stock(options, data).map(lambda image, label: {"images": image, "segmentation_masks": label[..., None]}).batch(BATCH)
+    for layer in chain:
+        frames = frames.map(layer, num_parallel_calls=options["threads"])
+    return frames.map(lambda both: (both["images"], both["segmentation_masks"]))
+
+
 def prepare(options):
-    """`method`: files, records, augmented or stock."""
+    """`method`: files, records, augmented, stock or stock_augmented."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(options["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
     data = {"name": "cityscapes", "root": str(Path(options["folder"], "scenes")), "size": tuple(options["size"])}
     draw(Path(data["root"]), options["frames"], tuple(2 * side for side in options["size"]))
-    if options["method"] == "augmented":
-        read = augmented(options, data)
-    else:
-        frames = (stock if options["method"] == "stock" else ours)(options, data).prefetch(2)
+    makers = {"augmented": augmented, "stock": stock, "stock_augmented": stock_augmented}
+    frames = makers.get(options["method"], ours)(options, data).prefetch(2)
 
-        def read():
-            for image, _ in frames:
-                image.numpy()
+    def read():  # to the end: what is read ahead would be a gift to the next repetition, and work beside the other side's
+        for image, _ in frames:
+            image.numpy()
 
     read()
     return {"name": "TensorFlow " + tf.__version__}, read

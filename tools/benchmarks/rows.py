@@ -8,6 +8,9 @@ TORCH, HUB = ".venv-peers", ".venv-keras-hub"
 INSTALLED_BY = {TORCH: "sh tools/make_peer_environment.sh torch", HUB: "sh tools/make_peer_environment.sh keras-hub"}
 
 
+OPENVINO = "OpenVINO adds the branches of a residual block inside a convolution; ONNX Runtime does that for neither type on a CPU"
+
+
 class Side(NamedTuple):
     """One side.
 
@@ -35,6 +38,7 @@ class Row(NamedTuple):
         unit: what a repetition is.
         agree: both sides' `result` must not differ by more, or nothing was compared; None where they give none.
         scale: a repetition's seconds are divided by this for the table, such as the number of frames in it.
+        why: what makes the peer faster, for the table where it is.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Row(NamedTuple):
     unit: str = "a frame"
     agree: float | None = None
     scale: float = 1.0
+    why: str = ""
 
 
 NETWORKS = {
@@ -75,10 +80,11 @@ def inference():
     integers = ("model_int8_cpu.onnx", "model_int8.onnx")
     return [
         Row("int8-openvino", "ResNet-50, dense, in integers: the same network, in the file that is faster for each", ours("dense", "int8"),
-            vino("int8", integers)),
+            vino("int8", integers), why=OPENVINO),
         Row("int8-keras", "the same against what one had before: Keras in float32", ours("dense", "int8"), keras),
         Row("float-keras", "ResNet-50, dense", ours("dense", "float32"), keras),
-        Row("float-openvino", "ResNet-50, dense, the same file", ours("dense", "float32"), vino("float32", ("model.onnx",), hint="f32")),
+        Row("float-openvino", "ResNet-50, dense, the same file", ours("dense", "float32"), vino("float32", ("model.onnx",), hint="f32"),
+            why=OPENVINO),
         Row("float-smp", "ResNet-50, separable", ours("separable", "float32"), smp),
         Row("float-keras-hub", "ResNet-50, output stride 32; keras-hub's decoder is a 1x1 convolution", ours("stride32", "float32"), hub),
     ]  # fmt: skip
@@ -111,9 +117,10 @@ def reading(options):
     stock = side("tf.data's PNG", "stock")
     made = [
         Row("reading-files", "PNG files of 1024x2048, to 512x1024", side("ours", "files"), stock),
-        Row("reading-augmented", "the same; ours also flips, turns, scales, recolours, cuts", side("ours, augmented", "augmented"), stock),
+        Row("reading-augmented", "the same, flipped, turned, scaled, recoloured and cut", side("ours, augmented", "augmented"),
+            side("Keras' layers", "stock_augmented")),
         Row("reading-records", "the same frames, prepared once", side("ours, prepared", "records"), stock),
-    ]
+    ]  # fmt: skip
     return [row._replace(unit="an image", scale=options["frames"]) for row in made]
 
 

@@ -57,9 +57,14 @@ def cells(found):
             continue
         made.append(
             [row["name"], row["ours"], duration(row["ours_seconds"]), row["peer"], duration(row["peer_seconds"]),
-             "{:.2f}".format(row["ratio"]), "{}, {}".format(row["what"], row["unit"])]
+             "{:.2f}".format(row["ratio"]), "{}, {}".format(row["what"], row["unit"]) + reason_below(row)]
         )  # fmt: skip
     return made
+
+
+def reason_below(row):
+    """Why the peer is faster, where it is."""
+    return ". Below 1: " + (row.get("why") or "not known why") if row["ratio"] < 1 else ""
 
 
 def duration(found):
