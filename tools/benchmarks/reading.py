@@ -1,8 +1,9 @@
 """Reading frames of drawn streets for training, at half their size: ours from files, augmented, from prepared records; beside them
 TensorFlow's and Keras' own.
 
-All go the way of training: an index in tf.data, images resized bilinearly and labels to the nearest, a tensor. The files are in the
-system's page cache, so that decoding is compared and not the disk. One repetition reads every frame once.
+All go the way of training: images made smaller (ours by area, tf.data's bilinearly) and labels to the nearest, a tensor. The files are in
+the system's page cache, so that decoding is compared and not the disk. One repetition reads every frame once, and to the end: what is read
+ahead would be a gift to the next repetition, and work beside the other side's.
 """
 
 import os
@@ -91,18 +92,19 @@ def stock(options, data):
 
 
 def stock_augmented(options, data):
-    """The same by Keras' layers, which take images and their masks along."""
+    """Likewise by Keras' layers, which take images and their masks along. They interpolate twice, draw scales evenly and not by their
+    logarithm, add brightness, cut a batch at one place, call class 0 what is outside, and give float32."""
     from keras import layers
 
     chain = [
         layers.RandomFlip("horizontal"),
         layers.RandomRotation(ROTATION / 360, fill_mode="constant"),
-        layers.RandomZoom(tuple(factor - 1 for factor in SCALE), fill_mode="constant"),
-        layers.RandomBrightness(COLOR),
-        layers.RandomContrast(COLOR),
-        layers.RandomSaturation((0.5 - COLOR / 2, 0.5 + COLOR / 2)),
-        layers.RandomHue(HUE),
+        layers.RandomZoom(tuple(1 / factor - 1 for factor in SCALE), fill_mode="constant"),  # above 0 it zooms out
         layers.RandomCrop(*half(data["size"])),
+        layers.RandomBrightness(COLOR),
+        layers.RandomContrast((COLOR, COLOR)),
+        layers.RandomSaturation(tuple(factor / (1 + factor) for factor in (1 - COLOR, 1 + COLOR))),  # f multiplies by f / (1 - f)
+        layers.RandomHue(2 * HUE),  # in half circles
     ]
     frames = stock(options, data).map(lambda image, label: {"images": image, "segmentation_masks": label[..., None]}).batch(BATCH)
     for layer in chain:
@@ -118,15 +120,15 @@ def prepare(options):
     tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
     data = {"name": "cityscapes", "root": str(Path(options["folder"], "scenes")), "size": tuple(options["size"])}
     draw(Path(data["root"]), options["frames"], tuple(2 * side for side in options["size"]))
-    makers = {"augmented": augmented, "stock": stock, "stock_augmented": stock_augmented}
-    frames = makers.get(options["method"], ours)(options, data).prefetch(2)
+    makers = {"files": ours, "records": ours, "augmented": augmented, "stock": stock, "stock_augmented": stock_augmented}
+    frames = makers[options["method"]](options, data).prefetch(2)
 
-    def read():  # to the end: what is read ahead would be a gift to the next repetition, and work beside the other side's
+    def read():
         for image, _ in frames:
             image.numpy()
 
     read()
-    return {"name": "TensorFlow " + tf.__version__}, read
+    return {"name": "TensorFlow {}, Keras {}".format(tf.__version__, tf.keras.__version__)}, read
 
 
 if __name__ == "__main__":

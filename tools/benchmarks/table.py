@@ -64,7 +64,7 @@ def cells(found):
 
 def reason_below(row):
     """Why the peer is faster, where it is."""
-    return ". Below 1: " + (row.get("why") or "not known why") if row["ratio"] < 1 else ""
+    return ". Below 1: " + (row.get("why") or "not known why") if round(row["ratio"], 2) < 1 else ""
 
 
 def duration(found):
