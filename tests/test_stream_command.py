@@ -173,4 +173,5 @@ def test_a_second_interruption_ends_the_program(tmp_path, bundle):
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
-    assert process.returncode in (0, -signal.SIGINT)
+    # both at once count as one: 0; 130 where the second one comes when the stream has just ended
+    assert process.returncode in (0, -signal.SIGINT, 130)
