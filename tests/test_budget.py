@@ -154,6 +154,7 @@ def test_a_bundle_says_the_same(tmp_path):
     "arguments, code, message",
     [
         (["nowhere"], 1, "Expected a recipe (YAML) or a bundle, but nowhere does not exist."),
+        (["."], 1, "but . is a folder without a bundle.json; of a run, name its config.yaml."),
         (["nowhere", "--device", "jetson-nanno"], 2, "Did you mean 'jetson-nano'"),
         (["nowhere", "--suggest"], 2, "--suggest needs --device"),
         (["nowhere", "--fps", "0"], 2, "0"),

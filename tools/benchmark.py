@@ -194,6 +194,8 @@ def main(arguments):
     found = [measure(row, shared, options.folder, options) for row in wanted]
     about, limit = machine(options), int8_limits(found, peaks)
     print("\n".join(columns(cells(found))))
+    if options.quick:
+        print("\nQuick: everything ran; none of these figures means anything.")
     print("\n".join(["", *peak_lines(peaks), *(limit_lines(limit) if limit else ()), "", machine_line(about, found)]))
     if options.json:
         report = {"machine": about, "command": sys.argv, "peaks": peaks, "int8_limits": limit, "rows": found}

@@ -118,7 +118,7 @@ def _measured(path, layers, json_target):
 
 def _recipe_layers(path, size, classes):
     if not os.path.isfile(path):
-        kind = "is a folder without a bundle.json" if os.path.isdir(path) else "does not exist"
+        kind = "is a folder without a bundle.json; of a run, name its config.yaml" if os.path.isdir(path) else "does not exist"
         raise DeepLabError("Expected a recipe (YAML) or a bundle, but {} {}.".format(path, kind))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.export.layers import recipe_layers
@@ -136,4 +136,5 @@ def _suggestions(path, size, classes, device, target):
     from deeplab_tf.training.config import load
 
     networks = SmallerNetworks(load(path).model, size, classes)
-    return [suggestion(changes, layers, device, target) for changes, layers in progress(networks, "suggest", total=len(networks))]
+    counted = progress(networks, "suggest", total=len(networks), unit="networks")
+    return [suggestion(changes, layers, device, target) for changes, layers in counted]

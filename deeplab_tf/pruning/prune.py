@@ -13,7 +13,7 @@ from deeplab_tf.errors import DeepLabError
 from deeplab_tf.export.layers import model_layers
 from deeplab_tf.progress import progress
 from deeplab_tf.pruning.importance import by_loss, by_scale
-from deeplab_tf.pruning.search import Costs, Unreachable, choose
+from deeplab_tf.pruning.search import Costs, Unreachable, check_reachable, choose
 from deeplab_tf.pruning.statistics import measure_statistics
 from deeplab_tf.pruning.surgery import without
 from deeplab_tf.pruning.target import Target
@@ -57,21 +57,29 @@ def prune(model: keras.Model, config: Config, split: Split, target: Target, way:
         raise DeepLabError(
             f"The network has {target.text(first)} at {_show(target.size)}, so the target is met; there is nothing to prune."
         )
+    _check_reachable(model, target)
     loss = _loss(model, config, split) if way.by == "loss" else None
     for number in range(1, way.rounds + 1):
         wiring, label = read_units(model), f"round {number} of {way.rounds}"
         worth = by_scale(model, wiring) if loss is None else by_loss(model, wiring, _batches(config, model, split, way.images, label), loss)
         goal = first * (target.most / first) ** (number / way.rounds)
-        model = without(model, wiring, _choose(model, wiring, worth, target, goal))
+        model = without(model, wiring, choose(wiring, worth, _cost(model, wiring, target), goal))
         measure_statistics(model, _training_batches(config, model, split, way.images))
         say(f"{label}: {target.text(target.cost(model_layers(model, target.size)))}, {_parameters(model):.2f} million parameters")
     return model
 
 
-def _choose(model, wiring, worth, target, goal):
+def _cost(model, wiring, target):
+    """The number of channels of every group -> what the network costs."""
     costs = Costs(model, wiring, target.size)
+    return lambda counts: target.cost(costs.layers(counts))
+
+
+def _check_reachable(model, target):
+    """Before any work is done. What is left at least is the same in every round."""
+    wiring = read_units(model)
     try:
-        return choose(wiring, worth, lambda counts: target.cost(costs.layers(counts)), goal)
+        check_reachable(wiring, _cost(model, wiring, target), target.most)
     except Unreachable as error:
         least = target.text(error.args[0])
         raise DeepLabError(

@@ -59,13 +59,11 @@ def choose(wiring: Wiring, importance: np.ndarray, cost: Callable[[np.ndarray], 
         cost: the number of channels of every group -> what the network costs.
 
     Raises:
-        DeepLabError: the smallest network that can be left costs more than `target`.
+        Unreachable: the smallest network that can be left costs more than `target`.
     """
+    check_reachable(wiring, cost, target)
     counts = np.array([len(group.units) for group in wiring.groups])
     least = np.minimum(counts, MULTIPLE)
-    smallest = cost(least)
-    if smallest > target:
-        raise Unreachable(smallest)
     order = [group.units[np.argsort(importance[group.units], kind="stable")] for group in wiring.groups]
     now = cost(counts)
 
@@ -92,6 +90,13 @@ def choose(wiring: Wiring, importance: np.ndarray, cost: Callable[[np.ndarray], 
     for index, units in enumerate(order):
         keep[units[: len(units) - counts[index]]] = False
     return keep
+
+
+def check_reachable(wiring: Wiring, cost: Callable[[np.ndarray], float], target: float) -> None:
+    """Raises Unreachable where the smallest network that can be left costs more than `target`."""
+    smallest = cost(np.array([min(len(group.units), MULTIPLE) for group in wiring.groups]))
+    if smallest > target:
+        raise Unreachable(smallest)
 
 
 class Unreachable(DeepLabError):

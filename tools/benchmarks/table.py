@@ -49,7 +49,7 @@ def limits(gmac, ours, theirs, peak):
 
 def cells(found):
     """Of the table: a line for each row that was measured or why not."""
-    made = [["row", "ours", "", "peer", "", "ours / peer", "what"]]
+    made = [["row", "ours", "", "peer", "", "times as fast", "what"]]
     for row in found:
         reason = row.get("missing") or row.get("failed")
         if reason:
