@@ -11,6 +11,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+BATCH, ROTATION, SCALE, COLOR, HUE = 2, 10, (0.5, 2.0), 0.3, 0.05
+"""Of both sides that augment: frames at once, degrees, factors, and shares by which colours change."""
+
 
 def draw(root, count, size):
     """Scenes in Cityscapes' layout, unless they are there."""
@@ -46,10 +49,6 @@ def ours(options, data):
 
     indices = tf.data.Dataset.range(len(split))
     return indices.map(lambda i: tf.numpy_function(load, [i], (tf.uint8, tf.uint8), stateful=False), num_parallel_calls=options["threads"])
-
-
-BATCH, ROTATION, SCALE, COLOR, HUE = 2, 10, (0.5, 2.0), 0.3, 0.05
-"""Of both sides that augment: frames at once, degrees, factors, and shares by which colours change."""
 
 
 def augmented(options, data):

@@ -8,8 +8,8 @@ TORCH, HUB = ".venv-peers", ".venv-keras-hub"
 INSTALLED_BY = {TORCH: "sh tools/make_peer_environment.sh torch", HUB: "sh tools/make_peer_environment.sh keras-hub"}
 OPENVINO = "OpenVINO adds the branches of a residual block inside a convolution of integers, and takes bfloat16 for what is not one"
 """Why it is faster than ONNX Runtime on a CPU, which does neither."""
-FLOAT_ENDS = "of our time 1.7 % go to both ends of the network, which channels_last.py rewrites in the file of integers only"
-"""Found by a profile of ONNX Runtime on 2 cores: 20.5 of 1,210 ms for ArgMax, resizing, reordering and the sum of image and mean."""
+FLOAT_ENDS = "ONNX Runtime is slow at both ends of the network, which channels_last.py rewrites in the file of integers only"
+"""By its profile 20 of 1,210 ms on 2 cores of an AMD EPYC: ArgMax, resizing, reordering, the sum of image and mean. It explains half."""
 
 
 class Side(NamedTuple):
