@@ -42,7 +42,7 @@ class Browser:
         options += [
             "--remote-debugging-port=0",
             "--user-data-dir=" + self._folder,
-            "--window-size={},{}".format(width, height),
+            f"--window-size={width},{height}",
             "about:blank",
         ]
         self._log = open(os.path.join(self._folder, "log"), "wb")  # noqa: SIM115 (closed in close)
@@ -68,7 +68,7 @@ class Browser:
             await asyncio.sleep(0.05)
         port = place.read_text().splitlines()[0]
         while True:
-            with urllib.request.urlopen("http://127.0.0.1:{}/json".format(port)) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
                 pages = [target for target in json.load(answer) if target["type"] == "page"]
             if pages:
                 return await websocket_connect(pages[0]["webSocketDebuggerUrl"], max_message_size=1 << 26)
@@ -115,7 +115,7 @@ class Browser:
         """The first true value of an expression; until the page is there, it may fail."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            value = self.value("(() => {{ try {{ return {}; }} catch (error) {{ return null; }} }})()".format(script))
+            value = self.value(f"(() => {{ try {{ return {script}; }} catch (error) {{ return null; }} }})()")
             if value:
                 return value
             time.sleep(0.1)

@@ -19,12 +19,16 @@ def pytest_configure(config):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
-    """Where `make test` shares the tests among processes, one that is marked `alone` waits for the others, and they for it."""
+    """Where `make test` shares the tests among processes, one that is marked `alone` waits for the others, and they for
+    it."""
     with contextlib.ExitStack() as stack:
         if hasattr(item.config, "workerinput"):
             import fcntl
 
-            door, room = (stack.enter_context(_opened(folder)) for folder in (item.config.rootpath / "tests", item.config.rootpath))
+            door, room = (
+                stack.enter_context(_opened(folder))
+                for folder in (item.config.rootpath / "tests", item.config.rootpath)
+            )
             fcntl.flock(door, fcntl.LOCK_EX)  # who waits for the room holds the door, so that nobody overtakes
             fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
             fcntl.flock(door, fcntl.LOCK_UN)
@@ -43,12 +47,13 @@ def _opened(folder):
 
 @pytest.fixture(scope="session", autouse=True)
 def timed_briefly():
-    """`convert` and `report` time each network as few times as they may, not for seconds: tests look at whether there is a figure."""
+    """`convert` and `report` time each network as few times as they may, not for seconds: tests look at whether there
+    is a figure."""
     if sys.version_info < (3, 11):  # the lab is not there
         yield
         return
     from deeplab_tf.cli import convert
-    from deeplab_tf.evaluation import speed
+    from deeplab_tf.lab.evaluation import speed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convert, "_TIMED_SECONDS", 0.0)
@@ -63,17 +68,20 @@ def rng():
 
 @pytest.fixture(scope="session")
 def randomize():
-    """randomize(model, images): every batch normalisation gets random weights, and statistics that fit the images roughly.
+    """randomize(model, images): every batch normalisation gets random weights, and statistics that fit the images
+    roughly.
 
-    Weights alone would not do: with statistics far from those of the data, activations grow to 1e4 within 50 layers, and a comparison to
-    1e-4 would measure rounding.
+    Weights alone would not do: with statistics far from those of the data, activations grow to 1e4 within 50 layers,
+    and a comparison to 1e-4 would measure rounding.
     """
 
     def apply(model, images, seed=1):
         generator = np.random.default_rng(seed)
         norms = [layer for layer in model.layers if hasattr(layer, "moving_mean")]
         for layer in norms:
-            scale = 0.3 if layer.name.endswith("_3_bn") else 1.0  # trained residual branches add less than what they are added to
+            scale = (
+                0.3 if layer.name.endswith("_3_bn") else 1.0
+            )  # trained residual branches add less than what they are added to
             layer.gamma.assign(scale * generator.uniform(0.5, 1.5, layer.gamma.shape))
             layer.beta.assign(generator.normal(0, 0.3, layer.beta.shape))
             layer.momentum, layer.before = 0.0, layer.momentum  # one batch in training gives its own statistics
@@ -102,7 +110,8 @@ def stock_resnet50(randomize):
 
 
 def blocks(generator, count, height, width):
-    """(count, height, width, 3) float32, 0..255: blocks of random colours under noise. Noise alone would look alike to deep features."""
+    """(count, height, width, 3) float32, 0..255: blocks of random colours under noise. Noise alone would look alike to
+    deep features."""
     colors = generator.uniform(20, 235, (count, height // 8 + 1, width // 8 + 1, 3))
     images = np.repeat(np.repeat(colors, 8, axis=1), 8, axis=2)[:, :height, :width]
     return (images + generator.uniform(-20, 20, images.shape)).astype(np.float32)

@@ -1,4 +1,5 @@
-"""Environments beside .venv, for tests that need another Python. Where one is missing the test is skipped, and told what makes it."""
+"""Environments beside .venv, for tests that need another Python. Where one is missing the test is skipped, and told
+what makes it."""
 
 import importlib
 import os
@@ -16,7 +17,8 @@ def python36():
 
 
 def tf_trt_python():
-    """The Python of .venv-tftrt: TensorFlow 2.14 with TF-TRT and TensorRT 8.5. It needs the variables of env.sh beside it."""
+    """The Python of .venv-tftrt: TensorFlow 2.14 with TF-TRT and TensorRT 8.5. It needs the variables of env.sh beside
+    it."""
     return _python(".venv-tftrt", "DEEPLAB_TF_TRT_ENVIRONMENT", "tools/make_tf_trt_environment.sh")
 
 
@@ -30,5 +32,5 @@ def cityscapes_scripts():
 def _python(name, variable, script):
     folder = Path(os.environ.get(variable) or ROOT / name)
     if not (folder / "ready").is_file():
-        pytest.skip("no {}; sh {} makes it".format(name, script))
+        pytest.skip(f"no {name}; sh {script} makes it")
     return str(folder / "bin" / "python")

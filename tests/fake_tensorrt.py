@@ -1,8 +1,9 @@
 """Fakes of TensorRT and of CUDA's libraries, for machines without a GPU.
 
-FakeTensorRT is a module `tensorrt` of a chosen version that lacks what that version lacks: an unknown name is an AttributeError, to read
-or to set. Its engines run the ONNX model in ONNX Runtime, on memory that FakeCudart or FakeDriver calls the GPU's and which is the host's.
-tests/test_tensorrt.py holds the fake 8.5.3 to the real module where that can be imported.
+FakeTensorRT is a module `tensorrt` of a chosen version that lacks what that version lacks: an unknown name is an
+AttributeError, to read or to set. Its engines run the ONNX model in ONNX Runtime, on memory that FakeCudart or
+FakeDriver calls the GPU's and which is the host's. tests/test_tensorrt.py holds the fake 8.5.3 to the real module where
+that can be imported.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ class Strict:
 
     def __setattr__(self, name, value):
         if name not in self.NAMES and not name.startswith("_"):
-            raise AttributeError("{} has no {}".format(type(self).__name__, name))
+            raise AttributeError(f"{type(self).__name__} has no {name}")
         object.__setattr__(self, name, value)
 
 
@@ -147,7 +148,7 @@ class FakeConfig(Strict):
         return self._timings
 
     def _stamp(self):
-        return "timings of {}".format(self._trt.__version__).encode()
+        return f"timings of {self._trt.__version__}".encode()
 
 
 def config_class(number):
@@ -215,7 +216,9 @@ class FakeEngine(Strict):
 
         self._trt = trt
         self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        self._ports = [(port, True) for port in self._session.get_inputs()] + [(port, False) for port in self._session.get_outputs()]
+        self._ports = [(port, True) for port in self._session.get_inputs()] + [
+            (port, False) for port in self._session.get_outputs()
+        ]
 
     def create_execution_context(self):
         if self._trt.trouble == "no context":
@@ -327,7 +330,7 @@ class FakeMemory:
     def __getattr__(self, name):
         body = getattr(type(self), "do_" + name, None)
         if body is None:
-            raise AttributeError("there is no {} in this library".format(name))
+            raise AttributeError(f"there is no {name} in this library")
         function = Function(lambda *arguments: self.fails.get(name) or body(self, *arguments) or 0)
         if name == "cudaGetErrorString":
             function = Function(lambda code: {2: b"out of memory", 35: b"driver too old"}.get(code, b"some error"))
@@ -385,7 +388,9 @@ class FakeCudart(FakeMemory):
 class FakeDriver(FakeMemory):
     """libcuda."""
 
-    do_cuInit = do_cuDeviceGet = do_cuDevicePrimaryCtxRetain = do_cuCtxSetCurrent = do_cuStreamSynchronize = FakeMemory.nothing
+    do_cuInit = do_cuDeviceGet = do_cuDevicePrimaryCtxRetain = do_cuCtxSetCurrent = do_cuStreamSynchronize = (
+        FakeMemory.nothing
+    )
     do_cuMemAlloc_v2 = FakeMemory.allocate
     do_cuMemFree_v2 = do_cuMemFreeHost = FakeMemory.release
     do_cuMemGetInfo_v2 = FakeMemory.measure

@@ -1,4 +1,5 @@
-"""What tests of streams share: a bundle without a network, a runtime that is none, video files, a network camera on loopback.
+"""What tests of streams share: a bundle without a network, a runtime that is none, video files, a network camera on
+loopback.
 
 As a script it is `deeplab-tf` with that runtime; FAKE_DELAY says how many seconds it takes for a frame.
 """
@@ -14,15 +15,18 @@ from socketserver import ThreadingMixIn
 import cv2
 import numpy as np
 
-from deeplab_tf.bundle import open_bundle, seal
-from deeplab_tf.labels import Label, LabelTable
-from deeplab_tf.runtimes import Runtime
+from deeplab_tf.core.bundle import open_bundle, seal
+from deeplab_tf.core.labels import Label, LabelTable
+from deeplab_tf.deploy.runtimes import Runtime
 
-TABLE = LabelTable([Label(0, "dark", (200, 0, 0), False), Label(1, "grey", (0, 200, 0), False), Label(2, "bright", (0, 0, 200), True)])
+TABLE = LabelTable(
+    [Label(0, "dark", (200, 0, 0), False), Label(1, "grey", (0, 200, 0), False), Label(2, "bright", (0, 0, 200), True)]
+)
 
 
 class FakeRuntime(Runtime):
-    """No network: dark, grey and bright pixels are its classes; a frame takes `delay` seconds, and a core as little as a GPU's run does."""
+    """No network: dark, grey and bright pixels are its classes; a frame takes `delay` seconds, and a core as little as
+    a GPU's run does."""
 
     name = "fake"
 
@@ -89,7 +93,11 @@ class _Camera(BaseHTTPRequestHandler):
             while not self.server.ended:
                 if not self.server.stalled:
                     data = cv2.imencode(".jpg", numbered(index))[1].tobytes()
-                    self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) + data + b"\r\n")
+                    self.wfile.write(
+                        b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
+                        + data
+                        + b"\r\n"
+                    )
                     index += 1
                 time.sleep(self.server.period)
 
@@ -111,7 +119,7 @@ class NetworkCamera:
     def __init__(self, fps=40.0):
         self._fps, self._port, self.seen = fps, 0, []
         self.start()
-        self.url = "http://user:secret@127.0.0.1:{}/live".format(self._port)
+        self.url = f"http://user:secret@127.0.0.1:{self._port}/live"
 
     def start(self):
         self._server = _Server(("127.0.0.1", self._port), _Camera)
@@ -148,10 +156,12 @@ def invoke(*arguments):
 
 def main():
     """`deeplab-tf` with the fake in the place of every runtime."""
-    from deeplab_tf import runtimes
     from deeplab_tf.cli import main as deeplab_tf
+    from deeplab_tf.deploy import runtimes
 
-    runtimes.open_runtime = lambda bundle, name="auto", precision=None: FakeRuntime(bundle, float(os.environ.get("FAKE_DELAY", "0")))
+    runtimes.open_runtime = lambda bundle, name="auto", precision=None: FakeRuntime(
+        bundle, float(os.environ.get("FAKE_DELAY", "0"))
+    )
     deeplab_tf()
 
 

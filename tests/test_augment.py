@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.data.augment import BORDER, Augmentation, _Draws, augment, change_colors, warp
-from deeplab_tf.labels import IGNORE_LABEL
+from deeplab_tf.core.labels import IGNORE_LABEL
+from deeplab_tf.lab.data.augment import BORDER, Augmentation, _Draws, augment, change_colors, warp
 
 EVERYTHING = Augmentation(
     crop=(64, 80),
@@ -42,7 +42,9 @@ def scene(rng, height=96, width=128, classes=6):
     centers = rng.uniform(0, 1, (12, 2)) * (height, width)
     nearest = ((rows[..., None] - centers[:, 0]) ** 2 + (columns[..., None] - centers[:, 1]) ** 2).argmin(-1)
     label_map = rng.integers(0, classes, 12)[nearest].astype(np.uint8)
-    palette = np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 30), (20, 20, 20), (240, 240, 240)], np.uint8)
+    palette = np.array(
+        [(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 30), (20, 20, 20), (240, 240, 240)], np.uint8
+    )
     return palette[label_map], label_map, palette
 
 
@@ -61,7 +63,12 @@ def test_defaults_change_nothing(rng):
 @pytest.mark.parametrize("size", [(96, 128), (97, 129)])
 def test_a_warp_that_moves_nothing_is_exact(rng, size):
     image, label_map, _ = scene(rng, *size)
-    out = warp(tf.constant(image), tf.constant(label_map), Fixed(flip=1.0), Augmentation(flip=0.5, rotation=10, scale=(0.5, 2.0)))
+    out = warp(
+        tf.constant(image),
+        tf.constant(label_map),
+        Fixed(flip=1.0),
+        Augmentation(flip=0.5, rotation=10, scale=(0.5, 2.0)),
+    )
     np.testing.assert_array_equal(out[0], image)
     np.testing.assert_array_equal(out[1], label_map)
 
@@ -115,7 +122,9 @@ def test_warp_by_known_numbers(rng, known, crop):
     draws = {"rotation": math.degrees(known.get("angle", 0.0)), "flip": 0.0 if known.get("flip") else 1.0}
     draws.update({name: known.get(name, 0.0) for name in ("top", "left")})
     options = Augmentation(crop=crop, flip=0.5, rotation=45, scale=(known.get("scale", 1.0),) * 2)
-    out_image, out = (tensor.numpy() for tensor in warp(tf.constant(image), tf.constant(label_map), Fixed(**draws), options))
+    out_image, out = (
+        tensor.numpy() for tensor in warp(tf.constant(image), tf.constant(label_map), Fixed(**draws), options)
+    )
     expected = warp_in_numpy(label_map, crop, **known)
     # half-way positions may go either way by rounding in float32: rows of them only where nothing is turned
     assert np.mean(out == expected) > 0.995
@@ -137,14 +146,18 @@ def test_a_smaller_scale_shows_the_whole_frame():
         inside = out.numpy() == 3
         assert abs(inside.sum() - 20 * 30) <= 30 + 20  # a quarter of the area; half a pixel at its sides
         assert set(np.unique(out)) == {3, IGNORE_LABEL}
-        assert out_image.numpy()[~wide(inside, np.any)].tolist() == [[int(BORDER)] * 3] * int((~wide(inside, np.any)).sum())
+        assert out_image.numpy()[~wide(inside, np.any)].tolist() == [[int(BORDER)] * 3] * int(
+            (~wide(inside, np.any)).sum()
+        )
 
 
 def test_image_and_label_stay_together(rng):
     image, label_map, palette = scene(rng)
     options = Augmentation(crop=(64, 80), flip=0.5, rotation=20, scale=(0.6, 1.8))
     for n in range(20):
-        out_image, out = (tensor.numpy() for tensor in augment(tf.constant(image), tf.constant(label_map), seed(n), options))
+        out_image, out = (
+            tensor.numpy() for tensor in augment(tf.constant(image), tf.constant(label_map), seed(n), options)
+        )
         assert out_image.shape == (64, 80, 3) and out.shape == (64, 80) and out_image.dtype == out.dtype == np.uint8
         inner = np.zeros(out.shape, bool)
         for value in set(np.unique(out)) - {IGNORE_LABEL}:
@@ -190,7 +203,8 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def colors_in_numpy(image, *, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, white_balance=(0.0, 0.0, 0.0)):
-    """Each change as a picture editor does it, one after the other: hue, saturation, channels and brightness, contrast."""
+    """Each change as a picture editor does it, one after the other: hue, saturation, channels and brightness,
+    contrast."""
     x = image / 255.0
     luma = (x @ LUMA)[..., None]
     axis, angle = np.ones(3) / math.sqrt(3), -2 * math.pi * hue

@@ -1,4 +1,5 @@
-"""Bad input ends every command with one sentence that names what is wrong, exit code 1, and no traceback; a wrong call with exit code 2."""
+"""Bad input ends every command with one sentence that names what is wrong, exit code 1, and no traceback; a wrong call
+with exit code 2."""
 
 import functools
 import os
@@ -25,7 +26,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def cached_open_run():
-    from deeplab_tf.training.keras_runtime import open_run
+    from deeplab_tf.lab.runs.keras_runtime import open_run
 
     return functools.cache(open_run)
 
@@ -33,7 +34,7 @@ def cached_open_run():
 @pytest.fixture(autouse=True)
 def small_and_opened_once(monkeypatch, cached_open_run):
     """Networks of a few layers; the trained one, which these tests open over and over, is loaded from its file once."""
-    from deeplab_tf.training import keras_runtime
+    from deeplab_tf.lab.runs import keras_runtime
 
     tiny.use_backbone(monkeypatch)
     monkeypatch.setattr(keras_runtime, "open_run", cached_open_run)
@@ -75,7 +76,12 @@ def png(width, height, bits, color_type, row):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress((b"\0" + row) * height)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress((b"\0" + row) * height))
+        + chunk(b"IEND", b"")
+    )
 
 
 def cut(path):
@@ -148,7 +154,10 @@ def test_ids_and_colors_outside_the_table(run, data, recipe, tmp_path):
 
 def test_image_and_label_of_different_size(run, data, recipe, tmp_path):
     smaller(data / LABEL)
-    for command in (("evaluate", run, "--root", data, "--out", tmp_path / "report"), ("prepare", recipe, "--out", tmp_path / "records")):
+    for command in (
+        ("evaluate", run, "--root", data, "--out", tmp_path / "report"),
+        ("prepare", recipe, "--out", tmp_path / "records"),
+    ):
         said = sentence(*command)
         assert "64x64 against 32x64" in said and "frame_1.png" in said
 
@@ -163,10 +172,13 @@ MISSING = {
 
 
 @pytest.mark.parametrize("what", MISSING)
-def test_frames_that_do_not_pair(what, run, data, recipe, tmp_path):
+def test_image_files_that_do_not_pair(what, run, data, recipe, tmp_path):
     damage, expected = MISSING[what]
     damage(data)
-    commands = [("train", recipe, "--run", tmp_path / "run"), ("evaluate", run, "--root", data, "--out", tmp_path / "report")]
+    commands = [
+        ("train", recipe, "--run", tmp_path / "run"),
+        ("evaluate", run, "--root", data, "--out", tmp_path / "report"),
+    ]
     if what != "no such split":  # it prepares those that there are
         commands.append(("prepare", recipe, "--out", tmp_path / "records"))
     for command in commands:
@@ -176,10 +188,20 @@ def test_frames_that_do_not_pair(what, run, data, recipe, tmp_path):
 
 
 def test_a_frame_that_turns_out_bad_while_training(data, recipe, tmp_path):
-    """The reader's sentence comes through TensorFlow's pipeline; what was saved stays, and once the file is whole the run goes on."""
+    """The reader's sentence comes through TensorFlow's pipeline; what was saved stays, and once the file is whole the
+    run goes on."""
     whole = (data / IMAGE).read_bytes()
     cut(data / IMAGE)
-    options = ("train", recipe, "--run", tmp_path / "run", "--set", "training.steps=4", "--set", "training.checkpoint_every=3")
+    options = (
+        "train",
+        recipe,
+        "--run",
+        tmp_path / "run",
+        "--set",
+        "training.steps=4",
+        "--set",
+        "training.checkpoint_every=3",
+    )
     said = sentence(*options)  # by the validation after the last step
     assert "frame_1.png is truncated" in said
     (data / IMAGE).write_bytes(whole)
@@ -193,7 +215,9 @@ def test_a_frame_that_turns_out_bad_while_training(data, recipe, tmp_path):
 
 def test_a_loss_that_is_not_finite(recipe, tmp_path):
     run = tmp_path / "run"
-    said = sentence("train", recipe, "--run", run, "--set", "optimizer.learning_rate=1e30", "--set", "training.checkpoint_every=1")
+    said = sentence(
+        "train", recipe, "--run", run, "--set", "optimizer.learning_rate=1e30", "--set", "training.checkpoint_every=1"
+    )
     assert "the batch held " in said and said.count("frame_") == 4
     step = int(said.split(" step ")[1].split(";")[0].split()[0].strip("(.,"))
     saved = sorted((run / "checkpoints").glob("*")) if step > 1 else []
@@ -209,7 +233,9 @@ def test_a_run_folder_of_another_recipe(run, tmp_path):
         said = sentence("train", path, "--run", run, "--set", "optimizer.learning_rate=0.5", *resume)
         assert f"{run} holds a run of another recipe: optimizer.learning_rate: 0.01 there, 0.5 here" in said
     assert "already holds this run; continue it with --resume" in sentence("train", path, "--run", run)
-    assert "training.steps: 30 there, 60 here" in sentence("train", path, "--run", run, "--set", "training.steps=60", "--resume")
+    assert "training.steps: 30 there, 60 here" in sentence(
+        "train", path, "--run", run, "--set", "training.steps=60", "--resume"
+    )
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
     assert "is not empty and holds no run (but cat.jpg)" in sentence("train", path, "--run", tmp_path / "photos")
@@ -260,7 +286,11 @@ BAD_RUNS = {
 def test_a_damaged_run(what, run, data, tmp_path):
     broken = shutil.copytree(run, tmp_path / "broken")
     BAD_RUNS[what](broken)
-    for command in (("evaluate", broken), ("report", broken), ("predict", broken, data / IMAGE, "--out", tmp_path / "out")):
+    for command in (
+        ("evaluate", broken),
+        ("report", broken),
+        ("predict", broken, data / IMAGE, "--out", tmp_path / "out"),
+    ):
         assert str(broken) in sentence(*command)
 
 

@@ -1,4 +1,5 @@
-"""The benchmark's arithmetic, worked by hand, and that its sides are there; nothing here depends on how fast anything is."""
+"""The benchmark's arithmetic, worked by hand, and that its sides are there; nothing here depends on how fast anything
+is."""
 
 import json
 import sys
@@ -43,7 +44,11 @@ def test_shares_of_the_limits(tools):
     # 136.5 billion multiply-adds are 273 billion operations; in 0.39 s 700 billion a second, of 875 billion 0.8
     assert table.share(136.5, 0.39, 875e9) == pytest.approx(0.8)
     found = table.limits(136.5, 0.39, 0.351, 875e9)
-    assert found["of_peak"] == pytest.approx(0.8) and found["of_openvino"] == pytest.approx(0.9) and found["lower"] == "of_peak"
+    assert (
+        found["of_peak"] == pytest.approx(0.8)
+        and found["of_openvino"] == pytest.approx(0.9)
+        and found["lower"] == "of_peak"
+    )
     assert table.limits(136.5, 0.39, 0.273, 875e9)["lower"] == "of_openvino"  # 0.7
     alone = table.limits(136.5, 0.39, None, 875e9)
     assert alone["of_openvino"] is None and alone["lower"] == "of_peak"
@@ -54,15 +59,30 @@ def test_shares_of_the_limits(tools):
 def test_the_table_names_what_is_missing(tools):
     row = {"name": "a", "what": "w", "unit": "a frame", "ours": "ours", "peer": "p"}
     lines = tools[2].cells(
-        [{**row, "missing": "p is not installed: sh x"}, {**row, "ours_seconds": 0.5, "peer_seconds": 1.25, "ratio": 2.5}]
+        [
+            {**row, "missing": "p is not installed: sh x"},
+            {**row, "ours_seconds": 0.5, "peer_seconds": 1.25, "ratio": 2.5},
+        ]
     )
     assert lines[1] == ["a", "", "", "p", "", "-", "not measured: p is not installed: sh x"]
     assert lines[2] == ["a", "ours", "500 ms", "p", "1.25 s", "2.50", "w, a frame"]
 
 
 def test_a_row_below_one_says_why(tools):
-    row = {"name": "a", "what": "w", "unit": "a frame", "ours": "ours", "peer": "p", "ours_seconds": 1.0, "peer_seconds": 0.9}
-    slower = [{**row, "ratio": 0.9, "why": "it fuses"}, {**row, "ratio": 0.9, "why": ""}, {**row, "ratio": 1.0, "why": "it fuses"}]
+    row = {
+        "name": "a",
+        "what": "w",
+        "unit": "a frame",
+        "ours": "ours",
+        "peer": "p",
+        "ours_seconds": 1.0,
+        "peer_seconds": 0.9,
+    }
+    slower = [
+        {**row, "ratio": 0.9, "why": "it fuses"},
+        {**row, "ratio": 0.9, "why": ""},
+        {**row, "ratio": 1.0, "why": "it fuses"},
+    ]
     assert [line[-1] for line in tools[2].cells(slower)[1:]] == [
         "w, a frame. Below 1: it fuses",
         "w, a frame. Below 1: not known why",
@@ -71,7 +91,9 @@ def test_a_row_below_one_says_why(tools):
 
 
 def test_peaks_have_their_units(tools):
-    assert tools[2].peak_lines({"float32": 2e11, "bfloat16": None, "int8": 9e11, "memory": 2e10})[1].split()[-3] == "900.0"
+    assert (
+        tools[2].peak_lines({"float32": 2e11, "bfloat16": None, "int8": 9e11, "memory": 2e10})[1].split()[-3] == "900.0"
+    )
 
 
 def test_every_side_is_there(tools):
@@ -92,7 +114,9 @@ def test_every_side_is_there(tools):
 def test_a_peer_that_is_not_installed_has_the_line_that_installs_it(tools):
     benchmark, rows, _, _ = tools
     side = rows.Side("p", "ours", {}, environment=rows.TORCH, needs="a_module_that_nobody_has")
-    assert benchmark.missing(side) == "a_module_that_nobody_has is not installed: sh tools/make_peer_environment.sh torch"
+    assert (
+        benchmark.missing(side) == "a_module_that_nobody_has is not installed: sh tools/make_peer_environment.sh torch"
+    )
     assert benchmark.missing(rows.Side("p", "ours", {})) is None
 
 
@@ -100,7 +124,9 @@ def test_a_row_is_measured_and_written(tools, tmp_path, monkeypatch, capsys):
     benchmark = tools[0]
     peaks = {"float32": 1e11, "bfloat16": None, "int8": 5e11, "memory": 1e10}
     monkeypatch.setattr(benchmark, "measure_peaks", lambda options: peaks)
-    benchmark.main(["--quick", "--only", "miou-cityscapesscripts", "--folder", str(tmp_path), "--json", str(tmp_path / "a.json")])
+    benchmark.main(
+        ["--quick", "--only", "miou-cityscapesscripts", "--folder", str(tmp_path), "--json", str(tmp_path / "a.json")]
+    )
     report = json.loads((tmp_path / "a.json").read_text())
     (row,) = report["rows"]
     assert row["ours_about"]["result"] == pytest.approx(row["peer_about"]["result"], abs=1e-9) and row["ratio"] > 0
@@ -110,7 +136,7 @@ def test_a_row_is_measured_and_written(tools, tmp_path, monkeypatch, capsys):
 
 
 def test_a_side_that_ends_early_costs_its_row_only(tools, tmp_path, monkeypatch, capsys):
-    from deeplab_tf.errors import DeepLabError
+    from deeplab_tf.core.errors import DeepLabError
 
     benchmark, rows, _, _ = tools
     side = rows.Side("ours", "scoring", {"method": "nobodys", "title": "x"})
@@ -123,7 +149,7 @@ def test_a_side_that_ends_early_costs_its_row_only(tools, tmp_path, monkeypatch,
 
 
 def test_an_unknown_row_is_named(tools):
-    from deeplab_tf.errors import DeepLabError
+    from deeplab_tf.core.errors import DeepLabError
 
     with pytest.raises(DeepLabError, match="There is no row 'training-kreas'"):
         tools[0].main(["--only", "training-kreas"])

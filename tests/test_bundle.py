@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from deeplab_tf.bundle import check_target, is_bundle, new_bundle, open_bundle, seal
-from deeplab_tf.errors import DeepLabError
+from deeplab_tf.core.bundle import check_target, is_bundle, new_bundle, open_bundle, seal
+from deeplab_tf.core.errors import DeepLabError
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,7 +37,12 @@ def leftovers(path):
 
 def test_what_is_written_is_read(path):
     bundle = open_bundle(path)
-    assert bundle.size == (6, 8) and bundle.label_stride == 2 and bundle.output == "labels" and bundle.table.names == ["a", "b", "c"]
+    assert (
+        bundle.size == (6, 8)
+        and bundle.label_stride == 2
+        and bundle.output == "labels"
+        and bundle.table.names == ["a", "b", "c"]
+    )
     assert set(bundle.digests) == {"model.onnx", "saved_model/saved_model.pb"}
     assert "model.onnx" in bundle and "saved_model" in bundle and "model" not in bundle and "tf_trt" not in bundle
     assert bundle.file("saved_model") == os.path.join(str(path), "saved_model")
@@ -54,7 +59,7 @@ def test_a_flipped_bit_is_found_in_any_file(path, name):
     data = bytearray((path / name).read_bytes())
     data[-1] ^= 1
     (path / name).write_bytes(bytes(data))
-    with pytest.raises(DeepLabError, match="{} has been changed".format(name)):
+    with pytest.raises(DeepLabError, match=f"{name} has been changed"):
         open_bundle(path)
     open_bundle(path, verify=False)
 
@@ -98,7 +103,9 @@ def test_what_is_no_bundle(tmp_path, make, message):
         open_bundle(tmp_path / "place")
 
 
-@pytest.mark.parametrize("text, message", [("{", "Cannot read"), ("[]", "got None"), ('{"format": 99}', "of format 1 or 2, got 99")])
+@pytest.mark.parametrize(
+    "text, message", [("{", "Cannot read"), ("[]", "got None"), ('{"format": 99}', "of format 1 or 2, got 99")]
+)
 def test_a_description_that_cannot_be_read(path, text, message):
     (path / "bundle.json").write_text(text)
     with pytest.raises(DeepLabError, match=message):
@@ -110,7 +117,7 @@ def test_a_description_that_lacks_something(path, key):
     info = json.loads((path / "bundle.json").read_text())
     del info[key]
     (path / "bundle.json").write_text(json.dumps(info))
-    with pytest.raises(DeepLabError, match="is not a description of a bundle: KeyError.*{}".format(key)):
+    with pytest.raises(DeepLabError, match=f"is not a description of a bundle: KeyError.*{key}"):
         open_bundle(path)
 
 
@@ -143,7 +150,7 @@ def test_a_failure_leaves_nothing_where_nothing_was(tmp_path):
 FILL_SLOWLY = """
 import sys, time
 from pathlib import Path
-from deeplab_tf.bundle import new_bundle
+from deeplab_tf.core.bundle import new_bundle
 with new_bundle(sys.argv[1]) as part:
     Path(part, "model.onnx").write_text("half")
     print("half", flush=True)
@@ -173,7 +180,9 @@ def test_ended_by_sigterm_convert_leaves_nothing(tmp_path):
     script = FILL_SLOWLY.replace(
         "with new_bundle", "from deeplab_tf.cli.convert import _tidy_at_sigterm\nwith _tidy_at_sigterm(), new_bundle"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE
+    )
     assert process.stdout.readline() == b"half\n"
     process.terminate()
     process.communicate()
@@ -181,7 +190,9 @@ def test_ended_by_sigterm_convert_leaves_nothing(tmp_path):
 
 
 def test_a_conversion_at_work_is_left_alone(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", FILL_SLOWLY, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILL_SLOWLY, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE
+    )
     assert process.stdout.readline() == b"half\n"
     write(tmp_path / "bundle")
     assert len(leftovers(tmp_path / "bundle")) == 1, "the other one's folder"

@@ -8,17 +8,18 @@ import pytest
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
 
-from deeplab_tf.export import calibrate, onnx_model, qdq, quantize
-from deeplab_tf.export.channels_last import channels_last
-from deeplab_tf.export.network import read_network, with_head
-from deeplab_tf.models.layers import BatchNormalization, Upsample
-from deeplab_tf.models.parts import normalize
+from deeplab_tf.lab.export import calibrate, onnx_model, qdq, quantize
+from deeplab_tf.lab.export.channels_last import channels_last
+from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.models.layers import BatchNormalization, Upsample
+from deeplab_tf.lab.models.parts import normalize
 
 SIDE, CLASSES = 6, 5
 
 
 def network(rng, *, output, resize=True, stride=1, kernel=1):
-    """Image -> minus a color -> integers -> their convolution (-> four times as large) -> labels or scores, as in `qdq.for_cpu`."""
+    """Image -> minus a color -> integers -> their convolution (-> four times as large) -> labels or scores, as in
+    `qdq.for_cpu`."""
     weights = rng.integers(-127, 128, (CLASSES, 3, kernel, kernel)).astype(np.int8)
     constants = {
         "color": np.array([-120, -110, -100], np.float32),
@@ -47,18 +48,30 @@ def network(rng, *, output, resize=True, stride=1, kernel=1):
         node("Transpose", ["centred"], "x", perm=[0, 3, 1, 2]),
         node("QuantizeLinear", ["x", "x/scale", "x/zero"], "x/quantized"),
         node("DequantizeLinear", ["x/quantized", "x/scale", "x/zero"], "x/dequantized"),
-        node("Conv", ["x/dequantized", "scores/kernel/dequantized", "scores/bias/dequantized"], "scores", strides=[stride, stride]),
+        node(
+            "Conv",
+            ["x/dequantized", "scores/kernel/dequantized", "scores/bias/dequantized"],
+            "scores",
+            strides=[stride, stride],
+        ),
     ]
     last = "scores"
     if resize:
         last = "large"
-        nodes.append(node("Resize", ["scores", "", "four"], last, mode="linear", coordinate_transformation_mode="asymmetric"))
+        nodes.append(
+            node("Resize", ["scores", "", "four"], last, mode="linear", coordinate_transformation_mode="asymmetric")
+        )
     if output == "labels":
-        nodes += [node("ArgMax", [last], "first", axis=1, keepdims=0), node("Cast", ["first"], "labels", to=TensorProto.INT32)]
+        nodes += [
+            node("ArgMax", [last], "first", axis=1, keepdims=0),
+            node("Cast", ["first"], "labels", to=TensorProto.INT32),
+        ]
     else:
         nodes.append(node("Transpose", [last], "logits", perm=[0, 2, 3, 1]))
     side = ((SIDE - kernel) // stride + 1) * (4 if resize else 1)
-    kind, shape = (TensorProto.INT32, [1, side, side]) if output == "labels" else (TensorProto.FLOAT, [1, side, side, CLASSES])
+    kind, shape = (
+        (TensorProto.INT32, [1, side, side]) if output == "labels" else (TensorProto.FLOAT, [1, side, side, CLASSES])
+    )
     source = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, SIDE, SIDE, 3])
     end = helper.make_tensor_value_info(output, kind, shape)
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
@@ -111,9 +124,14 @@ def test_a_number_for_each_channel_is_written_out_for_a_row(rng):
 
 
 def test_what_does_not_end_in_a_convolution_stays():
-    nodes = [helper.make_node("Relu", ["image"], ["a"], "a"), helper.make_node("ArgMax", ["a"], ["labels"], "labels", axis=1)]
+    nodes = [
+        helper.make_node("Relu", ["image"], ["a"], "a"),
+        helper.make_node("ArgMax", ["a"], ["labels"], "labels", axis=1),
+    ]
     ends = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 4, 4])]
-    graph = helper.make_graph(nodes, "g", ends, [helper.make_tensor_value_info("labels", TensorProto.INT64, [1, 1, 4, 4])])
+    graph = helper.make_graph(
+        nodes, "g", ends, [helper.make_tensor_value_info("labels", TensorProto.INT64, [1, 1, 4, 4])]
+    )
     before = graph.SerializeToString()
     channels_last(graph)
     assert graph.SerializeToString() == before
@@ -132,7 +150,9 @@ def first_layer(rng, *, size, kernel, pads, stride=2):
     convolution.attribute.extend(helper.make_attribute(name, value) for name, value in options.items())
     for end, sides in ((graph.input[0], size), (graph.output[0], ["h", "w"])):
         for dim, side in zip(end.type.tensor_type.shape.dim[1:3], sides):
-            dim.CopyFrom(onnx.TensorShapeProto.Dimension(**{"dim_value" if end is graph.input[0] else "dim_param": side}))
+            dim.CopyFrom(
+                onnx.TensorShapeProto.Dimension(**{"dim_value" if end is graph.input[0] else "dim_param": side})
+            )
     return model
 
 

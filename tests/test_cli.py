@@ -14,8 +14,8 @@ from click_runner import CliRunner
 
 from deeplab_tf.cli import FolderGroup, group
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.progress import duration, progress
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.progress import duration, progress
 
 COMMANDS = group.list_commands(None)
 
@@ -52,14 +52,16 @@ def trial(*arguments, ending=None):
 def test_every_command_has_an_example_json_and_verbose(name):
     result = CliRunner().invoke(group, [name, "--help"])
     assert result.exit_code == 0
-    assert "deeplab-tf {} ".format(name) in result.output.split("Example", 1)[1]
+    assert f"deeplab-tf {name} " in result.output.split("Example", 1)[1]
     for option in ("--json FILE", "-v"):
         assert option in result.output
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_stands_in_the_list_with_what_it_does(name):
-    line = next(line for line in CliRunner().invoke(group, ["--help"]).output.splitlines() if line.startswith("  {} ".format(name)))
+    line = next(
+        line for line in CliRunner().invoke(group, ["--help"]).output.splitlines() if line.startswith(f"  {name} ")
+    )
     assert len(line.split(None, 1)[1]) > 10
 
 
@@ -91,10 +93,19 @@ def test_wrong_calls_exit_2_and_say_what_was_meant(arguments, message):
     "ending, message",
     [
         (DeepLabError("a.png is empty."), "Error: a.png is empty.\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "Error: The disk is full: cannot write /a/b. Free some space"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/a/b"),
+            "Error: The disk is full: cannot write /a/b. Free some space",
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), "Error: The disk is full: cannot write any further."),
-        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "Error: Cannot open or write /a/b: Permission denied.\n"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a"), "Error: Cannot open or write a: No such file or directory.\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/b"),
+            "Error: Cannot open or write /a/b: Permission denied.\n",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a"),
+            "Error: Cannot open or write a: No such file or directory.\n",
+        ),
         (
             ModuleNotFoundError("no", name="tensorflow.lite"),
             "Error: This command needs tensorflow, which is not installed here: in the clone, pip install",
@@ -113,12 +124,17 @@ def test_failures_exit_1_with_one_sentence(ending, message, monkeypatch):
 
 
 def test_interruption_exits_130():
-    assert (trial(ending=KeyboardInterrupt()).exit_code, trial(ending=KeyboardInterrupt()).stderr) == (130, "Interrupted.\n")
+    assert (trial(ending=KeyboardInterrupt()).exit_code, trial(ending=KeyboardInterrupt()).stderr) == (
+        130,
+        "Interrupted.\n",
+    )
     result = trial(ending=KeyboardInterrupt("Stopped at step 7; --resume goes on."))
     assert (result.exit_code, result.stderr) == (130, "Stopped at step 7; --resume goes on.\n")
 
 
-@pytest.mark.parametrize("bug", [ZeroDivisionError(), ImportError("no such name"), ModuleNotFoundError("no", name="deeplab_tf.nothing")])
+@pytest.mark.parametrize(
+    "bug", [ZeroDivisionError(), ImportError("no such name"), ModuleNotFoundError("no", name="deeplab_tf.nothing")]
+)
 def test_bugs_keep_their_traceback(bug):
     assert trial(ending=bug).exception is bug
 
@@ -143,7 +159,13 @@ def test_json_to_standard_output_leaves_the_table_to_standard_error():
 
 
 def test_json_in_plain_types(tmp_path):
-    report = {"a": np.float32(0.5), "b": np.array([1.0, np.nan]), "c": [np.int64(3), float("inf")], "d": tmp_path, 5: (None, True)}
+    report = {
+        "a": np.float32(0.5),
+        "b": np.array([1.0, np.nan]),
+        "c": [np.int64(3), float("inf")],
+        "d": tmp_path,
+        5: (None, True),
+    }
     write_json(report, str(tmp_path / "a.json"))
     expected = {"a": 0.5, "b": [1.0, None], "c": [3, None], "d": str(tmp_path), "5": [None, True]}
     assert json.loads((tmp_path / "a.json").read_text()) == expected
@@ -192,34 +214,39 @@ def test_json_that_could_not_be_written_is_refused_before_the_work(tmp_path, mon
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a person who is not root
     result = trial("--json", str(tmp_path / "a.json"), ending=AssertionError("the work began"))
     assert result.exit_code == 2
-    assert "'{}' cannot be written: permission denied.".format(tmp_path) in result.stderr
+    assert f"'{tmp_path}' cannot be written: permission denied." in result.stderr
 
 
 def test_progress_is_plain_lines_where_nobody_looks(capsys, monkeypatch):
     clock = iter(range(0, 1000, 4))  # every look at the clock is four seconds later
-    monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("deeplab_tf.core.progress.time.monotonic", lambda: float(next(clock)))
     assert list(progress([10, 20, 30, 40], "score")) == [10, 20, 30, 40]
     # lines are ten seconds apart: after the third item (12 s, 0.25/s, one left); then the end (20 s)
-    assert capsys.readouterr().err.splitlines() == ["score: 3/4 images, 0.25/s, 4.0 s left", "score: 4 images in 20.0 s, 0.20/s"]
+    assert capsys.readouterr().err.splitlines() == [
+        "score: 3/4 images, 0.25/s, 4.0 s left",
+        "score: 4 images in 20.0 s, 0.20/s",
+    ]
 
 
 def test_progress_of_a_resumed_run_counts_only_what_is_new(capsys, monkeypatch):
     clock = iter([0.0, 20.0, 20.0])
-    monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("deeplab_tf.core.progress.time.monotonic", lambda: next(clock))
     with progress(100, "train", unit="steps", done=60) as bar:
         bar.advance(20, note="loss 0.5")  # 20 steps in 20 s; 20 are left
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["train: 80/100 steps, 1.00/s, 20.0 s left, loss 0.5", "train: 20 steps in 20.0 s, 1.00/s"]
 
 
-@pytest.mark.parametrize("seconds, text", [(1.25, "1.2 s"), (59.9, "59.9 s"), (185, "3 min 05 s"), (3600 * 2 + 7 * 60, "2 h 07 min")])
+@pytest.mark.parametrize(
+    "seconds, text", [(1.25, "1.2 s"), (59.9, "59.9 s"), (185, "3 min 05 s"), (3600 * 2 + 7 * 60, "2 h 07 min")]
+)
 def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
 def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
     clock = iter([0.0, 30.0, 30.0, 40.0, 40.0])  # made, first step, warmed up, eleventh step, end
-    monkeypatch.setattr("deeplab_tf.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("deeplab_tf.core.progress.time.monotonic", lambda: next(clock))
     bar = progress(21, "train", unit="steps")
     bar.advance(1)
     bar.warmed_up()
@@ -227,4 +254,6 @@ def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
     # 10 steps in 10 s since the first; 10 more are to come
     assert capsys.readouterr().err.splitlines()[-1] == "train: 11/21 steps, 1.00/s, 10.0 s left"
     bar.__exit__(None, None, None)
-    assert capsys.readouterr().err.splitlines()[-1] == "train: 11 steps in 40.0 s, 1.00/s"  # all of them, and all of the time
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == "train: 11 steps in 40.0 s, 1.00/s"
+    )  # all of them, and all of the time

@@ -8,19 +8,19 @@ import pytest
 import tiny_bundle
 from click.testing import CliRunner
 
-from deeplab_tf import jetpack, probe
-from deeplab_tf.bundle import open_bundle
 from deeplab_tf.cli import group
-from deeplab_tf.compare import report as reports
-from deeplab_tf.compare import worker
-from deeplab_tf.compare.frames import gather
-from deeplab_tf.compare.plan import Pair, order, pairs
-from deeplab_tf.compare.runner import Outcome, run_all
-from deeplab_tf.draw import resize_labels
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.frames import write_image
-from deeplab_tf.labels import CITYSCAPES
-from deeplab_tf.metrics.latency import is_stable, percentiles
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.draw import resize_labels
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.labels import CITYSCAPES
+from deeplab_tf.core.metrics.latency import is_stable, percentiles
+from deeplab_tf.deploy import jetpack, probe
+from deeplab_tf.deploy.compare import report as reports
+from deeplab_tf.deploy.compare import worker
+from deeplab_tf.deploy.compare.frames import gather
+from deeplab_tf.deploy.compare.plan import Pair, order, pairs
+from deeplab_tf.deploy.compare.runner import Outcome, run_all
 
 SIZE = (32, 48)
 NONE_MISSING = {"onnx": None, "saved_model": None, "tensorrt": None, "tf_trt": None}
@@ -35,15 +35,16 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Three images, and the labels that the bundle's network gives them, enlarged to 32x48; half of the second image is ignored."""
+    """Three images, and the labels that the bundle's network gives them, enlarged to 32x48; half of the second image is
+    ignored."""
     folder = tmp_path_factory.mktemp("images")
     for i in range(3):
         image = tiny_bundle.frame(i, SIZE)
         labels = resize_labels(tiny_bundle.expected_scores(image).argmax(-1).astype(np.uint8), SIZE, 2)
         if i == 1:
             labels[:, :24] = 255
-        write_image(str(folder / "images" / "frame_{}.png".format(i)), image)
-        write_image(str(folder / "labels" / "frame_{}.png".format(i)), labels)
+        write_image(str(folder / "images" / f"frame_{i}.png"), image)
+        write_image(str(folder / "labels" / f"frame_{i}.png"), labels)
     return folder
 
 
@@ -130,7 +131,9 @@ def test_each_step_is_timed_on_its_own_and_all_of_them_make_the_whole():
     result = worker.measure(FakeRuntime(), frames, seconds=0.0)
     latency = {stage: np.array(times) for stage, times in result["latency_ms"].items()}
     assert {len(times) for times in latency.values()} == {worker.FEWEST_RUNS}
-    np.testing.assert_allclose(sum(latency[stage] for stage in ("upload", "run", "download", "post")), latency["whole"])
+    np.testing.assert_allclose(
+        sum(latency[stage] for stage in ("upload", "run", "download", "post")), latency["end_to_end"]
+    )
     for stage, least in (("upload", 2), ("run", 6), ("download", 4), ("post", 0)):
         assert least <= np.min(latency[stage]) and np.median(latency[stage]) < least + 5
     assert (result["labels"] == frames[:, ::2, ::2, 0] % 3).all(), "labels of one frame must outlive the next one's"
@@ -155,7 +158,7 @@ def outcome(name, milliseconds, labels, **changes):
 class ThreeClasses:
     """Of a bundle, what a report needs."""
 
-    from deeplab_tf.labels import LabelTable
+    from deeplab_tf.core.labels import LabelTable
 
     table = LabelTable.from_dicts(tiny_bundle.INFO["classes"])
     label_stride = 1
@@ -166,21 +169,30 @@ def test_a_row_by_hand():
     other = np.array([[[0, 1, 1, 1]]], np.uint8)
     truth = np.array([[0, 0, 0, 0, 1, 1, 1, 255]], np.uint8)  # twice as wide
     faster = {"latency_ms": {stage: [8.0, 8.0] for stage in worker.STAGES}, "peak_memory_mb": 120.0}
-    rows = reports.rows([outcome("a", [10.0, 10.0], first), outcome("b", [10.0, 10.0], other, **faster)], ThreeClasses, [truth])
+    rows = reports.rows(
+        [outcome("a", [10.0, 10.0], first), outcome("b", [10.0, 10.0], other, **faster)], ThreeClasses, [truth]
+    )
     assert rows[0]["agreement"] == 1.0 and rows[0]["miou"] == 1.0 and rows[0]["fps"] == pytest.approx(100.0)
     # b: three of four pixels agree; a: 1 of 2 pixels that either calls a; b: 2 of 3; c is nowhere
     assert rows[1]["agreement"] == 0.75
     assert rows[1]["agreement_by_class"] == {"a": 0.5, "b": pytest.approx(2 / 3), "c": None}
-    # enlarged, b's row is 0 0 1 1 1 1 1 1: class a has 2 of 4 pixels, class b 3 of the 5 that count; half of both together
+    # enlarged, b's row is 0 0 1 1 1 1 1 1: class a has 2 of 4 pixels, class b 3 of the 5 that count; half of both
+    # together
     assert rows[1]["miou"] == pytest.approx((2 / 4 + 3 / 5) / 2)
-    assert rows[1]["spread"] == pytest.approx(0.25) and rows[1]["fps"] == pytest.approx(1000 / 9) and rows[1]["peak_memory_mb"] == 120.0
+    assert (
+        rows[1]["spread"] == pytest.approx(0.25)
+        and rows[1]["fps"] == pytest.approx(1000 / 9)
+        and rows[1]["peak_memory_mb"] == 120.0
+    )
     (warning,) = reports.warnings(rows, [])
     assert warning.startswith("b:float32 was 25% slower in one visit")
 
 
 def test_the_published_figures_stand_beside_ours_as_claims():
     labels = np.zeros((1, 1, 4), np.uint8)
-    rows = reports.rows([outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None])
+    rows = reports.rows(
+        [outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None]
+    )
     claim, ours = reports.table_2({"runtimes": rows, "size": [512, 1024]})[1:]
     assert "512x1024    10.0   25.0    2.50  a claim, not measured by us" in claim
     assert "512x1024    10.0   50.0    5.00  saved_model:float32 -> tensorrt:float32" in ours
@@ -206,8 +218,14 @@ def test_probes_say_why_there_is_no_answer():
     assert probe.ask("print('noise'); answer = 1 / 0", 30.0) == (None, "ZeroDivisionError: division by zero")
     assert probe.ask("import os; os.kill(os.getpid(), 9)", 30.0) == (None, "ended by signal 9: out of memory?")
     assert probe.ask("import time; time.sleep(60)", 0.5)[1].startswith("no answer within")
-    answers = probe.ask_all({"bad": "import no_such_module", "good": "answer = 3", "slow": "import time; time.sleep(60)"}, 10.0)
-    assert answers["good"] == (3, None) and "no_such_module" in answers["bad"].problem and "within 10 s" in answers["slow"].problem
+    answers = probe.ask_all(
+        {"bad": "import no_such_module", "good": "answer = 3", "slow": "import time; time.sleep(60)"}, 10.0
+    )
+    assert (
+        answers["good"] == (3, None)
+        and "no_such_module" in answers["bad"].problem
+        and "within 10 s" in answers["slow"].problem
+    )
 
 
 def call(*arguments):
@@ -215,7 +233,18 @@ def call(*arguments):
 
 
 def test_compare_end_to_end(bundle, images, tmp_path):
-    options = ["--runtimes", "onnx", "--labels", images / "labels", "--seconds", 0, "--out", tmp_path, "--json", tmp_path / "a.json"]
+    options = [
+        "--runtimes",
+        "onnx",
+        "--labels",
+        images / "labels",
+        "--seconds",
+        0,
+        "--out",
+        tmp_path,
+        "--json",
+        tmp_path / "a.json",
+    ]
     result = call(bundle.path, "--source", images / "images", *options)
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "a.json").read_text())
@@ -225,8 +254,12 @@ def test_compare_end_to_end(bundle, images, tmp_path):
     assert first["agreement"] == 1.0 and first["miou"] == 1.0, "truth is what this network says"
     assert 0.9 < second["agreement"] <= 1.0 and 0.9 < second["miou"] <= 1.0
     for row in report["runtimes"]:
-        assert row["fps"] == pytest.approx(1000 / row["latency_ms"]["whole"]["p50"])
-        assert row["latency_ms"]["whole"]["p50"] <= row["latency_ms"]["whole"]["p90"] <= row["latency_ms"]["whole"]["p99"]
+        assert row["fps"] == pytest.approx(1000 / row["latency_ms"]["end_to_end"]["p50"])
+        assert (
+            row["latency_ms"]["end_to_end"]["p50"]
+            <= row["latency_ms"]["end_to_end"]["p90"]
+            <= row["latency_ms"]["end_to_end"]["p99"]
+        )
         assert row["runs"] == 2 * worker.FEWEST_RUNS and 20 < row["peak_memory_mb"] < 2000
     assert "a claim" in result.output and "onnx:float32 -> onnx:int8, no TensorRT" in result.output
     assert [path.name for path in tmp_path.glob("*.png")] == ["disagreement_onnx_int8.png"]
@@ -243,7 +276,11 @@ def test_compare_end_to_end(bundle, images, tmp_path):
 )
 def test_bad_input_is_one_sentence(bundle, images, arguments, code, message):
     result = call(
-        bundle.path, *(["--source", images / "images"] if "--source" not in arguments else []), "--runtimes", "onnx:int8", *arguments
+        bundle.path,
+        *(["--source", images / "images"] if "--source" not in arguments else []),
+        "--runtimes",
+        "onnx:int8",
+        *arguments,
     )
     assert result.exit_code == code
     assert message in result.output.splitlines()[-1]
@@ -262,8 +299,10 @@ def test_labels_hold_the_ids_of_the_runs_own_data_set(images, tmp_path):
 def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_path):
     source = str(images / "images")
     for i in range(2):
-        write_image(str(tmp_path / "frame_{}.png".format(i)), np.full(SIZE, 2 + i, np.uint8))
-    with pytest.raises(DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's data set: 0, 1, 2, 255."):
+        write_image(str(tmp_path / f"frame_{i}.png"), np.full(SIZE, 2 + i, np.uint8))
+    with pytest.raises(
+        DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's data set: 0, 1, 2, 255."
+    ):
         gather(source, bundle, 3, str(tmp_path))
     assert len(gather(source, bundle, 1, str(tmp_path)).images) == 1
     write_image(str(tmp_path / "frame_1.png"), np.zeros(SIZE, np.uint8))
@@ -273,7 +312,9 @@ def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_
 
 def test_drawn_streets_bring_their_truth(bundle, tmp_path):
     gathered = gather("sample://?size=64x96", bundle, 2)
-    assert gathered.images.shape == (2,) + SIZE + (3,) and gathered.truth == [None, None], "the network knows other classes"
+    assert gathered.images.shape == (2,) + SIZE + (3,) and gathered.truth == [None, None], (
+        "the network knows other classes"
+    )
     tiny_bundle.rewrite_info(bundle.path, classes=CITYSCAPES.to_dicts())
     try:
         truth = gather("sample://?size=64x96", open_bundle(bundle.path), 1).truth[0]
@@ -297,13 +338,17 @@ def nano(tmp_path):
         "# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t210ref, EABI: aarch64, DATE: Sat Feb 19\n",
     )
     write(tmp_path, "var/lib/nvpmodel/status", "pmode:0001")
-    write(tmp_path, "etc/nvpmodel.conf", "< POWER_MODEL ID=0 NAME=MAXN >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=5W >\n")
+    write(
+        tmp_path,
+        "etc/nvpmodel.conf",
+        "< POWER_MODEL ID=0 NAME=MAXN >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=5W >\n",
+    )
     for part, value in (("cur", 1479000), ("min", 102000), ("max", 1479000)):
-        write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_{}_freq".format(part), str(value))
-        write(tmp_path, "sys/class/devfreq/57000000.gpu/{}_freq".format(part), "921600000")
+        write(tmp_path, f"sys/devices/system/cpu/cpu0/cpufreq/scaling_{part}_freq", str(value))
+        write(tmp_path, f"sys/class/devfreq/57000000.gpu/{part}_freq", "921600000")
     for i, (rail, milliwatts) in enumerate((("POM_5V_IN", 5200), ("POM_5V_GPU", 2100), ("POM_5V_CPU", 900))):
-        write(tmp_path, "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_{}".format(i), rail)
-        write(tmp_path, "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power{}_input".format(i), str(milliwatts))
+        write(tmp_path, f"sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_{i}", rail)
+        write(tmp_path, f"sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power{i}_input", str(milliwatts))
     return str(tmp_path)
 
 
@@ -312,16 +357,22 @@ def test_a_jetson_says_its_release_mode_and_clocks(nano):
     assert jetpack.power_mode(nano) == (1, "5W", False)
     assert jetpack.clocks(nano) == [("cpu0", 1479.0, 102.0, 1479.0), ("gpu", 921.6, 921.6, 921.6)]
     mode, clock = jetpack.problems(nano)
-    assert "1 (5W), not the full one: sudo nvpmodel" in mode and clock.startswith("Clocks may fall (cpu0): sudo jetson_clocks")
+    assert "1 (5W), not the full one: sudo nvpmodel" in mode and clock.startswith(
+        "Clocks may fall (cpu0): sudo jetson_clocks"
+    )
     assert jetpack.describe(nano) == {"jetpack": "4.6.1", "l4t": "32.7.1", "power_mode": "5W", "clocks_held": False}
 
 
 def test_the_whole_board_is_what_counts_of_its_rails(nano, tmp_path):
-    from deeplab_tf import device
+    from deeplab_tf.deploy import device
 
     assert device.power_w(nano) == 5.2
     orin = tmp_path / "orin"
-    rails = (("VDD_GPU_SOC", 5000, 2000), ("VDD_CPU_CV", 5000, 500), ("VIN_SYS_5V0", 5000, 600))  # millivolts, milliamperes
+    rails = (
+        ("VDD_GPU_SOC", 5000, 2000),
+        ("VDD_CPU_CV", 5000, 500),
+        ("VIN_SYS_5V0", 5000, 600),
+    )  # millivolts, milliamperes
     for i, (label, volts, amperes) in enumerate(rails, 1):
         for name, value in (("in{}_label", label), ("in{}_input", volts), ("curr{}_input", amperes)):
             write(orin, "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/" + name.format(i), str(value))
@@ -331,12 +382,20 @@ def test_the_whole_board_is_what_counts_of_its_rails(nano, tmp_path):
 
 @pytest.mark.parametrize(
     "release, version",
-    [("R35 (release), REVISION: 4.1", "5.1.2"), ("R36 (release), REVISION: 4.0", "6.1"), ("R36 (release), REVISION: 9.9", "6")],
+    [
+        ("R35 (release), REVISION: 4.1", "5.1.2"),
+        ("R36 (release), REVISION: 4.0", "6.1"),
+        ("R36 (release), REVISION: 9.9", "6"),
+    ],
 )
 def test_jetpack_follows_from_the_release(tmp_path, release, version):
-    write(tmp_path, "etc/nv_tegra_release", "# {}, GCID: 1\n".format(release))
+    write(tmp_path, "etc/nv_tegra_release", f"# {release}, GCID: 1\n")
     assert jetpack.jetpack(str(tmp_path)) == version
-    write(tmp_path, "var/lib/dpkg/status", "Package: nvidia-jetpack\nStatus: install ok installed\nVersion: 6.2+b77\n\nPackage: x\n")
+    write(
+        tmp_path,
+        "var/lib/dpkg/status",
+        "Package: nvidia-jetpack\nStatus: install ok installed\nVersion: 6.2+b77\n\nPackage: x\n",
+    )
     assert jetpack.jetpack(str(tmp_path)) == "6.2"
 
 

@@ -7,8 +7,8 @@ import pytest
 import tiny
 import yaml
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.training.config import load, resolve
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.config import load, resolve
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -29,8 +29,18 @@ def message(tree):
         ("model", "output_strid", 8, "unknown key model.output_strid. Did you mean 'output_stride'?"),
         ("model", "precision", "float32", "unknown key model.precision."),  # training's
         ("augment", "zoom", 2, "unknown key augment.zoom. Choose from: "),
-        ("optimizer", "name", "adamm", "optimizer.name must be one of adam, muon, sgd. Got 'adamm' instead. Did you mean 'adam'?"),
-        ("optimizer", "schedule", "zzz", "optimizer.schedule must be one of cosine, poly, constant. Got 'zzz' instead."),
+        (
+            "optimizer",
+            "name",
+            "adamm",
+            "optimizer.name must be one of adam, muon, sgd. Got 'adamm' instead. Did you mean 'adam'?",
+        ),
+        (
+            "optimizer",
+            "schedule",
+            "zzz",
+            "optimizer.schedule must be one of cosine, poly, constant. Got 'zzz' instead.",
+        ),
         ("training", "precision", "mixed_float61", "Did you mean 'mixed_float16'?"),
         (
             "loss",
@@ -38,7 +48,12 @@ def message(tree):
             "logg",
             "loss.class_weights must be one of log, balanced and none, or a number for each class. Got 'logg'",
         ),
-        ("loss", "class_weights", [0, 0, 0], "loss.class_weights must be 0 or greater, and not all 0. Got [0.0, 0.0, 0.0] instead."),
+        (
+            "loss",
+            "class_weights",
+            [0, 0, 0],
+            "loss.class_weights must be 0 or greater, and not all 0. Got [0.0, 0.0, 0.0] instead.",
+        ),
         ("data", "name", "cityscape", "There is no data set 'cityscape' for data.name. Did you mean 'cityscapes'?"),
         ("data", "size", [64], "data.size must be a list of 2 whole numbers. Got [64] instead."),
         ("data", "size", "64x64", "data.size must be a list of 2 whole numbers. Got 64x64 instead."),
@@ -52,12 +67,17 @@ def message(tree):
         ("training", "steps", True, "training.steps must be a whole number. Got true instead."),
         ("training", "steps", 0, "training.steps must be greater than 0. Got 0 instead."),
         ("training", "seed", -1, "training.seed must be between 0 and 4294967295. Got -1 instead."),
-        ("training", "keep", [10, 0], "training.keep must be greater than 0. Got [10, 0] instead."),
-        ("training", "keep", 10, "training.keep must be a list of whole numbers. Got 10 instead."),
-        ("training", "validation_images", "all", "training.validation_images must be a whole number or none. Got all instead."),
+        ("training", "save_steps", [10, 0], "training.save_steps must be greater than 0. Got [10, 0] instead."),
+        ("training", "save_steps", 10, "training.save_steps must be a list of whole numbers. Got 10 instead."),
+        (
+            "training",
+            "validation_images",
+            "all",
+            "training.validation_images must be a whole number or none. Got all instead.",
+        ),
         ("optimizer", "learning_rate", float("nan"), "optimizer.learning_rate must be a number. Got .nan instead."),
         ("optimizer", "ema", 1, "optimizer.ema must be 0 or greater, and below 1. Got 1.0 instead."),
-        ("loss", "hard_pixels", 0, "loss.hard_pixels must be greater than 0, at most 1. Got 0.0 instead."),
+        ("loss", "ohem_ratio", 0, "loss.ohem_ratio must be greater than 0, at most 1. Got 0.0 instead."),
         ("model", "separable", "yes please", "model.separable must be true or false."),
         ("trainig", "steps", 3, "unknown section 'trainig'. Did you mean 'training'?"),
     ],
@@ -100,8 +120,22 @@ def path(tmp_path):
 
 
 def test_set_wins_over_the_file_and_speaks_yaml(path):
-    config = load(path, ["training.steps=7", "optimizer.learning_rate=1e-3", "data.size=[32, 48]", "optimizer.ema=none", "data.root=a=b"])
-    assert (config.training.steps, config.optimizer.learning_rate, config.size, config.optimizer.ema) == (7, 0.001, (32, 48), None)
+    config = load(
+        path,
+        [
+            "training.steps=7",
+            "optimizer.learning_rate=1e-3",
+            "data.size=[32, 48]",
+            "optimizer.ema=none",
+            "data.root=a=b",
+        ],
+    )
+    assert (config.training.steps, config.optimizer.learning_rate, config.size, config.optimizer.ema) == (
+        7,
+        0.001,
+        (32, 48),
+        None,
+    )
     assert config.data["root"] == "a=b"
 
 
@@ -118,7 +152,11 @@ def test_a_section_may_be_empty(path):
 
 def test_defaults_are_the_papers():
     config = resolve({"data": {"name": "cityscapes", "size": [512, 1024]}})
-    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.schedule) == ("adam", 0.001, "cosine")
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.schedule) == (
+        "adam",
+        0.001,
+        "cosine",
+    )
     assert (config.model["backbone"], config.model["output_stride"], config.training.steps) == ("resnet50", 16, 60_000)
 
 
@@ -127,7 +165,7 @@ def test_defaults_are_the_papers():
     [
         {},
         {"loss": {"class_weights": "log"}, "optimizer": {"ema": None, "clip_norm": 5}},
-        {"loss": {"class_weights": [1, 2, 3]}, "training": {"keep": [1, 2]}},
+        {"loss": {"class_weights": [1, 2, 3]}, "training": {"save_steps": [1, 2]}},
         {"loss": {"class_weights": "none"}, "augment": {"crop": None}},
     ],
 )
@@ -142,7 +180,7 @@ def test_the_resolved_recipe_reads_back_the_same(tmp_path, changes):
     "there, expected",
     [
         ({"optimizer": {"learning_rate": 0.1}}, "optimizer.learning_rate: 0.1 there, 0.01 here"),
-        ({"training": {"keep": [3, 4]}}, "training.keep: [3, 4] there, [15] here"),
+        ({"training": {"save_steps": [3, 4]}}, "training.save_steps: [3, 4] there, [15] here"),
         ({"data": {"label_suffix": "_x.png"}}, "data.label_suffix: _x.png there, not set here"),
         ({"loss": {"class_weights": "log"}}, "loss.class_weights: log there, null here"),
     ],

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from environments import cityscapes_scripts
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL, Label, LabelTable
-from deeplab_tf.metrics.confusion import ConfusionMatrix, count_pairs, score_text
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL, Label, LabelTable
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs, score_text
 
 
 def ids(rows):
@@ -14,7 +14,7 @@ def ids(rows):
 
 
 def table(count):
-    return LabelTable(Label(i, "class {}".format(i), (0, 0, 0), False) for i in range(count))
+    return LabelTable(Label(i, f"class {i}", (0, 0, 0), False) for i in range(count))
 
 
 def counted(classes, truth, prediction):
@@ -50,7 +50,12 @@ def test_class_without_pixels_is_undefined_and_left_out_of_the_mean():
     assert np.isnan(iou[2])
     assert confusion.miou() == 0.375
     report = confusion.report(table(3))
-    assert report == {"miou": 0.375, "iou": {"class 0": 0.75, "class 1": 0.0, "class 2": None}, "pixel_accuracy": 0.75, "images": 1}
+    assert report == {
+        "miou": 0.375,
+        "iou": {"class 0": 0.75, "class 1": 0.0, "class 2": None},
+        "pixel_accuracy": 0.75,
+        "images": 1,
+    }
     assert [line.split()[-1] for line in score_text(report).splitlines()[1:4]] == ["0.7500", "0.0000", "-"]
 
 
@@ -135,17 +140,18 @@ class DecodedImage:
 def cityscapes_scores(pairs, monkeypatch):
     """The real evaluateImgLists over (truth, prediction) arrays of label ids."""
     cityscapes = cityscapes_scripts()
-    files = {"{}{}".format(kind, i): DecodedImage(array) for i, pair in enumerate(pairs) for kind, array in zip("tp", pair)}
+    files = {f"{kind}{i}": DecodedImage(array) for i, pair in enumerate(pairs) for kind, array in zip("tp", pair)}
     monkeypatch.setattr(cityscapes.Image, "open", files.__getitem__)
     args = cityscapes.args
     for name, value in (("evalInstLevelScore", False), ("JSONOutput", False), ("quiet", True)):
         monkeypatch.setattr(args, name, value)
     count = range(len(pairs))
-    return cityscapes.evaluateImgLists(["p{}".format(i) for i in count], ["t{}".format(i) for i in count], args)
+    return cityscapes.evaluateImgLists([f"p{i}" for i in count], [f"t{i}" for i in count], args)
 
 
 def random_pair(rng):
-    """Label ids 0..33 of some classes only, a prediction right in about half of the pixels; some classes are in one map only."""
+    """Label ids 0..33 of some classes only, a prediction right in about half of the pixels; some classes are in one map
+    only."""
     truth_ids = rng.choice(34, rng.integers(1, 20), replace=False).astype(np.uint8)
     predicted_ids = rng.choice(34, rng.integers(1, 20), replace=False).astype(np.uint8)
     truth = rng.choice(truth_ids, (32, 48))

@@ -8,10 +8,10 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
-from deeplab_tf.bundle import open_bundle
 from deeplab_tf.cli import group
-from deeplab_tf.frames import read_image
-from deeplab_tf.runtimes import open_runtime
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.image_files import read_image
+from deeplab_tf.deploy.runtimes import open_runtime
 
 
 def call(*arguments):
@@ -28,7 +28,16 @@ def made(run, tmp_path_factory):
     """A bundle with integers, and what the command said of it."""
     folder = tmp_path_factory.mktemp("convert")
     result = call(
-        run, "--int8", "--out", folder / "bundle", "--calibration-images", 6, "--score-images", 3, "--json", folder / "report.json"
+        run,
+        "--int8",
+        "--out",
+        folder / "bundle",
+        "--calibration-images",
+        6,
+        "--score-images",
+        3,
+        "--json",
+        folder / "report.json",
     )
     assert result.exit_code == 0, result.output
     return folder / "bundle", result.output, json.loads((folder / "report.json").read_text())
@@ -37,7 +46,9 @@ def made(run, tmp_path_factory):
 def test_bundle_holds_every_form_and_says_what_it_is(made):
     bundle = open_bundle(made[0])
     names = {"model.onnx", "model_int8.onnx", "model_int8_cpu.onnx", "calibration.cache"}
-    assert set(bundle.digests) == names | {f"{folder}/saved_model.pb" for folder in ("saved_model", "tf_trt/float", "tf_trt/int8")}
+    assert set(bundle.digests) == names | {
+        f"{folder}/saved_model.pb" for folder in ("saved_model", "tf_trt/float", "tf_trt/int8")
+    }
     assert bundle.size == (64, 64) and bundle.label_stride == 1 and bundle.output == "labels"
     assert bundle.table.names == list(tiny.COLORS) and bundle.info["layout"] == "NHWC"
     assert bundle.info["precision"] == ["float32", "int8"] and bundle.info["versions"]["tensorflow"].startswith("2.17")
@@ -73,9 +84,13 @@ def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):
 
 def test_evaluate_and_predict_take_the_bundle(made, run, tmp_path):
     images = sorted((run.parent / "data/images/val").iterdir())
-    result = CliRunner().invoke(group, ["predict", str(made[0]), str(images[0]), "--out", str(tmp_path), "--format", "ids"])
+    result = CliRunner().invoke(
+        group, ["predict", str(made[0]), str(images[0]), "--out", str(tmp_path), "--format", "ids"]
+    )
     assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(group, ["evaluate", str(made[0]), "--runtime", "onnx", "--out", str(tmp_path), "--json", "-"])
+    result = CliRunner().invoke(
+        group, ["evaluate", str(made[0]), "--runtime", "onnx", "--out", str(tmp_path), "--json", "-"]
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     rows = {(row["target"], row["precision"]): row for row in made[2]["rows"]}
@@ -83,7 +98,9 @@ def test_evaluate_and_predict_take_the_bundle(made, run, tmp_path):
 
 
 def test_logits_at_a_stride(run, tmp_path):
-    result = call(run, "--out", tmp_path / "b", "--output", "logits", "--label-stride", 4, "--target", "onnx", "--score-images", 2)
+    result = call(
+        run, "--out", tmp_path / "b", "--output", "logits", "--label-stride", 4, "--target", "onnx", "--score-images", 2
+    )
     assert result.exit_code == 0, result.output
     bundle = open_bundle(tmp_path / "b")
     assert list(bundle.digests) == ["model.onnx"]

@@ -6,11 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from deeplab_tf import frames
-from deeplab_tf.data import open_split
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CLASS
-from deeplab_tf.scenes import draw_scene
+from deeplab_tf.core import image_files
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CLASS
+from deeplab_tf.lab.data import open_split
+from deeplab_tf.synth import draw_scene
 
 RANDOM = np.random.RandomState(0)
 IMAGE = RANDOM.randint(0, 256, (8, 12, 3)).astype(np.uint8)
@@ -20,8 +20,8 @@ def write_camvid(root, *, names=("b", "a"), split="train", ids=None):
     """Frames whose label holds all of `ids` (0 .. 11 if left out), 8 x 12 pixels."""
     label = np.resize(np.arange(12) if ids is None else ids, (8, 12)).astype(np.uint8)
     for name in names:
-        frames.write_image(root / "images" / split / f"{name}.png", IMAGE)
-        frames.write_image(root / "labels" / split / f"{name}.png", label)
+        image_files.write_image(root / "images" / split / f"{name}.png", IMAGE)
+        image_files.write_image(root / "labels" / split / f"{name}.png", label)
     return {"name": "camvid", "root": str(root)}
 
 
@@ -33,12 +33,15 @@ def test_camvid_ids_become_classes_and_unlabelled_is_ignored(tmp_path):
     np.testing.assert_array_equal(frame.label_map[0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255])
     np.testing.assert_array_equal(split.label_map(1), frame.label_map)
     assert split.panoptic_map(0) is None and not split.has_instances()
-    assert split.paths(1) == [str(tmp_path / "images" / "train" / "b.png"), str(tmp_path / "labels" / "train" / "b.png")]
+    assert split.paths(1) == [
+        str(tmp_path / "images" / "train" / "b.png"),
+        str(tmp_path / "labels" / "train" / "b.png"),
+    ]
 
 
 def test_opening_reads_no_file(tmp_path, monkeypatch):
     data = write_camvid(tmp_path)
-    monkeypatch.setattr(frames, "_read_bytes", None)
+    monkeypatch.setattr(image_files, "_read_bytes", None)
     assert len(open_split(data, "train")) == 2
 
 
@@ -86,18 +89,32 @@ BAD_FRAMES = [
     ("images", lambda path: path.write_bytes(b""), "is empty"),
     ("images", lambda path: path.write_bytes(b"hello"), "not a PNG or JPEG"),
     ("images", cut, "truncated"),
-    ("images", lambda path: frames.write_image(path, IMAGE[..., 0]), "8-bit RGB, got 8-bit grey"),
-    ("images", lambda path: frames.write_image(path, IMAGE[..., 0].astype(np.uint16)), "8-bit RGB, got 16-bit grey"),
-    ("images", lambda path: frames.write_image(path, IMAGE[:4]), "same size, height x width: 4x12 against 8x12"),
+    ("images", lambda path: image_files.write_image(path, IMAGE[..., 0]), "8-bit RGB, got 8-bit grey"),
+    (
+        "images",
+        lambda path: image_files.write_image(path, IMAGE[..., 0].astype(np.uint16)),
+        "8-bit RGB, got 16-bit grey",
+    ),
+    ("images", lambda path: image_files.write_image(path, IMAGE[:4]), "same size, height x width: 4x12 against 8x12"),
     ("labels", lambda path: path.write_bytes(b""), "is empty"),
     ("labels", cut, "truncated"),
-    ("labels", lambda path: frames.write_image(path, IMAGE), "one channel of ids, got 8-bit RGB"),
-    ("labels", lambda path: frames.write_image(path, np.full((8, 12), 12, np.uint8)), "ids outside the class table: 12; known are 0-11"),
-    ("labels", lambda path: frames.write_image(path, np.resize([3, 99, 20, 40, 255], (8, 12)).astype(np.uint8)), ": 20, 40, 99 and 1 more"),
+    ("labels", lambda path: image_files.write_image(path, IMAGE), "one channel of ids, got 8-bit RGB"),
+    (
+        "labels",
+        lambda path: image_files.write_image(path, np.full((8, 12), 12, np.uint8)),
+        "ids outside the class table: 12; known are 0-11",
+    ),
+    (
+        "labels",
+        lambda path: image_files.write_image(path, np.resize([3, 99, 20, 40, 255], (8, 12)).astype(np.uint8)),
+        ": 20, 40, 99 and 1 more",
+    ),
 ]
 
 
-@pytest.mark.parametrize("kind, break_it, message", BAD_FRAMES, ids=[f"{kind}: {message}" for kind, _, message in BAD_FRAMES])
+@pytest.mark.parametrize(
+    "kind, break_it, message", BAD_FRAMES, ids=[f"{kind}: {message}" for kind, _, message in BAD_FRAMES]
+)
 def test_a_bad_frame_is_one_sentence_that_names_the_file(kind, break_it, message, tmp_path, capfd):
     data = write_camvid(tmp_path)
     path = tmp_path / kind / "train" / "a.png"
@@ -123,13 +140,17 @@ def test_an_unknown_split_or_folder_says_what_is_there(tmp_path):
 def write_cityscapes(root, *, split="val", instances=True):
     stem = "frankfurt_000000_000294"
     ids = np.resize(np.r_[np.arange(34), 255], (8, 12)).astype(np.uint8)
-    frames.write_image(root / "leftImg8bit" / split / "frankfurt" / f"{stem}_leftImg8bit.png", IMAGE)
-    frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_labelIds.png", ids)
-    frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_color.png", IMAGE)  # the archives hold it too
+    image_files.write_image(root / "leftImg8bit" / split / "frankfurt" / f"{stem}_leftImg8bit.png", IMAGE)
+    image_files.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_labelIds.png", ids)
+    image_files.write_image(
+        root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_color.png", IMAGE
+    )  # the archives hold it too
     if instances:
         wide = np.where(ids == 255, 0, ids).astype(np.uint16)
-        wide[2] = np.where((wide[2] >= 24) & (wide[2] < 34), wide[2] * 1000 + 3, wide[2])  # single things in one row, groups elsewhere
-        frames.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_instanceIds.png", wide)
+        wide[2] = np.where(
+            (wide[2] >= 24) & (wide[2] < 34), wide[2] * 1000 + 3, wide[2]
+        )  # single things in one row, groups elsewhere
+        image_files.write_image(root / "gtFine" / split / "frankfurt" / f"{stem}_gtFine_instanceIds.png", wide)
     return {"name": "cityscapes", "root": str(root)}, ids
 
 
@@ -145,14 +166,18 @@ def test_cityscapes_maps_every_id_as_the_benchmark_does(tmp_path):
     assert (panoptic[1] % 1000 == 0).all(), "groups and stuff"
     for column, i in enumerate(ids[2]):
         train_id = 255 if i == 255 else benchmark[i].trainId
-        expected = 255000 if train_id == 255 else train_id * 1000 + 4 * things[column]  # the file counts from 0, a panoptic map from 1
+        expected = (
+            255000 if train_id == 255 else train_id * 1000 + 4 * things[column]
+        )  # the file counts from 0, a panoptic map from 1
         assert panoptic[2, column] == expected
 
 
 def test_cityscapes_needs_no_instances_and_has_no_labelled_test_split(tmp_path):
     data, _ = write_cityscapes(tmp_path, instances=False)
     assert open_split(data, "val").panoptic_map(0) is None
-    frames.write_image(tmp_path / "leftImg8bit" / "test" / "berlin" / "berlin_000000_000019_leftImg8bit.png", IMAGE)
+    image_files.write_image(
+        tmp_path / "leftImg8bit" / "test" / "berlin" / "berlin_000000_000019_leftImg8bit.png", IMAGE
+    )
     with pytest.raises(DeepLabError, match="test split are not public; use 'train' or 'val'"):
         open_split(data, "test")
 
@@ -160,7 +185,7 @@ def test_cityscapes_needs_no_instances_and_has_no_labelled_test_split(tmp_path):
 def test_a_cityscapes_id_above_33_is_an_error(tmp_path):
     data, ids = write_cityscapes(tmp_path)
     path = tmp_path / "gtFine" / "val" / "frankfurt" / "frankfurt_000000_000294_gtFine_labelIds.png"
-    frames.write_image(path, np.where(ids == 33, 34, ids))
+    image_files.write_image(path, np.where(ids == 33, 34, ids))
     with pytest.raises(DeepLabError, match="labelIds.png holds ids outside the class table: 34; known are 0-33, 255"):
         open_split(data, "val").frame(0)
 
@@ -176,8 +201,8 @@ AERIAL = {
 
 
 def write_aerial(root, label):
-    frames.write_image(root / "train" / "photos" / "tile" / "1_rgb.jpg", IMAGE)
-    frames.write_image(root / "train" / "truth" / "tile" / "1_label.png", label)
+    image_files.write_image(root / "train" / "photos" / "tile" / "1_rgb.jpg", IMAGE)
+    image_files.write_image(root / "train" / "truth" / "tile" / "1_label.png", label)
     return {**AERIAL, "root": str(root)}
 
 
@@ -185,7 +210,11 @@ def test_a_folder_of_colours_is_described_in_the_recipe_alone(tmp_path):
     colors = np.array([[[0, 0, 255], [1, 2, 3], [9, 9, 9], [0, 0, 0]]], np.uint8).repeat(8, axis=0).repeat(3, axis=1)
     data = {**write_aerial(tmp_path, colors), "label_format": "colors", "ignore_colors": [[9, 9, 9], [0, 0, 0]]}
     split = open_split(data, "train")
-    assert split.names == ["tile/1"] and split.table.names == ["water", "car"] and [label.thing for label in split.table] == [False, True]
+    assert (
+        split.names == ["tile/1"]
+        and split.table.names == ["water", "car"]
+        and [label.thing for label in split.table] == [False, True]
+    )
     np.testing.assert_array_equal(split.frame(0).label_map[3], np.repeat([0, 1, 255, 255], 3))
     with pytest.raises(DeepLabError, match=r"1_label.png holds colours outside .* \[0, 0, 0\], \[9, 9, 9\]\."):
         open_split({**data, "ignore_colors": []}, "train").frame(0)
@@ -208,7 +237,10 @@ def test_a_folder_of_ids_may_use_any_ids(tmp_path):
         ({"classes": [{"name": "a"}]}, "needs a name and a color"),
         ({"classes": [{"name": "a", "color": [0, 0]}]}, "color of class 'a' must be .* got \\[0, 0\\]"),
         ({"classes": [{"name": "a", "color": [0, 0, 0], "think": True}]}, "Unknown key 'think'.*Did you mean 'thing'"),
-        ({"classes": [{"name": "a", "color": [0, 0, 0], "thing": "no"}]}, "thing of class 'a' must be true or false; got no"),
+        (
+            {"classes": [{"name": "a", "color": [0, 0, 0], "thing": "no"}]},
+            "thing of class 'a' must be true or false; got no",
+        ),
         ({"label_format": "color"}, "data.label_format 'color' is unknown. Did you mean 'colors'"),
         ({"label_format": "colors", "ignore_colors": [[1, 2, 3]]}, r"\[1, 2, 3\] stands twice"),
         ({"label_format": "colors", "ignore_colors": [[1, 2, 300]]}, "data.ignore_colors must be"),
@@ -237,8 +269,8 @@ def test_a_wrong_description_says_what_is_wrong(change, message, tmp_path):
 
 
 def test_suffixes_in_capital_letters_are_found(tmp_path):
-    frames.write_image(tmp_path / "images" / "train" / "IMG_1.JPG", IMAGE)
-    frames.write_image(tmp_path / "labels" / "train" / "IMG_1.PNG", np.zeros((8, 12), np.uint8))
+    image_files.write_image(tmp_path / "images" / "train" / "IMG_1.JPG", IMAGE)
+    image_files.write_image(tmp_path / "labels" / "train" / "IMG_1.PNG", np.zeros((8, 12), np.uint8))
     data = {"name": "folder", "root": str(tmp_path), "classes": AERIAL["classes"]}
     split = open_split(data, "train")
     assert split.names == ["IMG_1"] and split.frame(0).image.shape == IMAGE.shape
@@ -246,8 +278,12 @@ def test_suffixes_in_capital_letters_are_found(tmp_path):
 
 def test_two_images_of_one_name_are_refused(tmp_path):
     data = write_camvid(tmp_path)
-    data = {"name": "folder", "root": str(tmp_path), "classes": [{"name": str(i), "color": [i, 0, 0]} for i in range(12)]}
-    frames.write_image(tmp_path / "images" / "train" / "a.jpg", IMAGE)
+    data = {
+        "name": "folder",
+        "root": str(tmp_path),
+        "classes": [{"name": str(i), "color": [i, 0, 0]} for i in range(12)],
+    }
+    image_files.write_image(tmp_path / "images" / "train" / "a.jpg", IMAGE)
     with pytest.raises(DeepLabError, match="Two files have the same name: .*a\\..* and .*a\\."):
         open_split(data, "train")
 
@@ -274,8 +310,10 @@ def zip_scenes(folder):
         for n, (split, city) in enumerate(ZIPPED):
             name = f"{city}_{n:06}_000019"
             image, ids, _ = draw_scene(0, n, (1024, 2048))
-            images.writestr(f"leftImg8bit/{split}/{city}/{name}_leftImg8bit.png", frames.encode_image(image, ".png"))
-            labels.writestr(f"gtFine/{split}/{city}/{name}_gtFine_labelIds.png", frames.encode_image(ids, ".png"))
+            images.writestr(
+                f"leftImg8bit/{split}/{city}/{name}_leftImg8bit.png", image_files.encode_image(image, ".png")
+            )
+            labels.writestr(f"gtFine/{split}/{city}/{name}_gtFine_labelIds.png", image_files.encode_image(ids, ".png"))
             labels.writestr(f"gtFine/{split}/{city}/{name}_gtFine_polygons.json", "{}")
             scenes[split, f"{city}/{name}"] = image, ids
     return scenes
@@ -286,7 +324,9 @@ def test_cityscapes_through_tensorflow_datasets_own_builder(tmp_path, no_network
     data = {"name": "tfds", "root": str(tmp_path / "tfds"), "manual_dir": str(tmp_path / "archives")}
     for split_name in ("train", "val"):
         split = open_split(data, split_name)
-        assert sorted(split.names) == [name for which, name in scenes if which == split_name] and split.table == CITYSCAPES
+        assert (
+            sorted(split.names) == [name for which, name in scenes if which == split_name] and split.table == CITYSCAPES
+        )
         for i, name in enumerate(split.names):
             image, ids = scenes[split_name, name]
             np.testing.assert_array_equal(split.frame(i).image, image)
@@ -297,7 +337,9 @@ def test_cityscapes_through_tensorflow_datasets_own_builder(tmp_path, no_network
 
 def test_tfds_without_archives_says_which_are_missing(tmp_path, no_network):
     data = {"name": "tfds", "root": str(tmp_path), "manual_dir": str(tmp_path)}
-    with pytest.raises(DeepLabError, match="by hand .*leftImg8bit_trainvaltest.zip, .*gtFine_trainvaltest.zip .*data.manual_dir"):
+    with pytest.raises(
+        DeepLabError, match="by hand .*leftImg8bit_trainvaltest.zip, .*gtFine_trainvaltest.zip .*data.manual_dir"
+    ):
         open_split(data, "val")
     with pytest.raises(DeepLabError, match="no split 'test' with labels"):
         open_split(data, "test")

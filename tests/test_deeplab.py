@@ -4,11 +4,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models import parts
-from deeplab_tf.models.backbones import resnet50
-from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
-from deeplab_tf.models.layers import Upsample
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.models import parts
+from deeplab_tf.lab.models.backbones import resnet50
+from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
+from deeplab_tf.lab.models.layers import Upsample
 
 SMALL = {"width": 0.125, "aspp_channels": 24, "decoder_channels": 32, "low_level_channels": 16}
 CLASSES = 5
@@ -43,7 +43,9 @@ def parameters(separable):
             return (9 * fan_in + 4 * fan_in) + (fan_in * out + 4 * out)
         return k * k * fan_in * out + 4 * out
 
-    backbone = 23_508_032 + 53_120  # torchvision's ResNet-50 without its classifier (25,557,032 - 2,049,000), and running statistics
+    backbone = (
+        23_508_032 + 53_120
+    )  # torchvision's ResNet-50 without its classifier (25,557,032 - 2,049,000), and running statistics
     pyramid = conv_bn(1, 2048, 256) + 3 * conv_bn(3, 2048, 256) + (2048 * 256 + 256) + conv_bn(1, 5 * 256, 256)
     decoder = conv_bn(1, 256, 48) + conv_bn(3, 256 + 48, 256) + conv_bn(3, 256, 256)
     return backbone + pyramid + decoder + (256 * 19 + 19)
@@ -81,7 +83,8 @@ def test_takes_bytes_or_floats(network, make_images, rng):
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 161)])
 def test_the_pooled_branch_equals_concatenating_a_copied_mean(network, make_images, rng, size):
-    """DeepLab's own form: the mean, copied to every position, is a fifth branch, and one 1x1 convolution projects all five."""
+    """DeepLab's own form: the mean, copied to every position, is a fifth branch, and one 1x1 convolution projects all
+    five."""
     image = make_images(rng, 2, *size)
     branches, mean = (until(network, name)(image).numpy() for name in ("aspp_concat", "aspp_mean_conv"))
     copied = np.broadcast_to(mean, (*branches.shape[:3], mean.shape[-1]))
@@ -96,7 +99,9 @@ def test_the_pooled_branch_equals_concatenating_a_copied_mean(network, make_imag
 def test_the_pooled_branch_is_the_mean_over_the_image(network, make_images, rng):
     image = make_images(rng, 1, 97, 161)
     deepest = until(network, "res5_block3_out")(image).numpy()
-    np.testing.assert_allclose(until(network, "aspp_mean")(image)[0, 0, 0], deepest.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        until(network, "aspp_mean")(image)[0, 0, 0], deepest.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("output_stride, rates", [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
@@ -120,7 +125,18 @@ def test_classifying_before_upsampling_equals_classifying_after(network, make_im
 
 
 TAKEN_BY_TF_TRT = {
-    *("Conv2D", "DepthwiseConv2dNative", "FusedBatchNormV3", "BiasAdd", "Relu", "AddV2", "ConcatV2", "MaxPool", "Pad", "Mean"),
+    *(
+        "Conv2D",
+        "DepthwiseConv2dNative",
+        "FusedBatchNormV3",
+        "BiasAdd",
+        "Relu",
+        "AddV2",
+        "ConcatV2",
+        "MaxPool",
+        "Pad",
+        "Mean",
+    ),
     *("Sub", "RealDiv", "ResizeBilinear", "StridedSlice", "Identity", "Placeholder", "NoOp"),
 }
 FOLDED_BY_THE_EXPORT = {
@@ -144,11 +160,14 @@ def test_inference_uses_only_operations_that_tf_trt_takes(fixed):
     resizes = [op for op in operations if "Resize" in op.type]
     assert [op.type for op in resizes] == ["ResizeBilinear", "ResizeBilinear"]
     for op in resizes:
-        # feature i on pixel 4 * i, as the export writes with aligned corners; half-pixel centers would be another function
+        # feature i on pixel 4 * i, as the export writes with aligned corners; half-pixel centers would be another
+        # function
         assert not op.get_attr("align_corners") and not op.get_attr("half_pixel_centers")
 
 
-@pytest.mark.parametrize("precision, limit", [("mixed_bfloat16", 0.15), ("mixed_float16", 0.02)])  # 8 and 11 bits, through 60 layers
+@pytest.mark.parametrize(
+    "precision, limit", [("mixed_bfloat16", 0.15), ("mixed_float16", 0.02)]
+)  # 8 and 11 bits, through 60 layers
 def test_short_precisions_agree_with_float32(network, make_images, rng, precision, limit):
     mixed = deeplab_v3_plus(CLASSES, auxiliary=True, precision=precision, **SMALL)
     assert {weight.dtype for weight in mixed.weights} == {"float32"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deeplab_tf import device
+from deeplab_tf.deploy import device
 
 
 def write(root, files):
@@ -13,12 +13,12 @@ def write(root, files):
 
 
 def zone(number, kind, value):
-    folder = "sys/class/thermal/thermal_zone{}/".format(number)
+    folder = f"sys/class/thermal/thermal_zone{number}/"
     return {folder + "type": kind + "\n", folder + "temp": value + "\n"}
 
 
 def cooling(number, kind, state):
-    folder = "sys/class/thermal/cooling_device{}/".format(number)
+    folder = f"sys/class/thermal/cooling_device{number}/"
     return {folder + "type": kind + "\n", folder + "cur_state": state + "\n"}
 
 
@@ -26,7 +26,8 @@ def test_a_board_goes_before_its_processor(tmp_path):
     files = {"proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n"}
     assert device.name(write(tmp_path, files)) == "ARMv8 Processor rev 1 (v8l)"
     assert (
-        device.name(write(tmp_path, {"proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0"})) == "NVIDIA Jetson Nano Developer Kit"
+        device.name(write(tmp_path, {"proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0"}))
+        == "NVIDIA Jetson Nano Developer Kit"
     )
 
 

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import LabelTable
-from deeplab_tf.training import distillation, fit
-from deeplab_tf.training.config import Distillation, resolve
-from deeplab_tf.training.distillation import Lesson, add_lesson, divergence, teach
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.lab.config import Distillation, resolve
+from deeplab_tf.lab.training import distillation, fit
+from deeplab_tf.lab.training.distillation import Lesson, add_lesson, divergence, teach
 
 
 def log_softmax(logits):
@@ -38,7 +38,8 @@ def test_divergence_is_that_of_the_definition(rng, temperature):
 
 
 def test_divergence_by_hand():
-    # teacher (ln 3, 0): 3/4, 1/4; student (0, 0): halves. KL = 3/4 ln(3/2) + 1/4 ln(1/2); the ignored pixel counts nowhere
+    # teacher (ln 3, 0): 3/4, 1/4; student (0, 0): halves. KL = 3/4 ln(3/2) + 1/4 ln(1/2); the ignored pixel counts
+    # nowhere
     teacher, student = np.log([[[[3.0, 1.0], [9.0, 1.0]]]]), np.zeros((1, 1, 2, 2))
     found = float(divergence(np.array([[[1, 255]]]), teacher, student, 1.0))
     assert found == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5), rel=1e-5)
@@ -47,19 +48,23 @@ def test_divergence_by_hand():
 
 def scorer(name, seed):
     """Class scores at a stride of 4, enlarged, as every network ends."""
-    from deeplab_tf.models.layers import Upsample
+    from deeplab_tf.lab.models.layers import Upsample
 
     keras.utils.set_random_seed(seed)
     image = keras.Input((8, 16, 3), name="image")
     x = keras.layers.AveragePooling2D(4, name=f"{name}_pool")(image)
-    x = keras.layers.Conv2D(3, 1, name="logits_conv", kernel_initializer=keras.initializers.RandomNormal(stddev=0.05))(x)
+    x = keras.layers.Conv2D(3, 1, name="logits_conv", kernel_initializer=keras.initializers.RandomNormal(stddev=0.05))(
+        x
+    )
     return keras.Model(image, {"logits": Upsample(4, name="logits")([x, image])})
 
 
 @pytest.fixture(scope="module")
 def pair():
     """Student and teacher, with a weight of 0.3 and a temperature of 2."""
-    config = resolve({"data": {"name": "folder", "size": [32, 32]}, "distillation": {"run": "somewhere", "weight": 0.3}})
+    config = resolve(
+        {"data": {"name": "folder", "size": [32, 32]}, "distillation": {"run": "somewhere", "weight": 0.3}}
+    )
     student, teacher = scorer("student", 1), scorer("teacher", 2)
     add_lesson(student, Lesson(teacher, Distillation("somewhere", 0.3, 2.0), 4))
     fit.compile_model(student, keras.optimizers.SGD(0.1), config, None)
@@ -69,7 +74,9 @@ def pair():
 @pytest.fixture(scope="module")
 def batch():
     generator = np.random.default_rng(4)
-    return generator.uniform(0, 255, (2, 8, 16, 3)).astype(np.float32), generator.choice([0, 1, 2, 255], (2, 8, 16)).astype(np.uint8)
+    return generator.uniform(0, 255, (2, 8, 16, 3)).astype(np.float32), generator.choice(
+        [0, 1, 2, 255], (2, 8, 16)
+    ).astype(np.uint8)
 
 
 def test_the_loss_is_both_parts(pair, batch):
@@ -90,7 +97,9 @@ def test_the_teacher_stays_as_it_is(pair, batch):
         loss = student.compute_loss(images, {"logits": tf.constant(label_map)}, student(images))
     assert tape.gradient(loss, [weight.value for weight in teacher.trainable_weights]) == [None, None]
     assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, [weight.value for weight in student.trainable_weights]))
-    assert {weight.path for weight in student.variables} == {"logits_conv/kernel", "logits_conv/bias"}, "nor is it saved with the student"
+    assert {weight.path for weight in student.variables} == {"logits_conv/kernel", "logits_conv/bias"}, (
+        "nor is it saved with the student"
+    )
     images = tf.data.Dataset.from_tensors((tf.cast(images, tf.uint8), {"logits": label_map}))
     student.fit(images, verbose=0, shuffle=False)
     assert all(np.array_equal(weight.numpy(), value) for weight, value in zip(teacher.weights, before))
@@ -98,10 +107,16 @@ def test_the_teacher_stays_as_it_is(pair, batch):
 
 def test_half_precision_has_the_same_teacher(monkeypatch):
     tiny.use_backbone(monkeypatch)
-    config = resolve(tiny.recipe("somewhere", distillation={"run": str(tiny.trained_run())}, training={"precision": "mixed_bfloat16"}))
+    config = resolve(
+        tiny.recipe(
+            "somewhere", distillation={"run": str(tiny.trained_run())}, training={"precision": "mixed_bfloat16"}
+        )
+    )
     lessons = []
     monkeypatch.setattr(distillation, "add_lesson", lambda model, lesson: lessons.append(lesson))
-    table = LabelTable.from_dicts([{"name": name, "color": color, "thing": False} for name, color in tiny.COLORS.items()])
+    table = LabelTable.from_dicts(
+        [{"name": name, "color": color, "thing": False} for name, color in tiny.COLORS.items()]
+    )
     teach(fit.build_model(config, 3, precision="mixed_bfloat16"), config, table)
     assert lessons[0].stride == 4
     trained = keras.models.load_model(tiny.trained_run() / "best.keras", compile=False)
@@ -112,15 +127,25 @@ def test_half_precision_has_the_same_teacher(monkeypatch):
 @pytest.mark.parametrize(
     "run, names, message",
     [
-        ("gone", tiny.COLORS, "distillation.run must be the folder of a trained run, or none. There is no folder gone."),
+        (
+            "gone",
+            tiny.COLORS,
+            "distillation.run must be the folder of a trained run, or none. There is no folder gone.",
+        ),
         (".", tiny.COLORS, "is not a run"),
-        (None, ["road", "tree", "cloud"], "knows other classes, road, tree, sky ... (3), than the data of this recipe, road, tree, cloud"),
+        (
+            None,
+            ["road", "tree", "cloud"],
+            "knows other classes, road, tree, sky ... (3), than the data of this recipe, road, tree, cloud",
+        ),
     ],
 )
 def test_a_teacher_that_does_not_fit_gets_a_sentence(run, names, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = resolve(tiny.recipe("somewhere", distillation={"run": run or str(tiny.trained_run())}))
-    table = LabelTable.from_dicts([{"name": name, "color": (index, 0, 0), "thing": False} for index, name in enumerate(names)])
+    table = LabelTable.from_dicts(
+        [{"name": name, "color": (index, 0, 0), "thing": False} for index, name in enumerate(names)]
+    )
     with pytest.raises(DeepLabError) as caught:
         teach(scorer("student", 1), config, table)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from deeplab_tf import device, probe
 from deeplab_tf.cli import group
-from deeplab_tf.doctor import commands, machine, parts, text
-from deeplab_tf.doctor.parts import Part
-from deeplab_tf.probe import Answer
+from deeplab_tf.deploy import device, probe
+from deeplab_tf.deploy.doctor import commands, machine, parts, text
+from deeplab_tf.deploy.doctor.parts import Part
+from deeplab_tf.deploy.probe import Answer
 
-CLI = Path(commands.__file__).parent.parent / "cli"
-LAB = {"data", "models", "training", "evaluation", "export", "pruning"}
+CLI = Path(commands.__file__).parents[2] / "cli"
 
 
 @pytest.mark.alone
@@ -56,19 +55,32 @@ def reached(name):
     tree = ast.parse((CLI / (name.replace("-", "_") + ".py")).read_text(encoding="utf-8"))
     modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
     modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    return {module.split(".")[1] for module in modules if module.startswith("deeplab_tf.")} & (LAB | {"runtimes"})
+    found = {"lab" for module in modules if module.startswith("deeplab_tf.lab.")}
+    return found | {"runtimes" for module in modules if module.startswith("deeplab_tf.deploy.runtimes")}
 
 
 @pytest.mark.parametrize("name", commands.names())
 def test_what_a_command_imports_is_among_its_needs(name):
     needs = " ".join([*commands.NEEDS.get(name, ()), *(need for need, _ in commands.EXTRAS.get(name, ()))])
     for package in reached(name):
-        assert ("runtime" if package == "runtimes" else "lab") in needs or "lab" in needs, "{} imports {}".format(name, package)
+        assert ("runtime" if package == "runtimes" else "lab") in needs or "lab" in needs, f"{name} imports {package}"
 
 
 def everything(**changes):
     """The parts of a machine that has all, with some changed."""
-    names = ("python", "numpy", "cv2", "tensorflow", "tensorrt", "onnxruntime", "tornado", "tf_trt", "windows", "lab", "export")
+    names = (
+        "python",
+        "numpy",
+        "cv2",
+        "tensorflow",
+        "tensorrt",
+        "onnxruntime",
+        "tornado",
+        "tf_trt",
+        "windows",
+        "lab",
+        "export",
+    )
     found = {name: Part(True, "1.0") for name in names}
     found["runtime onnx"] = Part(True, "works")
     return dict(found, **changes)
@@ -87,7 +99,12 @@ def test_commands_lack_what_they_need_and_nothing_else():
     no_runtime = {"runtime onnx": Part(False, "ONNX Runtime is not installed.", "pip install onnxruntime")}
     assert row("stream", **no_runtime) == ("stream", False, ["no runtime works here"], ["pip install onnxruntime"])
     no_page = {"tornado": Part(False, "not installed", "pip install tornado")}
-    assert row("stream", **no_page) == ("stream", True, ["--serve needs tornado: not installed"], ["pip install tornado"])
+    assert row("stream", **no_page) == (
+        "stream",
+        True,
+        ["--serve needs tornado: not installed"],
+        ["pip install tornado"],
+    )
     slow = {"numpy": Part(None, "it was not loaded in the time given", parts.LONGER)}
     assert row("score", **slow).works is None and row("score", **slow).fixes == [parts.LONGER]
 
@@ -96,8 +113,16 @@ def test_commands_lack_what_they_need_and_nothing_else():
     "answer, works, said",
     [
         (Answer({"version": "2.17.1", "tf_trt": [True, [8, 6, 1]]}, None), True, "in TensorFlow, for TensorRT 8.6.1"),
-        (Answer({"version": "2.17.1", "tf_trt": [False, [8, 6, 1]]}, None), False, "in TensorFlow, but finds no TensorRT 8.6.1"),
-        (Answer({"version": "2.6.2", "tf_trt": [False, [0, 0, 0]]}, None), False, "TensorFlow 2.6.2 was built without it"),
+        (
+            Answer({"version": "2.17.1", "tf_trt": [False, [8, 6, 1]]}, None),
+            False,
+            "in TensorFlow, but finds no TensorRT 8.6.1",
+        ),
+        (
+            Answer({"version": "2.6.2", "tf_trt": [False, [0, 0, 0]]}, None),
+            False,
+            "TensorFlow 2.6.2 was built without it",
+        ),
         (Answer({"version": "2.18.0", "tf_trt": None}, None), False, "TensorFlow 2.18.0 has none"),
         (Answer(None, "ImportError: libcudart"), False, "no TensorFlow"),
     ],
@@ -113,14 +138,21 @@ def test_advice_fits_the_machine(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "nv_tegra_release").write_text("# R32 (release), REVISION: 7.1\n")
     advice = parts.fix_lines(str(tmp_path))
-    assert advice["cv2"] == advice["windows"] == "sudo apt-get install python3-opencv", "a wheel would hide JetPack's own OpenCV"
+    assert advice["cv2"] == advice["windows"] == "sudo apt-get install python3-opencv", (
+        "a wheel would hide JetPack's own OpenCV"
+    )
     for line in advice.values():
         assert "pip" not in line
 
 
 def test_a_machine_of_another_kind_tells_nothing_and_harms_nothing(tmp_path):
     facts = machine.facts(str(tmp_path))
-    assert facts["cameras"] == [] and facts["cuda"] is None and facts["memory_mb"] is None and facts["temperature_c"] is None
+    assert (
+        facts["cameras"] == []
+        and facts["cuda"] is None
+        and facts["memory_mb"] is None
+        and facts["temperature_c"] is None
+    )
     told = text.text(dict(facts, gpu=None), {"python": Part(True, "3")}, [], [])
     assert "no NVIDIA GPU" in told and "None" not in told
 

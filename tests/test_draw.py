@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from deeplab_tf import draw
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core import draw
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
 
 TABLE = LabelTable([Label(0, "road", (10, 20, 30), False), Label(1, "car", (200, 100, 0), True)])
 
@@ -14,7 +14,9 @@ def test_colorize_is_the_palette_at_each_id():
 
 
 def test_colorize_draws_ignored_pixels_black():
-    assert draw.colorize(np.array([[0, 1, 2, 255]], np.uint8), TABLE).tolist() == [[[10, 20, 30], [200, 100, 0], [0, 0, 0], [0, 0, 0]]]
+    assert draw.colorize(np.array([[0, 1, 2, 255]], np.uint8), TABLE).tolist() == [
+        [[10, 20, 30], [200, 100, 0], [0, 0, 0], [0, 0, 0]]
+    ]
 
 
 def test_overlay_mixes_by_opacity():
@@ -31,7 +33,9 @@ def test_overlay_resizes_a_smaller_label_map_by_nearest_and_leaves_the_image_alo
     assert not image.any()
 
 
-@pytest.mark.parametrize("length, expected", [(3, [1, 4, 7]), (1, [4]), (9, list(range(9))), (18, [i // 2 for i in range(18)])])
+@pytest.mark.parametrize(
+    "length, expected", [(3, [1, 4, 7]), (1, [4]), (9, list(range(9))), (18, [i // 2 for i in range(18)])]
+)
 def test_labels_are_resized_by_pixel_centres(length, expected):
     line = np.arange(9, dtype=np.uint8)
     assert draw.resize_labels(line[None], (1, length)).tolist() == [expected]
@@ -41,7 +45,10 @@ def test_labels_are_resized_by_pixel_centres(length, expected):
 @pytest.mark.parametrize("size", [(512, 1024), (31, 7), (720, 100), (100, 720), (1, 1)])
 def test_resized_labels_are_those_at_the_centres_of_the_new_pixels(size):
     label_map = np.random.default_rng(0).integers(0, 20, (360, 480), dtype=np.uint8)
-    expected = [[label_map[y * 360 // (2 * size[0]), x * 480 // (2 * size[1])] for x in range(1, 2 * size[1], 2)] for y in (1, size[0] | 1)]
+    expected = [
+        [label_map[y * 360 // (2 * size[0]), x * 480 // (2 * size[1])] for x in range(1, 2 * size[1], 2)]
+        for y in (1, size[0] | 1)
+    ]
     assert draw.resize_labels(label_map, size)[[0, size[0] // 2]].tolist() == expected
 
 

@@ -11,7 +11,8 @@ SCRIPTS = {"make_jetson_environment.sh": "3.6", "make_tf_trt_environment.sh": "3
 
 
 def run(script, folder, home):
-    """(exit code, standard output, standard error) where the path holds nothing but `dirname`, and an older Python that says so."""
+    """(exit code, standard output, standard error) where the path holds nothing but `dirname`, and an older Python that
+    says so."""
     (home / "bin").mkdir()
     (home / "bin" / "dirname").symlink_to(shutil.which("dirname"))
     for name in ("python3.6", "python3.10"):
@@ -27,7 +28,7 @@ def run(script, folder, home):
 def test_a_missing_python_is_one_sentence_and_exit_code_3(script, version, tmp_path):
     code, _, said = run(script, tmp_path / "environment", tmp_path)
     assert code == 3
-    assert said.startswith("Python {} is not on the path".format(version)) and "PYTHON=" in said
+    assert said.startswith(f"Python {version} is not on the path") and "PYTHON=" in said
     assert not (tmp_path / "environment").exists()
 
 
@@ -40,7 +41,7 @@ def test_what_is_ready_is_left_alone_unless_the_script_is_newer(script, tmp_path
     os.utime(folder / "ready", (future, future))
     home = tmp_path / "home"
     home.mkdir()
-    assert run(script, folder, home) == (0, "{} is ready\n".format(folder), "")
+    assert run(script, folder, home) == (0, f"{folder} is ready\n", "")
     os.utime(folder / "ready", (1, 1))
     shutil.rmtree(str(home / "bin"))
     assert run(script, folder, home)[0] == 3

@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deeplab_tf import frames
 from deeplab_tf.cli import group
-from deeplab_tf.data.split import Frame, Split
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.evaluation import runs
-from deeplab_tf.evaluation.comparison import spread
-from deeplab_tf.evaluation.evaluate import check_classes, evaluate
-from deeplab_tf.evaluation.figures import comparison, confusion_figure
-from deeplab_tf.evaluation.folders import open_folders
-from deeplab_tf.evaluation.prediction import best_class, predict, scaled_size
-from deeplab_tf.labels import CAMVID, CITYSCAPES, Label, LabelTable
-from deeplab_tf.metrics.confusion import ConfusionMatrix
+from deeplab_tf.core import image_files
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CAMVID, CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.core.prediction import best_class, predict, scaled_size
+from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.evaluation.comparison import spread
+from deeplab_tf.lab.evaluation.evaluate import check_classes, evaluate
+from deeplab_tf.lab.evaluation.figures import comparison, confusion_figure
+from deeplab_tf.lab.evaluation.folders import open_folders
 
-TABLE = LabelTable([Label(0, "road", (128, 64, 128), False), Label(1, "car", (0, 0, 142), True), Label(2, "sky", (70, 130, 180), False)])
+TABLE = LabelTable(
+    [
+        Label(0, "road", (128, 64, 128), False),
+        Label(1, "car", (0, 0, 142), True),
+        Label(2, "sky", (70, 130, 180), False),
+    ]
+)
 
 
 class MemorySplit(Split):
@@ -45,7 +51,8 @@ class LabelsOnly:
 
 
 class Oracle(LabelsOnly):
-    """Class scores from each pixel's red value alone: 0, 100, 200 stand for the classes, what lies between for a mixture."""
+    """Class scores from each pixel's red value alone: 0, 100, 200 stand for the classes, what lies between for a
+    mixture."""
 
     def class_scores(self, frame):
         return np.clip(1.0 - np.abs(frame[..., :1] / np.float32(100) - np.arange(3, dtype=np.float32)), 0, 1)
@@ -120,13 +127,20 @@ def test_shrinking_looks_at_every_pixel():
 
 def test_labels_without_scores_are_resized_by_nearest():
     image = np.dstack([np.array([[0, 1], [2, 1]], np.uint8)] * 3)
-    assert predict(LabelsOnly((2, 2)), image, (4, 4)).tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 1, 1], [2, 2, 1, 1]]
+    assert predict(LabelsOnly((2, 2)), image, (4, 4)).tolist() == [
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+        [2, 2, 1, 1],
+        [2, 2, 1, 1],
+    ]
 
 
 def test_best_class_is_the_argmax_of_the_resized_mean():
     rng = np.random.default_rng(2)
     small, large = rng.random((8, 12, 5), np.float32), rng.random((16, 20, 5), np.float32)
-    whole = cv2.resize(small, (30, 24), interpolation=cv2.INTER_LINEAR) + cv2.resize(large, (30, 24), interpolation=cv2.INTER_LINEAR)
+    whole = cv2.resize(small, (30, 24), interpolation=cv2.INTER_LINEAR) + cv2.resize(
+        large, (30, 24), interpolation=cv2.INTER_LINEAR
+    )
     assert np.array_equal(best_class([small, large], (24, 30)), whole.argmax(-1))
 
 
@@ -151,7 +165,9 @@ def test_averaging_probabilities_differs_from_either_alone():
 
     image, runtime = np.zeros((2, 4, 3), np.uint8), Sided((2, 4))
     assert predict(runtime, image).tolist() == [[0, 0, 1, 1]] * 2
-    assert predict(runtime, image, flip=True).tolist() == [[1, 1, 1, 1]] * 2  # class 0: (0.6 + 0.1) / 2, class 1: (0.4 + 0.9) / 2
+    assert (
+        predict(runtime, image, flip=True).tolist() == [[1, 1, 1, 1]] * 2
+    )  # class 0: (0.6 + 0.1) / 2, class 1: (0.4 + 0.9) / 2
 
 
 def test_scaled_size_rounds_to_32_and_keeps_scale_one():
@@ -185,7 +201,9 @@ def test_progress_sees_every_frame():
             seen.append(item)
             yield item
 
-    evaluate(LabelsOnly((20, 30)), MemorySplit(random_label_maps(4), [np.zeros((20, 30, 3), np.uint8)] * 4), progress=watch)
+    evaluate(
+        LabelsOnly((20, 30)), MemorySplit(random_label_maps(4), [np.zeros((20, 30, 3), np.uint8)] * 4), progress=watch
+    )
     assert seen == [0, 1, 2, 3]
 
 
@@ -200,7 +218,11 @@ def test_the_confusion_figure_darkens_with_the_share():
 
 
 def test_the_comparison_shows_the_colors_of_truth_and_prediction():
-    row = (np.full((40, 60, 3), 17, np.uint8), "image", [(blocks((40, 60), [[0, 1]]), "truth"), (blocks((20, 30), [[1, 0]]), "prediction")])
+    row = (
+        np.full((40, 60, 3), 17, np.uint8),
+        "image",
+        [(blocks((40, 60), [[0, 1]]), "truth"), (blocks((20, 30), [[1, 0]]), "prediction")],
+    )
     picture = comparison([row], TABLE)
     assert (picture[30:60, 5:55] == 17).all()
     assert tuple(picture[40, 64 + 10]) == tuple(picture[40, 128 + 50]) == TABLE.labels[0].color
@@ -218,8 +240,8 @@ def test_spread_is_even_and_never_repeats():
 
 def write_pairs(folder, names, label_maps, image_suffix=".png", label_suffix=".png"):
     for name, label_map in zip(names, label_maps):
-        frames.write_image(folder / "images" / (name + image_suffix), np.dstack([label_map] * 3))
-        frames.write_image(folder / "labels" / (name + label_suffix), label_map)
+        image_files.write_image(folder / "images" / (name + image_suffix), np.dstack([label_map] * 3))
+        image_files.write_image(folder / "labels" / (name + label_suffix), label_map)
     return str(folder / "images"), str(folder / "labels")
 
 
@@ -236,7 +258,10 @@ def test_folders_with_an_id_outside_the_table_are_refused(tmp_path):
 
 
 def test_folders_follow_the_data_set_of_the_run(tmp_path):
-    names, label_maps = ["aachen_000000_000019"], [np.array([[7, 8], [26, 4]], np.uint8)]  # label ids: road, sidewalk, car, static
+    names, label_maps = (
+        ["aachen_000000_000019"],
+        [np.array([[7, 8], [26, 4]], np.uint8)],
+    )  # label ids: road, sidewalk, car, static
     pair = write_pairs(tmp_path, names, label_maps, "_leftImg8bit.png", "_gtFine_labelIds.png")
     split = open_folders(*pair, CITYSCAPES, {"name": "cityscapes", "root": "gone", "size": [2, 2]})
     assert split.names == names and split.frame(0).label_map.tolist() == [[0, 1], [13, 255]]
@@ -290,8 +315,8 @@ def test_evaluate_writes_its_report_and_names_the_picture(run):
     report = json.loads((run / "report" / "report.json").read_text())
     assert report["miou"] == 1.0 and report["iou"] == {"road": 1.0, "car": 1.0, "sky": 1.0} and report["images"] == 5
     assert report == json.loads((run / "scores.json").read_text())
-    assert frames.read_image(run / "report" / "confusion_matrix.png").ndim == 3
-    assert frames.read_image(run / "report" / "best_and_worst.png").ndim == 3
+    assert image_files.read_image(run / "report" / "confusion_matrix.png").ndim == 3
+    assert image_files.read_image(run / "report" / "best_and_worst.png").ndim == 3
     assert "Open " + str(run / "report" / "best_and_worst.png") in result.output
     page = (run / "report" / "report.md").read_text()
     assert "1.000" in page and "(best_and_worst.png)" in page and "(confusion_matrix.png)" in page
@@ -305,7 +330,9 @@ def test_evaluate_of_two_checkpoints_reports_the_better_and_lists_both(run):
     assert json.loads(result.stdout) == report
     assert report["checkpoint"] == "best" and [row["checkpoint"] for row in report["checkpoints"]] == ["10", "best"]
     assert report["checkpoints"][0]["miou"] < report["checkpoints"][1]["miou"] == 1.0
-    assert (run / "report" / "confusion_matrix_10.png").is_file() and (run / "report" / "best_and_worst_best.png").is_file()
+    assert (run / "report" / "confusion_matrix_10.png").is_file() and (
+        run / "report" / "best_and_worst_best.png"
+    ).is_file()
     assert "10 steps" in (run / "report" / "report.md").read_text()
 
 
@@ -320,7 +347,9 @@ def test_evaluate_where_every_pixel_is_ignored_has_no_scores(run, monkeypatch):
 
 def test_evaluate_of_folders(run, tmp_path):
     images, labels = write_pairs(tmp_path, ["a"], [np.zeros((20, 30), np.uint8)])
-    result = call("evaluate", run, "--images", images, "--labels", labels, "--class-ids", "--out", tmp_path / "elsewhere")
+    result = call(
+        "evaluate", run, "--images", images, "--labels", labels, "--class-ids", "--out", tmp_path / "elsewhere"
+    )
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "elsewhere" / "report.json").read_text())
     assert report["miou"] == 1.0 and report["images_from"] == images and "split" not in report

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from environments import python36
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export import graph, onnx_model
-from deeplab_tf.export.network import read_network, with_head
-from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.export import graph, onnx_model
+from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
 
 CLASSES = 5
 SIZES = [(64, 96), (97, 163)]
@@ -41,7 +41,9 @@ def network(model):
 
 
 def compute(network, image, **options):
-    return tf.function(lambda x: graph.run(network, x, **options)[network.output], jit_compile=False)(tf.constant(image)).numpy()
+    return tf.function(lambda x: graph.run(network, x, **options)[network.output], jit_compile=False)(
+        tf.constant(image)
+    ).numpy()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -49,12 +51,15 @@ def test_folded_nodes_compute_what_keras_computes(model, network, make_images, r
     image = make_images(rng, 1, *size)
     expected = model(image)["logits"].numpy()
     for target in ("tensorflow", "onnx", "tf_trt"):
-        if target != "tf_trt" or not any(node.op == "depthwise" for node in network.nodes):  # TensorFlow itself refuses what TF-TRT takes
+        if target != "tf_trt" or not any(
+            node.op == "depthwise" for node in network.nodes
+        ):  # TensorFlow itself refuses what TF-TRT takes
             np.testing.assert_allclose(compute(network, image, target=target), expected, atol=1e-3)
 
 
 def test_nothing_is_left_to_fold(network):
-    """Of 69 batch normalisations and the image's, only the subtraction of the image's mean stays; what trains only is gone."""
+    """Of 69 batch normalisations and the image's, only the subtraction of the image's mean stays; what trains only is
+    gone."""
     affine = [node for node in network.nodes if node.op == "affine"]
     assert [node.name for node in affine] == ["normalization"] and "scale" not in affine[0].weights
     np.testing.assert_allclose(affine[0].weights["shift"], [-123.68, -116.779, -103.939], rtol=1e-6)
@@ -66,7 +71,9 @@ def test_labels_at_a_stride_are_those_of_every_so_many_pixels(network, make_imag
     image = make_images(rng, 1, 64, 96)
     full = compute(with_head(network), image)
     for stride in (4, 8):
-        np.testing.assert_array_equal(compute(with_head(network, label_stride=stride), image), full[:, ::stride, ::stride])
+        np.testing.assert_array_equal(
+            compute(with_head(network, label_stride=stride), image), full[:, ::stride, ::stride]
+        )
     with pytest.raises(DeepLabError, match="a stride of 1, 4 or 8. Got 2 instead"):
         with_head(network, label_stride=2)
 
@@ -106,7 +113,13 @@ def test_onnx_has_the_networks_names_and_the_same_bytes_every_time(network):
     made = {output for node in first.graph.node for output in node.output}
     assert {node.name for node in head.nodes} - made == {"image"}
     kinds = [node.op_type for node in first.graph.node]
-    assert kinds.count("Transpose") == 1 and not {"BatchNormalization", "Pad", "SpaceToDepth", "Reshape", "Slice"} & set(kinds)
+    assert kinds.count("Transpose") == 1 and not {
+        "BatchNormalization",
+        "Pad",
+        "SpaceToDepth",
+        "Reshape",
+        "Slice",
+    } & set(kinds)
 
 
 def test_onnx_check_names_a_transpose_in_the_middle_and_a_foreign_operator():

@@ -11,10 +11,10 @@ import pytest
 import tiny_bundle
 from fake_tensorrt import FakeCudart, FakeDriver, FakeTensorRT
 
-from deeplab_tf.bundle import open_bundle
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.frames import write_image
-from deeplab_tf.runtimes import _cudart
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import write_image
+from deeplab_tf.deploy.runtimes import _cudart
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -55,7 +55,7 @@ def test_convert_tensorrt(trt, bundle, tmp_path, capsys, monkeypatch, model, opt
     monkeypatch.chdir(bundle.path)
     out = tmp_path / "out.engine"
     assert convert_tensorrt.main([model, *options, "-o", str(out)]) == 0
-    assert "out.engine: {}, ".format(precision) in capsys.readouterr().out
+    assert f"out.engine: {precision}, " in capsys.readouterr().out
     assert json.loads((tmp_path / "out.engine.json").read_text())["facts"]["precision"] == precision
     assert convert_tensorrt.main([model, *options, "-o", str(out)]) == 0
     assert "is up to date" in capsys.readouterr().out and len(trt.called("build_serialized_network")) == 1
@@ -85,7 +85,7 @@ def test_convert_tf_trt_fails_in_one_sentence(monkeypatch, tmp_path, capsys):
 
 def test_convert_tf_trt_from_files(trt, monkeypatch, tmp_path, capsys):
     """What the converter itself does is tested in test_runtimes.py."""
-    from deeplab_tf.runtimes import _tf_trt_convert, tf_trt
+    from deeplab_tf.deploy.runtimes import _tf_trt_convert, tf_trt
 
     calls = []
 
@@ -113,13 +113,14 @@ def test_convert_tf_trt_from_files(trt, monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Three pictures of twice the network's size in blocks of 2x2 pixels, with labels; resizing gives tiny_bundle's frames."""
+    """Three pictures of twice the network's size in blocks of 2x2 pixels, with labels; resizing gives tiny_bundle's
+    frames."""
     for i in range(3):
         frame = tiny_bundle.frame(i)
-        write_image(tmp_path / "pictures" / "p{}.png".format(i), frame.repeat(2, 0).repeat(2, 1))
+        write_image(tmp_path / "pictures" / f"p{i}.png", frame.repeat(2, 0).repeat(2, 1))
         labels = tiny_bundle.expected_scores(frame).argmax(-1).astype(np.uint8)
         labels[0, 0] = 7  # no class: ignored
-        write_image(tmp_path / "labels" / "p{}.png".format(i), labels.repeat(4, 0).repeat(4, 1))
+        write_image(tmp_path / "labels" / f"p{i}.png", labels.repeat(4, 0).repeat(4, 1))
     return tmp_path
 
 
@@ -139,10 +140,12 @@ def test_packed_frames(bundle, pictures):
 
 
 def test_cityscapes_names_match():
-    assert check_gpu_frames.stem("a/ulm_000001_000019_leftImg8bit.png") == check_gpu_frames.stem("b/ulm_000001_000019_gtFine_labelIds.png")
+    assert check_gpu_frames.stem("a/ulm_000001_000019_leftImg8bit.png") == check_gpu_frames.stem(
+        "b/ulm_000001_000019_gtFine_labelIds.png"
+    )
 
 
-def test_frames_of_another_size_are_refused(bundle, tmp_path):
+def test_image_files_of_another_size_are_refused(bundle, tmp_path):
     other = tiny_bundle.write_bundle(tmp_path / "other", size=(4, 4))
     with pytest.raises(DeepLabError, match="it takes 4x4"):
         check_gpu_frames.frames_of(other, {"frames_6x8": None})
@@ -151,7 +154,16 @@ def test_frames_of_another_size_are_refused(bundle, tmp_path):
 @pytest.fixture
 def packed(bundle, pictures, capsys):
     out = pictures / "frames.npz"
-    command = ["pack", bundle.path, "--frames", str(pictures / "pictures"), "--labels", str(pictures / "labels"), "--out", str(out)]
+    command = [
+        "pack",
+        bundle.path,
+        "--frames",
+        str(pictures / "pictures"),
+        "--labels",
+        str(pictures / "labels"),
+        "--out",
+        str(out),
+    ]
     assert check_gpu.main(command) == 0
     return str(out)
 
@@ -167,14 +179,26 @@ def test_every_case_is_measured_and_failures_are_noted(trt, bundle, packed, tmp_
 
     json_file = tmp_path / "out.json"
     report = check_gpu.check([bundle.path], packed, str(json_file), run)
-    assert report == json.loads(json_file.read_text()) and report["machine"]["gpu"] == "Orin" and report["machine"]["tensorrt"] == "8.5.3.1"
+    assert (
+        report == json.loads(json_file.read_text())
+        and report["machine"]["gpu"] == "Orin"
+        and report["machine"]["tensorrt"] == "8.5.3.1"
+    )
     rows = {(row["runtime"], row["asked_precision"], row.get("implicit", False)): row for row in report["results"]}
     assert len(rows) == len(check_gpu.CASES) == 7
     float32 = rows["tensorrt", "float32", False]
-    assert float32["agreement"] == 1.0 and float32["miou"] == 1.0 and float32["built_precision"] == "float32" and not float32["reused"]
-    assert set(float32["latency_ms"]) == {"whole", "upload", "run", "download"} and float32["timed_frames"] >= 20
+    assert (
+        float32["agreement"] == 1.0
+        and float32["miou"] == 1.0
+        and float32["built_precision"] == "float32"
+        and not float32["reused"]
+    )
+    assert set(float32["latency_ms"]) == {"end_to_end", "upload", "run", "download"} and float32["timed_frames"] >= 20
     latency = float32["latency_ms"]
-    assert latency["whole"]["p50"] >= latency["run"]["p50"] and latency["run"]["p50"] <= latency["run"]["p90"] <= latency["run"]["p99"]
+    assert (
+        latency["end_to_end"]["p50"] >= latency["run"]["p50"]
+        and latency["run"]["p50"] <= latency["run"]["p90"] <= latency["run"]["p99"]
+    )
     assert float32["fps_without_transfers"] >= float32["fps"] > 0
     assert rows["tensorrt", "int8", False]["agreement"] > 0.5 and rows["tensorrt", "int8", True]["agreement"] == 1.0
     assert rows["tensorrt", "float16", False]["error"] == "DeepLabError: it fell over"
@@ -197,11 +221,13 @@ def test_check_gpu_needs_neither_opencv_nor_click(bundle, packed, tmp_path):
     blocker = tmp_path / "blocked"
     blocker.mkdir()
     for name in ("cv2", "click", "onnxruntime", "tensorflow"):
-        (blocker / (name + ".py")).write_text("raise ImportError('{} is not on this machine')".format(name))
+        (blocker / (name + ".py")).write_text(f"raise ImportError('{name} is not on this machine')")
     out = str(tmp_path / "out.json")
     command = [sys.executable, "tools/check_gpu.py", bundle.path, "--frames", packed, "--json", out, "--seconds", "0"]
     environment = {**os.environ, "PYTHONPATH": str(blocker)}
-    result = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     assert result.returncode == 1, result.stdout.decode()  # nothing could be measured here
     rows = json.loads(Path(out).read_text())["results"]
     assert len(rows) == 7 and all("skipped" in row for row in rows), result.stdout.decode()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deeplab_tf.labels import IGNORE_LABEL, Label, LabelTable
-from deeplab_tf.panoptic import DIVISOR, VOID, Prediction, grouping, instance_counts, label_map_of, panoptic_map
-from deeplab_tf.panoptic.grouping import components, find_centers, group, to_panoptic
+from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
+from deeplab_tf.core.panoptic import DIVISOR, VOID, Prediction, grouping, instance_counts, label_map_of, panoptic_map
+from deeplab_tf.core.panoptic.grouping import components, find_centers, group, to_panoptic
 
 TABLE = LabelTable(
     [
@@ -65,7 +65,8 @@ def slowly(label_map, center, offset, table, *, stride, threshold, smallest_stuf
 @pytest.mark.parametrize("stride", [1, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_plain_version(seed, stride):
-    """Labels, heat and offsets at random, but for offsets that end within 4 positions of a center, which are 16 apart."""
+    """Labels, heat and offsets at random, but for offsets that end within 4 positions of a center, which are 16
+    apart."""
     rng = np.random.default_rng(seed)
     label_map = np.kron(rng.integers(0, 4, (6, 8)), np.ones((8, 8))).astype(np.uint8)
     label_map[rng.random(label_map.shape) < 0.05] = IGNORE_LABEL
@@ -99,10 +100,14 @@ def test_two_touching_cars_and_the_majority():
     label_map, center, offset = maps(np.full((4, 8), CAR), [(2, 1), (2, 5)])
     label_map[0, 6:] = BUS
     panoptic = group(label_map, center, offset, TABLE, smallest_stuff=0, smallest_thing=0)
-    expected = np.repeat([[2001] * 3 + [2002] * 5], 4, axis=0)  # column 3 is as far from both: the first center takes it
+    expected = np.repeat(
+        [[2001] * 3 + [2002] * 5], 4, axis=0
+    )  # column 3 is as far from both: the first center takes it
     assert (panoptic[:, [0, 1, 2, 4, 5, 6, 7]] == expected[:, [0, 1, 2, 4, 5, 6, 7]]).all()
     assert instance_counts(panoptic, TABLE) == [0, 0, 2, 0]
-    assert len(np.unique(components(label_map, TABLE, smallest_thing=0))) == 2, "components take both cars for one, and the bus for another"
+    assert len(np.unique(components(label_map, TABLE, smallest_thing=0))) == 2, (
+        "components take both cars for one, and the bus for another"
+    )
 
 
 def test_no_center_leaves_things_void():
@@ -136,15 +141,24 @@ def test_five_hundred_things():
 def test_what_is_too_small_is_void():
     label_map, center, offset = maps([[ROAD] * 8 + [POLE] + [CAR]], [(0, 9)])
     # one pixel of ten is 0.1 of the image
-    assert group(label_map, center, offset, TABLE, smallest_stuff=0.1, smallest_thing=0.1)[0, 8:].tolist() == [1000, 2001]
-    assert group(label_map, center, offset, TABLE, smallest_stuff=0.11, smallest_thing=0.11)[0, 8:].tolist() == [VOID, VOID]
+    assert group(label_map, center, offset, TABLE, smallest_stuff=0.1, smallest_thing=0.1)[0, 8:].tolist() == [
+        1000,
+        2001,
+    ]
+    assert group(label_map, center, offset, TABLE, smallest_stuff=0.11, smallest_thing=0.11)[0, 8:].tolist() == [
+        VOID,
+        VOID,
+    ]
     assert components(label_map, TABLE, smallest_stuff=0.11, smallest_thing=0.11)[0, 8:].tolist() == [VOID, VOID]
 
 
 def test_peaks_are_the_highest_of_their_neighbourhood():
     center = np.zeros((20, 20), np.float32)
     center[5, 5], center[5, 7], center[15, 15], center[19, 0] = 0.9, 0.8, 0.25, 0.4
-    assert find_centers(center).tolist() == [[5, 5], [19, 0]]  # 7 is within 3 of 5, and 0.25 is below the threshold of 0.3
+    assert find_centers(center).tolist() == [
+        [5, 5],
+        [19, 0],
+    ]  # 7 is within 3 of 5, and 0.25 is below the threshold of 0.3
     assert find_centers(center, stride=4).tolist() == [[5, 5], [5, 7], [19, 0]]  # 3 positions a side
 
 

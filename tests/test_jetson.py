@@ -1,4 +1,5 @@
-"""The folder for a Jetson, as far as a machine without one can check it: it parses, it is pinned, and it names what exists."""
+"""The folder for a Jetson, as far as a machine without one can check it: it parses, it is pinned, and it names what
+exists."""
 
 import configparser
 import importlib.util
@@ -40,11 +41,11 @@ def test_scripts_parse_and_refuse_other_machines(path, shell):
 
 
 def test_every_jetpack_has_its_requirements_and_its_container():
-    assert [path.name for path in REQUIREMENTS] == ["requirements-jetpack{}.txt".format(number) for number in "456"]
+    assert [path.name for path in REQUIREMENTS] == [f"requirements-jetpack{number}.txt" for number in "456"]
     script = (JETSON / "install.sh").read_text()
     assert re.findall(r"jetpack=(\d); python=python3\.(\d+)", script) == [("4", "6"), ("5", "8"), ("6", "10")]
     for number in "456":
-        text = (JETSON / "Dockerfile.jetpack{}".format(number)).read_text()
+        text = (JETSON / f"Dockerfile.jetpack{number}").read_text()
         assert re.search(r"^FROM nvcr\.io/nvidia/l4t-\w+:r3\d\.\d\.\d", text, re.MULTILINE)
         for source in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
             assert all((ROOT / name).exists() for name in source.split())
@@ -58,8 +59,10 @@ def test_requirements_are_pinned_and_leave_jetpacks_own_alone(path):
     assert not names & {"opencv-python", "opencv-python-headless", "tensorrt"}, "a wheel would hide JetPack's own"
     python = PYTHONS[re.search(r"(\d)\.txt", path.name)[1]]
     for line in lines:
-        assert re.match(r"[\w-]+==[\w.]+$", line) or re.match(r"tensorflow @ https://developer\.download\.nvidia\.com/.*\.whl$", line), line
-    assert "-cp{}-".format(python) in lines[-1] and lines[-1].endswith("_aarch64.whl")
+        assert re.match(r"[\w-]+==[\w.]+$", line) or re.match(
+            r"tensorflow @ https://developer\.download\.nvidia\.com/.*\.whl$", line
+        ), line
+    assert f"-cp{python}-" in lines[-1] and lines[-1].endswith("_aarch64.whl")
 
 
 def test_the_service_is_watched_and_runs_a_command_that_exists():
@@ -70,9 +73,13 @@ def test_the_service_is_watched_and_runs_a_command_that_exists():
     assert (service["Type"], service["NotifyAccess"], service["Restart"]) == ("notify", "main", "always")
     assert 5 <= int(service["WatchdogSec"]) <= 120, "the stream tells once a second that it lives"
     assert unit["Install"]["WantedBy"] == "multi-user.target"
-    values = dict(line.split("=", 1) for line in (JETSON / "deeplab-stream.env").read_text().splitlines() if line[:1] not in "#")
+    values = dict(
+        line.split("=", 1) for line in (JETSON / "deeplab-stream.env").read_text().splitlines() if line[:1] not in "#"
+    )
     program, *words = shlex.split(
-        re.sub(r"\$\{?(\w+)\}?", lambda found: values[found[1]], service["ExecStart"].replace("${SOURCE}", "'${SOURCE}'"))
+        re.sub(
+            r"\$\{?(\w+)\}?", lambda found: values[found[1]], service["ExecStart"].replace("${SOURCE}", "'${SOURCE}'")
+        )
     )
     assert program.endswith("/bin/deeplab-tf") and words[0] == "stream"
     with click.Context(group, info_name="deeplab-tf") as parent:
@@ -83,14 +90,25 @@ def test_the_service_is_watched_and_runs_a_command_that_exists():
 
 def test_the_runner_is_python_3_6():
     run = "import sys, vermin; sys.exit(vermin.main())"
-    command = [sys.executable, "-c", run, "-t=3.6-", "--no-tips", "--violations", "--processes=1", str(JETSON / "compare_paths.py")]
+    command = [
+        sys.executable,
+        "-c",
+        run,
+        "-t=3.6-",
+        "--no-tips",
+        "--violations",
+        "--processes=1",
+        str(JETSON / "compare_paths.py"),
+    ]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert result.returncode == 0, result.stdout.decode()
 
 
 def test_numbers_are_not_believed_while_clocks_may_fall(compare_paths, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
-        compare_paths.jetpack, "problems", lambda: ["Clocks may fall (gpu): sudo jetson_clocks holds them at their highest."]
+        compare_paths.jetpack,
+        "problems",
+        lambda: ["Clocks may fall (gpu): sudo jetson_clocks holds them at their highest."],
     )
     assert compare_paths.main(["bundle", "--out", str(tmp_path / "report")]) == 1
     assert capsys.readouterr().err.startswith("Error: Numbers would mislead. Clocks may fall (gpu): sudo jetson_clocks")
@@ -100,7 +118,8 @@ def test_numbers_are_not_believed_while_clocks_may_fall(compare_paths, monkeypat
 
 
 def test_the_report_holds_what_was_found(compare_paths, monkeypatch, tmp_path, capsys):
-    """Where there is no GPU: ONNX Runtime takes the place of both paths, and an engine that cannot be built is told, not run."""
+    """Where there is no GPU: ONNX Runtime takes the place of both paths, and an engine that cannot be built is told,
+    not run."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     bundle = tiny_bundle.write_bundle(tmp_path / "bundle", size=(32, 48))
@@ -114,9 +133,16 @@ def test_the_report_holds_what_was_found(compare_paths, monkeypatch, tmp_path, c
     assert [(row["name"], row["precision"]) for row in report["runtimes"]] == [("onnx", "float32"), ("onnx", "int8")]
     (engine,) = report["built"]
     assert engine["error"] and engine["seconds"] is None
-    assert "The power mode is 1 (5W)." in report["warnings"] and report["bundle_info"]["label_stride"] == tiny_bundle.STRIDE
+    assert (
+        "The power mode is 1 (5W)." in report["warnings"]
+        and report["bundle_info"]["label_stride"] == tiny_bundle.STRIDE
+    )
     with tarfile.open(str(out / "report.tar.gz")) as packed:
-        assert sorted(packed.getnames()) == ["report/disagreement_onnx_int8.png", "report/report.json", "report/report.md"]
+        assert sorted(packed.getnames()) == [
+            "report/disagreement_onnx_int8.png",
+            "report/report.json",
+            "report/report.md",
+        ]
     text = (out / "report.md").read_text()
     assert "Warning: The power mode is 1 (5W)." in text and "| tensorrt:float16 | " in text
     assert str(out / "report.tar.gz") in capsys.readouterr().out

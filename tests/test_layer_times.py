@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-from deeplab_tf.budget import estimate
-from deeplab_tf.budget.devices import Device, Gains
-from deeplab_tf.budget.layers import Layer, to_rows
 from deeplab_tf.cli import group
-from deeplab_tf.export import layer_times, peaks
+from deeplab_tf.deploy.budget import estimate
+from deeplab_tf.deploy.budget.devices import Device, Gains
+from deeplab_tf.deploy.budget.layers import Layer, to_rows
+from deeplab_tf.lab.export import layer_times, peaks
 
 
 def node(kind, inputs, name, **attributes):
@@ -24,7 +24,8 @@ def model():
     """Two convolutions whose sum goes through a ReLU, then a maximum of windows; one pair of rounding in between."""
     rng = np.random.default_rng(0)
     weights = {
-        f"{name}/kernel": rng.normal(size=(8, channels, 3, 3)).astype(np.float32) for name, channels in (("first", 3), ("second", 8))
+        f"{name}/kernel": rng.normal(size=(8, channels, 3, 3)).astype(np.float32)
+        for name, channels in (("first", 3), ("second", 8))
     }
     weights.update({"first_relu/scale": np.float32(0.1), "first_relu/zero": np.uint8(0)})
     nodes = [
@@ -32,7 +33,11 @@ def model():
         node("Conv", ["turned", "first/kernel"], "first", pads=[1] * 4),
         node("Relu", ["first"], "first_relu"),
         node("QuantizeLinear", ["first_relu", "first_relu/scale", "first_relu/zero"], "first_relu/quantized"),
-        node("DequantizeLinear", ["first_relu/quantized", "first_relu/scale", "first_relu/zero"], "first_relu/dequantized"),
+        node(
+            "DequantizeLinear",
+            ["first_relu/quantized", "first_relu/scale", "first_relu/zero"],
+            "first_relu/dequantized",
+        ),
         node("Conv", ["first_relu/dequantized", "second/kernel"], "second", pads=[1] * 4),
         node("Add", ["first_relu/dequantized", "second"], "sum"),
         node("Relu", ["sum"], "sum_relu"),
@@ -55,30 +60,42 @@ LAYERS = [
 def test_an_operation_belongs_to_the_layer_that_it_goes_on_with(model):
     expected = dict.fromkeys(["first", "first_relu", "first_relu/quantized", "first_relu/dequantized"], "first")
     expected.update(dict.fromkeys(["second", "sum", "sum_relu"], "second"), pool="pool")  # a sum: to its last branch
-    assert layer_times.layer_of(model.graph, [layer.name for layer in LAYERS]) == expected  # the first transpose: to none
+    assert (
+        layer_times.layer_of(model.graph, [layer.name for layer in LAYERS]) == expected
+    )  # the first transpose: to none
 
 
 def test_measured_layers_are_all_there(model, tmp_path):
     onnx.save(model, tmp_path / "model.onnx")
-    measured, elsewhere, whole = layer_times.measured_layers(str(tmp_path / "model.onnx"), ["first", "second", "pool"], threads=1, runs=3)
+    measured, elsewhere, whole = layer_times.measured_layers(
+        str(tmp_path / "model.onnx"), ["first", "second", "pool"], threads=1, runs=3
+    )
     assert set(measured) == {"first", "second", "pool"} and min(measured.values()) >= 0 and elsewhere >= 0
     assert whole > 0
 
 
 def test_what_is_predicted_is_the_roofline_with_the_machines_own_shares(model, tmp_path, monkeypatch):
     onnx.save(model, tmp_path / "model.onnx")
-    device, gains = Device("x", {"float32": 1e9}, 1e9, "measured"), Gains(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3)
+    device, gains = (
+        Device("x", {"float32": 1e9}, 1e9, "measured"),
+        Gains(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3),
+    )
     monkeypatch.setattr(layer_times, "this_machine", lambda *args, **options: (device, gains))
     times = {"first": 2.0, "second": 1.5, "pool": 0.5}
     monkeypatch.setattr(layer_times, "measured_layers", lambda *args, **options: (times, 0.25, 4.5))
     found = layer_times.check("m", LAYERS, "float32", threads=1)
-    # first: 2 * 16*16*8*27 operations at half of 1e9 a second = 0.221 ms, and 1 ms to start; its bytes take 4 * 3032 / 0.25e9 = 0.0485 ms
+    # first: 2 * 16*16*8*27 operations at half of 1e9 a second = 0.221 ms, and 1 ms to start; its bytes take 4 * 3032 /
+    # 0.25e9 = 0.0485 ms
     first = 1 + max(4 * 16 * 16 * 8 * 27 / 1e6, 4 * (216 + 768 + 2048) / 0.25e6)
     assert found["layers"][0]["predicted_ms"] == pytest.approx(first) and first == pytest.approx(1.2211840)
     # pool computes nothing: 4 bytes of 2048 + 512 numbers at a quarter of 1e9 a second
     assert found["kinds"]["other"] == {"predicted_ms": pytest.approx(1 + 4 * 2560 / 0.25e6), "measured_ms": 0.5}
-    assert found["kinds"]["conv"]["measured_ms"] == 3.5 and found["measured_ms"] == 4.25 and found["fastest_run_ms"] == 4.5
-    assert found["predicted_ms"] == pytest.approx(sum(1e3 * c.seconds for c in estimate.expected(LAYERS, device, "float32", gains)))
+    assert (
+        found["kinds"]["conv"]["measured_ms"] == 3.5 and found["measured_ms"] == 4.25 and found["fastest_run_ms"] == 4.5
+    )
+    assert found["predicted_ms"] == pytest.approx(
+        sum(1e3 * c.seconds for c in estimate.expected(LAYERS, device, "float32", gains))
+    )
     assert layer_times.cells(found)[-1][:3] == ["all", f"{found['predicted_ms']:.1f}", "4.2"]
 
 
@@ -91,7 +108,9 @@ def test_the_machine_is_measured_on_layers_of_their_own(precision):
 
 def test_peaks_are_the_best_of_what_was_tried(monkeypatch):
     monkeypatch.setattr(peaks, "_tensorflow", lambda threads, shape, seconds: [2.0 + len(shape), 7.0])
-    monkeypatch.setattr(peaks, "_product", lambda threads, shape, precision, seconds: {"float32": 4.0, "int8": 9.0}[precision])
+    monkeypatch.setattr(
+        peaks, "_product", lambda threads, shape, precision, seconds: {"float32": 4.0, "int8": 9.0}[precision]
+    )
     monkeypatch.setattr(peaks, "_convolution", lambda threads, shape, seconds: 11.0)
     monkeypatch.setattr(peaks, "copying", lambda threads, **options: 3.0)
     assert peaks.measure(1) == peaks.Peaks(float32=5.0, bfloat16=7.0, int8=11.0, memory=3.0)
@@ -104,14 +123,25 @@ def test_the_command_adds_what_was_measured(tmp_path, monkeypatch):
     tiny_bundle.rewrite_info(bundle.path, layers=to_rows(LAYERS))
     row = {"predicted_ms": 2.0, "measured_ms": 4.0}
     one = {"threads": 1, "kinds": {"conv": row}, "elsewhere_ms": 1.0, "predicted_ms": 2.0, "measured_ms": 5.0}
-    one.update(peak=1e9, bandwidth=1e9, gains={"memory": 0.5}, layers=[{"name": layer.name, "measured_ms": 1.0} for layer in LAYERS])
+    one.update(
+        peak=1e9,
+        bandwidth=1e9,
+        gains={"memory": 0.5},
+        layers=[{"name": layer.name, "measured_ms": 1.0} for layer in LAYERS],
+    )
     monkeypatch.setattr(layer_times, "check", lambda path, layers, precision, **options: dict(one, precision=precision))
     options = ["--measure", "--picture", str(tmp_path / "roofline.png"), "--json", str(tmp_path / "a.json")]
     result = CliRunner().invoke(group, ["budget", str(bundle.path), *options])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "a.json").read_text())["this_machine"]
-    assert found["float32"]["precision"] == "float32" and "This machine, float32" in result.output and "0.50" in result.output
+    assert (
+        found["float32"]["precision"] == "float32"
+        and "This machine, float32" in result.output
+        and "0.50" in result.output
+    )
     assert (tmp_path / "roofline.png").stat().st_size > 10000
     assert CliRunner().invoke(group, ["budget", "recipe.yaml", "--measure"]).exit_code == 2
-    both = CliRunner().invoke(group, ["budget", str(bundle.path), "--measure", "--device", "jetson-nano", "--picture", "a.png"])
+    both = CliRunner().invoke(
+        group, ["budget", str(bundle.path), "--measure", "--device", "jetson-nano", "--picture", "a.png"]
+    )
     assert both.exit_code == 2 and "--picture needs --device or --measure" in both.output

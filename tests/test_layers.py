@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.models import layers
-from deeplab_tf.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models import layers
+from deeplab_tf.lab.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 ULP = {"float32": 2e-6, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
@@ -14,8 +14,15 @@ ULP = {"float32": 2e-6, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
 def norm_pair(policy, channels=5):
     """Ours and the stock layer with the same random weights and statistics."""
     rng = np.random.default_rng(4)
-    weights = [rng.uniform(0.5, 1.5, channels), rng.normal(0, 1, channels), rng.normal(0, 1, channels), rng.uniform(0.5, 2, channels)]
-    pair = [cls(momentum=0.9, epsilon=1e-3, dtype=policy) for cls in (BatchNormalization, keras.layers.BatchNormalization)]
+    weights = [
+        rng.uniform(0.5, 1.5, channels),
+        rng.normal(0, 1, channels),
+        rng.normal(0, 1, channels),
+        rng.uniform(0.5, 2, channels),
+    ]
+    pair = [
+        cls(momentum=0.9, epsilon=1e-3, dtype=policy) for cls in (BatchNormalization, keras.layers.BatchNormalization)
+    ]
     for layer in pair:
         layer.build((None, None, None, channels))
         layer.set_weights([w.astype(np.float32) for w in weights])
@@ -47,7 +54,8 @@ def test_batch_normalization_equals_the_stock_layer_in_training_up_to_bessels_co
     close(own(x, training=True), stock(x, training=True), policy)
     assert own.moving_mean.dtype == own.moving_variance.dtype == "float32"
     np.testing.assert_allclose(own.moving_mean, stock.moving_mean, rtol=1e-5, atol=1e-6)
-    # running = 0.9 * before + 0.1 * variance, where ours takes sum / (N - 1) and the stock layer sum / N, with N = 2 * 6 * 7
+    # running = 0.9 * before + 0.1 * variance, where ours takes sum / (N - 1) and the stock layer sum / N, with N = 2 *
+    # 6 * 7
     own_batch, stock_batch = (10 * (layer.moving_variance.numpy() - 0.9 * before) for layer in (own, stock))
     np.testing.assert_allclose(own_batch, stock_batch * 84 / 83, rtol=1e-4)
 
@@ -96,11 +104,17 @@ def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
         ((9, 12), False, {"depth_multiplier": 2}),
     ],
 )
-def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(rng, policy, size, own_way, options, monkeypatch):
+def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(
+    rng, policy, size, own_way, options, monkeypatch
+):
     calls = []
-    monkeypatch.setattr(layers, "_kernel_gradient_5x5", lambda *x, f=layers._kernel_gradient_5x5: calls.append(x) or f(*x))
+    monkeypatch.setattr(
+        layers, "_kernel_gradient_5x5", lambda *x, f=layers._kernel_gradient_5x5: calls.append(x) or f(*x)
+    )
     options = {"kernel_size": 5, "padding": "same", "use_bias": False, "dtype": policy, **options}
-    own, stock = (cls(depthwise_initializer="ones", **options) for cls in (DepthwiseConv2D, keras.layers.DepthwiseConv2D))
+    own, stock = (
+        cls(depthwise_initializer="ones", **options) for cls in (DepthwiseConv2D, keras.layers.DepthwiseConv2D)
+    )
     x = tf.constant(rng.normal(size=(2, *size, 3)), own.compute_dtype)
     kernel, results = rng.normal(size=(*own.kernel_size, 3, own.depth_multiplier)).astype(np.float32), []
     for layer in (own, stock):
@@ -135,7 +149,8 @@ def test_depthwise_convolution_learns_at_sizes_that_are_not_known_and_is_read_ba
 
 
 def interpolate(features, factor, height, width):
-    """Linear interpolation along each axis, with feature i on pixel factor * i; numpy.interp keeps the last value beyond it."""
+    """Linear interpolation along each axis, with feature i on pixel factor * i; numpy.interp keeps the last value
+    beyond it."""
     for axis, size in ((1, height), (2, width)):
         places = factor * np.arange(features.shape[axis])
         features = np.apply_along_axis(lambda row, p=places, n=size: np.interp(np.arange(n), p, row), axis, features)
@@ -196,4 +211,6 @@ def test_upsample_in_short_numbers_rounds_only_its_result(rng):
     x = tf.cast(rng.normal(size=(1, 7, 9, 3)), tf.bfloat16)
     reference = np.zeros((1, 25, 33, 1), np.float32)
     exact = Upsample(4)([tf.cast(x, tf.float32), reference])
-    np.testing.assert_array_equal(floats(Upsample(4, dtype="mixed_bfloat16")([x, reference])), floats(tf.cast(exact, tf.bfloat16)))
+    np.testing.assert_array_equal(
+        floats(Upsample(4, dtype="mixed_bfloat16")([x, reference])), floats(tf.cast(exact, tf.bfloat16))
+    )

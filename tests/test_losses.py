@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.data.split import Frame, Split
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import IGNORE_LABEL, Label, LabelTable
-from deeplab_tf.metrics.confusion import ConfusionMatrix
-from deeplab_tf.training.losses import SegmentationLoss, class_shares, class_weights
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.training.losses import SegmentationLoss, class_shares, class_weights
 
 LN3 = math.log(3)
 
@@ -42,13 +42,15 @@ def test_cross_entropy_by_hand():
 
 
 def test_ignored_pixels_neither_count_nor_dilute():
-    value, gradient = loss_and_gradient(SegmentationLoss(2), [0, IGNORE_LABEL, IGNORE_LABEL], [(0, 0), (5, -5), (-9, 9)])
+    value, gradient = loss_and_gradient(
+        SegmentationLoss(2), [0, IGNORE_LABEL, IGNORE_LABEL], [(0, 0), (5, -5), (-9, 9)]
+    )
     assert value == pytest.approx(math.log(2), rel=1e-6)  # not a third of it
     np.testing.assert_array_equal(gradient[1:], 0)
     np.testing.assert_allclose(gradient[0], (-0.5, 0.5), rtol=1e-6)  # softmax - one-hot
 
 
-@pytest.mark.parametrize("options", [{}, {"hard_pixels": 0.25}, {"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
+@pytest.mark.parametrize("options", [{}, {"ohem_ratio": 0.25}, {"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
 def test_nothing_but_ignored_pixels_costs_nothing(options):
     value, gradient = loss_and_gradient(SegmentationLoss(2, **options), [IGNORE_LABEL] * 4, np.ones((4, 2)))
     assert value == 0
@@ -67,7 +69,9 @@ def test_label_smoothing_is_that_of_keras(rng, smoothing):
     stock = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     expected = float(stock(np.eye(5, dtype=np.float32)[labels], logits))
     ignored = [IGNORE_LABEL] * 7
-    value, _ = loss_and_gradient(SegmentationLoss(5, label_smoothing=smoothing), [*labels, *ignored], [*logits, *np.ones((7, 5))])
+    value, _ = loss_and_gradient(
+        SegmentationLoss(5, label_smoothing=smoothing), [*labels, *ignored], [*logits, *np.ones((7, 5))]
+    )
     assert value == pytest.approx(expected, rel=1e-5)
 
 
@@ -77,13 +81,13 @@ def test_hard_pixels_are_exactly_the_hardest_share_of_those_that_count(rng):
     logits = np.zeros((40, 2), np.float32)
     logits[:10, 0] = margins
     logits[10:, 1] = 50  # ignored, and would be the hardest of all
-    value, gradient = loss_and_gradient(SegmentationLoss(2, hard_pixels=0.3), labels, logits)
+    value, gradient = loss_and_gradient(SegmentationLoss(2, ohem_ratio=0.3), labels, logits)
     assert value == pytest.approx(np.mean([math.log(1 + math.exp(-margin)) for margin in (0, 1, 2)]), rel=1e-5)
     np.testing.assert_array_equal(np.flatnonzero(gradient.any(axis=1)), np.flatnonzero(margins < 3))
 
 
 def test_hard_pixels_are_at_least_one():
-    value, _ = loss_and_gradient(SegmentationLoss(2, hard_pixels=0.01), [0, 0], [(0, 0), (LN3, 0)])
+    value, _ = loss_and_gradient(SegmentationLoss(2, ohem_ratio=0.01), [0, 0], [(0, 0), (LN3, 0)])
     assert value == pytest.approx(math.log(2), rel=1e-6)
 
 
@@ -100,7 +104,8 @@ def test_class_shares_leave_ignored_pixels_out():
 
 
 def test_log_class_weights_by_hand():
-    # 1 / ln(1.1 + share): 1 / ln 2 = 1.4427, 1 / ln 1.2 = 5.4848, 1 / ln 1.1 = 10.4921; times the shares 1.2984 + 0.5485 + 0 = 1.8469
+    # 1 / ln(1.1 + share): 1 / ln 2 = 1.4427, 1 / ln 1.2 = 5.4848, 1 / ln 1.1 = 10.4921; times the shares 1.2984 +
+    # 0.5485 + 0 = 1.8469
     np.testing.assert_allclose(class_weights("log", SPLIT), np.array([1.4427, 5.4848, 10.4921]) / 1.8469, rtol=1e-4)
 
 
@@ -134,7 +139,8 @@ def test_labels_that_are_ignored_throughout_get_a_sentence():
 
 
 def test_class_weights_raise_the_iou_of_a_rare_class():
-    """Two classes, 3 % of the second, overlapping by construction: without weights it pays to call nearly everything the first."""
+    """Two classes, 3 % of the second, overlapping by construction: without weights it pays to call nearly everything
+    the first."""
     rng = np.random.default_rng(5)
     label_maps = (rng.uniform(size=(4, 64, 64)) < 0.03).astype(np.uint8)
     images = rng.normal(size=label_maps.shape) + 1.5 * label_maps  # a mean of 0 or 1.5, a deviation of 1
@@ -143,7 +149,11 @@ def test_class_weights_raise_the_iou_of_a_rare_class():
     for choice in (None, "log"):
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((64, 64, 1)), keras.layers.Conv2D(2, 1)])
-        model.compile(keras.optimizers.Adam(0.3), SegmentationLoss(2, class_weights=class_weights(choice, split)), jit_compile=False)
+        model.compile(
+            keras.optimizers.Adam(0.3),
+            SegmentationLoss(2, class_weights=class_weights(choice, split)),
+            jit_compile=False,
+        )
         model.fit(images[..., None].astype(np.float32), label_maps, batch_size=4, epochs=40, verbose=0)
         matrix = ConfusionMatrix(2)
         for truth, logits in zip(label_maps, model(images[..., None]).numpy()):

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models import parts, pretrained
-from deeplab_tf.models.backbones import _inverted_residual, _mobilenet_v3
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.models import parts, pretrained
+from deeplab_tf.lab.models.backbones import _inverted_residual, _mobilenet_v3
 
 NAMES = ("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_lite0")
 
@@ -18,7 +18,10 @@ def backbone(name, **options):
 
 STOCK = {
     "mobilenet_v3_large": ("MobileNetV3Large", ("expanded_conv_2_add", "expanded_conv_5_add", "expanded_conv_11_add")),
-    "mobilenet_v3_small": ("MobileNetV3Small", ("expanded_conv_project_bn", "expanded_conv_2_add", "expanded_conv_7_add")),
+    "mobilenet_v3_small": (
+        "MobileNetV3Small",
+        ("expanded_conv_project_bn", "expanded_conv_2_add", "expanded_conv_7_add"),
+    ),
 }
 """The class in keras.applications, and its layers that give res2, res3 and res4."""
 
@@ -49,9 +52,11 @@ def test_lite_has_its_published_number_of_weights():
 
 @pytest.fixture(scope="module", params=["mobilenet_v3_large", "efficientnet_lite0"])
 def at_stride_32(request, randomize, make_images):
-    """A backbone at output stride 32 with random weights, and its name. Its gates do not look at the image: a mean over more positions is
-    another mean, and dilation does not promise that it is the same."""
-    model = randomize(backbone(request.param, width=0.25, output_stride=32), make_images(np.random.default_rng(3), 4, 64, 64))
+    """A backbone at output stride 32 with random weights, and its name. Its gates do not look at the image: a mean over
+    more positions is another mean, and dilation does not promise that it is the same."""
+    model = randomize(
+        backbone(request.param, width=0.25, output_stride=32), make_images(np.random.default_rng(3), 4, 64, 64)
+    )
     for layer in model.layers:
         if layer.name.endswith("squeeze_2_conv"):
             kernel, bias = layer.get_weights()

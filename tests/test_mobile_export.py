@@ -1,4 +1,5 @@
-"""Networks of inverted residuals, gates, hard swish and ReLU6 under every head, and converted: each export computes what Keras computes."""
+"""Networks of inverted residuals, gates, hard swish and ReLU6 under every head, and converted: each export computes
+what Keras computes."""
 
 import keras
 import numpy as np
@@ -7,21 +8,27 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.budget.layers import macs, weights
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export import graph, onnx_model, qdq, quantize
-from deeplab_tf.export.layers import SmallerNetworks, network_layers
-from deeplab_tf.export.network import read_network, with_head
-from deeplab_tf.export.nodes import Network, Node
-from deeplab_tf.models.lr_aspp import lr_aspp
-from deeplab_tf.models.parts import load_network
-from deeplab_tf.training.optimizers import in_backbone
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize
+from deeplab_tf.lab.export.layers import SmallerNetworks, network_layers
+from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export.nodes import Network, Node
+from deeplab_tf.lab.models.lr_aspp import lr_aspp
+from deeplab_tf.lab.models.parts import load_network
+from deeplab_tf.lab.training.optimizers import in_backbone
 
 SIZE = (65, 97)
 HEADS = {
     "lr_aspp": {"aspp_channels": 16},
     "deeplab_v3_plus": {"aspp_channels": 16, "decoder_channels": 16, "low_level_channels": 8},
-    "panoptic_deeplab": {"aspp_channels": 8, "decoder_channels": 8, "instance_channels": 8, "head_channels": 8, "shared": "aspp"},
+    "panoptic_deeplab": {
+        "aspp_channels": 8,
+        "decoder_channels": 8,
+        "instance_channels": 8,
+        "head_channels": 8,
+        "shared": "aspp",
+    },
 }
 
 
@@ -50,7 +57,8 @@ def until(model, *names):
 
 
 def test_lr_aspp_is_the_papers(model, make_images, rng):
-    """There the gated features are enlarged and then scored; and the gate is a logistic function of the mean's convolution."""
+    """There the gated features are enlarged and then scored; and the gate is a logistic function of the mean's
+    convolution."""
     image = make_images(rng, 1, *SIZE)
     names = ("res5_last_out", "aspp_1x1_relu", "aspp_gate", "logits_low_conv", "logits_add")
     deepest, plain, gated, low, total = (tensor.numpy() for tensor in until(model, *names)(image))
@@ -97,14 +105,18 @@ def test_onnx_computes_what_keras_computes_with_operators_of_opset_13(model, flo
     image = make_images(rng, 1, *SIZE)
     np.testing.assert_allclose(run_onnx(floats, image), model(image)["logits"], atol=1e-3)
     kinds = [node.op_type for node in floats.graph.node]
-    # 7 hard swishes behind widening, 8 behind depthwise convolutions, 1 behind the stem and 1 at the end; a gate in 9 of 11 blocks
+    # 7 hard swishes behind widening, 8 behind depthwise convolutions, 1 behind the stem and 1 at the end; a gate in 9
+    # of 11 blocks
     assert kinds.count("HardSigmoid") == 8 + 8 + 1 + 1 + 9
     assert not {"Clip", "Pad"} & set(kinds) and kinds.count("Transpose") == 2, "one at either end"
 
 
 def test_multiply_adds_are_those_of_the_onnx_graph(model, network, floats):
     inferred = onnx.shape_inference.infer_shapes(floats).graph
-    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in (*inferred.value_info, *inferred.output)}
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*inferred.value_info, *inferred.output)
+    }
     kernels = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
     convolutions = [node for node in inferred.node if node.op_type == "Conv"]
     counted = sum(int(np.prod(shapes[n.output[0]])) * int(np.prod(kernels[n.input[1]][1:])) for n in convolutions)
@@ -128,19 +140,28 @@ def test_all_integer_forms_agree_with_keras_and_with_each_other(model, network, 
     plan = quantize.make_plan(head, largest(head, frames))
     image = frames[:1].astype(np.float32)
     expected = model(image)["logits"].numpy()
-    fake = graph.run(quantize.with_rounded_weights(head, plan), tf.constant(image), target="onnx", ranges={**plan.ranges, **plan.sums})
+    fake = graph.run(
+        quantize.with_rounded_weights(head, plan),
+        tf.constant(image),
+        target="onnx",
+        ranges={**plan.ranges, **plan.sums},
+    )
     results = [write(floats, head, plan) for write in (qdq.for_tensorrt, qdq.for_cpu)]
     results = [run_onnx(result, image) for result in results] + [fake["logits"].numpy()]
     errors = [np.sqrt(np.mean((result - expected) ** 2)) / expected.std() for result in results]
     assert min(errors) > 0.001 and max(errors) < 0.15, errors
     trt, cpu, tensorflow = results
     np.testing.assert_allclose(cpu, trt, atol=1e-3)
-    assert np.sqrt(np.mean((tensorflow - trt) ** 2)) < 0.1 * expected.std(), "TensorFlow rounds a half up, ONNX to the even neighbour"
+    assert np.sqrt(np.mean((tensorflow - trt) ** 2)) < 0.1 * expected.std(), (
+        "TensorFlow rounds a half up, ONNX to the even neighbour"
+    )
 
 
 def test_labels_can_have_the_stride_of_the_scores(network, make_images, rng):
     image = tf.constant(make_images(rng, 1, *SIZE))
-    full, coarse = (graph.run(head, image)[head.output] for head in (with_head(network), with_head(network, label_stride=8)))
+    full, coarse = (
+        graph.run(head, image)[head.output] for head in (with_head(network), with_head(network, label_stride=8))
+    )
     np.testing.assert_array_equal(coarse, full[:, ::8, ::8])
     with pytest.raises(DeepLabError, match="labels can have a stride of 1 or 8. Got 4 instead"):
         with_head(network, label_stride=4)
@@ -152,20 +173,27 @@ def test_both_last_convolutions_are_named(network):
 
 def convolution(name, source, rng, channels, out, kernel=1, **options):
     shape = (kernel, kernel, channels, 1 if options.get("op") == "depthwise" else out)
-    kernels = {"kernel": rng.normal(0, 0.4, shape).astype(np.float32), "bias": rng.normal(0, 0.3, out).astype(np.float32)}
+    kernels = {
+        "kernel": rng.normal(0, 0.4, shape).astype(np.float32),
+        "bias": rng.normal(0, 0.3, out).astype(np.float32),
+    }
     attributes = {"stride": options.get("stride", 1), "rate": 1, "padding": ((1, 1), (1, 1)) if kernel == 3 else "same"}
     return Node(name, options.get("op", "conv"), (source,), attributes, kernels)
 
 
 @pytest.fixture
 def block(rng):
-    """A widening, a strided depthwise convolution, a gate, and a narrowing that is added to a skip; ReLU6, hard swish and ReLU."""
+    """A widening, a strided depthwise convolution, a gate, and a narrowing that is added to a skip; ReLU6, hard swish
+    and ReLU."""
     return Network(
         (
             Node("image", "input"),
             Node("centred", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
             convolution("stem", "centred", rng, 3, 8)._replace(
-                weights={"kernel": rng.normal(0, 0.03, (1, 1, 3, 8)).astype(np.float32), "bias": np.full(8, 2, np.float32)}
+                weights={
+                    "kernel": rng.normal(0, 0.03, (1, 1, 3, 8)).astype(np.float32),
+                    "bias": np.full(8, 2, np.float32),
+                }
             ),
             Node("stem_out", "relu6", ("stem",)),
             convolution("wide", "stem_out", rng, 8, 12),
@@ -230,13 +258,24 @@ def test_a_trained_file_is_read_again_and_heads_are_no_part_of_the_backbone(mode
 
 
 def test_smaller_networks_have_only_the_keys_that_the_network_has():
-    options = {"name": "lr_aspp", "backbone": "mobilenet_v3_small", "width": 0.25, "output_stride": 16, "aspp_channels": 64}
+    options = {
+        "name": "lr_aspp",
+        "backbone": "mobilenet_v3_small",
+        "width": 0.25,
+        "output_stride": 16,
+        "aspp_channels": 64,
+    }
     networks = SmallerNetworks(options, SIZE, 5)
     changes, layers = next(iter(networks))
-    assert len(networks) == 2 and changes == {"width": 0.25, "output_stride": 16, "aspp_channels": 64} and macs(layers) > 0
+    assert (
+        len(networks) == 2 and changes == {"width": 0.25, "output_stride": 16, "aspp_channels": 64} and macs(layers) > 0
+    )
 
 
-WRONG = [({"output_stride": 4}, "must be 8, 16 or 32. Got 4"), ({"aspp_channels": 0}, "aspp_channels must be greater than 0")]
+WRONG = [
+    ({"output_stride": 4}, "must be 8, 16 or 32. Got 4"),
+    ({"aspp_channels": 0}, "aspp_channels must be greater than 0"),
+]
 
 
 @pytest.mark.parametrize("options, words", WRONG)

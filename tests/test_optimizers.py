@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from deeplab_tf.models.deeplab_v3_plus import deeplab_v3_plus
-from deeplab_tf.training import fit, state
-from deeplab_tf.training.callbacks import Publisher
-from deeplab_tf.training.config import Config, Optimizer, Training
-from deeplab_tf.training.optimizers import decays, in_backbone, make_optimizer, make_schedule
+from deeplab_tf.lab.config import Config, Optimizer, Training
+from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
+from deeplab_tf.lab.training import fit, state
+from deeplab_tf.lab.training.callbacks import Publisher
+from deeplab_tf.lab.training.optimizers import decays, in_backbone, make_optimizer, make_schedule
 
 
 def schedule(name, step, *, warmup=10, steps=110, rate=0.1, power=0.9):
@@ -48,7 +48,9 @@ def test_which_weights_decay_and_which_are_backbone():
     kernels = [layer.kernel for layer in model.layers if isinstance(layer, layers.Conv2D)]  # DepthwiseConv2D is none
     assert {v.path for v in model.trainable_variables if decays(v)} == {kernel.path for kernel in kernels}
     deepest = keras.Model(model.input, model.get_layer("res5_block3_out").output)
-    assert {v.path for v in model.trainable_variables if in_backbone(v)} == {v.path for v in deepest.trainable_variables}
+    assert {v.path for v in model.trainable_variables if in_backbone(v)} == {
+        v.path for v in deepest.trainable_variables
+    }
 
 
 def tiny_model(precision="float32"):
@@ -76,7 +78,9 @@ def weights_after(model, optimizer, gradients):
 
 def test_sgd_with_momentum_decay_and_a_slow_backbone_by_hand(rng):
     model = tiny_model()
-    options = Optimizer(name="sgd", learning_rate=0.1, schedule="poly", momentum=0.9, weight_decay=0.01, backbone_rate=0.1)
+    options = Optimizer(
+        name="sgd", learning_rate=0.1, schedule="poly", momentum=0.9, weight_decay=0.01, backbone_lr_multiplier=0.1
+    )
     gradients = fixed_gradients(model, rng, 3)
     history = weights_after(model, make_optimizer(options, model, 10), gradients)
     for i, variable in enumerate(model.trainable_variables):
@@ -87,12 +91,14 @@ def test_sgd_with_momentum_decay_and_a_slow_backbone_by_hand(rng):
             rate = 0.1 * (1 - step / 10) ** 0.9 * slower
             velocity = 0.9 * velocity - rate * (gradients[step][i] + l2 * weight)
             weight = weight + velocity
-            np.testing.assert_allclose(history[step + 1][variable.path], weight, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+            np.testing.assert_allclose(
+                history[step + 1][variable.path], weight, rtol=1e-5, atol=1e-6, err_msg=variable.path
+            )
 
 
 def test_adam_with_decay_and_a_slow_backbone_by_hand(rng):
     model = tiny_model()
-    options = Optimizer(learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_rate=0.1)
+    options = Optimizer(learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_lr_multiplier=0.1)
     gradients = fixed_gradients(model, rng, 2)
     history = weights_after(model, make_optimizer(options, model, 10), gradients)
     for i, variable in enumerate(model.trainable_variables):
@@ -105,7 +111,9 @@ def test_adam_with_decay_and_a_slow_backbone_by_hand(rng):
             first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
             unbiased = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
             weight = weight - rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-7)
-            np.testing.assert_allclose(history[step + 1][variable.path], weight, rtol=1e-4, atol=1e-6, err_msg=variable.path)
+            np.testing.assert_allclose(
+                history[step + 1][variable.path], weight, rtol=1e-4, atol=1e-6, err_msg=variable.path
+            )
 
 
 def orthogonalized(matrix):
@@ -118,7 +126,9 @@ def orthogonalized(matrix):
 
 
 def test_muon_moves_a_convolution_alike_in_all_directions_by_hand(rng):
-    options = Optimizer(name="muon", learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_rate=0.1)
+    options = Optimizer(
+        name="muon", learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_lr_multiplier=0.1
+    )
     model = tiny_model()
     gradients = fixed_gradients(model, rng, 2)
     history = weights_after(model, make_optimizer(options, model, 10), gradients)
@@ -150,7 +160,7 @@ def test_the_backbone_rate_scales_its_steps_and_no_others(rng, name):
     for rate in (1.0, 0.25):
         model = tiny_model()
         gradients = fixed_gradients(model, np.random.default_rng(8), 1)
-        options = Optimizer(name=name, learning_rate=0.1, schedule="constant", backbone_rate=rate)
+        options = Optimizer(name=name, learning_rate=0.1, schedule="constant", backbone_lr_multiplier=rate)
         before, after = weights_after(model, make_optimizer(options, model, 10), gradients)
         steps[rate] = {path: after[path] - before[path] for path in before}
     for path, step in steps[1.0].items():
@@ -163,7 +173,9 @@ def test_rates_and_decay_of_one_are_the_stock_optimizer(rng):
     stock = {"adam": keras.optimizers.AdamW(0.01, weight_decay=0.1), "sgd": keras.optimizers.SGD(0.01, momentum=0.9)}
     for name, optimizer in stock.items():
         gradients = fixed_gradients(tiny_model(), rng, 3)
-        options = Optimizer(name=name, learning_rate=0.01, schedule="constant", weight_decay=0.1 if name == "adam" else 0.0)
+        options = Optimizer(
+            name=name, learning_rate=0.01, schedule="constant", weight_decay=0.1 if name == "adam" else 0.0
+        )
         ours, theirs = tiny_model(), tiny_model()
         if name == "adam":
             optimizer.exclude_from_weight_decay([v for v in theirs.trainable_variables if not decays(v)])
@@ -193,8 +205,14 @@ def test_the_average_of_weights_by_hand(rng):
 
 
 def compiled(precision):
-    config = Config(data={}, model={}, optimizer=Optimizer(learning_rate=0.01, ema=0.5), training=Training(steps=10, precision=precision))
-    keras.utils.clear_session()  # as `train` does: names of variables, by which a state is known, count up within a session
+    config = Config(
+        data={},
+        model={},
+        optimizer=Optimizer(learning_rate=0.01, ema=0.5),
+        training=Training(steps=10, precision=precision),
+    )
+    # as `train` does: names of variables, by which a state is known, count up within a session
+    keras.utils.clear_session()
     model = tiny_model(precision)
     optimizer = make_optimizer(config.optimizer, model, 10)
     fit.compile_model(model, optimizer, config, None)

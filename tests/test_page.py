@@ -15,19 +15,19 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CAMVID
-from deeplab_tf.video.frame import Figures, Shown
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CAMVID
+from deeplab_tf.deploy.video.frame import Figures, Shown
 
 pytest.importorskip("tornado", reason="the page needs Tornado")
 
-from deeplab_tf.video.page import PageSink  # noqa: E402
+from deeplab_tf.deploy.video.page import PageSink  # noqa: E402
 
 
 def figures(index, **changes):
     values = {
         "fps": 20.0,
-        "latency_ms": {"whole": 50.0 + index % 7, "capture": 5.0, "run": 40.0, "post": 4.0},
+        "latency_ms": {"end_to_end": 50.0 + index % 7, "capture": 5.0, "run": 40.0, "post": 4.0},
         "captured": index + 3,
         "shown": index + 1,
         "dropped": 2,
@@ -43,7 +43,8 @@ def figures(index, **changes):
 
 
 def shown(index, size=(240, 320), noise=None, **changes):
-    """A frame whose whole picture has one grey value, that tells its index: 2 * index modulo 256; with `noise` it is hard to compress."""
+    """A frame whose whole picture has one grey value, that tells its index: 2 * index modulo 256; with `noise` it is
+    hard to compress."""
     picture = np.full(size + (3,), 2 * index % 256, np.uint8) if noise is None else np.roll(noise, 16 * index, axis=1)
     return Shown(index, time.monotonic(), picture, np.zeros((60, 80), np.uint8), picture, figures(index, **changes))
 
@@ -108,7 +109,7 @@ class Viewer:
 def wait_for(true, seconds=15.0):
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, "still not so after {} s".format(seconds)
+        assert time.monotonic() < end, f"still not so after {seconds} s"
         time.sleep(0.02)
 
 
@@ -142,7 +143,7 @@ def test_pictures_are_rgb(sink):
 
 
 def test_nothing_is_encoded_where_nobody_looks_and_once_for_all_who_do(sink, monkeypatch):
-    from deeplab_tf.video import page
+    from deeplab_tf.deploy.video import page
 
     encoded = []
     encode = page._jpeg
@@ -192,9 +193,14 @@ def test_figures_arrive_and_later_viewers_get_the_history(sink):
         assert hello["classes"][0]["color"] == "rgb(128, 128, 128)"
         later = read_socket(sink.url, 1)[0]
     newest = [message["figures"] for message in messages if "figures" in message][-1]
-    assert newest["shown"] == newest["index"] + 1 and newest["runtime"] == "onnx int8" and newest["class_shares"][:2] == [0.5, 0.25]
+    assert (
+        newest["shown"] == newest["index"] + 1
+        and newest["runtime"] == "onnx int8"
+        and newest["class_shares"][:2] == [0.5, 0.25]
+    )
     assert 0 <= newest["age"] < 5
-    # a point is time, frames/s, and the highest latency since the last one: 50 + (0 .. 6), and 25 frames see each of them
+    # a point is time, frames/s, and the highest latency since the last one: 50 + (0 .. 6), and 25 frames see each of
+    # them
     assert later["history"][-1][1] == 20.0 and 50 < later["history"][-1][2] <= 56
 
 
@@ -243,20 +249,24 @@ def test_what_the_page_loads_is_here(sink):
         assert path in text
         assert get(sink.url, path)[0] == 200
         text += get(sink.url, path)[2].decode()
-    assert "//" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "").replace("// ", ""), "something is loaded from elsewhere"
+    assert "//" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "").replace("// ", ""), (
+        "something is loaded from elsewhere"
+    )
     assert get(sink.url, "/favicon.ico")[0] == 200
     assert get(sink.url, "/nothing")[0] == 404 and get(sink.url, "/../page.py")[0] == 404
 
 
 def test_a_port_in_use_is_one_sentence(sink):
     port = urlsplit(sink.url).port
-    with pytest.raises(DeepLabError, match="Port {} of 127.0.0.1 is in use by another program; choose another port".format(port)):
+    with pytest.raises(
+        DeepLabError, match=f"Port {port} of 127.0.0.1 is in use by another program; choose another port"
+    ):
         PageSink("127.0.0.1", port, CAMVID, "second")
 
 
 @pytest.mark.parametrize("host", ["203.0.113.5", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_one_sentence(host):
-    with pytest.raises(DeepLabError, match="This machine has no address {}".format(host)):
+    with pytest.raises(DeepLabError, match=f"This machine has no address {host}"):
         PageSink(host, 0, CAMVID, "page")
 
 
@@ -299,15 +309,17 @@ def stalled(url):
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect((place.hostname, place.port))
-    connection.sendall("GET /picture HTTP/1.1\r\nHost: {}\r\n\r\n".format(place.netloc).encode())
+    connection.sendall(f"GET /picture HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
     return connection
 
 
 def test_a_stalled_viewer_is_let_go_and_the_others_keep_their_pictures(sink, monkeypatch, rng):
-    from deeplab_tf.video import page_server
+    from deeplab_tf.deploy.video import page_server
 
     monkeypatch.setattr(page_server, "STALLED_SECONDS", 1.0)
-    noise = rng.integers(0, 256, (256, 512, 3), dtype=np.uint8)  # about 150 kB a picture: the stalled viewer's buffers are soon full
+    noise = rng.integers(
+        0, 256, (256, 512, 3), dtype=np.uint8
+    )  # about 150 kB a picture: the stalled viewer's buffers are soon full
     with Loop(sink, noise=noise), stalled(sink.url):
         viewer = Viewer(sink.url)
         end = time.monotonic() + 20
@@ -337,7 +349,8 @@ while True:
 
 @pytest.mark.alone
 def test_ten_viewers_one_of_them_stalled_leave_the_loop_its_rate(sink, rng):
-    """The loop waits 40 ms for its network. Measured in pairs: a second without viewers, a second with nine elsewhere and a stalled one."""
+    """The loop waits 40 ms for its network. Measured in pairs: a second without viewers, a second with nine elsewhere
+    and a stalled one."""
     noise = cv2.GaussianBlur(rng.integers(0, 256, (512, 1024, 3), dtype=np.uint8), (0, 0), 2)  # about 60 kB a picture
     place, ratios, received = urlsplit(sink.url), [], 0
     with Loop(sink, period=0.04, noise=noise) as loop:
@@ -348,14 +361,17 @@ def test_ten_viewers_one_of_them_stalled_leave_the_loop_its_rate(sink, rng):
                 wait_for(lambda: sink.viewers >= 10)
                 ratios.append(loop.rate(1.0) / alone)
                 received += int(viewers.communicate(b"")[0])
-    print("with ten viewers / without: {}; {:.0f} MB received".format([round(ratio, 3) for ratio in ratios], received / 1e6))
+    print(f"with ten viewers / without: {[round(ratio, 3) for ratio in ratios]}; {received / 1e6:.0f} MB received")
     assert received > 4 * 9 * 10 * 30000  # pictures did arrive
     assert np.median(ratios[-4:]) > 0.95, ratios
 
 
-needs_chromium = pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed here (apt-get install chromium)")
+needs_chromium = pytest.mark.skipif(
+    chromium.find() is None, reason="no Chromium is installed here (apt-get install chromium)"
+)
 
-# The grey value in the middle of the live picture. A canvas can read it, because the picture is of the page's own origin.
+# The grey value in the middle of the live picture. A canvas can read it, because the picture is of the page's own
+# origin.
 MIDDLE = """(() => { const image = document.getElementById("picture"); if (!image.naturalWidth) return null;
 const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
 canvas.getContext("2d").drawImage(image, 100, 100, 1, 1, 0, 0, 1, 1);
@@ -369,13 +385,15 @@ return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).d
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser_the_picture_moves_the_figures_change_and_nothing_is_complained_about(sink, width, tmp_path):
     with Loop(sink, dropped=7, instances=[0] * 8 + [3, 0, 12]), chromium.Browser(width, 844) as browser:
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=width < 600)
+        browser.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=width < 600
+        )
         browser.open(sink.url)
         browser.wait("document.getElementById('state').textContent == 'live'")
         first = browser.wait(MIDDLE)
-        browser.wait("{} != {}".format(MIDDLE, first))
+        browser.wait(f"{MIDDLE} != {first}")
         frames = browser.value("document.getElementById('frames').textContent")
-        browser.wait("document.getElementById('frames').textContent != '{}'".format(frames))
+        browser.wait(f"document.getElementById('frames').textContent != '{frames}'")
         text = browser.value("document.body.innerText")
         for part in (
             "20.0",

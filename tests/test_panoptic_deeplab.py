@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models.panoptic_deeplab import panoptic_deeplab
-from deeplab_tf.models.parts import load_network
-from deeplab_tf.training.losses import SegmentationLoss, center_loss, offset_loss
-from deeplab_tf.training.optimizers import in_backbone
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.models.panoptic_deeplab import panoptic_deeplab
+from deeplab_tf.lab.models.parts import load_network
+from deeplab_tf.lab.training.losses import SegmentationLoss, center_loss, offset_loss
+from deeplab_tf.lab.training.optimizers import in_backbone
 
 SMALL = {"width": 0.125, "aspp_channels": 16, "decoder_channels": 16, "instance_channels": 16, "head_channels": 8}
 SMALL.update(low_level_channels=(8, 8), instance_low_level_channels=(8, 8))
@@ -28,7 +28,11 @@ def network():
 @pytest.mark.parametrize("size", [(96, 128), (97, 131)])
 def test_three_outputs_at_the_size_of_the_image(network, make_images, rng, size):
     outputs = network(make_images(rng, 2, *size), training=False)
-    assert {name: tuple(x.shape[1:]) for name, x in outputs.items()} == {"logits": (*size, 5), "center": (*size, 1), "offset": (*size, 2)}
+    assert {name: tuple(x.shape[1:]) for name, x in outputs.items()} == {
+        "logits": (*size, 5),
+        "center": (*size, 1),
+        "offset": (*size, 2),
+    }
     assert all(x.dtype == tf.float32 for x in outputs.values())
 
 
@@ -42,7 +46,9 @@ def test_what_is_shared_has_fewer_weights(network):
 @pytest.mark.parametrize("output_stride, factors", [(8, [2]), (16, [2, 2]), (32, [4, 2])])
 def test_decoders_end_at_a_quarter_of_the_size(output_stride, factors):
     model = panoptic_deeplab(5, size=(64, 96), output_stride=output_stride, **SMALL)
-    steps = [layer.factor for layer in model.layers if layer.name.startswith("decoder_") and layer.name.endswith("_upsample")]
+    steps = [
+        layer.factor for layer in model.layers if layer.name.startswith("decoder_") and layer.name.endswith("_upsample")
+    ]
     assert steps == factors and model.get_layer("decoder_res2_concat").output.shape[1:3] == (16, 24)
 
 
@@ -52,7 +58,9 @@ def test_a_gradient_reaches_every_weight(network, make_images, rng):
         outputs = network(image, training=True)
         loss = sum(tf.reduce_sum(x * tf.random.normal(tf.shape(x))) for x in outputs.values())
     missing = [
-        v.path for v, gradient in zip(network.trainable_variables, tape.gradient(loss, network.trainable_variables)) if gradient is None
+        v.path
+        for v, gradient in zip(network.trainable_variables, tape.gradient(loss, network.trainable_variables))
+        if gradient is None
     ]
     assert not missing
 
@@ -78,13 +86,17 @@ def test_wrong_options_get_a_sentence(options, message):
 
 def test_the_folder_is_the_registry():
     assert load_network("panoptic_deeplab") is panoptic_deeplab
-    with pytest.raises(DeepLabError, match="no network 'panoptic_deeplap' for model.name. Did you mean 'panoptic_deeplab'"):
+    with pytest.raises(
+        DeepLabError, match="no network 'panoptic_deeplap' for model.name. Did you mean 'panoptic_deeplab'"
+    ):
         load_network("panoptic_deeplap")
 
 
 def test_center_loss_worked_by_hand():
     # squares of 0.5 and 0.2 at weights 1 and 1, and of 9 at weight 0: (0.25 + 0.04) / 2
-    value = center_loss()(tf.constant([[[1.0, 0.0, 0.0]]]), tf.constant([[[[0.5], [0.2], [9.0]]]]), tf.constant([[[1.0, 1.0, 0.0]]]))
+    value = center_loss()(
+        tf.constant([[[1.0, 0.0, 0.0]]]), tf.constant([[[[0.5], [0.2], [9.0]]]]), tf.constant([[[1.0, 1.0, 0.0]]])
+    )
     assert float(value) == pytest.approx(0.145)
 
 

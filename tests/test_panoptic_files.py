@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
-from deeplab_tf.data import open_split
-from deeplab_tf.data.split import require_instances
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CITYSCAPES, Label, LabelTable
-from deeplab_tf.panoptic import DIVISOR, VOID
-from deeplab_tf.panoptic.files import PanopticWriter, from_cityscapes, from_colors, open_folder, to_colors
-from deeplab_tf.panoptic.grouping import components
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.panoptic import DIVISOR, VOID
+from deeplab_tf.core.panoptic.files import PanopticWriter, from_cityscapes, from_colors, open_folder, to_colors
+from deeplab_tf.core.panoptic.grouping import components
+from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.split import require_instances
 
 TABLE = LabelTable([Label(0, "road", (9, 9, 9), False), Label(1, "car", (0, 0, 142), True)])
 ROAD, CROWD, CAR_1, CAR_2 = 0, DIVISOR, DIVISOR + 1, DIVISOR + 2
@@ -73,24 +73,38 @@ def scenes(tmp_path_factory):
 
 def run_tool(name, *arguments):
     """One of cityscapesScripts' own programs."""
-    subprocess.run([Path(sys.executable).parent / name, *map(str, arguments)], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [Path(sys.executable).parent / name, *map(str, arguments)], check=True, capture_output=True, timeout=120
+    )
 
 
 def test_cityscapesscripts_own_programs_agree(scenes, tmp_path):
-    """Truth made by csCreatePanopticImgs from drawn scenes, predictions by us, scored by csEvalPanopticSemanticLabeling."""
+    """Truth made by csCreatePanopticImgs from drawn scenes, predictions by us, scored by
+    csEvalPanopticSemanticLabeling."""
     truth = tmp_path / "truth"
     truth.mkdir()
-    run_tool("csCreatePanopticImgs", "--dataset-folder", scenes / "gtFine", "--output-folder", truth, "--set-names", "val")
+    run_tool(
+        "csCreatePanopticImgs", "--dataset-folder", scenes / "gtFine", "--output-folder", truth, "--set-names", "val"
+    )
     files = ("--gt-json-file", truth / "cityscapes_panoptic_val.json", "--gt-folder", truth / "cityscapes_panoptic_val")
-    files += ("--prediction-json-file", scenes / "predictions" / "panoptic.json", "--prediction-folder", scenes / "predictions")
+    files += (
+        "--prediction-json-file",
+        scenes / "predictions" / "panoptic.json",
+        "--prediction-folder",
+        scenes / "predictions",
+    )
     run_tool("csEvalPanopticSemanticLabeling", *files, "--results_file", tmp_path / "theirs.json")
     theirs = json.loads((tmp_path / "theirs.json").read_text())
     ours = {}
     for name, folder in (("coco", truth / "cityscapes_panoptic_val"), ("cityscapes", scenes / "gtFine" / "val")):
-        result = call("score", "--panoptic", "--pred", scenes / "predictions", "--truth", folder, "--json", tmp_path / "ours.json")
+        result = call(
+            "score", "--panoptic", "--pred", scenes / "predictions", "--truth", folder, "--json", tmp_path / "ours.json"
+        )
         assert result.exit_code == 0, result.output
         ours[name] = json.loads((tmp_path / "ours.json").read_text())
-    assert ours["coco"] == ours["cityscapes"] and ours["coco"]["images"] == 2 and ours["coco"]["pq_method"] == "components"
+    assert (
+        ours["coco"] == ours["cityscapes"] and ours["coco"]["images"] == 2 and ours["coco"]["pq_method"] == "components"
+    )
     for key in ("pq", "sq", "rq"):
         for suffix, name in (("", "All"), ("_things", "Things"), ("_stuff", "Stuff")):
             assert abs(ours["coco"][key + suffix] - theirs[name][key]) <= 1e-9
@@ -119,21 +133,42 @@ AREA = segments(*GOOD)
 AREA["segments_info"][0]["area"] = 7
 
 WRONG = {
-    "in the PNG only": ({"row": segments(*GOOD[:2])}, "a.png holds segment 202, which .*panoptic.json does not list for the image a"),
-    "in the JSON only": ({"row": segments(*GOOD, (203, 2, 0))}, "lists segment 203 for the image a, of which .*a.png has no pixel"),
+    "in the PNG only": (
+        {"row": segments(*GOOD[:2])},
+        "a.png holds segment 202, which .*panoptic.json does not list for the image a",
+    ),
+    "in the JSON only": (
+        {"row": segments(*GOOD, (203, 2, 0))},
+        "lists segment 203 for the image a, of which .*a.png has no pixel",
+    ),
     "twice": ({"row": segments(*GOOD, (201, 2, 0))}, "lists segment 201 twice for the image a"),
-    "unknown category": ({"row": segments(*GOOD[:2], (202, 7, 0))}, "segment 202 of the image a has the category 7, .*; there are 1, 2"),
-    "crowd of stuff": ({"row": segments((100, 1, 1), *GOOD[1:])}, "segment 100 of the image a is a crowd of 'road', which is stuff"),
+    "unknown category": (
+        {"row": segments(*GOOD[:2], (202, 7, 0))},
+        "segment 202 of the image a has the category 7, .*; there are 1, 2",
+    ),
+    "crowd of stuff": (
+        {"row": segments((100, 1, 1), *GOOD[1:])},
+        "segment 100 of the image a is a crowd of 'road', which is stuff",
+    ),
     "no picture": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
     "no annotations": ({"whole": {"annotations": None}}, "not in COCO's panoptic format: expected `annotations`"),
     "no categories": ({"whole": {"categories": []}}, "names no categories"),
-    "segments without ids": ({"row": {"segments_info": [{}]}}, "the image a needs a `file_name`, and its segments `id` and `category_id`"),
+    "segments without ids": (
+        {"row": {"segments_info": [{}]}},
+        "the image a needs a `file_name`, and its segments `id` and `category_id`",
+    ),
     "no list of segments": ({"row": {"segments_info": None}}, "is not in COCO's panoptic format"),
-    "a word for an id": ({"row": segments(("x", 1, 0))}, "is not in COCO's panoptic format: .*expected a whole number, got 'x'"),
+    "a word for an id": (
+        {"row": segments(("x", 1, 0))},
+        "is not in COCO's panoptic format: .*expected a whole number, got 'x'",
+    ),
     "no name of a picture": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
     "categories that are none": ({"whole": {"categories": 5}}, "is not in COCO's panoptic format"),
     "a category twice": ({"whole": {"categories": [CAR, CAR]}}, "has two categories with the id 2"),
-    "no isthing": ({"whole": {"categories": [{"id": 1, "name": "road"}]}}, "expected `categories` with id, name and isthing"),
+    "no isthing": (
+        {"whole": {"categories": [{"id": 1, "name": "road"}]}},
+        "expected `categories` with id, name and isthing",
+    ),
     "another area": ({"row": AREA}, "says that segment 100 of the image a has 7 pixels, and .*a.png has 1"),
 }
 
@@ -142,7 +177,9 @@ WRONG = {
 def test_a_wrong_truth_gets_a_sentence(tmp_path, case):
     changes, message = WRONG[case]
     write_coco(tmp_path / "pred")
-    result = call("score", "--panoptic", "--pred", tmp_path / "pred", "--truth", write_coco(tmp_path / "truth", **changes))
+    result = call(
+        "score", "--panoptic", "--pred", tmp_path / "pred", "--truth", write_coco(tmp_path / "truth", **changes)
+    )
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert re.search(message, result.stderr), result.stderr
 
@@ -161,7 +198,9 @@ def other_size(tmp_path):
 
 
 def other_image(tmp_path):
-    return write_coco(tmp_path / "pred", row={"image_id": "b"}), "1 of 1 images have no prediction in .*pred; the first is a"
+    return write_coco(
+        tmp_path / "pred", row={"image_id": "b"}
+    ), "1 of 1 images have no prediction in .*pred; the first is a"
 
 
 def empty(tmp_path):
@@ -198,7 +237,10 @@ def test_options_of_label_files_do_not_go_with_panoptic(tmp_path):
     assert call("score", "--panoptic", "--format", "ids", "--pred", folder, "--truth", folder).exit_code == 2
 
 
-LABEL, INSTANCE = "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png", "gtFine/val/ulm/ulm_000000_000019_gtFine_instanceIds.png"
+LABEL, INSTANCE = (
+    "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png",
+    "gtFine/val/ulm/ulm_000000_000019_gtFine_instanceIds.png",
+)
 
 
 def write_cityscapes(root, instance_ids):
@@ -214,7 +256,10 @@ def write_cityscapes(root, instance_ids):
 
 def test_instances_that_do_not_match_their_labels_get_a_sentence(tmp_path):
     data = write_cityscapes(tmp_path, [[7, 26000, 24001]])
-    with pytest.raises(DeepLabError, match="instanceIds.png does not match its label file in 1 pixels; at row 0, column 2 it has class 11"):
+    with pytest.raises(
+        DeepLabError,
+        match="instanceIds.png does not match its label file in 1 pixels; at row 0, column 2 it has class 11",
+    ):
         open_split(data, "val").panoptic_map(0)
     data = write_cityscapes(tmp_path, [[7, 26000]])
     with pytest.raises(DeepLabError, match="must have the same size, height x width: 1x2 against 1x3"):
@@ -233,7 +278,10 @@ def test_some_frames_without_instances_get_a_sentence(tmp_path):
     for path in list(tmp_path.rglob("*.png")):
         if "instanceIds" not in path.name:
             path.with_name(path.name.replace("ulm_000000", "ulm_000001")).write_bytes(path.read_bytes())
-    with pytest.raises(DeepLabError, match="1 of 2 frames of val have no instance file; the first is that of .*ulm_000001_000019_gtFine"):
+    with pytest.raises(
+        DeepLabError,
+        match="1 of 2 frames of val have no instance file; the first is that of .*ulm_000001_000019_gtFine",
+    ):
         require_instances(open_split(data, "val"), "val")
 
 
@@ -258,5 +306,7 @@ def test_a_described_data_set_has_instances_of_any_numbers(tmp_path):
 
 def test_a_number_on_stuff_gets_a_sentence(tmp_path):
     data = described(tmp_path, np.array([[3, 0, 0, 0, 0]], np.uint16))
-    with pytest.raises(DeepLabError, match="holds the thing 3 at row 0, column 0, where the label file has class 0, which is stuff"):
+    with pytest.raises(
+        DeepLabError, match="holds the thing 3 at row 0, column 0, where the label file has class 0, which is stuff"
+    ):
         open_split(data, "val").panoptic_map(0)

@@ -1,4 +1,5 @@
-"""A network that tells things apart, from training to a stream: blocks of one colour that touch, told apart by the grid they stand in."""
+"""A network that tells things apart, from training to a stream: blocks of one colour that touch, told apart by the grid
+they stand in."""
 
 import json
 
@@ -8,12 +9,12 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
-from deeplab_tf.bundle import open_bundle
 from deeplab_tf.cli import group
-from deeplab_tf.frames import read_colors, read_image
-from deeplab_tf.panoptic.files import from_colors
-from deeplab_tf.panoptic.grouping import to_panoptic
-from deeplab_tf.runtimes import open_runtime
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.image_files import read_colors, read_image
+from deeplab_tf.core.panoptic.files import from_colors
+from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.deploy.runtimes import open_runtime
 
 
 def call(*arguments):
@@ -39,37 +40,53 @@ def scores(run, tmp_path_factory):
 def bundle(run, tmp_path_factory):
     """The run converted to INT8, and the rows of `convert`'s table."""
     folder = tmp_path_factory.mktemp("panoptic_bundle")
-    made = call("convert", run, "--out", folder / "bundle", "--int8", "--calibration-images", 12, "--json", folder / "convert.json")
+    made = call(
+        "convert",
+        run,
+        "--out",
+        folder / "bundle",
+        "--int8",
+        "--calibration-images",
+        12,
+        "--json",
+        folder / "convert.json",
+    )
     return open_bundle(folder / "bundle"), json.loads((folder / "convert.json").read_text()), made.output
 
 
 def test_it_learns_to_tell_touching_things_apart(run, scores):
     assert scores["pq_method"] == "centers" and scores["pq_things"] > 0.7 and scores["pq_stuff"] > 0.9
-    validations = [json.loads(line)["val"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"val"' in line]
-    assert max(row["pq"] for row in validations) == pytest.approx(scores["pq"], abs=1e-9), "the best network is the one with the best PQ"
+    validations = [
+        json.loads(line)["val"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"val"' in line
+    ]
+    assert max(row["pq"] for row in validations) == pytest.approx(scores["pq"], abs=1e-9), (
+        "the best network is the one with the best PQ"
+    )
     result = json.loads((run.parent / "result.json").read_text())
     assert result["best_pq"] == pytest.approx(scores["pq"], abs=1e-9)
 
 
 def test_connected_components_of_the_same_labels_are_worse(run, scores):
-    from deeplab_tf.evaluation.evaluate import evaluate
-    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
+    from deeplab_tf.lab.evaluation.evaluate import evaluate
+    from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
     runtime.gives_instances = False
     report = evaluate(runtime, open_run_split(runtime.config, "val")).report()
     assert report["pq_method"] == "components" and report["miou"] == scores["miou"]
     assert report["pq_things"] < scores["pq_things"] - 0.1 and report["pq_stuff"] == scores["pq_stuff"]
-    assert scores["pq_of_components"] == {key: report[key] for key in ("pq", "pq_things", "pq_stuff")}  # told beside its own
+    assert scores["pq_of_components"] == {
+        key: report[key] for key in ("pq", "pq_things", "pq_stuff")
+    }  # told beside its own
     assert "pq_of_components" not in report
 
 
 @pytest.mark.parametrize("flip, times", [(False, 1), (True, 3)])
 def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, monkeypatch):
     """Averaging needs the frame and its mirror image besides."""
-    from deeplab_tf.evaluation.prediction import predict, predict_maps
-    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
-    from deeplab_tf.panoptic.grouping import to_panoptic
+    from deeplab_tf.core.panoptic.grouping import to_panoptic
+    from deeplab_tf.core.prediction import predict, predict_maps
+    from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
     image = open_run_split(runtime.config, "val").frame(0).image
@@ -90,8 +107,8 @@ def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, mon
 
 def test_maps_come_at_the_size_that_is_asked_for(run):
     """Labels are chosen from enlarged scores, things from the network's own labels, which are then repeated."""
-    from deeplab_tf.evaluation.prediction import predict, predict_maps
-    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
+    from deeplab_tf.core.prediction import predict, predict_maps
+    from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
     image = open_run_split(runtime.config, "val").frame(0).image
@@ -140,7 +157,9 @@ def test_predicted_files_score_as_the_network_does(run, scores, predicted, tmp_p
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(int)
         numbers = cv2.imread(str(path).replace("/labels/", "/instances/"), cv2.IMREAD_UNCHANGED).astype(int)
         ids = np.where(labels == 255, 0, (labels + 1) * 100 + numbers)
-        cv2.imwrite(str(tmp_path / path.name), np.stack([ids // 65536, ids // 256 % 256, ids % 256], axis=-1).astype(np.uint8))
+        cv2.imwrite(
+            str(tmp_path / path.name), np.stack([ids // 65536, ids // 256 % 256, ids % 256], axis=-1).astype(np.uint8)
+        )
         segments = [{"id": int(i), "category_id": int(i // 100), "iscrowd": 0} for i in np.unique(ids) if i]
         rows.append({"image_id": path.stem, "file_name": path.name, "segments_info": segments})
     categories = [{"id": i + 1, "name": name, "isthing": int(name == "tree")} for i, name in enumerate(tiny.COLORS)]
@@ -159,7 +178,11 @@ def test_predicted_json_describes_its_pictures(predicted):
         assert sorted(segment["id"] for segment in row["segments_info"]) == [i for i in np.unique(ids) if i]
         for segment in row["segments_info"]:
             x, y, width, height = segment["bbox"]
-            assert (ids[y : y + height, x : x + width] == segment["id"]).sum() == segment["area"] == (ids == segment["id"]).sum()
+            assert (
+                (ids[y : y + height, x : x + width] == segment["id"]).sum()
+                == segment["area"]
+                == (ids == segment["id"]).sum()
+            )
 
 
 def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
@@ -179,8 +202,8 @@ def test_the_report_of_an_evaluation_has_a_table_of_pq(run, tmp_path):
 
 def test_pictures_of_a_report_have_a_line_between_things():
     """Two things, the left and the right half of 64 x 64 pixels: 64 pixels lie on the line between them."""
-    from deeplab_tf.evaluation.figures import comparison
-    from deeplab_tf.labels import Label, LabelTable
+    from deeplab_tf.core.labels import Label, LabelTable
+    from deeplab_tf.lab.evaluation.figures import comparison
 
     table = LabelTable([Label(0, "tree", (1, 2, 3), True)])
     label_map, panoptic = np.zeros((64, 64), np.uint8), np.where(np.arange(64) < 32, 1, 2) * np.ones((64, 1), np.int32)
@@ -210,7 +233,7 @@ def test_the_bundle_carries_three_outputs(bundle):
 
 @pytest.mark.parametrize("name", ["onnx", "saved_model"])
 def test_runtimes_give_what_keras_gives(run, bundle, name):
-    from deeplab_tf.evaluation.runs import open_runtime as open_run
+    from deeplab_tf.lab.runs import open_runtime as open_run
 
     image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
     expected = open_run(str(run)).predict(image)
@@ -222,7 +245,9 @@ def test_runtimes_give_what_keras_gives(run, bundle, name):
 
 
 def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_path):
-    output = call("convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2).output
+    output = call(
+        "convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2
+    ).output
     assert "On the device it is for: deeplab-tf convert b --fp16" in output, "it holds nothing for engines of integers"
     small = open_bundle(tmp_path / "b")
     image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
@@ -236,10 +261,21 @@ def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_pa
 
 def test_stream_counts_things(run, bundle, tmp_path):
     images = run.parent / "data" / "images" / "val"
-    call("stream", bundle[0].path, "--source", images, "--json-lines", tmp_path / "lines.jsonl", "--save", tmp_path / "pictures")
+    call(
+        "stream",
+        bundle[0].path,
+        "--source",
+        images,
+        "--json-lines",
+        tmp_path / "lines.jsonl",
+        "--save",
+        tmp_path / "pictures",
+    )
     rows = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     truth = cv2.imread(str(sorted((run.parent / "data" / "instances" / "val").iterdir())[0]), cv2.IMREAD_UNCHANGED)
-    assert abs(rows[0]["instances"]["tree"] - (len(np.unique(truth)) - 1)) <= 2 and set(rows[0]["instances"]) == {"tree"}
+    assert abs(rows[0]["instances"]["tree"] - (len(np.unique(truth)) - 1)) <= 2 and set(rows[0]["instances"]) == {
+        "tree"
+    }
     assert len(list((tmp_path / "pictures").iterdir())) == 3
 
 

@@ -8,12 +8,14 @@ import pytest
 from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as theirs
 from PIL import Image
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, Label, LabelTable
-from deeplab_tf.metrics.panoptic import PanopticQuality, score_text
-from deeplab_tf.panoptic import DIVISOR, VOID
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, Label, LabelTable
+from deeplab_tf.core.metrics.panoptic import PanopticQuality, score_text
+from deeplab_tf.core.panoptic import DIVISOR, VOID
 
-TABLE = LabelTable([Label(0, "road", (0, 0, 0), False), Label(1, "sky", (0, 0, 1), False), Label(2, "car", (0, 0, 2), True)])
+TABLE = LabelTable(
+    [Label(0, "road", (0, 0, 0), False), Label(1, "sky", (0, 0, 1), False), Label(2, "car", (0, 0, 2), True)]
+)
 ROAD, SKY, CARS, CAR_1, CAR_2 = 0, DIVISOR, 2 * DIVISOR, 2 * DIVISOR + 1, 2 * DIVISOR + 2
 
 
@@ -24,13 +26,18 @@ def score(truth, prediction, table=TABLE):
 
 
 def test_worked_by_hand():
-    # car 1: 3 of its 4 pixels found, 1 pixel of the road taken: IoU 3 / 5. Road: 4 true, 3 found, 1 wrongly road: 3 / 5. Sky missed.
+    # car 1: 3 of its 4 pixels found, 1 pixel of the road taken: IoU 3 / 5. Road: 4 true, 3 found, 1 wrongly road: 3 /
+    # 5. Sky missed.
     truth = [CAR_1] * 4 + [ROAD] * 4 + [SKY]
     prediction = [CAR_2] * 3 + [ROAD] * 4 + [CAR_2] + [VOID]
     quality = score(truth, prediction)
     np.testing.assert_allclose(quality.pq(), [0.6, 0, 0.6])
     report = quality.report("centers")
-    assert report["pq"] == pytest.approx(0.4) and report["sq"] == pytest.approx(0.4) and report["rq"] == pytest.approx(2 / 3)
+    assert (
+        report["pq"] == pytest.approx(0.4)
+        and report["sq"] == pytest.approx(0.4)
+        and report["rq"] == pytest.approx(2 / 3)
+    )
     assert report["pq_things"] == pytest.approx(0.6) and report["pq_stuff"] == pytest.approx(0.3)
     assert report["pq_per_class"] == {"road": pytest.approx(0.6), "sky": 0.0, "car": pytest.approx(0.6)}
     assert report["pq_method"] == "centers"
@@ -67,7 +74,11 @@ def test_a_crowd_is_never_matched():
 
 def test_classes_without_segments_stay_out_of_the_means():
     report = score([ROAD] * 3, [ROAD] * 3).report()
-    assert report["pq"] == 1.0 and report["pq_things"] is None and report["pq_per_class"] == {"road": 1.0, "sky": None, "car": None}
+    assert (
+        report["pq"] == 1.0
+        and report["pq_things"] is None
+        and report["pq_per_class"] == {"road": 1.0, "sky": None, "car": None}
+    )
     assert "-" in score_text(report)
 
 
@@ -133,7 +144,9 @@ def write_coco(folder, name, panoptic):
         crowd = int(label.thing and value % DIVISOR == 0)
         segment_id = int((value // DIVISOR + 1) * 5000 + value % DIVISOR)
         category = int(CITYSCAPES_FROM_CLASS[label.id])
-        rows.append({"id": segment_id, "category_id": category, "iscrowd": crowd, "area": int((panoptic == value).sum())})
+        rows.append(
+            {"id": segment_id, "category_id": category, "iscrowd": crowd, "area": int((panoptic == value).sum())}
+        )
     return {"image_id": name, "file_name": f"{name}.png", "segments_info": rows}
 
 
@@ -143,7 +156,10 @@ def pairs(tmp_path_factory):
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pairs")
     truths = [random_map(rng, (32, 48), crowds=True) for _ in range(200)]
     predictions = [change(rng, truth) for truth in truths]
-    categories = [{"id": int(CITYSCAPES_FROM_CLASS[label.id]), "name": label.name, "isthing": int(label.thing)} for label in CITYSCAPES]
+    categories = [
+        {"id": int(CITYSCAPES_FROM_CLASS[label.id]), "name": label.name, "isthing": int(label.thing)}
+        for label in CITYSCAPES
+    ]
     for side, maps in (("truth", truths), ("pred", predictions)):
         (folder / side).mkdir()
         rows = [write_coco(folder / side, f"image_{i:03}", panoptic) for i, panoptic in enumerate(maps)]
@@ -156,7 +172,9 @@ def expected(pairs):
     """What cityscapesScripts makes of the files."""
     folder = pairs.folder
     whole = json.loads((folder / "truth" / "panoptic.json").read_text())
-    predicted = {row["image_id"]: row for row in json.loads((folder / "pred" / "panoptic.json").read_text())["annotations"]}
+    predicted = {
+        row["image_id"]: row for row in json.loads((folder / "pred" / "panoptic.json").read_text())["annotations"]
+    }
     categories = {row["id"]: row for row in whole["categories"]}
     rows = [(row, predicted[row["image_id"]]) for row in whole["annotations"]]
     stat = theirs.pq_compute_single_core(0, rows, str(folder / "truth"), str(folder / "pred"), categories)
@@ -186,7 +204,16 @@ def test_equals_cityscapesscripts_on_files(pairs, expected, tmp_path):
 
     from deeplab_tf.cli import group
 
-    call = ["score", "--panoptic", "--pred", pairs.folder / "pred", "--truth", pairs.folder / "truth", "--json", tmp_path / "scores.json"]
+    call = [
+        "score",
+        "--panoptic",
+        "--pred",
+        pairs.folder / "pred",
+        "--truth",
+        pairs.folder / "truth",
+        "--json",
+        tmp_path / "scores.json",
+    ]
     result = CliRunner().invoke(group, [str(part) for part in call])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "scores.json").read_text())

@@ -1,30 +1,37 @@
-"""What a network with instances learns from: worked out by hand, right under every change of the image, and the inverse of grouping."""
+"""What a network with instances learns from: worked out by hand, right under every change of the image, and the inverse
+of grouping."""
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.data.augment import Augmentation
-from deeplab_tf.data.panoptic_targets import panoptic_targets
-from deeplab_tf.data.pipeline import TrainingPipeline
-from deeplab_tf.data.split import Frame, Split
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CITYSCAPES, Label, LabelTable
-from deeplab_tf.metrics.panoptic import PanopticQuality
-from deeplab_tf.panoptic import DIVISOR, VOID, label_map_of
-from deeplab_tf.panoptic.files import from_cityscapes
-from deeplab_tf.panoptic.grouping import components, group
-from deeplab_tf.scenes import draw_scene
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.metrics.panoptic import PanopticQuality
+from deeplab_tf.core.panoptic import DIVISOR, VOID, label_map_of
+from deeplab_tf.core.panoptic.files import from_cityscapes
+from deeplab_tf.core.panoptic.grouping import components, group
+from deeplab_tf.lab.data.augment import Augmentation
+from deeplab_tf.lab.data.panoptic_targets import panoptic_targets
+from deeplab_tf.lab.data.pipeline import TrainingPipeline
+from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.synth import draw_scene
 
-TABLE = LabelTable([Label(0, "road", (0, 0, 0), False), Label(1, "car", (0, 0, 1), True), Label(2, "bus", (0, 0, 2), True)])
+TABLE = LabelTable(
+    [Label(0, "road", (0, 0, 0), False), Label(1, "car", (0, 0, 1), True), Label(2, "bus", (0, 0, 2), True)]
+)
 ROAD, CROWD, CAR_1, CAR_2, BUS = 0, DIVISOR, DIVISOR + 1, DIVISOR + 2, 2 * DIVISOR + 1
 
 
 def test_worked_by_hand():
     # the car's center of mass: row 0, column (0 + 1 + 2) / 3 = 1; the bus stands alone at column 5
     targets = panoptic_targets(
-        np.array([[CAR_1, CAR_1, CAR_1, ROAD, CROWD, BUS, VOID]], np.int32), TABLE, sigma=2.0, small_area=2, small_weight=3.0
+        np.array([[CAR_1, CAR_1, CAR_1, ROAD, CROWD, BUS, VOID]], np.int32),
+        TABLE,
+        sigma=2.0,
+        small_area=2,
+        small_weight=3.0,
     )
     assert targets.label_map.tolist() == [[1, 1, 1, 0, 1, 2, 255]]
     np.testing.assert_allclose(targets.offset[0], [[0, 1], [0, 0], [0, -1], [0, 0], [0, 0], [0, 0], [0, 0]])
@@ -52,7 +59,12 @@ class Cars(Split):
     def __init__(self, instances=True):
         self.names, self.instances = ["a", "b"], instances
         panoptic = np.full((64, 96), ROAD, np.int32)
-        panoptic[10:30, 8:40], panoptic[20:50, 40:60], panoptic[40:60, 70:90], panoptic[2:8, 70:90] = CAR_1, CAR_2, BUS, CROWD
+        panoptic[10:30, 8:40], panoptic[20:50, 40:60], panoptic[40:60, 70:90], panoptic[2:8, 70:90] = (
+            CAR_1,
+            CAR_2,
+            BUS,
+            CROWD,
+        )
         self.panoptic = panoptic
 
     def frame(self, index):
@@ -78,10 +90,14 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_targets_follow_the_image(change):
     """Every pixel's offset leads to the mean position of the pixels that look like it in the changed image."""
-    pipeline = TrainingPipeline(Cars(), size=(64, 96), batch_size=4, seed=3, augmentation=CHANGES[change], targets={"sigma": 4.0})
+    pipeline = TrainingPipeline(
+        Cars(), size=(64, 96), batch_size=4, seed=3, augmentation=CHANGES[change], targets={"sigma": 4.0}
+    )
     images, targets = next(iter(pipeline.batches(0, 1)))
     seen = 0
-    for image, offset, weight, center, label_map in zip(images, targets.offset, targets.offset_weight, targets.center, targets.label_map):
+    for image, offset, weight, center, label_map in zip(
+        images, targets.offset, targets.offset_weight, targets.center, targets.label_map
+    ):
         image, offset, weight, center = (x.numpy() for x in (image, offset, weight, center))
         for grey in (100, 140, 180):
             thing = inside(image, grey)
@@ -114,8 +130,12 @@ def test_a_later_start_gives_the_same_targets():
 
 
 def test_data_without_instances_get_a_sentence():
-    with pytest.raises(DeepLabError, match="learns instances, and the split train of the data set has none; take a recipe for"):
-        TrainingPipeline(Cars(instances=False), size=(64, 96), batch_size=2, seed=3, augmentation=CHANGES["all"], targets={})
+    with pytest.raises(
+        DeepLabError, match="learns instances, and the split train of the data set has none; take a recipe for"
+    ):
+        TrainingPipeline(
+            Cars(instances=False), size=(64, 96), batch_size=2, seed=3, augmentation=CHANGES["all"], targets={}
+        )
 
 
 def scene(index):
@@ -123,7 +143,8 @@ def scene(index):
 
 
 def test_perfect_targets_give_back_the_truth():
-    """At full size. What is lost: a thing whose center of mass is another's, or lies nearer to it than the neighbourhood of a peak."""
+    """At full size. What is lost: a thing whose center of mass is another's, or lies nearer to it than the
+    neighbourhood of a peak."""
     quality, usual, joined = (PanopticQuality(CITYSCAPES) for _ in range(3))
     for index in range(6):
         truth = scene(index)

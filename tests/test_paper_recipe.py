@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
-from deeplab_tf.evaluation import speed
+from deeplab_tf.lab.evaluation import speed
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +22,7 @@ def run(tmp_path_factory):
         "model.weights": "none",
         "training.steps": 2,
         "training.batch_size": 1,
-        "training.keep": "[1, 2]",
+        "training.save_steps": "[1, 2]",
         "training.log_every": 1,
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
@@ -45,11 +45,14 @@ def test_its_two_checkpoints_are_kept(run):
 
 
 def test_report_puts_them_beside_each_other(run, monkeypatch):
-    """But for the speed: a frame takes seconds on a CPU. test_panoptic_network.py has a report whose networks are timed."""
+    """But for the speed: a frame takes seconds on a CPU. test_panoptic_network.py has a report whose networks are
+    timed."""
     monkeypatch.setattr(speed, "frames_per_second", lambda runtime: 0.5)
     call("report", run)
     report = json.loads((run / "report" / "checkpoints.json").read_text())
     assert [row["steps"] for row in report["checkpoints"] if row["checkpoint"] != "best"] == [1, 2]
     for row in report["checkpoints"]:
         assert 0 <= row["miou"] <= 1 and row["fps"] == 0.5 and row["size"] == [512, 1024]
-    assert {"checkpoints.md", "checkpoints.png", "architecture.png"} <= {path.name for path in (run / "report").iterdir()}
+    assert {"checkpoints.md", "checkpoints.png", "architecture.png"} <= {
+        path.name for path in (run / "report").iterdir()
+    }

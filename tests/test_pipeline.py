@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.data.augment import Augmentation
-from deeplab_tf.data.pipeline import TrainingPipeline, resize_frame
-from deeplab_tf.data.split import Frame, Split
-from deeplab_tf.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.data.augment import Augmentation
+from deeplab_tf.lab.data.pipeline import TrainingPipeline, resize_frame
+from deeplab_tf.lab.data.split import Frame, Split
 
 SIZE = (32, 48)
-STRONG = Augmentation(crop=(24, 32), flip=0.5, rotation=10, scale=(0.7, 1.4), brightness=0.2, hue=0.05, gamma=0.2, noise=3)
+STRONG = Augmentation(
+    crop=(24, 32), flip=0.5, rotation=10, scale=(0.7, 1.4), brightness=0.2, hue=0.05, gamma=0.2, noise=3
+)
 
 
 class NumberedFrames(Split):
@@ -25,7 +27,9 @@ class NumberedFrames(Split):
 
 
 def pipeline(split, *, batch_size=4, seed=1, augmentation=None, size=SIZE):
-    return TrainingPipeline(split, size=size, batch_size=batch_size, seed=seed, augmentation=augmentation or Augmentation())
+    return TrainingPipeline(
+        split, size=size, batch_size=batch_size, seed=seed, augmentation=augmentation or Augmentation()
+    )
 
 
 def order(source, first_step, last_step):
@@ -54,7 +58,9 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own():
 def test_no_frame_has_a_favourite_place():
     """Over 200 epochs each of 10 frames comes first about 20 times."""
     source = pipeline(NumberedFrames(10), batch_size=10)
-    places = np.array([[int(source._index(tf.constant(10 * epoch + i, tf.int64))) for i in (0, 9)] for epoch in range(200)])
+    places = np.array(
+        [[int(source._index(tf.constant(10 * epoch + i, tf.int64))) for i in (0, 9)] for epoch in range(200)]
+    )
     for column in places.T:
         assert np.bincount(column, minlength=10).min() >= 5 and np.bincount(column, minlength=10).max() <= 40
 
@@ -100,7 +106,7 @@ def test_a_frame_that_cannot_be_read_leaves_its_sentence():
     assert str(source.error) == "The image frame_5.png is truncated."
 
 
-def test_frames_of_another_size_are_brought_to_the_size(rng):
+def test_image_files_of_another_size_are_brought_to_the_size(rng):
     source = pipeline(NumberedFrames(4, size=(64, 96)))
     ((images, label_maps),) = source.batches(0, 1)
     assert images.shape == (4, *SIZE, 3)
@@ -124,7 +130,8 @@ def test_resize_leaves_a_frame_of_the_size_alone(rng):
 
 
 def test_labels_stay_on_their_pixels_when_a_frame_is_resized():
-    # 90 -> 60 columns: the centre of new column j, (j + 0.5) * 1.5 - 0.5, is nearest to old columns 0, 2 (1.75), 3 (3.25), 5 (4.75) ...
+    # 90 -> 60 columns: the centre of new column j, (j + 0.5) * 1.5 - 0.5, is nearest to old columns 0, 2 (1.75), 3
+    # (3.25), 5 (4.75) ...
     columns = np.arange(90, dtype=np.uint8)
     frame = Frame(np.zeros((30, 90, 3), np.uint8), np.tile(columns, (30, 1)))
     resized = resize_frame(frame, (30, 60)).label_map[0]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deeplab_tf import draw, frames
 from deeplab_tf.cli import group
 from deeplab_tf.cli.predict import plan
 from deeplab_tf.cli.score import match_cityscapes, match_stems
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.evaluation import runs
-from deeplab_tf.labels import CAMVID, CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
+from deeplab_tf.core import draw, image_files
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CAMVID, CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
+from deeplab_tf.lab import runs
 
 SIZE = (6, 9)
 
@@ -32,7 +32,7 @@ def label_map(seed=0, size=SIZE):
 
 
 def write(path, seed=0, size=SIZE):
-    frames.write_image(path, np.dstack([label_map(seed, size)] * 3))
+    image_files.write_image(path, np.dstack([label_map(seed, size)] * 3))
     return path
 
 
@@ -45,8 +45,8 @@ def test_ids_are_the_class_ids_at_the_images_own_resolution(tmp_path):
     write(tmp_path / "in" / "deep" / "b.png", size=(12, 18))
     result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "ids", "--json", tmp_path / "done.json")
     assert result.exit_code == 0, result.output
-    assert np.array_equal(frames.read_ids(tmp_path / "out" / "a.png"), label_map())
-    assert frames.read_ids(tmp_path / "out" / "deep" / "b.png").shape == (12, 18)
+    assert np.array_equal(image_files.read_ids(tmp_path / "out" / "a.png"), label_map())
+    assert image_files.read_ids(tmp_path / "out" / "deep" / "b.png").shape == (12, 18)
     assert json.loads((tmp_path / "done.json").read_text())["images"] == 2
     assert len(match_stems(str(tmp_path / "out"), str(tmp_path / "in"))) == 2
 
@@ -55,19 +55,21 @@ def test_color_and_overlay_are_what_draw_makes_of_them(tmp_path):
     image = write(tmp_path / "a.png")
     result = call(image, "--out", tmp_path / "out", "--overlay")
     assert result.exit_code == 0, result.output
-    assert np.array_equal(frames.read_image(tmp_path / "out" / "a_color.png"), draw.colorize(label_map(), CITYSCAPES))
-    assert frames.read_image(tmp_path / "out" / "a_overlay.jpg").shape == (*SIZE, 3)
+    assert np.array_equal(
+        image_files.read_image(tmp_path / "out" / "a_color.png"), draw.colorize(label_map(), CITYSCAPES)
+    )
+    assert image_files.read_image(tmp_path / "out" / "a_overlay.jpg").shape == (*SIZE, 3)
     assert "Open " + str(tmp_path / "out" / "a_overlay.jpg") in result.output
 
 
 def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
     write(tmp_path / "in" / "frankfurt" / "frankfurt_000000_000294_leftImg8bit.png")
     truth = tmp_path / "gt" / "frankfurt" / "frankfurt_000000_000294_gtFine_labelIds.png"
-    frames.write_image(truth, CITYSCAPES_FROM_CLASS[label_map()])
+    image_files.write_image(truth, CITYSCAPES_FROM_CLASS[label_map()])
     result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "cityscapes", "--overlay")
     assert result.exit_code == 0, result.output
     written = tmp_path / "out" / "frankfurt" / "frankfurt_000000_000294_pred_labelIds.png"
-    assert np.array_equal(CITYSCAPES_TO_CLASS[frames.read_ids(written)], label_map())
+    assert np.array_equal(CITYSCAPES_TO_CLASS[image_files.read_ids(written)], label_map())
     assert match_cityscapes(str(tmp_path / "out"), str(tmp_path / "gt")) == [(str(truth), str(written))]
     benchmark = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     benchmark.args.predictionPath, benchmark.args.predictionWalk = str(tmp_path / "out"), None
@@ -75,12 +77,13 @@ def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
 
 
 def test_panoptic_files_are_found_by_score(tmp_path):
-    """A car in the first four columns, the road beside it; the car is one region, so its connected component is right."""
+    """A car in the first four columns, the road beside it; the car is one region, so its connected component is
+    right."""
     classes = np.where(np.arange(SIZE[1]) < 4, 13, 0) * np.ones((SIZE[0], 1), int)
     image = tmp_path / "in" / "ulm" / "ulm_000000_000019_leftImg8bit.png"
-    frames.write_image(image, np.dstack([classes.astype(np.uint8)] * 3))
+    image_files.write_image(image, np.dstack([classes.astype(np.uint8)] * 3))
     truth = tmp_path / "gt" / "ulm" / "ulm_000000_000019_gtFine_instanceIds.png"
-    frames.write_image(truth, np.where(classes == 13, 26000, 7).astype(np.uint16))
+    image_files.write_image(truth, np.where(classes == 13, 26000, 7).astype(np.uint16))
     result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "panoptic", "--overlay")
     assert result.exit_code == 0, result.output
     assert "Open " + str(tmp_path / "out" / "ulm" / "ulm_000000_000019_overlay.jpg") in result.output
@@ -140,7 +143,9 @@ def test_earlier_outputs_inside_the_input_folder_are_not_inputs(tmp_path):
     assert list(plan([str(tmp_path)], str(tmp_path / "out"), "color", False)) == [str(image)]
 
 
-@pytest.mark.parametrize("name, sentence", [("nowhere", "There is no image or folder"), ("empty", "has no PNG or JPEG image in it")])
+@pytest.mark.parametrize(
+    "name, sentence", [("nowhere", "There is no image or folder"), ("empty", "has no PNG or JPEG image in it")]
+)
 def test_missing_inputs_are_one_sentence(tmp_path, name, sentence):
     (tmp_path / "empty").mkdir()
     result = call(tmp_path / name, "--out", tmp_path / "out")

@@ -1,4 +1,5 @@
-"""`deeplab-tf prepare`: records hold what the files hold, appear whole or not at all, and are found by a second call."""
+"""`deeplab-tf prepare`: records hold what the files hold, appear whole or not at all, and are found by a second
+call."""
 
 import json
 import threading
@@ -9,20 +10,21 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from deeplab_tf import frames
 from deeplab_tf.cli import group
-from deeplab_tf.data import open_split
-from deeplab_tf.draw import resize_labels
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.evaluation.evaluate import evaluate
-from deeplab_tf.labels import Label, LabelTable
+from deeplab_tf.core import image_files
+from deeplab_tf.core.draw import resize_labels
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import Label, LabelTable
+from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.evaluation.evaluate import evaluate
 
 SIZE = [48, 64]
 
 
 @pytest.fixture
 def cityscapes(tmp_path):
-    """Five train and two val frames of 96 x 130 pixels with instances, in Cityscapes' layout; returns the recipe's `data` section."""
+    """Five train and two val frames of 96 x 130 pixels with instances, in Cityscapes' layout; returns the recipe's
+    `data` section."""
     random = np.random.RandomState(0)
     root = tmp_path / "cityscapes"
     for split, count in (("train", 5), ("val", 2)):
@@ -30,9 +32,11 @@ def cityscapes(tmp_path):
             stem = f"aachen_{n:06}_000019"
             ids = random.randint(0, 34, (12, 13)).astype(np.uint8).repeat(8, 0).repeat(10, 1)
             images, truth = root / "leftImg8bit" / split / "aachen", root / "gtFine" / split / "aachen"
-            frames.write_image(images / f"{stem}_leftImg8bit.png", random.randint(0, 256, (96, 130, 3)).astype(np.uint8))
-            frames.write_image(truth / f"{stem}_gtFine_labelIds.png", ids)
-            frames.write_image(truth / f"{stem}_gtFine_instanceIds.png", ids.astype(np.uint16) * 1000 + n)
+            image_files.write_image(
+                images / f"{stem}_leftImg8bit.png", random.randint(0, 256, (96, 130, 3)).astype(np.uint8)
+            )
+            image_files.write_image(truth / f"{stem}_gtFine_labelIds.png", ids)
+            image_files.write_image(truth / f"{stem}_gtFine_instanceIds.png", ids.astype(np.uint16) * 1000 + n)
     return {"name": "cityscapes", "root": str(root), "size": SIZE}
 
 
@@ -69,7 +73,9 @@ def test_a_recipe_reads_them_in_place_of_its_files(cityscapes, tmp_path):
     files, written = open_split(cityscapes, "val"), open_split(prepared, "val")
     scored = written.scored_frame(1)
     assert scored.image.shape == (48, 64, 3)
-    np.testing.assert_array_equal(scored.label_map, files.frame(1).label_map)  # 96 x 130: scores do not depend on the records' size
+    np.testing.assert_array_equal(
+        scored.label_map, files.frame(1).label_map
+    )  # 96 x 130: scores do not depend on the records' size
     with pytest.raises(DeepLabError, match="hold frames of 48x64, the recipe wants 96x128"):
         open_split({**prepared, "size": [96, 128]}, "val")
 
@@ -90,8 +96,8 @@ def test_scores_from_records_are_those_from_the_files(tmp_path):
     for n in range(3):
         label_map = random.randint(0, 3, (16, 24)).astype(np.uint8).repeat(8, 0).repeat(8, 1)  # 128 x 192
         image = np.clip(label_map[..., None] * 100 + random.normal(0, 80, (128, 192, 3)), 0, 255)
-        frames.write_image(tmp_path / "images" / "val" / f"{n}.png", image.astype(np.uint8))
-        frames.write_image(tmp_path / "labels" / "val" / f"{n}.png", label_map)
+        image_files.write_image(tmp_path / "images" / "val" / f"{n}.png", image.astype(np.uint8))
+        image_files.write_image(tmp_path / "labels" / "val" / f"{n}.png", label_map)
     data = {"name": "folder", "root": str(tmp_path), "size": [32, 48], "classes": RedIsTheClass.table.to_dicts()}
     assert run(tmp_path, data).exit_code == 0
     on_files = evaluate(RedIsTheClass(), open_split(data, "val"))
@@ -102,7 +108,9 @@ def test_scores_from_records_are_those_from_the_files(tmp_path):
 
 def test_a_recipe_may_name_its_records_before_they_exist(cityscapes, tmp_path):
     recipe = {**cityscapes, "records": str(tmp_path / "prepared")}
-    with pytest.raises(DeepLabError, match="data.records, .*prepared, holds no prepared records; .* prepare CONFIG --out .*prepared"):
+    with pytest.raises(
+        DeepLabError, match="data.records, .*prepared, holds no prepared records; .* prepare CONFIG --out .*prepared"
+    ):
         open_split(recipe, "train")
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"data": recipe}))
@@ -143,7 +151,10 @@ def test_a_second_call_finds_them_and_another_size_is_refused(cityscapes, tmp_pa
     assert result.exit_code == 0 and "Already there" in result.stderr and json.loads(result.stdout)["written"] is False
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").rglob("*")}
     result = run(tmp_path, cityscapes, "--set", "data.size=[40, 64]")
-    assert result.exit_code == 1 and "holds records of something else (different size, source); choose another --out" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "holds records of something else (different size, source); choose another --out" in result.stderr
+    )
 
 
 def test_a_bad_frame_stops_it_with_its_name_and_nothing_is_left_behind(cityscapes, tmp_path):
@@ -194,15 +205,19 @@ def test_a_disk_that_fills_up_while_writing_is_one_sentence(cityscapes, tmp_path
 
     monkeypatch.setattr(writer.ExampleWriter, "write", full)
     result = run(tmp_path, cityscapes)
-    assert result.exit_code == 1 and "The disk is full: cannot write records to" in result.stderr and "Traceback" not in result.output
+    assert (
+        result.exit_code == 1
+        and "The disk is full: cannot write records to" in result.stderr
+        and "Traceback" not in result.output
+    )
     assert not list((tmp_path / "out").rglob("*array_record*"))
 
 
 def test_colours_become_class_ids_on_the_way(tmp_path):
     root = tmp_path / "aerial"
     colors = np.array([[[0, 0, 255], [9, 9, 9]]], np.uint8).repeat(48, axis=0).repeat(32, axis=1)
-    frames.write_image(root / "images" / "train" / "a.png", colors)
-    frames.write_image(root / "labels" / "train" / "a.png", colors)
+    image_files.write_image(root / "images" / "train" / "a.png", colors)
+    image_files.write_image(root / "labels" / "train" / "a.png", colors)
     data = {"name": "folder", "root": str(root), "label_format": "colors", "ignore_colors": [[9, 9, 9]], "size": SIZE}
     result = run(tmp_path, {**data, "classes": [{"name": "water", "color": [0, 0, 255]}]})
     assert result.exit_code == 0, result.stderr

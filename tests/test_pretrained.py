@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models import pretrained
-from deeplab_tf.models.backbones import resnet50
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.models import pretrained
+from deeplab_tf.lab.models.backbones import resnet50
 
 
 def backbone(width=1.0, output_stride=32):
@@ -31,7 +31,9 @@ def write_as_published(model, path):
                 group.create_dataset(f"{layer.name}/{weight.name}:0", data=weight.numpy())
 
 
-def test_a_published_file_gives_the_features_of_the_network_that_it_holds(stock_resnet50, make_images, rng, tmp_path, monkeypatch):
+def test_a_published_file_gives_the_features_of_the_network_that_it_holds(
+    stock_resnet50, make_images, rng, tmp_path, monkeypatch
+):
     path = tmp_path / "weights.h5"
     write_as_published(stock_resnet50, path)
     monkeypatch.setitem(resnet50.PRETRAINED, "md5", hashlib.md5(path.read_bytes()).hexdigest())
@@ -69,7 +71,9 @@ def raises(error):
 def test_no_network_gets_a_sentence(small, monkeypatch):
     error = Exception("URL fetch failure on https://x: None -- [Errno -2] Name or service not known")
     monkeypatch.setattr(keras.utils, "get_file", raises(error))
-    with pytest.raises(DeepLabError, match="Cannot download https://storage.googleapis.com/.*no network.*model.weights to its path"):
+    with pytest.raises(
+        DeepLabError, match="Cannot download https://storage.googleapis.com/.*no network.*model.weights to its path"
+    ):
         pretrained.load_weights(small, "resnet50", "imagenet")
 
 
@@ -81,7 +85,9 @@ def test_a_download_with_other_contents_gets_a_sentence(small, monkeypatch):
 
 
 def test_a_missing_file_gets_a_sentence(small, tmp_path):
-    with pytest.raises(DeepLabError, match=f"the path of that file or a run; there is no file or folder {tmp_path}/gone.h5"):
+    with pytest.raises(
+        DeepLabError, match=f"the path of that file or a run; there is no file or folder {tmp_path}/gone.h5"
+    ):
         pretrained.load_weights(small, "resnet50", f"{tmp_path}/gone.h5")
 
 

@@ -1,4 +1,5 @@
-"""Pruning: which channels stand or fall together, what they are worth, and that what is left is an ordinary, smaller network."""
+"""Pruning: which channels stand or fall together, what they are worth, and that what is left is an ordinary, smaller
+network."""
 
 import json
 
@@ -11,22 +12,23 @@ import yaml
 from click.testing import CliRunner
 from keras import layers
 
-from deeplab_tf.budget.layers import macs, weights
 from deeplab_tf.cli import group
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.models.channels import set_channels
-from deeplab_tf.models.layers import Upsample, batch_norm, conv_bn
-from deeplab_tf.pruning.importance import by_loss, by_scale
-from deeplab_tf.pruning.search import Costs, Unreachable, choose
-from deeplab_tf.pruning.statistics import measure_statistics
-from deeplab_tf.pruning.surgery import without
-from deeplab_tf.pruning.units import Group, Wiring, read_units
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.lab.models.channels import set_channels
+from deeplab_tf.lab.models.layers import Upsample, batch_norm, conv_bn
+from deeplab_tf.lab.pruning.importance import by_loss, by_scale
+from deeplab_tf.lab.pruning.search import Costs, Unreachable, choose
+from deeplab_tf.lab.pruning.statistics import measure_statistics
+from deeplab_tf.lab.pruning.surgery import without
+from deeplab_tf.lab.pruning.units import Group, Wiring, read_units
 
 STAGE = ("stem_conv", "second", "project")
 
 
 def network():
-    """A residual block, an inverted one with a gate, a branch and a concatenation: each way in which channels are tied."""
+    """A residual block, an inverted one with a gate, a branch and a concatenation: each way in which channels are
+    tied."""
 
     def conv(x, filters, name, kernel=1, **options):
         return layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=name, **options)(x)
@@ -83,13 +85,16 @@ def test_channels_are_tied_as_the_graph_ties_them(wiring):
 
 
 def test_a_residual_stage_of_resnet50_is_one_group():
-    from deeplab_tf.models.backbones import resnet50
+    from deeplab_tf.lab.models.backbones import resnet50
 
     image = keras.Input((64, 64, 3))
     x = layers.Conv2D(3, 1, name="logits_conv")(resnet50.build(image, width=0.125)["res5"])
     groups = {found.makers: len(found.units) for found in read_units(keras.Model(image, {"logits": x})).groups}
     ends = [makers for makers in groups if len(makers) > 1]
-    assert ends[0] == ("res2_block1_0_conv", "res2_block1_3_conv", "res2_block2_3_conv", "res2_block3_3_conv") and groups[ends[0]] == 32
+    assert (
+        ends[0] == ("res2_block1_0_conv", "res2_block1_3_conv", "res2_block2_3_conv", "res2_block3_3_conv")
+        and groups[ends[0]] == 32
+    )
     assert [len(makers) for makers in ends] == [1 + blocks for blocks in (3, 4, 6, 3)]
     assert len(groups) == 1 + 2 * 16 + 4, "the stem, two inside each of 16 blocks, and what each stage puts out"
 
@@ -114,10 +119,12 @@ def squares(outputs, truth):
 
 
 @pytest.mark.parametrize(
-    "maker, norms", [("first_conv", ["first_bn"]), ("stem_conv", ["stem_bn", "second_bn", "project_bn"]), ("expand", ["depthwise_bn"])]
+    "maker, norms",
+    [("first_conv", ["first_bn"]), ("stem_conv", ["stem_bn", "second_bn", "project_bn"]), ("expand", ["depthwise_bn"])],
 )
 def test_worth_is_the_slope_of_the_loss_along_a_gate(model, wiring, images, maker, norms):
-    """Against a difference quotient, with gates at batch normalisation, while ours is computed at the kernels that read."""
+    """Against a difference quotient, with gates at batch normalisation, while ours is computed at the kernels that
+    read."""
     worth = by_loss(model, wiring, [(images, 1.0)], squares)[wiring.makes[maker]]
     channel, slopes = int(worth.argmax()), []
     for value in (1.005, 0.995 / 1.005, 1 / 0.995):
@@ -139,7 +146,8 @@ def test_scales_are_relative_to_their_layer(model, wiring):
 
 @pytest.fixture(scope="module")
 def with_zeros(model, images):
-    """A copy in which some channels of a stage, of the inverted block and of a plain layer are zero wherever they go."""
+    """A copy in which some channels of a stage, of the inverted block and of a plain layer are zero wherever they
+    go."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     for channel in (0, 5, 15):
@@ -153,7 +161,11 @@ def with_zeros(model, images):
 def test_channels_that_are_zero_leave_no_trace(with_zeros, images):
     wiring = read_units(with_zeros)
     worth = by_loss(with_zeros, wiring, [(images, 1.0)], squares)
-    gone = [*wiring.makes["stem_conv"][[0, 5, 15]], *wiring.makes["first_conv"][[2, 3]], *wiring.makes["expand"][[2, 3]]]
+    gone = [
+        *wiring.makes["stem_conv"][[0, 5, 15]],
+        *wiring.makes["first_conv"][[2, 3]],
+        *wiring.makes["expand"][[2, 3]],
+    ]
     np.testing.assert_array_equal(worth[gone], 0)
     keep = np.ones(wiring.count, bool)
     keep[gone] = False
@@ -168,9 +180,16 @@ def test_channels_that_are_zero_leave_no_trace(with_zeros, images):
         "fuse_conv": 16,
         "logits_conv": 3,
     }
-    assert smaller.get_layer("depthwise_bn").gamma.shape == (30,) and smaller.get_layer("depthwise").kernel.shape == (3, 3, 30, 1)
+    assert smaller.get_layer("depthwise_bn").gamma.shape == (30,) and smaller.get_layer("depthwise").kernel.shape == (
+        3,
+        3,
+        30,
+        1,
+    )
     expected = with_zeros(images, training=False)["logits"].numpy()
-    np.testing.assert_allclose(smaller(images, training=False)["logits"].numpy(), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        smaller(images, training=False)["logits"].numpy(), expected, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 def test_statistics_are_averages_over_the_batches(model, images, wiring):
@@ -207,7 +226,9 @@ def test_the_cheapest_eight_go_first(target, kept):
 
 def test_what_is_saved_counts_too():
     wiring, worth = two_groups()
-    keep = choose(wiring, worth, lambda counts: float(counts @ [2, 1]), 63)  # a channel of a saves twice as much: 28 / 16 < 24 / 8
+    keep = choose(
+        wiring, worth, lambda counts: float(counts @ [2, 1]), 63
+    )  # a channel of a saves twice as much: 28 / 16 < 24 / 8
     assert (keep[:24].sum(), keep[24:].sum()) == (16, 16)
     with pytest.raises(Unreachable) as caught:
         choose(wiring, worth, lambda counts: float(counts.sum()), 15)
@@ -217,7 +238,10 @@ def test_what_is_saved_counts_too():
 @pytest.mark.parametrize(
     "channels, message",
     [
-        ({"frist_conv": 8}, "model.channels names frist_conv, which is no convolution of this network. Did you mean 'first_conv'?"),
+        (
+            {"frist_conv": 8},
+            "model.channels names frist_conv, which is no convolution of this network. Did you mean 'first_conv'?",
+        ),
         ({"depthwise": 8}, "model.channels names depthwise, which is no convolution"),
         ({"first_conv": 0}, "model.channels must be greater than 0. Got 0 for first_conv instead."),
         ({"second": 8}, "The numbers in model.channels do not fit together"),
@@ -230,19 +254,21 @@ def test_wrong_channels_get_a_sentence(model, channels, message):
 
 
 def test_a_network_with_instances_is_pruned_by_all_its_losses(tmp_path, monkeypatch):
-    from deeplab_tf.data import open_split
-    from deeplab_tf.export.layers import model_layers
-    from deeplab_tf.models.recipe import build_network
-    from deeplab_tf.pruning.prune import Way, prune
-    from deeplab_tf.pruning.target import Target
-    from deeplab_tf.training.config import resolve
+    from deeplab_tf.lab.config import resolve
+    from deeplab_tf.lab.data import open_split
+    from deeplab_tf.lab.export.layers import model_layers
+    from deeplab_tf.lab.models.recipe import build_network
+    from deeplab_tf.lab.pruning.prune import Way, prune
+    from deeplab_tf.lab.pruning.target import Target
 
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe(tiny.write_data(tmp_path, train=4, val=1, instances=True), instances=True))
     model, split, said = build_network(config.model, 3), open_split(config.data, "train"), []
     most = 0.6 * macs(model_layers(model, (64, 64))) / 1e9
     smaller = prune(model, config, split, Target((64, 64), gmac=most), Way(rounds=1, images=4), said.append)
-    assert list(smaller.output) == ["logits", "center", "offset"] and macs(model_layers(smaller, (64, 64))) / 1e9 <= most
+    assert (
+        list(smaller.output) == ["logits", "center", "offset"] and macs(model_layers(smaller, (64, 64))) / 1e9 <= most
+    )
     assert said[0].startswith("round 1 of 1: ")
     (tmp_path / "images" / "train" / "frame_2.png").write_bytes(b"")
     with pytest.raises(DeepLabError, match="frame_2.png"):
@@ -257,7 +283,20 @@ def call(*arguments):
 def pruned(tmp_path_factory):
     """A trained run pruned to 60 % of its multiply-adds by the command: its folder, the report, what was printed."""
     folder = tmp_path_factory.mktemp("pruned")
-    options = ["--gmac", 0.16, "--size", "512x1024", "--rounds", 2, "--images", 8, "--out", folder / "run", "--json", folder / "a.json"]
+    options = [
+        "--gmac",
+        0.16,
+        "--size",
+        "512x1024",
+        "--rounds",
+        2,
+        "--images",
+        8,
+        "--out",
+        folder / "run",
+        "--json",
+        folder / "a.json",
+    ]
     result = call("prune", tiny.trained_run(), *options)
     assert result.exit_code == 0, (result.output, result.exception)
     return folder / "run", json.loads((folder / "a.json").read_text()), result.output
@@ -265,10 +304,10 @@ def pruned(tmp_path_factory):
 
 def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     """Its network, its recipe and the table agree; it can be scored, and trained on."""
-    from deeplab_tf.export.layers import model_layers, recipe_layers
-    from deeplab_tf.models.recipe import build_network
-    from deeplab_tf.training.keras_runtime import open_run
-    from deeplab_tf.training.start import fill
+    from deeplab_tf.lab.export.layers import model_layers, recipe_layers
+    from deeplab_tf.lab.models.recipe import build_network
+    from deeplab_tf.lab.runs.keras_runtime import open_run
+    from deeplab_tf.lab.training.start import fill
 
     run, report, output = pruned
     runtime = open_run(run)
@@ -292,8 +331,16 @@ def test_it_is_fine_tuned_by_its_own_recipe_and_its_teacher(pruned, monkeypatch,
     tiny.use_backbone(monkeypatch)
     run, report, _ = pruned
     words = report["command"].split()
-    assert words[:3] == ["deeplab-tf", "train", str(run / "config.yaml")] and "distillation.run={}".format(tiny.trained_run()) in words
-    settings = ["training.steps=6", "training.validate_every=6", "training.keep=[]", "optimizer.learning_rate=0.002"]
+    assert (
+        words[:3] == ["deeplab-tf", "train", str(run / "config.yaml")]
+        and f"distillation.run={tiny.trained_run()}" in words
+    )
+    settings = [
+        "training.steps=6",
+        "training.validate_every=6",
+        "training.save_steps=[]",
+        "optimizer.learning_rate=0.002",
+    ]
     result = call(*words[1:-1], tmp_path / "tuned", *(word for setting in settings for word in ("--set", setting)))
     assert result.exit_code == 0, (result.output, result.exception)
     rows = [json.loads(line) for line in (tmp_path / "tuned" / "metrics.jsonl").read_text().splitlines()]
@@ -306,9 +353,17 @@ def test_it_is_fine_tuned_by_its_own_recipe_and_its_teacher(pruned, monkeypatch,
 @pytest.mark.parametrize(
     "options, code, message",
     [
-        (["--gmac", 0.0001], 1, "0.00 billion multiply-adds at 64x64 cannot be reached: with 8 channels a layer it would still be"),
+        (
+            ["--gmac", 0.0001],
+            1,
+            "0.00 billion multiply-adds at 64x64 cannot be reached: with 8 channels a layer it would still be",
+        ),
         (["--gmac", 99], 1, "so the target is met; there is nothing to prune."),
-        (["--device", "jetson-nano", "--fps", 10], 1, "frames/s on jetson-nano in float16 at 64x64, so the target is met"),
+        (
+            ["--device", "jetson-nano", "--fps", 10],
+            1,
+            "frames/s on jetson-nano in float16 at 64x64, so the target is met",
+        ),
         ([], 2, "either --gmac, or --device with --fps"),
         (["--gmac", 1, "--device", "jetson-nano"], 2, "either --gmac, or --device with --fps"),
         (["--device", "jetson-nano"], 2, "--device and --fps go together"),
@@ -329,7 +384,7 @@ def test_costs_of_any_counts_are_those_of_the_network():
     keep = np.ones(wiring.count, bool)
     for index, found in enumerate(wiring.groups):
         keep[found.units[: index % 3]] = False
-    from deeplab_tf.export.layers import model_layers
+    from deeplab_tf.lab.export.layers import model_layers
 
     counts = np.array([keep[found.units].sum() for found in wiring.groups])
     assert Costs(model, wiring, (96, 64)).layers(counts) == model_layers(without(model, wiring, keep), (96, 64))

@@ -11,23 +11,25 @@ import tiny
 from click.testing import CliRunner
 from keras import layers
 
-from deeplab_tf.bundle import open_bundle
 from deeplab_tf.cli import group
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export import calibrate, graph, quantize, ranges
-from deeplab_tf.export.aware import QuantizedModel
-from deeplab_tf.export.network import read_network, with_head
-from deeplab_tf.models.layers import BatchNormalization, Upsample
-from deeplab_tf.training.config import load
-from deeplab_tf.training.quantization import QuantizedTraining
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.config import load
+from deeplab_tf.lab.export import calibrate, graph, quantize, ranges
+from deeplab_tf.lab.export.aware import QuantizedModel
+from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.models.layers import BatchNormalization, Upsample
+from deeplab_tf.lab.training.quantization import QuantizedTraining
 
 SIZE = (24, 32)
 
 
 def toy(spread=1.0):
-    """A residual block with a depthwise convolution, hard swish and a gate, a concatenation with an upsampled branch, an image's mean.
+    """A residual block with a depthwise convolution, hard swish and a gate, a concatenation with an upsampled branch,
+    an image's mean.
 
-    The eight channels that the last convolution reads differ in size by up to `spread`, which it makes up for: the function is the same.
+    The eight channels that the last convolution reads differ in size by up to `spread`, which it makes up for: the
+    function is the same.
     """
     rng = np.random.default_rng(3)
     keras.utils.set_random_seed(3)
@@ -37,14 +39,20 @@ def toy(spread=1.0):
     first = _norm_relu(layers.Conv2D(8, 3, strides=2, use_bias=False, name="first")(x), "first")
     x = layers.MaxPooling2D(2, name="pool")(first)
     skip = BatchNormalization(name="skip_bn")(layers.Conv2D(8, 1, use_bias=False, name="skip")(x))
-    x = BatchNormalization(name="depthwise_bn")(layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x))
+    x = BatchNormalization(name="depthwise_bn")(
+        layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
+    )
     x = layers.Activation("hard_silu", name="swish")(x)
     gate = layers.Conv2D(8, 1, name="gate_conv")(layers.GlobalAveragePooling2D(keepdims=True, name="gate_mean")(x))
     x = layers.Multiply(name="gated")([x, layers.Activation("hard_sigmoid", name="gate")(gate)])
     x = BatchNormalization(name="own_bn")(layers.Conv2D(8, 1, use_bias=False, name="own")(x))
     x = layers.ReLU(name="sum_relu")(layers.Add(name="sum")([skip, x]))
-    mean = layers.Conv2D(8, 1, activation="relu", name="mean_conv")(layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x))
-    x = layers.Concatenate(name="joined")([Upsample(2, name="up")([layers.Add(name="with_mean")([mean, x]), first]), first])
+    mean = layers.Conv2D(8, 1, activation="relu", name="mean_conv")(
+        layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
+    )
+    x = layers.Concatenate(name="joined")(
+        [Upsample(2, name="up")([layers.Add(name="with_mean")([mean, x]), first]), first]
+    )
     x = _norm_relu(layers.Conv2D(8, 1, use_bias=False, name="wide")(x), "wide")
     logits = Upsample(2, name="logits")([layers.Conv2D(4, 1, name="logits_conv")(x), image])
     model = keras.Model(image, {"logits": logits})
@@ -80,7 +88,9 @@ def images(count, seed=0):
 
 def plan_of(model, **options):
     network = with_head(read_network(model), output="logits")
-    return network, quantize.make_plan(network, calibrate.ranges(calibrate.measure(network, images(4)), "min-max"), **options)
+    return network, quantize.make_plan(
+        network, calibrate.ranges(calibrate.measure(network, images(4)), "min-max"), **options
+    )
 
 
 def scores(model, frames):
@@ -122,7 +132,8 @@ def test_without_rounding_it_is_the_keras_model_and_every_weight_has_its_gradien
 
 
 def test_training_mends_a_network_that_calibration_breaks():
-    """Channels that differ by a factor of 200 in one tensor: a step of its range is more than most of them ever reach."""
+    """Channels that differ by a factor of 200 in one tensor: a step of its range is more than most of them ever
+    reach."""
     model, frames = toy(spread=200.0), images(16)
     truth = scores(model, frames).argmax(-1)  # what the float network says
     network, plan = plan_of(model)
@@ -150,7 +161,12 @@ def train(run, *settings, start=None):
 def run(tmp_path_factory):
     """A run that goes on from the tiny one, which also teaches it, for four steps."""
     folder = tmp_path_factory.mktemp("aware") / "run"
-    steps = ["training.steps=4", "training.validate_every=4", "training.checkpoint_every=4", "optimizer.learning_rate=0.001"]
+    steps = [
+        "training.steps=4",
+        "training.validate_every=4",
+        "training.checkpoint_every=4",
+        "optimizer.learning_rate=0.001",
+    ]
     start = [f"model.weights={tiny.trained_run()}", f"distillation.run={tiny.trained_run()}"]
     result = train(folder, "quantization.aware=true", "quantization.calibration_images=6", *start, *steps)
     assert result.exit_code == 0, result.output
@@ -177,8 +193,12 @@ def test_what_is_converted_is_what_was_trained_and_scored(run, tmp_path):
     plan = ranges.load(run).plan(read_network(keras.models.load_model(run / "best.keras", compile=False)))
     assert bundle.info["ranges"] == {**plan.ranges, **plan.sums}
     assert bundle.info["calibration"]["trained"] and bundle.info["calibration"]["frames"] == 6
-    rows = {(row["target"], row["precision"]): row for row in json.loads((tmp_path / "report.json").read_text())["rows"]}
-    (validated,) = [row["val"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "val" in row]
+    rows = {
+        (row["target"], row["precision"]): row for row in json.loads((tmp_path / "report.json").read_text())["rows"]
+    }
+    (validated,) = [
+        row["val"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "val" in row
+    ]
     assert rows["onnx", "int8"]["miou"] == pytest.approx(validated["miou"], abs=0.01) and validated["miou"] > 0.7
 
 
@@ -198,8 +218,14 @@ def test_a_run_resumes_with_its_own_ranges(run, tmp_path):
     "settings, sentence",
     [
         (["quantization.aware=true"], "goes on from a trained network; name its run with model.weights"),
-        (["quantization.aware=true", "training.precision=mixed_bfloat16"], "training.precision must be float32 with quantization.aware"),
-        (["quantization.calibration=entropi"], "quantization.calibration must be one of none, min-max, percentile, entropy"),
+        (
+            ["quantization.aware=true", "training.precision=mixed_bfloat16"],
+            "training.precision must be float32 with quantization.aware",
+        ),
+        (
+            ["quantization.calibration=entropi"],
+            "quantization.calibration must be one of none, min-max, percentile, entropy",
+        ),
         (["quantization.awear=true"], "Did you mean 'aware'?"),
         (["model.weights={start}", "model.aspp_channels=8"], "start from {start}/config.yaml"),
     ],

@@ -6,17 +6,20 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.export import calibrate, graph, onnx_model, qdq, quantize
-from deeplab_tf.export.network import with_head
-from deeplab_tf.export.nodes import Network, Node
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.export import calibrate, graph, onnx_model, qdq, quantize
+from deeplab_tf.lab.export.network import with_head
+from deeplab_tf.lab.export.nodes import Network, Node
 
 SIZE = (16, 24)
 
 
 def conv(name, source, rng, channels, out, kernel=3, op="conv"):
     shape = (kernel, kernel, channels, 1 if op == "depthwise" else out)
-    weights = {"kernel": rng.normal(0, 0.3, shape).astype(np.float32), "bias": rng.normal(0, 0.3, out).astype(np.float32)}
+    weights = {
+        "kernel": rng.normal(0, 0.3, shape).astype(np.float32),
+        "bias": rng.normal(0, 0.3, out).astype(np.float32),
+    }
     return Node(name, op, (source,), {"stride": 1, "rate": 1, "padding": "same"}, weights)
 
 
@@ -67,7 +70,9 @@ def test_plan_follows_the_rules(plan):
     assert plan.excluded == {"mean_conv": "computed at a single position"}
     assert list(plan.sums) == ["own_2"]  # a residual sum's own branch
     assert set(plan.ranges) == {"centred", "first_relu", "pool", "skip", "own_1_relu", "sum_relu", "up", "joined"}
-    shared = {plan.ranges[name] for name in ("first_relu", "pool", "sum_relu", "up", "joined", "skip")} | {plan.sums["own_2"]}
+    shared = {plan.ranges[name] for name in ("first_relu", "pool", "sum_relu", "up", "joined", "skip")} | {
+        plan.sums["own_2"]
+    }
     assert len(shared) == 1  # the pool, the resizing, the concatenation and the sum tie them all together
     assert plan.ranges["own_1_relu"] not in shared
 
@@ -87,7 +92,8 @@ def test_first_and_last_convolution_can_stay_float(network, frames):
 
 
 def test_weights_have_a_scale_a_channel():
-    """Channel 0 reaches 2.54: steps of 0.02, with 6 significant bits 40/2048, so 1.0 is 51 of them, and 2.54 is clipped from 130 to 127.
+    """Channel 0 reaches 2.54: steps of 0.02, with 6 significant bits 40/2048, so 1.0 is 51 of them, and 2.54 is clipped
+    from 130 to 127.
 
     Channel 1 reaches 1.27: half of both, so -0.506 is -52 steps.
     """
@@ -112,7 +118,9 @@ def test_ranges_have_short_scales_and_hold_what_was_measured(network, frames):
 
 
 def test_a_channel_of_zeros_stays_zeros():
-    node = Node("a", "conv", ("x",), {}, {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)})
+    node = Node(
+        "a", "conv", ("x",), {}, {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)}
+    )
     integers, scale = quantize.integer_weights(node)
     assert not integers.any() and np.isfinite(scale).all() and scale.all()
 
@@ -127,7 +135,10 @@ def run_onnx(model, names, frame, level="ENABLE_ALL"):
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     tensors = session.run(list(names), {"image": frame[None].astype(np.float32)})
-    return [tensor if name.endswith("/channels_last") else tensor.transpose(0, 2, 3, 1) for name, tensor in zip(names, tensors)]
+    return [
+        tensor if name.endswith("/channels_last") else tensor.transpose(0, 2, 3, 1)
+        for name, tensor in zip(names, tensors)
+    ]
 
 
 def test_both_onnx_files_are_one_network(network, plan, frames):
@@ -136,24 +147,31 @@ def test_both_onnx_files_are_one_network(network, plan, frames):
     floats = onnx_model.onnx_model(network, SIZE)
     models = [qdq.for_tensorrt(floats, network, plan), qdq.for_cpu(floats, network, plan)]
     exact = run_onnx(floats, ["scores"], frames[0])[0]
-    first, *others = [run_onnx(model, ["scores"], frames[0], level)[0] for level in ("DISABLE_ALL", "ENABLE_ALL") for model in models]
+    first, *others = [
+        run_onnx(model, ["scores"], frames[0], level)[0] for level in ("DISABLE_ALL", "ENABLE_ALL") for model in models
+    ]
     assert np.sqrt(np.mean((first - exact) ** 2)) > 0.003 * exact.std()  # rounding to 8 bits does something
     for other in others:
         np.testing.assert_allclose(other, first, atol=1e-3)
 
 
 def test_the_files_agree_where_values_exceed_their_ranges_and_where_an_images_mean_is_added(network, frames):
-    """Half the ranges: much is clipped. The sum with the mean reads two rounded tensors, as its own branch is no convolution."""
+    """Half the ranges: much is clipped. The sum with the mean reads two rounded tensors, as its own branch is no
+    convolution."""
     joined = network["joined"]._replace(inputs=("up", "with_mean_up"))
     up = Node("with_mean_up", "upsample", ("with_mean", "first_relu"), {"factor": 2})
     nodes = [joined if node.name == "joined" else node for node in network.nodes]
     nodes.insert(nodes.index(joined), up)
     last = conv("last", "joined", np.random.default_rng(3), 24, 4, 1)
     network = Network(tuple(last if node.name == "last" else node for node in nodes))
-    halves = {name: limit / 2 for name, limit in calibrate.ranges(calibrate.measure(network, frames), "min-max").items()}
+    halves = {
+        name: limit / 2 for name, limit in calibrate.ranges(calibrate.measure(network, frames), "min-max").items()
+    }
     plan = quantize.make_plan(network, halves)
     floats = onnx_model.onnx_model(network, SIZE)
-    first, second = (run_onnx(write(floats, network, plan), ["scores"], frames[0])[0] for write in (qdq.for_tensorrt, qdq.for_cpu))
+    first, second = (
+        run_onnx(write(floats, network, plan), ["scores"], frames[0])[0] for write in (qdq.for_tensorrt, qdq.for_cpu)
+    )
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
@@ -172,7 +190,8 @@ def test_scores_at_a_stride_can_be_quantized(network, frames, label_stride):
 
 
 def test_fake_quantization_in_tensorflow_is_the_same_network(network, plan, frames):
-    """TensorFlow rounds a half up and ONNX to the even neighbour, which is a step where it happens; nothing else differs."""
+    """TensorFlow rounds a half up and ONNX to the even neighbour, which is a step where it happens; nothing else
+    differs."""
     network = without(network, "with_mean")
     limits = {**plan.ranges, **plan.sums}
     rounded = quantize.with_rounded_weights(network, plan)
@@ -192,13 +211,17 @@ def test_cpu_file_holds_integers_and_tensorrts_file_floats_behind_pairs(network,
     floats = onnx_model.onnx_model(network, SIZE)
     cpu, trt = qdq.for_cpu(floats, network, plan), qdq.for_tensorrt(floats, network, plan)
     zeros = onnx_model.initializers(cpu.graph)
-    assert zeros["first_relu/zero"].dtype == np.uint8 and zeros["first_relu/zero"] == 0  # never negative: its ReLU is the clipping at 0
+    assert (
+        zeros["first_relu/zero"].dtype == np.uint8 and zeros["first_relu/zero"] == 0
+    )  # never negative: its ReLU is the clipping at 0
     assert zeros["skip/zero"] == 128 and zeros["centred/zero"] == 128
     assert zeros["first/kernel/integers"].dtype == np.int8 and zeros["first/bias/integers"].dtype == np.int32
     constants = onnx_model.initializers(trt.graph)
     assert constants["first/kernel/rounded"].dtype == np.float32 and constants["first/kernel/scale"].shape == (8,)
     assert constants["own_1/kernel/scale"].shape == (8,)  # depthwise
-    assert not [name for name, value in constants.items() if name.endswith("/zero") and (value.dtype != np.int8 or value.any())]
+    assert not [
+        name for name, value in constants.items() if name.endswith("/zero") and (value.dtype != np.int8 or value.any())
+    ]
 
 
 def test_check_names_what_breaks_a_rule(network, plan):
@@ -264,7 +287,8 @@ def test_histograms_of_different_width_add_up():
 
 
 def test_methods_treat_an_outlier_differently():
-    """A million values of a half normal distribution, and one of 100: min-max keeps it; 99.99 % end at 3.89 standard deviations."""
+    """A million values of a half normal distribution, and one of 100: min-max keeps it; 99.99 % end at 3.89 standard
+    deviations."""
     values = np.append(np.abs(np.random.default_rng(0).normal(0, 1, 1_000_000)), 100.0)
     filled = histogram(values)
     assert calibrate.min_max(filled) == 100.0

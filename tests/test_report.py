@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deeplab_tf import frames
 from deeplab_tf.cli import group
-from deeplab_tf.data.split import Frame, Split
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.evaluation import runs, speed
-from deeplab_tf.evaluation.report import markdown_table, score, step_title
-from deeplab_tf.labels import CAMVID
+from deeplab_tf.core import image_files
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CAMVID
+from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.evaluation import speed
+from deeplab_tf.lab.evaluation.report import markdown_table, score, step_title
 
 SIZE = (16, 24)
 
@@ -42,7 +43,10 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "kept").mkdir()
     for name in ("config.yaml", "best.keras", "kept/step_00060000.keras", "kept/step_00010000.keras"):
         (tmp_path / name).write_text("")
-    rows = [{"step": 5, "loss": 1.0}, *({"step": step, "val": {"miou": miou}} for step, miou in ((500, 0.2), (900, 0.6), (990, None)))]
+    rows = [
+        {"step": 5, "loss": 1.0},
+        *({"step": step, "val": {"miou": miou}} for step, miou in ((500, 0.2), (900, 0.6), (990, None))),
+    ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 1000, "va')
     right = {"10000": 0.25, "60000": 0.75, "best": 1.0}
     monkeypatch.setattr(runs, "open_runtime", lambda path, name=None: RedIsTheClass(right[name]))
@@ -68,7 +72,7 @@ def test_report_puts_the_kept_checkpoints_beside_each_other(run):
 
 def test_report_shows_the_same_images_at_each_checkpoint(run):
     assert call(run, "--frames", 2).exit_code == 0
-    picture = frames.read_image(run / "report" / "checkpoints.png")
+    picture = image_files.read_image(run / "report" / "checkpoints.png")
     # 5 panels a row (image, truth, three predictions), 4 pixels between them, and the legend
     assert picture.shape[0] == 2 * (16 + 24) + 4 and picture.shape[1] > 5 * 24 + 4 * 5
     page = (run / "report" / "checkpoints.md").read_text()
@@ -125,7 +129,7 @@ def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch, tmp_pa
         runs.open_run_split(prepared, "val")
 
 
-def test_frames_per_second_counts_calls():
+def test_image_files_per_second_counts_calls():
     calls = []
 
     class Counting(RedIsTheClass):
@@ -138,7 +142,9 @@ def test_frames_per_second_counts_calls():
 
 
 def test_markdown_table_aligns_its_columns():
-    assert markdown_table([["class", "IoU"], ["road", "0.98"]]) == "| class |  IoU |\n|-------|-----:|\n| road  | 0.98 |"
+    assert (
+        markdown_table([["class", "IoU"], ["road", "0.98"]]) == "| class |  IoU |\n|-------|-----:|\n| road  | 0.98 |"
+    )
 
 
 def test_undefined_scores_are_a_dash():

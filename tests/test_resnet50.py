@@ -3,9 +3,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from deeplab_tf.models.backbones import resnet50
+from deeplab_tf.lab.models.backbones import resnet50
 
-STOCK_NAMES = {"res2": "conv2_block3_out", "res3": "conv3_block4_out", "res4": "conv4_block6_out", "res5": "conv5_block3_out"}
+STOCK_NAMES = {
+    "res2": "conv2_block3_out",
+    "res3": "conv3_block4_out",
+    "res4": "conv4_block6_out",
+    "res5": "conv5_block3_out",
+}
 
 
 def backbone(width=0.125, **options):
@@ -24,7 +29,9 @@ def largest_difference(a, b):
 def test_equals_keras_applications_with_copied_weights(stock_resnet50, make_images, rng):
     own = backbone(width=1.0, output_stride=32)
     resnet50.copy_weights(own, stock_resnet50)
-    stock = keras.Model(stock_resnet50.input, {name: stock_resnet50.get_layer(stock).output for name, stock in STOCK_NAMES.items()})
+    stock = keras.Model(
+        stock_resnet50.input, {name: stock_resnet50.get_layer(stock).output for name, stock in STOCK_NAMES.items()}
+    )
     for size in [(96, 64), (97, 161)]:
         image = make_images(rng, 1, *size)
         expected = stock(keras.applications.resnet50.preprocess_input(image.copy()), training=False)
@@ -45,7 +52,8 @@ def at_stride_32(randomize, make_images):
 @pytest.mark.parametrize("multi_grid", [(1, 1, 1), (1, 2, 4)])
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_smaller_output_strides_hold_the_features_of_32(at_stride_32, make_images, rng, output_stride, multi_grid):
-    """The same weights, dilated, compute the same features, only at more positions: every 2nd or 4th of them is one of stride 32."""
+    """The same weights, dilated, compute the same features, only at more positions: every 2nd or 4th of them is one of
+    stride 32."""
     dense = backbone(output_stride=output_stride, multi_grid=multi_grid)
     dense.set_weights(at_stride_32[multi_grid].get_weights())
     for size in [(96, 128), (97, 161), (65, 90)]:

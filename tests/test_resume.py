@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 STEPS = 24
-SETTINGS = {"steps": STEPS, "validate_every": 6, "checkpoint_every": 4, "keep": [9]}
+SETTINGS = {"steps": STEPS, "validate_every": 6, "checkpoint_every": 4, "save_steps": [9]}
 
 
 class Process:
@@ -24,7 +24,9 @@ class Process:
         command = [sys.executable, tiny.__file__, "wait", "train", *map(str, arguments)]
         pipe = subprocess.PIPE
         self.output = ""
-        self.popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=tiny.environment())
+        self.popen = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=tiny.environment()
+        )
 
     def begin(self):
         self.popen.stdin.close()
@@ -70,7 +72,7 @@ def wait_for(condition, process, seconds=600):
 def weights(path):
     import keras
 
-    import deeplab_tf.models.layers  # noqa: F401
+    import deeplab_tf.lab.models.layers  # noqa: F401
 
     return [np.asarray(v) for v in keras.models.load_model(path, compile=False).weights]
 
@@ -109,7 +111,8 @@ def test_killed_five_times_it_ends_with_the_same_bits(workshop):
     recipe, root, whole = workshop
     run, rng = root / "killed", random.Random(7)
     arguments = (recipe, "--run", run, "--resume", "--json", root / "killed.json")
-    # Steps to die after, random, each a little further on; those between two checkpoints lose steps, and 6, 12, 18 die in a validation.
+    # Steps to die after, random, each a little further on; those between two checkpoints lose steps, and 6, 12, 18 die
+    # in a validation.
     deaths = sorted(rng.sample(range(2, STEPS), 5))
     process = Process(*arguments)
     for step in deaths:
@@ -136,7 +139,8 @@ def test_killed_five_times_it_ends_with_the_same_bits(workshop):
 
 @pytest.fixture
 def train(workshop, tmp_path, monkeypatch, capfd):
-    """train(*options): runs the workshop's recipe in this process; gives the exit code and the last line that it said."""
+    """train(*options): runs the workshop's recipe in this process; gives the exit code and the last line that it
+    said."""
     from click.testing import CliRunner
 
     from deeplab_tf.cli import group
@@ -144,7 +148,9 @@ def train(workshop, tmp_path, monkeypatch, capfd):
     tiny.use_backbone(monkeypatch)
 
     def run(*options):
-        result = CliRunner().invoke(group, ["train", str(workshop[0]), "--run", str(tmp_path / "run"), *map(str, options)])
+        result = CliRunner().invoke(
+            group, ["train", str(workshop[0]), "--run", str(tmp_path / "run"), *map(str, options)]
+        )
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
         return result.exit_code, (result.stderr.splitlines() or [""])[-1]
 
@@ -176,10 +182,11 @@ def full_disk(*_, **__):
 
 
 def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, tmp_path, monkeypatch):
-    """Ctrl-C in a step, Ctrl-C while it validates, twice Ctrl-C, a full disk: each says how to go on, and nothing is lost."""
-    from deeplab_tf.training import state
-    from deeplab_tf.training.callbacks import Journal, Publisher
-    from deeplab_tf.training.scoring import Scorer
+    """Ctrl-C in a step, Ctrl-C while it validates, twice Ctrl-C, a full disk: each says how to go on, and nothing is
+    lost."""
+    from deeplab_tf.lab.training import state
+    from deeplab_tf.lab.training.callbacks import Journal, Publisher
+    from deeplab_tf.lab.training.scoring import Scorer
 
     recipe, root, whole = workshop
     run, states = tmp_path / "run", tmp_path / "run" / "checkpoints"
@@ -217,7 +224,10 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
 
     At(monkeypatch, Journal, "after_step", 16, lambda *_: monkeypatch.setattr(np.lib.format, "write_array", half))
     code, said = train("--resume")
-    assert code == 1 and f"The disk is full: cannot write {states / 'step_00000016.npz'}; what was saved before is whole." in said
+    assert (
+        code == 1
+        and f"The disk is full: cannot write {states / 'step_00000016.npz'}; what was saved before is whole." in said
+    )
     assert state.saved_step(states) == 12 and not list(run.rglob(".*"))
 
     def full_disk_of_tensorflow(*_):
@@ -231,7 +241,10 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
 
     code, _ = train("--resume", "--json", tmp_path / "end.json")
     assert code == 0 and whole.wait() == 0
-    assert json.loads((tmp_path / "end.json").read_text())["digest"] == json.loads((root / "whole.json").read_text())["digest"]
+    assert (
+        json.loads((tmp_path / "end.json").read_text())["digest"]
+        == json.loads((root / "whole.json").read_text())["digest"]
+    )
     check_same_run(run, root / "whole")
 
     # What has ended may be resumed: nothing is left to do, and the same is said.

@@ -13,9 +13,20 @@ import pytest
 import tiny_bundle
 from fake_tensorrt import FakeCudart, FakeDriver
 
-from deeplab_tf.bundle import new_bundle, open_bundle, seal
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.runtimes import _cudart, _engines, _tf_trt_convert, available, module, names, onnx, open_runtime, saved_model, tf_trt
+from deeplab_tf.core.bundle import new_bundle, open_bundle, seal
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.runtimes import (
+    _cudart,
+    _engines,
+    _tf_trt_convert,
+    available,
+    module,
+    names,
+    onnx,
+    open_runtime,
+    saved_model,
+    tf_trt,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,7 +86,12 @@ def test_results_do_not_change_with_the_next_frame(bundle, name):
 def test_runtimes_without_engines_build_nothing(bundle):
     for name, file in (("onnx", "model.onnx"), ("saved_model", "saved_model")):
         built = module(name).build(bundle, "float32")
-        assert built["path"] == bundle.file(file) and built["seconds"] == 0.0 and built["reused"] and built["precision"] == "float32"
+        assert (
+            built["path"] == bundle.file(file)
+            and built["seconds"] == 0.0
+            and built["reused"]
+            and built["precision"] == "float32"
+        )
         assert built["megabytes"] == pytest.approx(_engines.megabytes(built["path"])) and built["megabytes"] > 0
     assert not os.path.exists(bundle.engines)
 
@@ -87,7 +103,7 @@ def test_every_runtime_has_the_same_parts():
         assert set(runtime.PRECISIONS) <= {"int8", "float16", "float32"} and callable(runtime.missing)
         for function in (runtime.build, runtime.load):
             wanted = {"strict", "say"} | ({"rebuild"} if function is runtime.build else set())
-            assert wanted <= set(function.__kwdefaults__), "{}.{}".format(name, function.__name__)
+            assert wanted <= set(function.__kwdefaults__), f"{name}.{function.__name__}"
 
 
 def test_on_a_machine_without_a_gpu(monkeypatch, bundle):
@@ -108,9 +124,13 @@ def test_wrong_names_say_what_was_meant(bundle):
         open_runtime(bundle, "onnx", providers=["CPUProvider"])
 
 
-@pytest.mark.parametrize("frame", [np.zeros((8, 6, 3), np.uint8), np.zeros((6, 8, 3), np.float32), np.zeros((6, 8), np.uint8)])
+@pytest.mark.parametrize(
+    "frame", [np.zeros((8, 6, 3), np.uint8), np.zeros((6, 8, 3), np.float32), np.zeros((6, 8), np.uint8)]
+)
 def test_a_frame_of_another_kind_is_refused(bundle, frame):
-    with open_runtime(bundle, "onnx") as runtime, pytest.raises(DeepLabError, match="Expected a uint8 RGB frame of 6x8"):
+    with open_runtime(bundle, "onnx") as runtime, pytest.raises(
+        DeepLabError, match="Expected a uint8 RGB frame of 6x8"
+    ):
         runtime(frame)
 
 
@@ -121,7 +141,10 @@ def test_broken_models_are_refused_in_one_sentence(tmp_path):
             with open(part + "/" + name, "wb") as file:
                 file.write(b"not a model")
         seal(part, tiny_bundle.INFO)
-    for name, message in (("onnx", "ONNX Runtime .* cannot load .*model.onnx"), ("saved_model", "TensorFlow .* cannot load")):
+    for name, message in (
+        ("onnx", "ONNX Runtime .* cannot load .*model.onnx"),
+        ("saved_model", "TensorFlow .* cannot load"),
+    ):
         with pytest.raises(DeepLabError, match=message):
             open_runtime(open_bundle(tmp_path / "b"), name, "float32")
     with pytest.raises(DeepLabError, match="has no model_int8_cpu.onnx. Convert the run again with --int8"):
@@ -136,7 +159,8 @@ def test_threads(bundle):
     assert open_runtime(bundle, "onnx").threads == onnx.physical_cores()
 
 
-# Each lane calls with a thread of its own, and `each` - 1 threads of the session are common: lanes + each - 1 = threads.
+# Each lane calls with a thread of its own, and `each` - 1 threads of the session are common: lanes + each - 1 =
+# threads.
 @pytest.mark.parametrize("threads, lanes, each", [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1), (5, 4, 2), (8, 4, 5)])
 def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes, each):
     with open_runtime(bundle, "onnx", threads=threads) as runtime:
@@ -181,7 +205,10 @@ class FakeGpuOnnxRuntime:
         import onnxruntime
 
         self.real, self.working, self.loaded = onnxruntime, working, []
-        self.SessionOptions, self.GraphOptimizationLevel = onnxruntime.SessionOptions, onnxruntime.GraphOptimizationLevel
+        self.SessionOptions, self.GraphOptimizationLevel = (
+            onnxruntime.SessionOptions,
+            onnxruntime.GraphOptimizationLevel,
+        )
         self.__version__ = onnxruntime.__version__
 
     def get_available_providers(self):
@@ -221,7 +248,8 @@ def test_a_gpu_that_does_not_start_is_said(monkeypatch, tmp_path):
 
 
 class FakeConverter:
-    """TrtGraphConverterV2 without a GPU: saves a graph with one TRTEngineOp, built or not; `mode` is the precision that it makes."""
+    """TrtGraphConverterV2 without a GPU: saves a graph with one TRTEngineOp, built or not; `mode` is the precision that
+    it makes."""
 
     def __init__(self, source, precision, workspace, calibrating, mode=None, built=True, engines=1):
         self.source, self.workspace, self.calibrating, self.frames = source, workspace, calibrating, []
@@ -249,9 +277,9 @@ class FakeConverter:
         function.node_def.add(name="image", op="Identity")
         function.node_def.add(name="pixels", op="Cast")
         for i in range(self.engines):
-            engine = function.node_def.add(name="TRTEngineOp_0_{}".format(i), op="TRTEngineOp")
+            engine = function.node_def.add(name=f"TRTEngineOp_0_{i}", op="TRTEngineOp")
             engine.attr["precision_mode"].s = self.mode.encode()
-            with open(folder + "/assets/trt-serialized-engine.TRTEngineOp_0_{}".format(i), "wb") as file:
+            with open(folder + f"/assets/trt-serialized-engine.TRTEngineOp_0_{i}", "wb") as file:
                 file.write(b"engine" if self.built else b"")
         with open(folder + "/saved_model.pb", "wb") as file:
             file.write(model.SerializeToString())
@@ -285,7 +313,12 @@ def test_tf_trt_builds_each_precision_from_its_graph(gpu, own_bundle, precision,
     assert converter.source == own_bundle.file("tf_trt/" + source) and not converter.calibrating
     assert converter.inputs[0].shape == (1, 6, 8, 3) and converter.inputs[0].dtype == np.uint8
     assert converter.workspace == (6 << 30) // 4
-    assert (built["precision"], built["reused"], built["engines"], built["outside"]) == (precision, False, 1, {"Cast": 1})
+    assert (built["precision"], built["reused"], built["engines"], built["outside"]) == (
+        precision,
+        False,
+        1,
+        {"Cast": 1},
+    )
     again = tf_trt.build(own_bundle, precision, say=gpu.said.append)
     assert again["reused"] and again["engines"] == 1 and len(gpu.made) == 1
     open_bundle(own_bundle.path)  # engines are not part of what its digests cover
@@ -357,12 +390,22 @@ def test_inputs_of_a_saved_model(bundle, tmp_path):
         tf_trt.build_saved_model(str(tmp_path), str(tmp_path / "out"), "int8")
 
 
-@pytest.mark.parametrize("package, said", [("tensorflow-2.5.0", "2.5"), ("tensorflow_cpu-2.18.1", "2.18"), ("tensorflow-2.21.0", "2.21")])
+@pytest.mark.parametrize(
+    "package, said", [("tensorflow-2.5.0", "2.5"), ("tensorflow_cpu-2.18.1", "2.18"), ("tensorflow-2.21.0", "2.21")]
+)
 def test_tf_trt_says_which_versions_have_it(tmp_path, monkeypatch, package, said):
     (tmp_path / (package + ".dist-info")).mkdir()
-    monkeypatch.setattr(tf_trt.importlib.util, "find_spec", lambda n: types.SimpleNamespace(origin=str(tmp_path / "tensorflow" / "x.py")))
+    monkeypatch.setattr(
+        tf_trt.importlib.util,
+        "find_spec",
+        lambda n: types.SimpleNamespace(origin=str(tmp_path / "tensorflow" / "x.py")),
+    )
     reason = tf_trt.missing()
-    assert reason.startswith("TensorFlow {} is installed.".format(said)) and "up to 2.17" in reason and "2.7, 2.11, 2.16, 2.17" in reason
+    assert (
+        reason.startswith(f"TensorFlow {said} is installed.")
+        and "up to 2.17" in reason
+        and "2.7, 2.11, 2.16, 2.17" in reason
+    )
 
 
 def test_tf_trt_missing_without_a_library_and_without_a_gpu(monkeypatch):
@@ -370,7 +413,9 @@ def test_tf_trt_missing_without_a_library_and_without_a_gpu(monkeypatch):
     assert "needs an NVIDIA GPU" in tf_trt.missing()
     monkeypatch.setattr(_cudart, "_load", {"libcuda.so.1": FakeDriver()}.get)
     reason = tf_trt.missing()  # PyPI's TensorFlow 2.17 has TF-TRT, without TensorRT's library
-    assert reason is None or reason.startswith("TensorFlow 2.17.1 has TF-TRT, but finds no TensorRT library: it wants 8.6.1")
+    assert reason is None or reason.startswith(
+        "TensorFlow 2.17.1 has TF-TRT, but finds no TensorRT library: it wants 8.6.1"
+    )
 
 
 def test_memory_as_needed_without_a_gpu():
@@ -381,8 +426,8 @@ REAL_TF_TRT = """
 import sys, types
 import tiny_bundle
 from tensorflow.python.compiler.tensorrt import trt_convert
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.runtimes import _tf_trt_convert, tf_trt
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.runtimes import _tf_trt_convert, tf_trt
 trt_convert.array_ops = types.SimpleNamespace(zeros=lambda shape: types.SimpleNamespace(device="/device:GPU:0"))
 trt_convert.TrtGraphConverterV2.build = lambda self, input_fn: None  # what needs a GPU
 print(_tf_trt_convert.versions(), tf_trt._not_enabled())
@@ -414,8 +459,8 @@ def test_the_real_tf_trt_takes_our_calls_and_its_silence_is_noticed(tmp_path):
 PYTHON_3_6 = """
 import json, sys
 import numpy as np
-from deeplab_tf.bundle import open_bundle
-from deeplab_tf.runtimes import open_runtime
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.deploy.runtimes import open_runtime
 bundle, frame = open_bundle(sys.argv[1]), np.load(sys.argv[2])
 for name, precision in (("onnx", "int8"), ("onnx", "float32"), ("saved_model", "float32")):
     print(json.dumps(open_runtime(bundle, name, precision)(frame).tolist()))

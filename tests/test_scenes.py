@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.frames import read_ids, read_image, read_instance_ids
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
-from deeplab_tf.scenes import draw_scene
-from deeplab_tf.scenes.files import Settings, missing_scenes, open_folder, scene_name, scene_paths, write_scene
-from deeplab_tf.scenes.light import draw_light
-from deeplab_tf.scenes.painter import Painter, View
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import read_ids, read_image, read_instance_ids
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.synth import draw_scene
+from deeplab_tf.synth.files import Settings, missing_scenes, open_folder, scene_name, scene_paths, write_scene
+from deeplab_tf.synth.light import draw_light
+from deeplab_tf.synth.painter import Painter, View
 
 SIZE = (96, 192)
 # The same with OpenCV 4.11 and NumPy 1.26 as with OpenCV 4.5.5 and NumPy 1.19 (Python 3.6). Scores rest on them.
@@ -59,7 +59,9 @@ def test_label_ids_are_those_of_the_instances(scenes):
 
 
 def test_every_class_is_in_a_tenth_of_the_scenes(scenes):
-    present = np.array([np.bincount(CITYSCAPES_TO_CLASS[scene.label_ids].reshape(-1), minlength=256) >= 5 for scene in scenes])
+    present = np.array(
+        [np.bincount(CITYSCAPES_TO_CLASS[scene.label_ids].reshape(-1), minlength=256) >= 5 for scene in scenes]
+    )
     for label in CITYSCAPES:
         assert present[:, label.id].mean() >= 0.1, label.name
 
@@ -121,7 +123,9 @@ def test_a_polygon_beyond_the_edges_is_cut_and_keeps_its_pixels():
     painter = _painter()
     painter.fill([np.array([(-500, -300), (9, -300), (9, 4), (-500, 4)], np.int32)], (9, 9, 9), 7)
     painter.fill([np.array([(300, 10), (400, 10), (400, 20)], np.int32)], (9, 9, 9), 8)
-    painter.fill([np.array([(-64, 64), (64, 192), (64, 64)], np.int32)], (9, 9, 9), 11)  # the diagonal meets x = 0 at y = 128
+    painter.fill(
+        [np.array([(-64, 64), (64, 192), (64, 64)], np.int32)], (9, 9, 9), 11
+    )  # the diagonal meets x = 0 at y = 128
     assert np.array_equal(np.argwhere(painter.codes == 7), [[y, x] for y in range(5) for x in range(10)])
     assert not (painter.codes == 8).any()
     triangle = np.argwhere(painter.codes == 11)
@@ -143,7 +147,9 @@ def test_files_hold_the_scene_and_missing_ones_are_drawn_again(tmp_path):
     for i in missing_scenes(str(tmp_path), settings):
         write_scene(str(tmp_path), i, settings)
     image, labels, instances = scene_paths(str(tmp_path), 4, 6)
-    assert os.path.relpath(labels, str(tmp_path)) == "gtFine/val/lindenfurt/lindenfurt_000004_000019_gtFine_labelIds.png"
+    assert (
+        os.path.relpath(labels, str(tmp_path)) == "gtFine/val/lindenfurt/lindenfurt_000004_000019_gtFine_labelIds.png"
+    )
     scene = draw_scene(7, 4, (48, 96))
     assert np.array_equal(read_image(image), scene.image)
     assert np.array_equal(read_ids(labels), scene.label_ids)
@@ -171,7 +177,9 @@ def test_folders_with_something_else_are_refused(tmp_path):
 
 def test_the_command(tmp_path):
     out = str(tmp_path / "scenes")
-    result = CliRunner().invoke(group, ["sample", out, "--scenes", "3", "--size", "40x80", "--json", str(tmp_path / "report.json")])
+    result = CliRunner().invoke(
+        group, ["sample", out, "--scenes", "3", "--size", "40x80", "--json", str(tmp_path / "report.json")]
+    )
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["train"], report["val"], report["drawn"]) == (2, 1, 3)
@@ -183,7 +191,9 @@ def test_the_command(tmp_path):
 
 def test_several_processes_draw_the_same(tmp_path):
     for jobs in ("1", "2"):
-        result = CliRunner().invoke(group, ["sample", str(tmp_path / jobs), "--scenes", "8", "--size", "32x64", "--jobs", jobs])
+        result = CliRunner().invoke(
+            group, ["sample", str(tmp_path / jobs), "--scenes", "8", "--size", "32x64", "--jobs", jobs]
+        )
         assert result.exit_code == 0, result.output
     for i in range(8):
         for one, two in zip(scene_paths(str(tmp_path / "1"), i, 8), scene_paths(str(tmp_path / "2"), i, 8)):
@@ -216,11 +226,15 @@ def test_cityscapes_scripts_accept_the_instances(folder):
     evaluation = pytest.importorskip("cityscapesscripts.evaluation.evalPanopticSemanticLabeling")
     truth = str(folder / "gtFine")
     panoptic.convert2panoptic(truth, truth, False, ["train", "val"])
-    listing, images = os.path.join(truth, "cityscapes_panoptic_train.json"), os.path.join(truth, "cityscapes_panoptic_train")
+    listing, images = (
+        os.path.join(truth, "cityscapes_panoptic_train.json"),
+        os.path.join(truth, "cityscapes_panoptic_train"),
+    )
     found = json.loads((folder / "gtFine" / "cityscapes_panoptic_train.json").read_text())
     wanted = sum(len(np.unique(read_instance_ids(scene_paths(str(folder), i, 6)[2]))) for i in (0, 1, 2, 3, 5))
     ignored = sum(
-        len(np.setdiff1d(np.unique(read_ids(scene_paths(str(folder), i, 6)[1])), CITYSCAPES_FROM_CLASS[:19])) for i in (0, 1, 2, 3, 5)
+        len(np.setdiff1d(np.unique(read_ids(scene_paths(str(folder), i, 6)[1])), CITYSCAPES_FROM_CLASS[:19]))
+        for i in (0, 1, 2, 3, 5)
     )
     assert sum(len(image["segments_info"]) for image in found["annotations"]) == wanted - ignored
     result = evaluation.evaluatePanoptic(listing, images, listing, images, os.path.join(truth, "result.json"))

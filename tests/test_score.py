@@ -9,9 +9,9 @@ from click_runner import CliRunner
 from environments import cityscapes_scripts
 
 from deeplab_tf.cli import group
-from deeplab_tf.draw import resize_labels
-from deeplab_tf.frames import read_ids, write_image
-from deeplab_tf.scenes.files import Settings, scene_paths, write_scene
+from deeplab_tf.core.draw import resize_labels
+from deeplab_tf.core.image_files import read_ids, write_image
+from deeplab_tf.synth.files import Settings, scene_paths, write_scene
 
 TRUTH = "{}_{:06d}_{:06d}_gtFine_labelIds.png"
 
@@ -28,7 +28,8 @@ def ids(rows):
 
 
 def random_frames(folder, count):
-    """Truths as Cityscapes lays them out, and predictions flat, named as cityscapesScripts' getPrediction finds them."""
+    """Truths as Cityscapes lays them out, and predictions flat, named as cityscapesScripts' getPrediction finds
+    them."""
     rng = np.random.default_rng(3)
     truths = []
     for i in range(count):
@@ -38,12 +39,13 @@ def random_frames(folder, count):
         prediction = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, 34, truth.shape)).astype(np.uint8)
         truths.append(folder / "gtFine" / "val" / city / TRUTH.format(city, i, 19))
         write_image(truths[-1], truth)
-        write_image(folder / "results" / "{}_{:06d}_{:06d}_mine.png".format(city, i, 19), prediction)
+        write_image(folder / "results" / f"{city}_{i:06d}_{19:06d}_mine.png", prediction)
     return truths
 
 
 def drawn_frames(folder, count):
-    """Drawn scenes as `sample` writes them; predictions of 3/4 their sharpness, shifted, one in twenty blocks of another class."""
+    """Drawn scenes as `sample` writes them; predictions of 3/4 their sharpness, shifted, one in twenty blocks of
+    another class."""
     settings, rng, truths = Settings(count, (96, 192), 5), np.random.default_rng(4), []
     for i in range(count):
         write_scene(str(folder), i, settings)
@@ -123,7 +125,7 @@ def truth_alone(folder):
 def prediction_alone(folder):
     truth_alone(folder)
     for i in (1, 2):
-        write_image(folder / "pred" / "ulm_{:06d}_000019.png".format(i), ids([[7]]))
+        write_image(folder / "pred" / f"ulm_{i:06d}_000019.png", ids([[7]]))
 
 
 def two_predictions(folder):
@@ -153,9 +155,18 @@ def nothing(folder):
 
 
 BAD_CITYSCAPES = {
-    "missing prediction": (truth_alone, "1 of 2 true label files have no prediction below {0}/pred; the first is {0}/truth/ulm_000001_"),
-    "extra prediction": (prediction_alone, "1 predictions have no true label file below {0}/truth; the first is {0}/pred/ulm_000002_"),
-    "two predictions": (two_predictions, "Two label files for one frame: {0}/pred/ulm_000000_000019.png and {0}/pred/ulm_000000_"),
+    "missing prediction": (
+        truth_alone,
+        "1 of 2 true label files have no prediction below {0}/pred; the first is {0}/truth/ulm_000001_",
+    ),
+    "extra prediction": (
+        prediction_alone,
+        "1 predictions have no true label file below {0}/truth; the first is {0}/pred/ulm_000002_",
+    ),
+    "two predictions": (
+        two_predictions,
+        "Two label files for one frame: {0}/pred/ulm_000000_000019.png and {0}/pred/ulm_000000_",
+    ),
     "no truth": (nothing, "No *_gtFine_labelIds.png stands below {0}/truth"),
     "truth with another name": (
         lambda folder: (nothing(folder), write_image(folder / "truth" / "x_gtFine_labelIds.png", ids([[7]]))),
@@ -165,8 +176,14 @@ BAD_CITYSCAPES = {
         lambda folder: one_frame(folder, ids([[7, 7]]), ids([[7]])),
         "pred/ulm_000000_000019.png is 1x1, its truth {0}/truth/ulm_000000_",
     ),
-    "unknown id": (lambda folder: one_frame(folder, ids([[7]]), ids([[255]])), "_000019.png holds an unknown id (all such ids: 255)"),
-    "unknown true id": (lambda folder: one_frame(folder, ids([[34]]), ids([[7]])), "labelIds.png holds an unknown id (all such ids: 34)"),
+    "unknown id": (
+        lambda folder: one_frame(folder, ids([[7]]), ids([[255]])),
+        "_000019.png holds an unknown id (all such ids: 255)",
+    ),
+    "unknown true id": (
+        lambda folder: one_frame(folder, ids([[34]]), ids([[7]])),
+        "labelIds.png holds an unknown id (all such ids: 34)",
+    ),
     "16 bits": (lambda folder: one_frame(folder, ids([[7]]), np.array([[7]], np.uint16)), "ulm_000000_000019.png"),
     "RGB": (lambda folder: one_frame(folder, ids([[7]]), np.zeros((1, 1, 3), np.uint8)), "ulm_000000_000019.png"),
     "empty": (empty_file, "ulm_000000_000019.png is empty"),
@@ -178,7 +195,9 @@ BAD_CITYSCAPES = {
 def test_bad_cityscapes_folders_are_one_sentence(name, tmp_path):
     make, message = BAD_CITYSCAPES[name]
     make(tmp_path)
-    result = score("--pred", tmp_path / "pred", "--truth", tmp_path / "truth", "--json", tmp_path / "scores.json", code=1)
+    result = score(
+        "--pred", tmp_path / "pred", "--truth", tmp_path / "truth", "--json", tmp_path / "scores.json", code=1
+    )
     assert message.format(tmp_path) in result.stderr
     assert result.stderr.count("Error: ") == 1 and "Traceback" not in result.output
     assert not (tmp_path / "scores.json").exists()
@@ -187,8 +206,17 @@ def test_bad_cityscapes_folders_are_one_sentence(name, tmp_path):
 @pytest.mark.parametrize(
     "truth, options, message",
     [
-        ([[0, 5]], ["--classes", "3"], "Truth {0}/truth/a/1.png holds an unknown id (all such ids: 5); classes are 0 to 2, ignored 255"),
-        ([[0, 0]], [], "Prediction {0}/pred/a/1.png holds an unknown id (all such ids: 1); classes are 0 to 0, ignored 255; see --classes"),
+        (
+            [[0, 5]],
+            ["--classes", "3"],
+            "Truth {0}/truth/a/1.png holds an unknown id (all such ids: 5); classes are 0 to 2, ignored 255",
+        ),
+        (
+            [[0, 0]],
+            [],
+            "Prediction {0}/pred/a/1.png holds an unknown id (all such ids: 1); classes are 0 to 0, ignored 255; "
+            "see --classes",
+        ),
         ([[9, 255]], ["--ignore", "9"], "No pixel of the truth holds a class"),
     ],
 )

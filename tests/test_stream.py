@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import streams
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.video import meter
-from deeplab_tf.video.address import parse
-from deeplab_tf.video.channel import WAITING, Channel
-from deeplab_tf.video.loop import Stream
-from deeplab_tf.video.sources import Source, open_source
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.video import meter
+from deeplab_tf.deploy.video.address import parse
+from deeplab_tf.deploy.video.channel import WAITING, Channel
+from deeplab_tf.deploy.video.loop import Stream
+from deeplab_tf.deploy.video.source import Source
+from deeplab_tf.deploy.video.sources import open_source
 
 
 class Keep:
@@ -95,7 +96,7 @@ def test_a_file_goes_through_whole_and_in_order(tmp_path, runtime):
     assert [streams.number_of(shown.image) for shown in sink.shown] == [index % 25 for index in range(40)]
     assert (report.frames, report.captured, report.dropped, stream.dropped) == (40, 40, 0, 0)
     assert [shown.figures.shown for shown in sink.shown] == list(range(1, 41))
-    assert set(report.latency_ms) == {"whole", "capture", "run", "post"} and report.latency_ms["run"]["p50"] >= 3.0
+    assert set(report.latency_ms) == {"end_to_end", "capture", "run", "post"} and report.latency_ms["run"]["p50"] >= 3.0
     assert no_thread_is_left()
 
 
@@ -187,7 +188,9 @@ def test_so_many_frames_of_a_file(tmp_path, runtime):
 @pytest.mark.parametrize("act", ["end", "limit", "stop"])
 def test_captured_is_shown_plus_dropped_however_it_ends(runtime, act):
     runtime.delay = 0.05  # five times slower than the camera's 100 frames/s
-    stream = Stream(Camera(100.0, 60 if act == "end" else None), runtime, [Keep()], frames=8 if act == "limit" else None)
+    stream = Stream(
+        Camera(100.0, 60 if act == "end" else None), runtime, [Keep()], frames=8 if act == "limit" else None
+    )
     if act == "stop":
         threading.Timer(0.5, stream.stop).start()
     report = stream.run()
@@ -201,8 +204,8 @@ def test_the_age_of_a_live_frame_stays_bounded_with_a_slow_runtime(runtime):
     runtime.delay = 0.1
     sink = Keep()
     Stream(Camera(50.0), runtime, [sink], frames=30).run()
-    # a frame waits for less than a period (20 ms), then takes the run (100 ms) and some ms of painting; on a busy machine more.
-    # Were none dropped, each would be 80 ms older than the one before: 2.4 s at the end.
+    # a frame waits for less than a period (20 ms), then takes the run (100 ms) and some ms of painting; on a busy
+    # machine more. Were none dropped, each would be 80 ms older than the one before: 2.4 s at the end.
     assert np.percentile(sink.ages, 25) < 1.25 * 0.1 + 0.02
     assert np.median(sink.ages[-10:]) < 0.5
     assert np.median(np.diff(sink.indices)) >= 5  # about every fifth frame: the newest each time
@@ -211,8 +214,8 @@ def test_the_age_of_a_live_frame_stays_bounded_with_a_slow_runtime(runtime):
 def test_slow_sinks_bound_the_age_too(runtime):
     sink = Keep(delay=0.08)
     Stream(Camera(50.0), runtime, [sink], frames=25).run()
-    # two frames wait before the sink (in the channel and in the painter's hand), two before the painter; without drops the age would
-    # grow by 60 ms a frame, to 1.5 s
+    # two frames wait before the sink (in the channel and in the painter's hand), two before the painter; without drops
+    # the age would grow by 60 ms a frame, to 1.5 s
     assert np.median(sink.ages[-8:]) < 5 * 0.08 + 0.1
 
 
@@ -231,7 +234,9 @@ def test_what_fails_anywhere_ends_the_stream_at_once(tmp_path, runtime, part, mo
     if part == "runtime":
         runtime.fail_at, expected = 4, ValueError
     if part == "source":
-        monkeypatch.setattr(streams, "numbered", lambda index, size: np.zeros(size + (1 // (4 - index) + 3,), np.uint8)[..., :3])
+        monkeypatch.setattr(
+            streams, "numbered", lambda index, size: np.zeros(size + (1 // (4 - index) + 3,), np.uint8)[..., :3]
+        )
         expected = ZeroDivisionError
     if part == "painter":
         monkeypatch.setattr(stream._painter, "shares", lambda label_map: [][0])
@@ -297,10 +302,12 @@ def test_latencies_are_those_of_the_latest_frames(monkeypatch):
     for index in range(25):
         clock[0] = index + 1.0  # a frame is shown every second, half a second after its capture
         parts = {"capture": 0.1, "run": 0.001 * index, "post": 0.2}
-        counts.note(counts.whole(index + 0.5, parts), parts)
+        counts.note(counts.end_to_end(index + 0.5, parts), parts)
     report = counts.report(captured=30, reconnects=2)
     assert (report.frames, report.dropped, report.fps, report.seconds) == (25, 5, 1.0, 24.0)
-    assert report.latency_ms["whole"]["p99"] == pytest.approx(500.0) and report.latency_ms["post"]["p50"] == pytest.approx(200.0)
+    assert report.latency_ms["end_to_end"]["p99"] == pytest.approx(500.0) and report.latency_ms["post"][
+        "p50"
+    ] == pytest.approx(200.0)
     assert report.latency_ms["run"]["p50"] == pytest.approx(19.5)  # the middle of 15 ... 24 ms
 
 
@@ -309,8 +316,8 @@ def test_a_frame_of_a_file_has_no_age_but_the_sum_of_its_parts(runtime):
     source.live = False
     report = Stream(source, runtime, [sink]).run()
     parts = [sum(shown.figures.latency_ms[name] for name in ("capture", "run", "post")) for shown in sink.shown]
-    assert [shown.figures.latency_ms["whole"] for shown in sink.shown] == pytest.approx(parts)
-    assert report.latency_ms["whole"]["p50"] < 1000 * np.median(sink.ages)
+    assert [shown.figures.latency_ms["end_to_end"] for shown in sink.shown] == pytest.approx(parts)
+    assert report.latency_ms["end_to_end"]["p50"] < 1000 * np.median(sink.ages)
 
 
 def test_reconnects_reach_the_figures_and_the_report(runtime):

@@ -10,8 +10,8 @@ import time
 import pytest
 import streams
 
-from deeplab_tf import runtimes
-from deeplab_tf.video.sources import open_source
+from deeplab_tf.deploy import runtimes
+from deeplab_tf.deploy.video.sources import open_source
 
 
 @pytest.fixture
@@ -22,21 +22,34 @@ def bundle(tmp_path):
 @pytest.fixture
 def run(monkeypatch):
     """run(bundle, options...): the command in this process."""
-    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, name="auto", precision=None: streams.FakeRuntime(bundle))
+    monkeypatch.setattr(
+        runtimes, "open_runtime", lambda bundle, name="auto", precision=None: streams.FakeRuntime(bundle)
+    )
     return streams.invoke
 
 
 def test_a_file_to_everything(tmp_path, bundle, run):
     video, out = streams.write_video(tmp_path / "a.mp4", 20), tmp_path / "out"
-    options = ["--save", out / "a.mp4", "--labels-out", out / "ids", "--json-lines", tmp_path / "a.jsonl", "--json", tmp_path / "a.json"]
+    options = [
+        "--save",
+        out / "a.mp4",
+        "--labels-out",
+        out / "ids",
+        "--json-lines",
+        tmp_path / "a.jsonl",
+        "--json",
+        tmp_path / "a.json",
+    ]
     result = run(bundle, "--source", video, *options)
     assert result.exit_code == 0, result.stderr
-    assert "20 frames in " in result.stdout and "0 of 20 dropped." in result.stdout and str(out / "a.mp4") in result.stdout
+    assert (
+        "20 frames in " in result.stdout and "0 of 20 dropped." in result.stdout and str(out / "a.mp4") in result.stdout
+    )
     assert open_source(str(out / "a.mp4")).total == 20 and len(os.listdir(str(out / "ids"))) == 20
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 20
     report = json.loads((tmp_path / "a.json").read_text())
     assert (report["frames"], report["captured"], report["dropped"], report["reconnects"]) == (20, 20, 0, 0)
-    assert report["fps"] > 0 and set(report["latency_ms"]["whole"]) == {"p50", "p90", "p99"}
+    assert report["fps"] > 0 and set(report["latency_ms"]["end_to_end"]) == {"p50", "p90", "p99"}
     assert (report["source"], report["runtime"], report["precision"]) == (video, "fake", "float32")
 
 
@@ -100,7 +113,9 @@ def test_what_is_read_is_not_written_over(tmp_path, bundle, run):
 def test_a_bundle_that_is_none_and_a_runtime_that_is_not_installed(tmp_path, bundle, monkeypatch):
     result = streams.invoke(tmp_path, "--source", "sample://")
     assert result.exit_code == 1 and "Expected a bundle" in result.stderr
-    monkeypatch.setattr(runtimes.module("saved_model"), "missing", lambda: "TensorFlow is not installed: pip install it.")
+    monkeypatch.setattr(
+        runtimes.module("saved_model"), "missing", lambda: "TensorFlow is not installed: pip install it."
+    )
     result = streams.invoke(bundle, "--source", "sample://", "--runtime", "saved_model")
     assert result.exit_code == 1 and "TensorFlow is not installed" in result.stderr
 
@@ -108,7 +123,9 @@ def test_a_bundle_that_is_none_and_a_runtime_that_is_not_installed(tmp_path, bun
 def start(bundle, *options, delay="0.01"):
     """The command in a process of its own."""
     command = [sys.executable, streams.__file__, "stream", bundle] + [str(option) for option in options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=streams.environment(FAKE_DELAY=delay))
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=streams.environment(FAKE_DELAY=delay)
+    )
 
 
 def wait_for_lines(path, count):
@@ -123,13 +140,17 @@ def test_a_signal_ends_it_within_a_second_and_leaves_whole_files(tmp_path, bundl
     video, lines, out = streams.write_video(tmp_path / "a.mp4", 2000), tmp_path / "a.jsonl", tmp_path / "out.mp4"
     if delay == "3":  # the runtime hangs in a frame when the signal comes
         video = "sample://?size=64x128&seconds=0.1"
-    process = start(bundle, "--source", video, "--save", out, "--json-lines", lines, "--json", tmp_path / "a.json", delay=delay)
+    process = start(
+        bundle, "--source", video, "--save", out, "--json-lines", lines, "--json", tmp_path / "a.json", delay=delay
+    )
     wait_for_lines(lines, 1 if delay == "3" else 10)
     time.sleep(0.3)
     process.send_signal(number)
     before = time.monotonic()
     output, errors = process.communicate(timeout=20)
-    assert time.monotonic() - before < 2.0  # a second, and the interpreter's own end on a busy machine; 2.7 if the frame were waited for
+    assert (
+        time.monotonic() - before < 2.0
+    )  # a second, and the interpreter's own end on a busy machine; 2.7 if the frame were waited for
     assert process.returncode == 0 and errors.count(b"Traceback") == 0, errors
     report = json.loads((tmp_path / "a.json").read_text())
     assert report["captured"] == report["frames"] + report["dropped"]

@@ -54,13 +54,17 @@ def test_scores_of_every_validation():
     for tag in ("miou", "pixel_accuracy"):
         assert np.allclose(list(numbers(events[tag]).values()), [report[tag] for report in reports.values()], rtol=1e-6)
     for name in ("road", "tree", "sky"):
-        assert np.allclose(list(numbers(events[f"iou/{name}"]).values()), [report["iou"][name] for report in reports.values()], rtol=1e-6)
+        assert np.allclose(
+            list(numbers(events[f"iou/{name}"]).values()),
+            [report["iou"][name] for report in reports.values()],
+            rtol=1e-6,
+        )
     assert list(numbers(events["miou"])) == [10, 20, 30]
 
 
 def test_panels_show_image_truth_and_prediction():
-    from deeplab_tf.data import open_split
-    from deeplab_tf.training.config import load
+    from deeplab_tf.lab.config import load
+    from deeplab_tf.lab.data import open_split
 
     run = tiny.trained_run()
     events = read(run / "logs" / "val")
@@ -71,12 +75,16 @@ def test_panels_show_image_truth_and_prediction():
         assert list(events[tag]) == [10, 20, 30]
         panel = picture(events[tag][30])
         top = panel.shape[0] - 64
-        places = [left for left in range(panel.shape[1] - 63) if np.array_equal(panel[top:, left : left + 64], split.frame(index).image)]
+        places = [
+            left
+            for left in range(panel.shape[1] - 63)
+            if np.array_equal(panel[top:, left : left + 64], split.frame(index).image)
+        ]
         assert len(places) == 1, "the image stands in the panel, pixel by pixel"
         assert panel.shape[1] >= 3 * 64
-        assert {tuple(color) for color in panel[top + 30, places[0] + 64 :].tolist()} >= set(tiny.LABEL_COLORS.values()) & {
-            split.table.labels[i].color for i in set(split.label_map(index)[30].tolist())
-        }
+        assert {tuple(color) for color in panel[top + 30, places[0] + 64 :].tolist()} >= set(
+            tiny.LABEL_COLORS.values()
+        ) & {split.table.labels[i].color for i in set(split.label_map(index)[30].tolist())}
 
 
 def test_the_confusion_matrix_is_a_picture_of_every_validation():

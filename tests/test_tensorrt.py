@@ -1,4 +1,5 @@
-"""The TensorRT runtime against fakes of four versions, and its names and signatures against the real 8.5.3 where that can be imported."""
+"""The TensorRT runtime against fakes of four versions, and its names and signatures against the real 8.5.3 where that
+can be imported."""
 
 import ast
 import importlib.util
@@ -13,8 +14,8 @@ import pytest
 import tiny_bundle
 from fake_tensorrt import FakeCudart, FakeDriver, FakeTensorRT
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.runtimes import _cudart, _engines, _tensorrt_build, open_runtime, tensorrt
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.runtimes import _cudart, _engines, _tensorrt_build, open_runtime, tensorrt
 
 ROOT = Path(__file__).parent.parent
 NANO = {"name": "NVIDIA Tegra X1", "capability": (5, 3), "free": 1500 << 20, "total": 4 << 30}
@@ -115,7 +116,9 @@ def test_int8_on_a_nano_becomes_float16_with_one_line(machine, bundle):
     (line,) = [line for line in here.said if "int8" in line]
     assert line == "NVIDIA Tegra X1 (compute capability 5.3) has no fast int8: float16 instead."
     with open(built["path"], "rb") as file:
-        assert not _tensorrt_build.is_quantized(file.read()), "from the float model: a GPU without INT8 takes no Q/DQ nodes"
+        assert not _tensorrt_build.is_quantized(file.read()), (
+            "from the float model: a GPU without INT8 takes no Q/DQ nodes"
+        )
 
 
 def test_strict_refuses_that(machine, bundle):
@@ -157,8 +160,14 @@ def test_an_engine_that_fits_is_used_again(machine, bundle):
     assert not first["reused"] and second["reused"] and second["seconds"] == 0.0 and first["seconds"] > 0
     assert first["path"] == second["path"] and len(here.trt.called("build_serialized_network")) == 1
     record = _engines.read_record(first["path"])
-    assert record["facts"]["TensorRT"] == "8.5.3.1" and record["facts"]["gpu"] == "Orin" and record["facts"]["precision"] == "int8"
-    assert record["facts"]["compute_capability"] == "8.7" and record["facts"]["model"] == bundle.digests["model_int8.onnx"]
+    assert (
+        record["facts"]["TensorRT"] == "8.5.3.1"
+        and record["facts"]["gpu"] == "Orin"
+        and record["facts"]["precision"] == "int8"
+    )
+    assert (
+        record["facts"]["compute_capability"] == "8.7" and record["facts"]["model"] == bundle.digests["model_int8.onnx"]
+    )
     assert here.build(bundle, rebuild=True)["reused"] is False
     assert "asked for" in here.said[-1]
 
@@ -217,15 +226,21 @@ def test_implicit_int8_reads_the_calibration_cache(machine, bundle):
     assert here.build(bundle, "int8", implicit=True)["reused"]
 
 
-@pytest.mark.parametrize("found, header", [((8, 2, 1), b"TRT-8201-"), ((8, 5, 3), b"TRT-8503-"), ((10, 3, 0), b"TRT-100300-")])
+@pytest.mark.parametrize(
+    "found, header", [((8, 2, 1), b"TRT-8201-"), ((8, 5, 3), b"TRT-8503-"), ((10, 3, 0), b"TRT-100300-")]
+)
 def test_the_cache_has_the_header_that_the_version_looks_for(found, header):
     cache = _tensorrt_build.with_header(b"TRT-8600-EntropyCalibration2\na: 3c010a14\n", found)
     assert cache == header + b"EntropyCalibration2\na: 3c010a14\n"
 
 
-@pytest.mark.parametrize("precision, options, wish", [("float16", {}, "float16"), ("int8", {"implicit": True}, "implicit int8")])
+@pytest.mark.parametrize(
+    "precision, options, wish", [("float16", {}, "float16"), ("int8", {"implicit": True}, "implicit int8")]
+)
 def test_tensorrt_11_refuses_what_it_cannot_do(machine, bundle, precision, options, wish):
-    with pytest.raises(DeepLabError, match="TensorRT 11.1.0 takes all types from the network and cannot make {} of it".format(wish)):
+    with pytest.raises(
+        DeepLabError, match=f"TensorRT 11.1.0 takes all types from the network and cannot make {wish} of it"
+    ):
         machine("11.1.0").build(bundle, precision, **options)
 
 
@@ -265,7 +280,9 @@ def test_a_broken_cublas_is_left_out(machine, bundle):
 def test_parser_errors_are_passed_on(machine, bundle):
     here = machine()
     here.trt.trouble = "unsupported node"
-    with pytest.raises(DeepLabError, match="cannot read the ONNX model: In node 3 .*No importer registered for op: Sparkle"):
+    with pytest.raises(
+        DeepLabError, match="cannot read the ONNX model: In node 3 .*No importer registered for op: Sparkle"
+    ):
         here.build(bundle)
 
 
@@ -276,7 +293,9 @@ def test_without_a_driver_the_builder_is_null(machine, bundle):
         here.build(bundle)
 
 
-@pytest.mark.parametrize("trouble, message", [("no context", "has no memory to run"), ("illegal access", "could not run the engine")])
+@pytest.mark.parametrize(
+    "trouble, message", [("no context", "has no memory to run"), ("illegal access", "could not run the engine")]
+)
 def test_failures_while_running(machine, bundle, trouble, message):
     here = machine()
     here.build(bundle)
@@ -314,7 +333,9 @@ def test_models_and_precisions_that_do_not_go_together(machine, tmp_path, bundle
         ("no.onnx", "float16", "There is no file"),
     ):
         with pytest.raises(DeepLabError, match=message):
-            tensorrt.build_engine(os.path.join(bundle.path, name), str(tmp_path / "e.engine"), precision, say=here.said.append)
+            tensorrt.build_engine(
+                os.path.join(bundle.path, name), str(tmp_path / "e.engine"), precision, say=here.said.append
+            )
 
 
 def test_missing_says_what_is_missing(machine, monkeypatch):
@@ -379,7 +400,9 @@ def test_the_driver_stands_in_for_a_missing_or_unfit_runtime_library(monkeypatch
     monkeypatch.setattr(_cudart, "_load", {"libcudart.so.13": too_new, "libcuda.so.1": FakeDriver()}.get)
     assert isinstance(_cudart.open_cuda(), _cudart.CudaDriver)
     monkeypatch.setattr(_cudart, "_load", {"libcudart.so.12": too_new, "libcudart.so.13": too_new}.get)
-    with pytest.raises(DeepLabError, match=r"here. libcudart.so.12: CUDA: cudaMemGetInfo failed with error 35: driver too old\.$"):
+    with pytest.raises(
+        DeepLabError, match=r"here. libcudart.so.12: CUDA: cudaMemGetInfo failed with error 35: driver too old\.$"
+    ):
         _cudart.open_cuda()
     monkeypatch.setattr(_cudart, "_load", lambda name: None)
     with pytest.raises(DeepLabError, match="There is no NVIDIA driver"):
@@ -387,7 +410,10 @@ def test_the_driver_stands_in_for_a_missing_or_unfit_runtime_library(monkeypatch
 
 
 def test_runtime_libraries_of_pip_packages_are_found(tmp_path, monkeypatch):
-    places = [tmp_path / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12", tmp_path / "nvidia" / "cu13" / "lib" / "libcudart.so.13"]
+    places = [
+        tmp_path / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12",
+        tmp_path / "nvidia" / "cu13" / "lib" / "libcudart.so.13",
+    ]
     for place in places:
         place.parent.mkdir(parents=True)
         place.write_bytes(b"")
@@ -415,7 +441,8 @@ NOT_IN_8_5 = {("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")}
 
 SIGNATURES = {
     "Builder.create_network": "flags: int",
-    "Builder.build_serialized_network": "network: tensorrt.tensorrt.INetworkDefinition, config: tensorrt.tensorrt.IBuilderConfig",
+    "Builder.build_serialized_network": "network: tensorrt.tensorrt.INetworkDefinition, "
+    "config: tensorrt.tensorrt.IBuilderConfig",
     "OnnxParser.__init__": "network: tensorrt.tensorrt.INetworkDefinition, logger: tensorrt.tensorrt.ILogger",
     "OnnxParser.parse": "model: buffer, path: str = None) -> bool",
     "IBuilderConfig.set_memory_pool_limit": "pool: tensorrt.tensorrt.MemoryPoolType, pool_size: int",
@@ -434,11 +461,17 @@ def names_used():
     """(class or "", attribute) of every name of TensorRT in the runtime's two files; "" for those of the module."""
     found = set()
     for name in ("_tensorrt_build.py", "_tensorrt_run.py"):
-        tree = ast.parse((ROOT / "deeplab_tf" / "runtimes" / name).read_text(encoding="utf-8"))
+        tree = ast.parse((ROOT / "deeplab_tf" / "deploy" / "runtimes" / name).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute):
                 owner = node.value
-                variable = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else None
+                variable = (
+                    owner.id
+                    if isinstance(owner, ast.Name)
+                    else owner.attr
+                    if isinstance(owner, ast.Attribute)
+                    else None
+                )
                 if variable == "trt" and not node.attr.startswith("__"):
                     found.add(("", node.attr))
                 elif variable in CLASSES_OF:
@@ -450,7 +483,11 @@ def names_used():
 
 def test_names_are_found_in_the_sources():
     found = names_used()
-    assert {("", "Builder"), ("IBuilderConfig", "max_workspace_size"), ("IExecutionContext", "execute_async_v2")} <= found
+    assert {
+        ("", "Builder"),
+        ("IBuilderConfig", "max_workspace_size"),
+        ("IExecutionContext", "execute_async_v2"),
+    } <= found
     assert {("BuilderFlag", "FP16"), ("ICudaEngine", "get_binding_dtype"), ("ITimingCache", "serialize")} <= found
 
 
@@ -459,24 +496,39 @@ def real():
     """real(source) runs Python with the real TensorRT and returns what it prints as JSON."""
     python = os.environ.get("DEEPLAB_TF_TENSORRT_PYTHON") or str(ROOT / ".venv-tftrt" / "bin" / "python")
     if not os.path.exists(python):
-        pytest.skip("no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with tools/make_tf_trt_environment.sh")
+        pytest.skip(
+            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with "
+            "tools/make_tf_trt_environment.sh"
+        )
     settings = Path(python).parent.parent / "env.sh"
     shell = ('. "$0" && ' if settings.exists() else "") + 'exec "$@"'
 
     def run(source, *, module=True):
-        command = ["bash", "-c", shell, str(settings), python, "-c", ("import tensorrt as trt\n" if module else "") + source]
+        command = [
+            "bash",
+            "-c",
+            shell,
+            str(settings),
+            python,
+            "-c",
+            ("import tensorrt as trt\n" if module else "") + source,
+        ]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, check=False)
         assert result.returncode == 0, result.stderr.decode()[-2000:]
         return json.loads(result.stdout.decode().splitlines()[-1])
 
-    if not run("import importlib.util, json; print(json.dumps(importlib.util.find_spec('tensorrt') is not None))", module=False):
-        pytest.skip("{} has no tensorrt".format(python))
+    if not run(
+        "import importlib.util, json; print(json.dumps(importlib.util.find_spec('tensorrt') is not None))", module=False
+    ):
+        pytest.skip(f"{python} has no tensorrt")
     return run
 
 
 def test_every_name_exists_in_the_real_module(real):
-    source = "import json\nprint(json.dumps([[c, n] for c, n in {!r} if not hasattr(getattr(trt, c) if c else trt, n)]))"
+    source = (
+        "import json\nprint(json.dumps([[c, n] for c, n in {!r} if not hasattr(getattr(trt, c) if c else trt, n)]))"
+    )
     absent = {tuple(pair) for pair in real(source.format(sorted(names_used())))}
     assert absent == NOT_IN_8_5
 
@@ -484,10 +536,11 @@ def test_every_name_exists_in_the_real_module(real):
 def test_signatures_are_those_of_the_real_module(real):
     source = (
         "import json, operator\n"
-        "print(json.dumps({{name: [trt.__version__, operator.attrgetter(name)(trt).__doc__] for name in {!r}}}))".format(sorted(SIGNATURES))
+        "print(json.dumps({name: [trt.__version__, operator.attrgetter(name)(trt).__doc__] "
+        f"for name in {sorted(SIGNATURES)!r}}}))"
     )
     for name, (version, text) in real(source).items():
-        assert version == "8.5.3.1" and SIGNATURES[name] in text, "{}: {}".format(name, text.strip().splitlines()[0])
+        assert version == "8.5.3.1" and SIGNATURES[name] in text, f"{name}: {text.strip().splitlines()[0]}"
 
 
 def test_the_fake_has_nothing_that_the_real_module_lacks(real):
@@ -504,18 +557,30 @@ def test_the_fake_has_nothing_that_the_real_module_lacks(real):
         "ICudaEngine": engine,
         "IExecutionContext": engine.create_execution_context(),
     }
-    names = [[kind, name] for kind, thing in objects.items() for name in dir(thing) if not name.startswith("_") and name != "NAMES"]
+    names = [
+        [kind, name]
+        for kind, thing in objects.items()
+        for name in dir(thing)
+        if not name.startswith("_") and name != "NAMES"
+    ]
     names += [["IBuilderConfig", name] for name in objects["IBuilderConfig"].NAMES]
-    for kind in (fake.BuilderFlag, fake.NetworkDefinitionCreationFlag, fake.MemoryPoolType, fake.TensorIOMode, fake.DataType):
+    for kind in (
+        fake.BuilderFlag,
+        fake.NetworkDefinitionCreationFlag,
+        fake.MemoryPoolType,
+        fake.TensorIOMode,
+        fake.DataType,
+    ):
         names += [[kind.__name__, member.name] for member in kind]
     assert len(names) > 40
-    source = "import json\nprint(json.dumps([[c, n] for c, n in {!r} if not hasattr(getattr(trt, c), n)]))".format(names)
+    source = f"import json\nprint(json.dumps([[c, n] for c, n in {names!r} if not hasattr(getattr(trt, c), n)]))"
     assert real(source) == []
 
 
 def test_the_real_module_without_a_gpu_is_refused_in_one_sentence(real):
     source = (
-        "import json\nfrom deeplab_tf.errors import DeepLabError\nfrom deeplab_tf.runtimes import _tensorrt_build as b\n"
+        "import json\nfrom deeplab_tf.core.errors import DeepLabError\nfrom deeplab_tf.deploy.runtimes import "
+        "_tensorrt_build as b\n"
         "order = b.Order(b'', 'float16', True, 1 << 24)\n"
         "try: b.build_plan(trt, order)\nexcept DeepLabError as error: print(json.dumps(str(error)))"
     )
@@ -524,8 +589,9 @@ def test_the_real_module_without_a_gpu_is_refused_in_one_sentence(real):
 
 def test_the_real_module_takes_our_calibrator(real):
     source = (
-        "import json\nfrom deeplab_tf.runtimes import _tensorrt_build as b\n"
+        "import json\nfrom deeplab_tf.deploy.runtimes import _tensorrt_build as b\n"
         "reader = b._calibrator(trt, b'abc')\n"
-        "print(json.dumps([isinstance(reader, trt.IInt8EntropyCalibrator2), reader.read_calibration_cache().decode(), b.version(trt)]))"
+        "print(json.dumps([isinstance(reader, trt.IInt8EntropyCalibrator2), "
+        "reader.read_calibration_cache().decode(), b.version(trt)]))"
     )
     assert real(source) == [True, "abc", [8, 5, 3]]

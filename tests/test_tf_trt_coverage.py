@@ -25,8 +25,10 @@ coverage = load_tool()
 STAMP = "2026-01-01 10:00:00.000000: I tensorflow/compiler/tf2tensorrt/segment/segment.cc:1211] "
 LOG = "\n".join(
     [
-        STAMP + "Not a TF-TRT candidate, (Op type: Cast), (Op name: start), (Reason: Unsupported tensorflow data type uint8)",
-        STAMP + "Not a TF-TRT candidate, (Op type: ArgMax), (Op name: a/labels), (Reason: Output type int64 is not supported)",
+        STAMP
+        + "Not a TF-TRT candidate, (Op type: Cast), (Op name: start), (Reason: Unsupported tensorflow data type uint8)",
+        STAMP + "Not a TF-TRT candidate, (Op type: ArgMax), (Op name: a/labels), (Reason: Output type int64 is not "
+        "supported)",
         STAMP + "Nodes in segment 0 with parent=a/conv:",
         "[Op type: BiasAdd] a/bias",
         "[Op type: Conv2D] a/conv",
@@ -49,7 +51,14 @@ def node(name, op, macs=0, types=()):
 
 
 def graph(*outside, engines=1):
-    engine = {"name": "TRTEngineOp_0", "nodes": 3, "macs": 60, "ops": {"Conv2D": 1, "Relu": 2}, "first": "Conv2D a", "last": "Relu b"}
+    engine = {
+        "name": "TRTEngineOp_0",
+        "nodes": 3,
+        "macs": 60,
+        "ops": {"Conv2D": 1, "Relu": 2},
+        "first": "Conv2D a",
+        "last": "Relu b",
+    }
     return {
         "folder": "net",
         "precision": "FP16",
@@ -67,7 +76,14 @@ def explained(*outside, engines=1):
 
 
 def test_each_operation_outside_gets_the_reason_of_the_log():
-    names = [("start", "Cast"), ("a/labels", "ArgMax"), ("b/conv", "Conv2D"), ("b/relu", "Relu"), ("c/conv", "Conv2D"), ("d", "Erf")]
+    names = [
+        ("start", "Cast"),
+        ("a/labels", "ArgMax"),
+        ("b/conv", "Conv2D"),
+        ("b/relu", "Relu"),
+        ("c/conv", "Conv2D"),
+        ("d", "Erf"),
+    ]
     found = explained(*(node(name, op, types=["uint8", "float32"] if op == "Cast" else ()) for name, op in names))
     reasons = [each["reason"] for each in found["outside"]]
     assert reasons[:2] == ["Unsupported tensorflow data type uint8", "Output type int64 is not supported"]
@@ -79,7 +95,12 @@ def test_each_operation_outside_gets_the_reason_of_the_log():
 
 
 def test_whole_is_one_engine_and_only_the_ends_outside():
-    ends = [node("image", "Placeholder"), node("k", "Const"), node("start", "Cast", types=["uint8", "float16"]), node("y", "Identity")]
+    ends = [
+        node("image", "Placeholder"),
+        node("k", "Const"),
+        node("start", "Cast", types=["uint8", "float16"]),
+        node("y", "Identity"),
+    ]
     assert explained(*ends)["whole"]
     assert not explained(*ends, engines=2)["whole"]
     assert not explained(*ends, engines=0)["whole"]
@@ -94,10 +115,18 @@ def test_whole_is_one_engine_and_only_the_ends_outside():
         ("ResizeBilinear", "Cannot Convert Bilinear Resize when align_corners=False", "align_corners=True"),
         ("FakeQuantWithMinMaxArgs", "Op type FakeQuantWithMinMaxArgs is not supported.", "INT8 only"),
         ("QuantizeAndDequantizeV4", "Op type QuantizeAndDequantizeV4 is not supported.", "FakeQuantWithMinMaxVars"),
-        ("DepthwiseConv2dNative", "EXPLICIT padding type not implemented, only VALID and SAME are supported", "padding VALID"),
+        (
+            "DepthwiseConv2dNative",
+            "EXPLICIT padding type not implemented, only VALID and SAME are supported",
+            "padding VALID",
+        ),
         ("Mean", "TensorRT does not allow manipulation of the batch dimension", "axis 0"),
         ("SelectV2", "Convertion for op: 'SelectV2' is not supported in implicit batch mode, at x", "a mask"),
-        ("Cast", "Failed to convert at least one input to a TRT_TensorOrWeights: Unsupported tensorflow data type int64", "int32"),
+        (
+            "Cast",
+            "Failed to convert at least one input to a TRT_TensorOrWeights: Unsupported tensorflow data type int64",
+            "int32",
+        ),
         ("Conv2D", "its segment is too small: 1 operation", "neighbours"),
         ("Erf", "Op type Erf is not supported.", ""),
     ],
@@ -140,7 +169,9 @@ def test_what_is_examined_of_a_saved_model_and_of_a_bundle(tmp_path):
 def test_a_missing_environment_names_the_script_that_makes_it(tmp_path):
     variables = dict(os.environ, DEEPLAB_TF_TRT_ENVIRONMENT=str(tmp_path / "nothing"))
     model = saved_model(tmp_path / "a")
-    result = subprocess.run([sys.executable, str(TOOL), model], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    result = subprocess.run(
+        [sys.executable, str(TOOL), model], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert result.returncode == 1
     assert "tools/make_tf_trt_environment.sh makes it" in result.stderr.decode() and b"Traceback" not in result.stderr
 
@@ -154,7 +185,10 @@ def test_a_wrong_call_exits_2(capsys):
 
 
 def test_the_last_words_of_a_failed_conversion_are_the_programs_own():
-    assert coverage.last_words("Traceback\nKeyError: 'serving_default'\n" + STAMP + "bye\n") == "KeyError: 'serving_default'"
+    assert (
+        coverage.last_words("Traceback\nKeyError: 'serving_default'\n" + STAMP + "bye\n")
+        == "KeyError: 'serving_default'"
+    )
     assert coverage.last_words("") == ""
 
 
@@ -163,11 +197,12 @@ def test_the_last_words_of_a_failed_conversion_are_the_programs_own():
 
 @pytest.fixture(scope="module")
 def export_to(tmp_path_factory):
-    """export_to(name, size, **options of the network): a folder with tf_trt/float, tf_trt/int8 and plain/ of an untrained network."""
+    """export_to(name, size, **options of the network): a folder with tf_trt/float, tf_trt/int8 and plain/ of an
+    untrained network."""
     environments.tf_trt_python()
-    from deeplab_tf.export.graph import frozen_graph, write_saved_model
-    from deeplab_tf.export.network import read_network, with_head
-    from deeplab_tf.models.parts import load_network
+    from deeplab_tf.lab.export.graph import frozen_graph, write_saved_model
+    from deeplab_tf.lab.export.network import read_network, with_head
+    from deeplab_tf.lab.models.parts import load_network
 
     def export(name, size, plain=False, build="deeplab_v3_plus", **options):
         folder = tmp_path_factory.mktemp(name)
@@ -196,7 +231,9 @@ def test_the_default_network_is_one_engine(export_to):
     for each in graphs:
         assert len(each["engines"]) == 1
         outside = {(found["op"], *found["types"]) for found in each["outside"]} - {("Const",), ("Identity",), ("NoOp",)}
-        start = "float16" if each["precision"] == "FP16" else "float32"  # TF-TRT casts to float16 outside, to float32 inside
+        start = (
+            "float16" if each["precision"] == "FP16" else "float32"
+        )  # TF-TRT casts to float16 outside, to float32 inside
         assert outside == {("Placeholder",), ("Cast", "uint8", start), ("Cast", "int32", "uint8")}
         assert each["engines"][0]["macs"] == each["macs"] > 70e9
         assert each["whole"]
@@ -227,12 +264,19 @@ def test_networks_for_small_devices_are_one_engine(export_to):
 
 
 def test_what_splits_a_graph_is_named(export_to, tmp_path, capsys):
-    """The SavedModel for plain TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without corners on corners."""
-    folder = export_to("small", (61, 93), plain=True, width=0.125, aspp_channels=16, low_level_channels=8, decoder_channels=16)
+    """The SavedModel for plain TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without corners on
+    corners."""
+    folder = export_to(
+        "small", (61, 93), plain=True, width=0.125, aspp_channels=16, low_level_channels=8, decoder_channels=16
+    )
     report = tmp_path / "report.json"
     assert coverage.main([str(folder / "plain"), "--json", str(report)]) == 3
     text = capsys.readouterr().out
-    assert "outside: 6 SpaceToBatchND" in text and "outside: 6 BatchToSpaceND" in text and "outside: 2 ResizeBilinear" in text
+    assert (
+        "outside: 6 SpaceToBatchND" in text
+        and "outside: 6 BatchToSpaceND" in text
+        and "outside: 2 ResizeBilinear" in text
+    )
     assert "why: Cannot Convert Bilinear Resize when align_corners=False" in text
     (found,) = json.loads(report.read_text())["graphs"]
     assert len(found["engines"]) > 5 and not found["whole"]

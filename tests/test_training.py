@@ -19,8 +19,8 @@ def rows(run, key):
 
 
 def val_split(run):
-    from deeplab_tf.data import open_split
-    from deeplab_tf.training.config import load
+    from deeplab_tf.lab.config import load
+    from deeplab_tf.lab.data import open_split
 
     return open_split(load(run / "config.yaml").data, "val")
 
@@ -32,7 +32,9 @@ def test_labels_in_colors_described_in_the_recipe_are_trained_and_scored(tmp_pat
     assert sorted(losses) == list(range(1, 31)) and sorted(scores) == [10, 20, 30]
     assert losses[30] < 0.6 * losses[1]
     assert max(score["miou"] for score in scores.values()) > 0.8
-    result = CliRunner().invoke(group, ["evaluate", str(run), "--out", str(tmp_path / "report"), "--json", str(tmp_path / "scores.json")])
+    result = CliRunner().invoke(
+        group, ["evaluate", str(run), "--out", str(tmp_path / "report"), "--json", str(tmp_path / "scores.json")]
+    )
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "scores.json").read_text())
     assert list(report["iou"]) == ["road", "tree", "sky"] and report["images"] == 3
@@ -40,8 +42,8 @@ def test_labels_in_colors_described_in_the_recipe_are_trained_and_scored(tmp_pat
 
 
 def test_the_best_network_is_kept_and_so_is_that_of_a_named_step():
-    from deeplab_tf.evaluation.evaluate import evaluate
-    from deeplab_tf.training.keras_runtime import open_run
+    from deeplab_tf.lab.evaluation.evaluate import evaluate
+    from deeplab_tf.lab.runs.keras_runtime import open_run
 
     run = tiny.trained_run()
     scores = {step: report["miou"] for step, report in rows(run, "val").items()}
@@ -55,16 +57,19 @@ def test_the_best_network_is_kept_and_so_is_that_of_a_named_step():
 
 def test_the_best_network_gives_the_same_labels_in_another_process(tmp_path):
     """Nothing that only the training process knew is needed to run what it saved."""
-    from deeplab_tf.training.keras_runtime import open_run
+    from deeplab_tf.lab.runs.keras_runtime import open_run
 
     run = tiny.trained_run()
     program = (
-        "import sys, numpy as np; from deeplab_tf.training.keras_runtime import open_run; from deeplab_tf.frames import read_image;"
+        "import sys, numpy as np; from deeplab_tf.lab.runs.keras_runtime import open_run; from "
+        "deeplab_tf.core.image_files import read_image;"
         "runtime = open_run(sys.argv[1]); frame = read_image(sys.argv[2]);"
         "np.savez(sys.argv[3], labels=runtime(frame), scores=runtime.class_scores(frame))"
     )
     image = val_split(run).paths(0)[0]
-    subprocess.run([sys.executable, "-c", program, run, image, tmp_path / "there.npz"], check=True, env=tiny.environment())
+    subprocess.run(
+        [sys.executable, "-c", program, run, image, tmp_path / "there.npz"], check=True, env=tiny.environment()
+    )
     runtime, frame = open_run(run), cv2.imread(image)[..., ::-1].copy()
     with np.load(tmp_path / "there.npz") as there:
         assert np.array_equal(there["labels"], runtime(frame))
@@ -76,16 +81,22 @@ def test_the_best_network_gives_the_same_labels_in_another_process(tmp_path):
 
 
 def test_bfloat16_with_everything_switched_on_learns_too(tmp_path, monkeypatch):
-    from deeplab_tf.training.config import resolve
-    from deeplab_tf.training.fit import train
-    from deeplab_tf.training.keras_runtime import open_run
+    from deeplab_tf.lab.config import resolve
+    from deeplab_tf.lab.runs.keras_runtime import open_run
+    from deeplab_tf.lab.training.fit import train
 
     tiny.use_backbone(monkeypatch)
     tree = tiny.recipe(
         tiny.write_data(tmp_path / "data"),
         model={"auxiliary": True, "separable": True},
-        loss={"class_weights": "log", "label_smoothing": 0.05, "hard_pixels": 0.7},
-        optimizer={"learning_rate": 0.02, "schedule": "poly", "warmup_steps": 3, "backbone_rate": 0.5, "clip_norm": 5},
+        loss={"class_weights": "log", "label_smoothing": 0.05, "ohem_ratio": 0.7},
+        optimizer={
+            "learning_rate": 0.02,
+            "schedule": "poly",
+            "warmup_steps": 3,
+            "backbone_lr_multiplier": 0.5,
+            "clip_norm": 5,
+        },
         training={"precision": "mixed_bfloat16", "steps": 40, "validate_every": 40, "validation_images": 2},
     )
     result = train(resolve(tree), tmp_path / "run")
@@ -100,9 +111,9 @@ def test_bfloat16_with_everything_switched_on_learns_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_saved_state_puts_every_variable_back(tmp_path, monkeypatch, precision):
     """Weights, statistics, averages, moments, step count, dropout's seed, and float16's loss scale."""
-    from deeplab_tf.training import fit, state
-    from deeplab_tf.training.config import resolve
-    from deeplab_tf.training.optimizers import make_optimizer
+    from deeplab_tf.lab.config import resolve
+    from deeplab_tf.lab.training import fit, state
+    from deeplab_tf.lab.training.optimizers import make_optimizer
 
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe("somewhere", training={"precision": precision}))
@@ -125,10 +136,10 @@ def test_a_saved_state_puts_every_variable_back(tmp_path, monkeypatch, precision
 
 
 def test_two_states_stay_and_a_damaged_one_is_named(tmp_path, monkeypatch):
-    from deeplab_tf.errors import DeepLabError
-    from deeplab_tf.training import fit, state
-    from deeplab_tf.training.config import resolve
-    from deeplab_tf.training.optimizers import make_optimizer
+    from deeplab_tf.core.errors import DeepLabError
+    from deeplab_tf.lab.config import resolve
+    from deeplab_tf.lab.training import fit, state
+    from deeplab_tf.lab.training.optimizers import make_optimizer
 
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe("somewhere"))
@@ -150,11 +161,12 @@ def test_two_states_stay_and_a_damaged_one_is_named(tmp_path, monkeypatch):
 
 
 def test_weights_that_are_no_longer_finite_stop_the_run():
-    """The loss of a step is that of the weights before it, so it alone would notice them one step late, after they were saved."""
+    """The loss of a step is that of the weights before it, so it alone would notice them one step late, after they were
+    saved."""
     import keras
 
-    from deeplab_tf.errors import DeepLabError
-    from deeplab_tf.training.callbacks import StopOnNaN
+    from deeplab_tf.core.errors import DeepLabError
+    from deeplab_tf.lab.training.callbacks import StopOnNaN
 
     class Pipeline:
         def files(self, step):
@@ -167,13 +179,15 @@ def test_weights_that_are_no_longer_finite_stop_the_run():
     with pytest.raises(DeepLabError, match="The loss became inf at step 4; the batch held frame_3, other."):
         watch.after_step(4, {"loss": float("inf")})
     model.layers[0].bias.assign([float("nan")])
-    with pytest.raises(DeepLabError, match=r"no longer finite after step 5 \(its loss was 0.5\); the batch held frame_4, other."):
+    with pytest.raises(
+        DeepLabError, match=r"no longer finite after step 5 \(its loss was 0.5\); the batch held frame_4, other."
+    ):
         watch.after_step(5, {"loss": 0.5})
 
 
 def test_a_second_training_is_kept_out_of_a_run(tmp_path):
-    from deeplab_tf.errors import DeepLabError
-    from deeplab_tf.training.fit import alone_in
+    from deeplab_tf.core.errors import DeepLabError
+    from deeplab_tf.lab.training.fit import alone_in
 
     with alone_in(tmp_path), pytest.raises(DeepLabError, match="Another training is writing to"), alone_in(tmp_path):
         pass
@@ -182,7 +196,7 @@ def test_a_second_training_is_kept_out_of_a_run(tmp_path):
 
 
 def test_steps_to_keep_behind_the_last_one_are_named(capsys):
-    from deeplab_tf.training.callbacks import Progress
+    from deeplab_tf.lab.training.callbacks import Progress
 
-    Progress(500, keep=(100, 10_000)).on_train_begin()
+    Progress(500, save_steps=(100, 10_000)).on_train_begin()
     assert "behind the last one, 500, which are not kept: [10000]." in capsys.readouterr().err

@@ -2,9 +2,9 @@
 
 import pytest
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.video import pipelines
-from deeplab_tf.video.address import hide_passwords, parse
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.video import pipelines
+from deeplab_tf.deploy.video.address import hide_passwords, parse
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,13 @@ def test_a_folder_is_a_source_of_images_and_a_file_with_a_star_in_its_name_is_a_
 
 
 def test_options_have_the_type_of_their_defaults():
-    assert parse("sample://?size=64x128&fps=5&seed=7").options == {"size": (64, 128), "fps": 5, "seed": 7, "scene": 0, "seconds": 2.0}
+    assert parse("sample://?size=64x128&fps=5&seed=7").options == {
+        "size": (64, 128),
+        "fps": 5,
+        "seed": 7,
+        "scene": 0,
+        "seconds": 2.0,
+    }
     assert parse("/dev/video0?width=1280").options == {"width": 1280, "height": 0, "fps": 0}
     assert parse("csi://0?flip=2").options == {"width": 1280, "height": 720, "fps": 30, "flip": 2}
 
@@ -71,7 +77,10 @@ def test_wrong_uris_say_what_was_meant(uri, message):
         ("rtsp://cam:554/live", "rtsp://cam:554/live"),
         ("http://cam/v?user=a&pwd=secret&size=1", "http://cam/v?user=a&pwd=***&size=1"),
         ("http://cam/v?api_key=secret", "http://cam/v?api_key=***"),
-        ('gst:rtspsrc location="rtsp://a:secret@cam/x" user-pw="se cret"', 'gst:rtspsrc location="rtsp://a:***@cam/x" user-pw=***'),
+        (
+            'gst:rtspsrc location="rtsp://a:secret@cam/x" user-pw="se cret"',
+            'gst:rtspsrc location="rtsp://a:***@cam/x" user-pw=***',
+        ),
         ("ffmpeg:rtsp_transport=udp rtsp://a:secret@cam/x", "ffmpeg:rtsp_transport=udp rtsp://a:***@cam/x"),
     ],
 )
@@ -83,7 +92,8 @@ def test_passwords_are_hidden_whole(text, safe):
 
 def test_the_pipeline_of_a_ribbon_camera():
     assert pipelines.csi("0", parse("csi://0?width=1920&height=1080&fps=60").options) == (
-        "nvarguscamerasrc sensor-id=0 ! video/x-raw(memory:NVMM), width=1920, height=1080, framerate=60/1, format=NV12 ! "
+        "nvarguscamerasrc sensor-id=0 ! video/x-raw(memory:NVMM), width=1920, height=1080, framerate=60/1, "
+        "format=NV12 ! "
         "nvvidconv flip-method=0 ! video/x-raw, format=BGRx ! videoconvert ! video/x-raw, format=BGR ! "
         "appsink drop=true max-buffers=1 sync=false"
     )
@@ -91,7 +101,8 @@ def test_the_pipeline_of_a_ribbon_camera():
 
 def test_the_pipeline_of_a_network_camera():
     assert pipelines.rtsp("rtsp://cam/live", jetson=True) == (
-        'rtspsrc location="rtsp://cam/live" protocols=tcp latency=100 ! decodebin ! nvvidconv ! video/x-raw, format=BGRx ! '
+        'rtspsrc location="rtsp://cam/live" protocols=tcp latency=100 ! decodebin ! nvvidconv ! '
+        "video/x-raw, format=BGRx ! "
         "videoconvert ! video/x-raw, format=BGR ! appsink drop=true max-buffers=1 sync=false"
     )
     assert "nvvidconv" not in pipelines.rtsp("rtsp://cam/live", jetson=False)
@@ -99,13 +110,19 @@ def test_the_pipeline_of_a_network_camera():
 
 
 def test_ones_own_pipeline_gets_an_end_where_it_has_none():
-    assert pipelines.own("videotestsrc ! ") == "videotestsrc ! videoconvert ! video/x-raw, format=BGR ! " + pipelines.APPSINK
+    assert (
+        pipelines.own("videotestsrc ! ")
+        == "videotestsrc ! videoconvert ! video/x-raw, format=BGR ! " + pipelines.APPSINK
+    )
     assert pipelines.own("videotestsrc ! appsink") == "videotestsrc ! appsink"
 
 
 def test_ones_own_options_of_ffmpeg_stand_before_the_input():
     assert pipelines.own_ffmpeg("rtsp://cam/x?a=b") == ("", "rtsp://cam/x?a=b")
-    assert pipelines.own_ffmpeg("rtsp_transport=udp max_delay=0 rtsp://cam/x") == ("rtsp_transport;udp|max_delay;0", "rtsp://cam/x")
+    assert pipelines.own_ffmpeg("rtsp_transport=udp max_delay=0 rtsp://cam/x") == (
+        "rtsp_transport;udp|max_delay;0",
+        "rtsp://cam/x",
+    )
     assert pipelines.own_ffmpeg("my file.ts") == ("", "my file.ts")
 
 
@@ -119,4 +136,6 @@ def test_the_pipeline_that_writes_a_file():
         "appsrc ! videoconvert ! x264enc speed-preset=ultrafast tune=zerolatency bitrate=8000 ! h264parse ! mp4mux ! "
         'filesink location="a.mp4"'
     )
-    assert "nvv4l2h264enc" in pipelines.writer("a.mkv", hardware=True) and "matroskamux" in pipelines.writer("a.mkv", hardware=True)
+    assert "nvv4l2h264enc" in pipelines.writer("a.mkv", hardware=True) and "matroskamux" in pipelines.writer(
+        "a.mkv", hardware=True
+    )

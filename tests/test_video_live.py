@@ -1,4 +1,5 @@
-"""A network camera that is killed, started again and stalled: every loss is seen, counted, and given up after so many attempts."""
+"""A network camera that is killed, started again and stalled: every loss is seen, counted, and given up after so many
+attempts."""
 
 import threading
 import time
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 import streams
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.video.address import parse
-from deeplab_tf.video.live import Backoff, Live
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.video.address import parse
+from deeplab_tf.deploy.video.live import Backoff, Live
 
 QUICK = Backoff(0.05, 0.2)
 

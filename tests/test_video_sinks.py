@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 import streams
 
-from deeplab_tf import draw
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.frames import read_ids, read_image
-from deeplab_tf.video import sinks
-from deeplab_tf.video.address import parse
-from deeplab_tf.video.frame import Figures, Shown
-from deeplab_tf.video.notify import Notify
-from deeplab_tf.video.painter import Painter, line
-from deeplab_tf.video.sources import Source, collect, open_source
+from deeplab_tf.core import draw
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import read_ids, read_image
+from deeplab_tf.deploy.video import sinks
+from deeplab_tf.deploy.video.address import parse
+from deeplab_tf.deploy.video.frame import Figures, Shown
+from deeplab_tf.deploy.video.notify import Notify
+from deeplab_tf.deploy.video.painter import Painter, line
+from deeplab_tf.deploy.video.source import Source, collect
+from deeplab_tf.deploy.video.sources import open_source
 
-LATENCY = {"whole": 45.2, "capture": 3.0, "run": 33.0, "post": 2.0}
-FIGURES = Figures(29.84, LATENCY, 456, 333, 123, 0, "sample://", "fake float32", "a machine", None, None, [0.25, 0.5, 0.25])
+LATENCY = {"end_to_end": 45.2, "capture": 3.0, "run": 33.0, "post": 2.0}
+FIGURES = Figures(
+    29.84, LATENCY, 456, 333, 123, 0, "sample://", "fake float32", "a machine", None, None, [0.25, 0.5, 0.25]
+)
 
 
 def shown(index=0, captured=0.0, size=(64, 128), name=""):
@@ -94,7 +97,9 @@ def test_a_video_file_refuses_frames_of_another_size(tmp_path):
 
 
 def test_save_says_what_it_can_write(tmp_path):
-    with pytest.raises(DeepLabError, match=r"ends in .avi, .mkv, .mov, .mp4, a folder has no suffix. Did you mean '.mp4'\?"):
+    with pytest.raises(
+        DeepLabError, match=r"ends in .avi, .mkv, .mov, .mp4, a folder has no suffix. Did you mean '.mp4'\?"
+    ):
         sinks.save(str(tmp_path / "a.mp5"), source())
     (tmp_path / "file").write_text("")
     with pytest.raises(DeepLabError, match="Cannot make the folder"):
@@ -144,7 +149,9 @@ def test_a_window_needs_a_screen(monkeypatch):
         sinks.Window("title", stop=None)
 
 
-@pytest.mark.skipif("GUI:                           NONE" not in cv2.getBuildInformation(), reason="this OpenCV has windows")
+@pytest.mark.skipif(
+    "GUI:                           NONE" not in cv2.getBuildInformation(), reason="this OpenCV has windows"
+)
 def test_a_window_needs_an_opencv_with_windows(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(DeepLabError, match="--show needs an OpenCV with windows"):

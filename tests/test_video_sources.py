@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import streams
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.frames import write_image
-from deeplab_tf.video import camera
-from deeplab_tf.video.address import parse
-from deeplab_tf.video.sources import collect, open_source
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import write_image
+from deeplab_tf.deploy.video import camera
+from deeplab_tf.deploy.video.address import parse
+from deeplab_tf.deploy.video.source import collect
+from deeplab_tf.deploy.video.sources import open_source
 
 
 def numbers(frames):
@@ -65,7 +66,10 @@ def test_images_come_by_name_and_keep_their_sizes(tmp_path):
     frames = collect(open_source(str(tmp_path)), 10)
     assert [os.path.basename(frame.name) for frame in frames] == ["a.jpg", "b.png", "c.png"]
     assert [frame.image.shape[:2] for frame in frames] == [(30, 20), (40, 60), (40, 60)]
-    assert [os.path.basename(frame.name) for frame in collect(open_source(str(tmp_path / "*.png")), 10)] == ["b.png", "c.png"]
+    assert [os.path.basename(frame.name) for frame in collect(open_source(str(tmp_path / "*.png")), 10)] == [
+        "b.png",
+        "c.png",
+    ]
     assert len(collect(open_source(str(tmp_path / "b.png")), 10)) == 1
 
 
@@ -79,7 +83,7 @@ def test_drawn_streets_move_forwards_and_backwards():
 
 
 def test_drawn_streets_are_the_scenes_of_sample():
-    from deeplab_tf.scenes import draw_scene
+    from deeplab_tf.synth import draw_scene
 
     frame = collect(open_source("sample://?size=32x64&seed=3&scene=2&seconds=0.01"), 1)[0]
     assert np.array_equal(frame.image, draw_scene(3, 2, (32, 64)).image)
@@ -104,8 +108,14 @@ def test_a_source_that_is_stopped_ends():
         ("nothing/*.png", "No PNG or JPEG image matches nothing/*.png."),
         ("nothing.png", "There is no file nothing.png."),
         ("/dev/video97", "There is no camera /dev/video97; this machine has "),
-        ("http://127.0.0.1:9/live", "http://127.0.0.1:9/live: nothing answers at 127.0.0.1, port 9 (Connection refused)."),
-        ("rtsp://user:secret@127.0.0.1:9/live", "rtsp://user:***@127.0.0.1:9/live: nothing answers at 127.0.0.1, port 9"),
+        (
+            "http://127.0.0.1:9/live",
+            "http://127.0.0.1:9/live: nothing answers at 127.0.0.1, port 9 (Connection refused).",
+        ),
+        (
+            "rtsp://user:secret@127.0.0.1:9/live",
+            "rtsp://user:***@127.0.0.1:9/live: nothing answers at 127.0.0.1, port 9",
+        ),
         ("rtsp://nowhere.invalid/live", "there is no host nowhere.invalid."),
         ("http:///live", "is not a URL"),
     ],
@@ -125,7 +135,9 @@ def test_gstreamer_is_asked_for_only_where_opencv_has_it(monkeypatch):
     camera.check(parse("csi://0"))
 
 
-@pytest.mark.parametrize("content, message", [(b"", "is empty"), (b"no video at all" * 100, "is not a video that OpenCV can read")])
+@pytest.mark.parametrize(
+    "content, message", [(b"", "is empty"), (b"no video at all" * 100, "is not a video that OpenCV can read")]
+)
 def test_a_file_that_is_no_video_is_refused(tmp_path, content, message):
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(DeepLabError, match=message):
@@ -144,10 +156,12 @@ def test_a_file_that_ends_in_the_middle_says_how_far_it_went(tmp_path):
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     source = open_source(str(cut))
     read = []
-    with pytest.raises(DeepLabError, match=r"ends in the middle: \d+ of the 60 frames that its header announces") as error:
+    with pytest.raises(
+        DeepLabError, match=r"ends in the middle: \d+ of the 60 frames that its header announces"
+    ) as error:
         source.run(lambda captured, image, seconds, name: read.append(image) or True, threading.Event())
     assert 20 < len(read) < 40
-    assert "{} of the 60".format(len(read)) in str(error.value)
+    assert f"{len(read)} of the 60" in str(error.value)
 
 
 def test_an_mp4_file_that_was_cut_off_is_refused(tmp_path):
@@ -160,7 +174,8 @@ def test_an_mp4_file_that_was_cut_off_is_refused(tmp_path):
 
 
 READ = """
-from deeplab_tf.video.sources import collect, open_source
+from deeplab_tf.deploy.video.source import collect
+from deeplab_tf.deploy.video.sources import open_source
 try:
     print(len(collect(open_source({!r}), 3)))
 except Exception as error:
@@ -171,8 +186,15 @@ except Exception as error:
 def test_passwords_reach_no_line_that_the_process_prints():
     with streams.NetworkCamera() as network:
         wrong, closed = network.url.replace("127.0.0.1", "nowhere.invalid"), "http://user:secret@127.0.0.1:9/live"
-        for uri, expected in ((network.url, b"3"), (wrong, b"no host"), (closed, b"nothing answers"), ("ffmpeg:" + closed, b"cannot open")):
+        for uri, expected in (
+            (network.url, b"3"),
+            (wrong, b"no host"),
+            (closed, b"nothing answers"),
+            ("ffmpeg:" + closed, b"cannot open"),
+        ):
             command = [sys.executable, "-c", READ.format(uri)]
-            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=streams.environment())
+            result = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=streams.environment()
+            )
             assert expected in result.stdout and b"secret" not in result.stdout
         assert network.seen  # it did reach the camera

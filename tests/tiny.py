@@ -1,6 +1,7 @@
 """A training run of seconds: three classes, each of one colour, and a network of a few layers in place of ResNet-50.
 
-As a script it is `deeplab-tf` with that network; with "wait" as its first argument it begins when its standard input is closed.
+As a script it is `deeplab-tf` with that network; with "wait" as its first argument it begins when its standard input is
+closed.
 """
 
 import atexit
@@ -24,7 +25,7 @@ def backbone(image, *, width=1.0, output_stride=16, multi_grid=(1, 1, 1), moment
     """Four stages of one convolution each, at strides 4, 8, 16 and 16."""
     from keras import layers
 
-    from deeplab_tf.models.layers import conv_bn
+    from deeplab_tf.lab.models.layers import conv_bn
 
     features, x = {}, layers.AveragePooling2D(4, padding="same", name="pool")(image)
     for name, pooled in (("res2", False), ("res3", True), ("res4", True), ("res5", False)):
@@ -36,7 +37,7 @@ def backbone(image, *, width=1.0, output_stride=16, multi_grid=(1, 1, 1), moment
 
 def use_backbone(monkeypatch=None):
     """Puts `backbone` in the place of ResNet-50."""
-    from deeplab_tf.models.backbones import resnet50
+    from deeplab_tf.lab.models.backbones import resnet50
 
     if monkeypatch is None:
         resnet50.build = backbone
@@ -45,7 +46,8 @@ def use_backbone(monkeypatch=None):
 
 
 def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, instances=False, seed=0):
-    """Images of noisy colour blocks and their labels, as a `folder` data set: ids, or colours that are not the images' own.
+    """Images of noisy colour blocks and their labels, as a `folder` data set: ids, or colours that are not the images'
+    own.
 
     With `instances` every block of 16 x 16 pixels is a thing of its own.
     """
@@ -62,7 +64,9 @@ def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, instances=F
             write_png(root / "labels" / split / f"frame_{index}.png", label)
             if instances:
                 numbers = np.kron(np.arange(1, ids.size // 256 + 1).reshape(size[0] // 16, -1), np.ones((16, 16), int))
-                write_png(root / "instances" / split / f"frame_{index}.png", np.where(ids == 1, numbers, 0).astype(np.uint8))
+                write_png(
+                    root / "instances" / split / f"frame_{index}.png", np.where(ids == 1, numbers, 0).astype(np.uint8)
+                )
     return root
 
 
@@ -82,9 +86,22 @@ def recipe(root, *, colors=False, instances=False, **changes):
             "classes": [{"name": name, "color": list(color)} for name, color in paint.items()],
         },
         "augment": {"crop": [64, 64], "flip": 0.5, "scale": [0.8, 1.25], "brightness": 0.1},
-        "model": {"separable": False, "aspp_channels": 16, "decoder_channels": 16, "low_level_channels": 8, "batch_norm_momentum": 0.8},
+        "model": {
+            "separable": False,
+            "aspp_channels": 16,
+            "decoder_channels": 16,
+            "low_level_channels": 8,
+            "batch_norm_momentum": 0.8,
+        },
         "optimizer": {"learning_rate": 0.01, "schedule": "cosine", "ema": 0.8, "weight_decay": 0.01},
-        "training": {"steps": 30, "batch_size": 4, "validate_every": 10, "checkpoint_every": 4, "log_every": 1, "keep": [15]},
+        "training": {
+            "steps": 30,
+            "batch_size": 4,
+            "validate_every": 10,
+            "checkpoint_every": 4,
+            "log_every": 1,
+            "save_steps": [15],
+        },
     }
     if colors:
         tree["data"].update(label_format="colors", ignore_colors=[list(VOID)])
@@ -98,7 +115,9 @@ def recipe(root, *, colors=False, instances=False, **changes):
             "decoder_channels": 16,
             "batch_norm_momentum": 0.8,
         }
-        tree["model"].update(instance_channels=16, head_channels=16, low_level_channels=[8, 8], instance_low_level_channels=[8, 8])
+        tree["model"].update(
+            instance_channels=16, head_channels=16, low_level_channels=[8, 8], instance_low_level_channels=[8, 8]
+        )
         tree["loss"] = {"center_sigma": 3.0, "offset_weight": 0.1}
     for section, values in changes.items():
         tree.setdefault(section, {}).update(values)
@@ -112,14 +131,16 @@ def write_recipe(path, tree):
 
 @functools.cache
 def trained_run():
-    """A run on RGB-colour labels that are described in the recipe alone, trained once for all tests by the command line: its folder."""
+    """A run on RGB-colour labels that are described in the recipe alone, trained once for all tests by the command
+    line: its folder."""
     return _train(lambda root: recipe(write_data(root / "data", colors=True), colors=True))
 
 
 @functools.cache
 def panoptic_run():
-    """A run that learned to tell blocks of one colour apart, trained once for all tests by the command line: its folder."""
-    steps = {"steps": 100, "validate_every": 50, "checkpoint_every": 100, "keep": [50]}
+    """A run that learned to tell blocks of one colour apart, trained once for all tests by the command line: its
+    folder."""
+    steps = {"steps": 100, "validate_every": 50, "checkpoint_every": 100, "save_steps": [50]}
     changes = {"augment": {"scale": [1.0, 1.0]}, "training": steps, "model": {"dropout": 0.0}}
     return _train(lambda root: recipe(write_data(root / "data", instances=True, train=24), instances=True, **changes))
 
@@ -136,7 +157,9 @@ def _train(make_recipe):
     path = write_recipe(root / "recipe.yaml", make_recipe(root))
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_backbone(monkeypatch)
-        result = CliRunner().invoke(group, ["train", str(path), "--run", str(root / "run"), "--json", str(root / "result.json")])
+        result = CliRunner().invoke(
+            group, ["train", str(path), "--run", str(root / "run"), "--json", str(root / "result.json")]
+        )
     if result.exit_code:
         raise RuntimeError(result.output) from result.exception
     return root / "run"
@@ -148,7 +171,7 @@ def environment():
 
 
 if __name__ == "__main__":
-    import deeplab_tf.training.fit  # noqa: F401  (seconds: done while waiting)
+    import deeplab_tf.lab.training.fit  # noqa: F401  (seconds: done while waiting)
     from deeplab_tf.cli import main
 
     use_backbone()

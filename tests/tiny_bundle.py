@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 
-from deeplab_tf.bundle import new_bundle, open_bundle, seal
+from deeplab_tf.core.bundle import new_bundle, open_bundle, seal
 
 SIZE = (6, 8)
 CLASSES = 3
 STRIDE = 2
 
-WEIGHTS = np.random.default_rng(5).normal(0, 1, (CLASSES, 3, STRIDE, STRIDE)).astype(np.float32)  # output, input, height, width
+WEIGHTS = (
+    np.random.default_rng(5).normal(0, 1, (CLASSES, 3, STRIDE, STRIDE)).astype(np.float32)
+)  # output, input, height, width
 INFO = {
     "classes": [{"name": name, "color": [i, i, i]} for i, name in enumerate("abc")],
     "size": list(SIZE),
@@ -67,10 +69,18 @@ def write_saved_model(folder, output="labels", *, quantized=False, weights=WEIGH
     @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.uint8, "image")])
     def serve(image):
         pixels = tf.cast(image, tf.float32)
-        pixels = tf.quantization.fake_quant_with_min_max_vars(pixels, -255.0, 255.0, narrow_range=True) if quantized else pixels
+        pixels = (
+            tf.quantization.fake_quant_with_min_max_vars(pixels, -255.0, 255.0, narrow_range=True)
+            if quantized
+            else pixels
+        )
         scores = tf.nn.conv2d(pixels, kernel, STRIDE, "VALID")
-        scores = tf.quantization.fake_quant_with_min_max_vars(scores, -4e3, 4e3, narrow_range=True) if quantized else scores
-        return {"labels": tf.cast(tf.argmax(scores, -1, tf.int32), tf.uint8)} if output == "labels" else {"logits": scores}
+        scores = (
+            tf.quantization.fake_quant_with_min_max_vars(scores, -4e3, 4e3, narrow_range=True) if quantized else scores
+        )
+        return (
+            {"labels": tf.cast(tf.argmax(scores, -1, tf.int32), tf.uint8)} if output == "labels" else {"logits": scores}
+        )
 
     module = tf.Module()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
@@ -87,7 +97,9 @@ def write_bundle(path, output="labels", *, saved_model=False, seed=None, size=SI
             file.write(b"TRT-8201-EntropyCalibration2\nimage: 40008081\n")
         if saved_model:
             for name in ("saved_model", "tf_trt/float", "tf_trt/int8"):
-                write_saved_model(part + "/" + name, output, quantized=name.endswith("int8"), weights=weights, size=size)
+                write_saved_model(
+                    part + "/" + name, output, quantized=name.endswith("int8"), weights=weights, size=size
+                )
         seal(part, dict(INFO, output=output, size=list(size)))
     return open_bundle(path)
 

@@ -1,13 +1,15 @@
-"""Ours beside Keras, keras-hub, segmentation_models_pytorch, OpenVINO and cityscapesScripts: one table, in one run, on one machine.
+"""Ours beside Keras, keras-hub, segmentation_models_pytorch, OpenVINO and cityscapesScripts: one table, in one run, on
+one machine.
 
-    sh tools/make_peer_environment.sh                      (once; a peer that is not there is named, and its rows are left out)
-    python tools/benchmark.py [--only ROW ...] [--json FILE]
+    sh tools/make_peer_environment.sh                      (once; a peer that is not there is named, and its rows are
+    left out) python tools/benchmark.py [--only ROW ...] [--json FILE]
     python tools/benchmark.py --list
     python tools/benchmark.py --quick                      (tiny: does everything run? its figures mean nothing)
 
-A row's last figure is our speed divided by the peer's: above 1, ours is faster. Every side is a process of its own with the same number of
-threads. Both are warmed up, then they take turns (A B A B ...); what counts is the median over turns of their least seconds, since a
-machine's speed drifts. Under the table stand the machine's measured peaks, and how near to them the full network comes in integers.
+A row's last figure is our speed divided by the peer's: above 1, ours is faster. Every side is a process of its own with
+the same number of threads. Both are warmed up, then they take turns (A B A B ...); what counts is the median over turns
+of their least seconds, since a machine's speed drifts. Under the table stand the machine's measured peaks, and how near
+to them the full network comes in integers.
 
 Take nothing else on the machine. The first run makes three networks (minutes); they are kept in build/benchmark.
 """
@@ -23,10 +25,10 @@ from benchmarks.rows import INSTALLED_BY, NETWORKS, rows
 from benchmarks.table import cells, limit_lines, limits, peak_lines, ratio, repetitions, seconds
 from benchmarks.worker import Worker, WorkerError
 
-from deeplab_tf import device
-from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.runtimes.onnx import physical_cores
-from deeplab_tf.tables import columns
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.tables import text_table
+from deeplab_tf.deploy import device
+from deeplab_tf.deploy.runtimes.onnx import physical_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
@@ -61,10 +63,10 @@ def missing(side):
     if not side.environment:
         return None
     python = python_of(side)
-    found = "import importlib.util, sys; sys.exit(importlib.util.find_spec({!r}) is None)".format(side.needs)
+    found = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({side.needs!r}) is None)"
     if python.exists() and subprocess.run([str(python), "-c", found], check=False).returncode == 0:
         return None
-    return "{} is not installed: {}".format(side.needs, INSTALLED_BY[side.environment])
+    return f"{side.needs} is not installed: {INSTALLED_BY[side.environment]}"
 
 
 def python_of(side):
@@ -77,26 +79,36 @@ def make_network(name, shared, folder, quick):
     bundle = folder / "{}-{}x{}".format(name, *shared["frame_size"])
     if (bundle / "bundle.json").exists():
         return
-    say("Making the network '{}' ...".format(name))
-    model = {**NETWORKS[name]["model"], **({"width": 0.125, "aspp_channels": 16, "decoder_channels": 16} if quick else {})}
+    say(f"Making the network '{name}' ...")
+    model = {
+        **NETWORKS[name]["model"],
+        **({"width": 0.125, "aspp_channels": 16, "decoder_channels": 16} if quick else {}),
+    }
     order = {"bundle": str(bundle), "size": shared["frame_size"], "int8": NETWORKS[name]["int8"], "model": model}
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     command = [sys.executable, str(ROOT / "tools" / "benchmarks" / "networks.py"), json.dumps(order)]
     if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
-        raise DeepLabError("The network '{}' could not be made; the reason stands above.".format(name))
+        raise DeepLabError(f"The network '{name}' could not be made; the reason stands above.")
 
 
 def measure(row, shared, folder, options):
     """One line of the table, as a dict."""
-    line = {"name": row.name, "what": row.what, "unit": row.unit, "ours": row.ours.title, "peer": row.peer.title, "why": row.why}
+    line = {
+        "name": row.name,
+        "what": row.what,
+        "unit": row.unit,
+        "ours": row.ours.title,
+        "peer": row.peer.title,
+        "why": row.why,
+    }
     reason = missing(row.peer)
     if reason:
         return {**line, "missing": reason}
     for side in (row.ours, row.peer):
         if side.bundle:
             make_network(side.bundle, shared, folder, options.quick)
-    say("{}: {} and {} ...".format(row.name, row.ours.title, row.peer.title))
+    say(f"{row.name}: {row.ours.title} and {row.peer.title} ...")
     workers = []
     try:
         for side in (row.ours, row.peer):
@@ -111,7 +123,9 @@ def measure(row, shared, folder, options):
     finally:
         for worker in workers:
             worker.close()
-    line.update(ours_seconds=seconds(turns, 0) / row.scale, peer_seconds=seconds(turns, 1) / row.scale, ratio=ratio(turns))
+    line.update(
+        ours_seconds=seconds(turns, 0) / row.scale, peer_seconds=seconds(turns, 1) / row.scale, ratio=ratio(turns)
+    )
     return {**line, "turns": turns, "ours_about": workers[0].about, "peer_about": workers[1].about}
 
 
@@ -143,7 +157,7 @@ def machine(options):
 
 def machine_line(found, rows_found):
     """The fingerprint in words."""
-    versions = ["{} {}".format(name, version) for name, version in sorted(found["versions"].items())]
+    versions = [f"{name} {version}" for name, version in sorted(found["versions"].items())]
     versions += sorted({row["peer_about"]["name"] for row in rows_found if "peer_about" in row})
     return "{}; {}; {} threads; {}; {}".format(
         found["processor"], " ".join(found["flags"]), found["threads"], found["system"], ", ".join(versions)
@@ -158,13 +172,19 @@ def say(text):
 def parse(arguments):
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", metavar="ROW", help="this row, or all whose names begin so; may be repeated")
+    parser.add_argument(
+        "--only", action="append", metavar="ROW", help="this row, or all whose names begin so; may be repeated"
+    )
     parser.add_argument("--list", action="store_true", help="the rows, and nothing else")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one turn: does everything run?")
     parser.add_argument("--threads", type=int, default=physical_cores(), help="of every side [default: all cores]")
     parser.add_argument("--rounds", type=int, help="turns of each row [default: 5]")
-    parser.add_argument("--turn", type=float, help="seconds of a turn of each side, two repetitions at least [default: 3]")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "benchmark", help="where networks and frames are kept")
+    parser.add_argument(
+        "--turn", type=float, help="seconds of a turn of each side, two repetitions at least [default: 3]"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "build" / "benchmark", help="where networks and frames are kept"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write everything there")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
@@ -178,7 +198,7 @@ def chosen(options, shared):
     names = [row.name for row in every]
     for name in options.only or ():
         if not any(each.startswith(name) for each in names):
-            raise DeepLabError("There is no row '{}'. {}".format(name, did_you_mean(name, names)))
+            raise DeepLabError(f"There is no row '{name}'. {did_you_mean(name, names)}")
     return [row for row in every if not options.only or any(row.name.startswith(name) for name in options.only)]
 
 
@@ -188,12 +208,12 @@ def main(arguments):
     shared = common(options)
     wanted = chosen(options, shared)
     if options.list:
-        print("\n".join(columns([[row.name, row.ours.title, row.peer.title, row.what] for row in wanted])))
+        print(text_table([[row.name, row.ours.title, row.peer.title, row.what] for row in wanted]))
         return
     peaks = measure_peaks(options)
     found = [measure(row, shared, options.folder, options) for row in wanted]
     about, limit = machine(options), int8_limits(found, peaks)
-    print("\n".join(columns(cells(found))))
+    print(text_table(cells(found)))
     if options.quick:
         print("\nQuick: everything ran; none of these figures means anything.")
     print("\n".join(["", *peak_lines(peaks), *(limit_lines(limit) if limit else ()), "", machine_line(about, found)]))
@@ -208,4 +228,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except (DeepLabError, WorkerError) as error:
-        sys.exit("Error: {}".format(error))
+        sys.exit(f"Error: {error}")

@@ -1,12 +1,14 @@
 """What a stream costs beside the bare network, how old a shown live frame is, and whether that stays so.
 
     python tools/benchmark_stream.py BUNDLE --runtime onnx
-    python tools/benchmark_stream.py BUNDLE --seconds 300 --slower 5      is the age bounded with a runtime that is five times slower?
+    python tools/benchmark_stream.py BUNDLE --seconds 300 --slower 5      is the age bounded with a runtime that is five
+    times slower?
 
-File: the same frames of a video file of drawn streets at the network's size, first by the runtime alone, then by the stream with overlay,
-legend, figures and an .mp4 file written, in the order A B B A. On a CPU the runtime alone gives every core to one frame, and the stream
-a core to each of several, so that it may be the faster of the two. Live: drawn streets at 30 frames/s; each shown frame's age against its
-own capture + run + post-processing. Numbers are good on a quiet machine only.
+File: the same frames of a video file of drawn streets at the network's size, first by the runtime alone, then by the
+stream with overlay, legend, figures and an .mp4 file written, in the order A B B A. On a CPU the runtime alone gives
+every core to one frame, and the stream a core to each of several, so that it may be the faster of the two. Live: drawn
+streets at 30 frames/s; each shown frame's age against its own capture + run + post-processing. Numbers are good on a
+quiet machine only.
 """
 
 import json
@@ -18,12 +20,13 @@ import time
 import click
 import numpy as np
 
-from deeplab_tf.bundle import open_bundle
-from deeplab_tf.runtimes import open_runtime
-from deeplab_tf.scenes import draw_scene
-from deeplab_tf.video.loop import Stream
-from deeplab_tf.video.sinks import VideoFile
-from deeplab_tf.video.sources import collect, open_source
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.deploy.runtimes import open_runtime
+from deeplab_tf.deploy.video.loop import Stream
+from deeplab_tf.deploy.video.sinks import VideoFile
+from deeplab_tf.deploy.video.source import collect
+from deeplab_tf.deploy.video.sources import open_source
+from deeplab_tf.synth import draw_scene
 
 DRAWN = 24
 """Different frames in the video."""
@@ -99,7 +102,7 @@ def from_file(runtime, count, folder):
 
 def live(runtime, seconds, fps):
     """Age and drops with a live source for so long."""
-    source = open_source("sample://?size={}x{}&fps={}&seconds={}".format(runtime.size[0], runtime.size[1], fps, DRAWN / fps))
+    source = open_source(f"sample://?size={runtime.size[0]}x{runtime.size[1]}&fps={fps}&seconds={DRAWN / fps}")
     ages = Ages()
     source.prepare(threading.Event())
     stream = Stream(source, runtime, [ages])
@@ -130,7 +133,9 @@ def live(runtime, seconds, fps):
 @click.option("--frames", default=60, show_default=True, help="Of the video file.")
 @click.option("--seconds", default=20.0, show_default=True, help="How long the live source is watched.")
 @click.option("--fps", default=30, show_default=True, help="Of the live source.")
-@click.option("--slower", default=1.0, show_default=True, help="Make the runtime so many times slower, and leave the file out.")
+@click.option(
+    "--slower", default=1.0, show_default=True, help="Make the runtime so many times slower, and leave the file out."
+)
 @click.option("--json", "json_target", type=click.Path(), help="Also write what was found.")
 def main(bundle, runtime_name, precision, frames, seconds, fps, slower, json_target):
     """Measures; see the head of this file."""

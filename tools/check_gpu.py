@@ -1,15 +1,18 @@
-"""Everything that needs an NVIDIA GPU, in one go: builds engines from bundles, runs them, compares them with ONNX Runtime in float.
+"""Everything that needs an NVIDIA GPU, in one go: builds engines from bundles, runs them, compares them with ONNX
+Runtime in float.
 
-    python tools/check_gpu.py pack BUNDLE ... --frames PICTURES --labels LABELS --out frames.npz     # where ONNX Runtime and OpenCV are
-    python tools/check_gpu.py BUNDLE ... --frames frames.npz --json gpu.json                         # on the machine with the GPU
+    python tools/check_gpu.py pack BUNDLE ... --frames PICTURES --labels LABELS --out frames.npz     # where ONNX
+    Runtime and OpenCV are python tools/check_gpu.py BUNDLE ... --frames frames.npz --json gpu.json
+       # on the machine with the GPU
 
-The second needs no more than Python 3.6, NumPy and TensorRT; where OpenCV and ONNX Runtime are too, --frames and --labels may be folders.
-For each bundle it tries TensorRT in float32, float16, int8 by Q/DQ nodes and int8 by calibration cache, and TF-TRT in all three where
-TensorFlow has it; each in a process of its own, so that one that fails or crashes is noted with its error and the rest goes on. The JSON
-file is written after each.
+The second needs no more than Python 3.6, NumPy and TensorRT; where OpenCV and ONNX Runtime are too, --frames and
+--labels may be folders. For each bundle it tries TensorRT in float32, float16, int8 by Q/DQ nodes and int8 by
+calibration cache, and TF-TRT in all three where TensorFlow has it; each in a process of its own, so that one that fails
+or crashes is noted with its error and the rest goes on. The JSON file is written after each.
 
-Agreement is the share of pixels whose label is that of ONNX Runtime in float32 on the same frame. mIoU is counted at the network's size,
-labels enlarged by repeating: good for comparing the rows, not for comparing with `deeplab-tf evaluate`.
+Agreement is the share of pixels whose label is that of ONNX Runtime in float32 on the same frame. mIoU is counted at
+the network's size, labels enlarged by repeating: good for comparing the rows, not for comparing with `deeplab-tf
+evaluate`.
 """
 
 import argparse
@@ -24,20 +27,22 @@ import time
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the machine has the files, not always the package
+sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)  # the machine has the files, not always the package
 
 from check_gpu_frames import compare, frames_of, pack  # noqa: E402
 
-from deeplab_tf.bundle import open_bundle  # noqa: E402
-from deeplab_tf.errors import DeepLabError  # noqa: E402
-from deeplab_tf.runtimes import _cudart, _engines, module  # noqa: E402
+from deeplab_tf.core.bundle import open_bundle  # noqa: E402
+from deeplab_tf.core.errors import DeepLabError  # noqa: E402
+from deeplab_tf.deploy.runtimes import _cudart, _engines, module  # noqa: E402
 
 CASES = [("tensorrt", precision, {}) for precision in ("float32", "float16", "int8")]
 CASES += [("tensorrt", "int8", {"implicit": True})]
 CASES += [("tf_trt", precision, {}) for precision in ("float32", "float16", "int8")]
 """Runtime, precision, options for its `load`."""
 
-PARTS = ("whole", "upload", "run", "download")
+PARTS = ("end_to_end", "upload", "run", "download")
 
 
 # One case
@@ -51,7 +56,11 @@ def measure(path, case, arrays, seconds, say=print) -> dict:
         return {"skipped": reason}
     bundle = open_bundle(path)
     built = module(name).build(bundle, precision, say=say, **options)
-    found = {each: built[each] for each in ("precision", "megabytes", "seconds", "reused", "engines", "outside") if each in built}
+    found = {
+        each: built[each]
+        for each in ("precision", "megabytes", "seconds", "reused", "engines", "outside")
+        if each in built
+    }
     found["built_precision"] = found.pop("precision")
     cuda = _cudart.open_cuda()
     free, _ = cuda.memory()
@@ -65,7 +74,8 @@ def measure(path, case, arrays, seconds, say=print) -> dict:
 
 
 def timings(runtime, frames, seconds) -> dict:
-    """Frames a second and percentiles over at least 20 frames and `seconds`, after the frames have gone through once."""
+    """Frames a second and percentiles over at least 20 frames and `seconds`, after the frames have gone through
+    once."""
     times, stop = [], time.perf_counter() + seconds
     while time.perf_counter() < stop or len(times) < 20:
         frame = frames[len(times) % len(frames)]
@@ -85,7 +95,8 @@ def timings(runtime, frames, seconds) -> dict:
 
 
 def check(bundles, frames_file, json_file, run) -> dict:
-    """Runs every case on every bundle; `run(path, case)` returns its findings or raises. Writes the JSON file after each."""
+    """Runs every case on every bundle; `run(path, case)` returns its findings or raises. Writes the JSON file after
+    each."""
     report = {"machine": machine(), "frames": digest_of(frames_file), "results": []}
     for path in bundles:
         for case in CASES:
@@ -96,10 +107,10 @@ def check(bundles, frames_file, json_file, run) -> dict:
             try:
                 row.update(run(path, case))
             except Exception as error:  # whatever it is belongs into the report, and the rest goes on
-                row["error"] = "{}: {}".format(type(error).__name__, error)
+                row["error"] = f"{type(error).__name__}: {error}"
             for problem in ("skipped", "error"):
                 if problem in row:
-                    print("  {}: {}".format(problem, row[problem]), flush=True)
+                    print(f"  {problem}: {row[problem]}", flush=True)
             report["results"].append(row)
             _engines.write_whole(json_file, json.dumps(report, indent=2, sort_keys=True).encode())
     return report
@@ -111,7 +122,16 @@ def in_a_process(frames_file, seconds, limit):
     def run(path, case):
         with tempfile.TemporaryDirectory() as folder:
             answer = os.path.join(folder, "answer.json")
-            command = [sys.executable, os.path.abspath(__file__), "case", path, frames_file, str(seconds), json.dumps(case), answer]
+            command = [
+                sys.executable,
+                os.path.abspath(__file__),
+                "case",
+                path,
+                frames_file,
+                str(seconds),
+                json.dumps(case),
+                answer,
+            ]
             with open(os.path.join(folder, "log"), "w+b") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
                 try:
@@ -119,7 +139,7 @@ def in_a_process(frames_file, seconds, limit):
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-                    raise DeepLabError("it took more than {} s".format(limit)) from None
+                    raise DeepLabError(f"it took more than {limit} s") from None
                 log.seek(0)
                 lines = log.read().decode("utf-8", "replace").strip().splitlines()
             if code or not os.path.exists(answer):
@@ -132,7 +152,13 @@ def in_a_process(frames_file, seconds, limit):
 
 def machine() -> dict:
     """What was measured on."""
-    found = {"python": platform.python_version(), "processor": platform.machine(), "gpu": None, "driver": None, "tensorrt": None}
+    found = {
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "gpu": None,
+        "driver": None,
+        "tensorrt": None,
+    }
     try:
         gpu = _cudart.open_cuda().gpu()
         found.update(gpu=gpu.name, compute_capability=_engines.capability_text(gpu), gpu_memory_mb=gpu.total / 1e6)
@@ -159,7 +185,17 @@ def digest_of(path):
 
 def table(report) -> str:
     """The results in Markdown."""
-    head = ("bundle", "runtime", "precision", "build", "size", "frames/s", "p50, p90, p99", "without transfers", "GPU memory")
+    head = (
+        "bundle",
+        "runtime",
+        "precision",
+        "build",
+        "size",
+        "frames/s",
+        "p50, p90, p99",
+        "without transfers",
+        "GPU memory",
+    )
     head += ("agreement", "mIoU")
     rows = [head, ("---",) * len(head)]
     for row in report["results"]:
@@ -169,7 +205,7 @@ def table(report) -> str:
             reason = (row.get("skipped") or row["error"]).replace("|", "/").replace("\n", " ")
             rows.append(start + (reason,) + ("",) * (len(head) - 4))
             continue
-        whole, run = row["latency_ms"]["whole"], row["latency_ms"]["run"]
+        whole, run = row["latency_ms"]["end_to_end"], row["latency_ms"]["run"]
         rows.append(
             start
             + (
@@ -197,7 +233,9 @@ def parse(arguments):
     parser.add_argument("--count", type=int, default=50, help="at most so many frames (%(default)s)")
     parser.add_argument("--json", metavar="FILE", default="check_gpu.json", help="where results go (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of timing for each runtime (%(default)s)")
-    parser.add_argument("--limit", type=float, default=1800.0, help="seconds for one runtime, building included (%(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=1800.0, help="seconds for one runtime, building included (%(default)s)"
+    )
     parser.add_argument("--out", metavar="FILE", help="for pack: the .npz file to write")
     options = parser.parse_args(arguments)
     options.pack = options.bundles[0] == "pack"
@@ -236,13 +274,15 @@ def main(arguments=None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             frames_file = frames_in_a_file(options, folder)
             if options.pack:
-                print("{}: {:.1f} MB".format(frames_file, os.path.getsize(frames_file) / 1e6))
+                print(f"{frames_file}: {os.path.getsize(frames_file) / 1e6:.1f} MB")
                 return 0
             for path in options.bundles:
                 open_bundle(path)
-            report = check(options.bundles, frames_file, options.json, in_a_process(frames_file, options.seconds, options.limit))
+            report = check(
+                options.bundles, frames_file, options.json, in_a_process(frames_file, options.seconds, options.limit)
+            )
     except DeepLabError as error:
-        print("Error: {}".format(error), file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
     print(table(report))
     return 0 if any("fps" in row for row in report["results"]) else 1

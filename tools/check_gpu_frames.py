@@ -1,4 +1,5 @@
-"""The frames of tools/check_gpu.py: packed with their labels and with what ONNX Runtime makes of them, and compared with what a GPU makes.
+"""The frames of tools/check_gpu.py: packed with their labels and with what ONNX Runtime makes of them, and compared
+with what a GPU makes.
 
 Packing needs OpenCV and ONNX Runtime, comparing NumPy only.
 """
@@ -8,14 +9,15 @@ import re
 
 import numpy as np
 
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL
-from deeplab_tf.metrics.confusion import ConfusionMatrix
-from deeplab_tf.runtimes import open_runtime
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.deploy.runtimes import open_runtime
 
 
 def pack(bundles, frames, labels=None, *, count=50) -> dict:
-    """Arrays by name: frames_HxW (N, H, W, 3), truth_HxW_DIGEST (N, H, W) where there are labels, reference_DIGEST (N, H/s, W/s); uint8.
+    """Arrays by name: frames_HxW (N, H, W, 3), truth_HxW_DIGEST (N, H, W) where there are labels, reference_DIGEST (N,
+    H/s, W/s); uint8.
 
     Args:
         bundles: opened ones; DIGEST is `key` of one.
@@ -23,18 +25,18 @@ def pack(bundles, frames, labels=None, *, count=50) -> dict:
         labels: a folder of label files named like them: 8-bit class ids, or *_labelIds.png of Cityscapes.
         count: at most so many frames, evenly over the folder.
     """
-    from deeplab_tf.frames import list_images, read_image, resize_image
+    from deeplab_tf.core.image_files import list_images, read_image, resize_image
 
     paths = list_images(frames, recursive=True)
     if not paths:
-        raise DeepLabError("There are no pictures in {}.".format(frames))
+        raise DeepLabError(f"There are no pictures in {frames}.")
     paths = [paths[i] for i in sorted({int(i) for i in np.linspace(0, len(paths) - 1, count)})]
     arrays = {}
     for bundle in bundles:
         size = "{}x{}".format(*bundle.size)
         arrays["frames_" + size] = np.stack([resize_image(read_image(path), bundle.size) for path in paths])
         if labels:
-            arrays["truth_{}_{}".format(size, key(bundle))] = read_truth(paths, labels, bundle)
+            arrays[f"truth_{size}_{key(bundle)}"] = read_truth(paths, labels, bundle)
         with open_runtime(bundle, "onnx", "float32", providers=["CPUExecutionProvider"]) as runtime:
             arrays["reference_" + key(bundle)] = np.stack([runtime(frame) for frame in arrays["frames_" + size]])
     return arrays
@@ -47,14 +49,18 @@ def key(bundle) -> str:
 
 def read_truth(paths, folder, bundle):
     """(N, H, W) uint8 class ids at the network's size, of the nearest pixel; ids that are no class are ignored."""
-    from deeplab_tf.frames import list_images, read_ids
+    from deeplab_tf.core.image_files import list_images, read_ids
 
-    found = {stem(path): path for path in list_images(folder, recursive=True) if not path.endswith(("_color.png", "_instanceIds.png"))}
+    found = {
+        stem(path): path
+        for path in list_images(folder, recursive=True)
+        if not path.endswith(("_color.png", "_instanceIds.png"))
+    }
     height, width = bundle.size
     truth = []
     for path in paths:
         if stem(path) not in found:
-            raise DeepLabError("{} has no label file for {}.".format(folder, path))
+            raise DeepLabError(f"{folder} has no label file for {path}.")
         ids = read_ids(found[stem(path)])
         if bundle.table == CITYSCAPES and found[stem(path)].endswith("_labelIds.png"):
             ids = CITYSCAPES_TO_CLASS[ids]

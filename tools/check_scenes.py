@@ -2,8 +2,9 @@
 
     python tools/check_scenes.py --scenes 100
 
-Colour alone: a linear classifier (multinomial logistic regression on the RGB values of a pixel), fitted to the training scenes
-and scored on the validation scenes, with and without class weights. Below mIoU 0.35 the scenes ask for more than colours.
+Colour alone: a linear classifier (multinomial logistic regression on the RGB values of a pixel), fitted to the training
+scenes and scored on the validation scenes, with and without class weights. Below mIoU 0.35 the scenes ask for more than
+colours.
 """
 
 import argparse
@@ -13,10 +14,10 @@ import time
 import cv2
 import numpy as np
 
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL
-from deeplab_tf.metrics.confusion import ConfusionMatrix
-from deeplab_tf.scenes import draw_scene
-from deeplab_tf.scenes.files import Settings, scene_name, write_scene
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.synth import draw_scene
+from deeplab_tf.synth.files import Settings, scene_name, write_scene
 
 
 def features(image: np.ndarray) -> np.ndarray:
@@ -42,7 +43,8 @@ def fit(pixels: np.ndarray, classes: np.ndarray, weights: np.ndarray, steps: int
 
 
 def color_miou(train, val, balanced: bool, random: np.random.RandomState) -> float:
-    """mIoU on `val` of a linear classifier fitted to 800 pixels of every scene of `train`; both lists of (image, label_map)."""
+    """mIoU on `val` of a linear classifier fitted to 800 pixels of every scene of `train`; both lists of (image,
+    label_map)."""
     pixels, classes = [], []
     for image, label_map in train:
         known = np.flatnonzero(label_map.reshape(-1) != IGNORE_LABEL)
@@ -69,9 +71,8 @@ def speed(seed: int, count: int = 20) -> None:
                 work(folder, i) if work else write_scene(folder, i, Settings(count, (512, 1024), seed))
             wall, processor = time.perf_counter() - start, time.process_time() - processor
         print(
-            "{}: {:.1f} scenes/s by the clock, {:.1f} a second of processor time (512x1024, one thread)".format(
-                label, count / wall, count / processor
-            )
+            f"{label}: {count / wall:.1f} scenes/s by the clock, {count / processor:.1f} a second of processor "
+            "time (512x1024, one thread)"
         )
 
 
@@ -91,10 +92,15 @@ def main() -> None:
         seen += counts >= 20
         share += counts / label_map.size
     for i, name in list(enumerate(CITYSCAPES.names)) + [(IGNORE_LABEL, "(ignored)")]:
-        print("{:15s} in {:4.0%} of the scenes, {:6.2%} of the pixels".format(name, seen[i] / options.scenes, share[i] / options.scenes))
+        print(
+            f"{name:15s} in {seen[i] / options.scenes:4.0%} of the scenes, {share[i] / options.scenes:6.2%} of the "
+            "pixels"
+        )
     for balanced in (False, True):
         miou = color_miou(splits["train"], splits["val"], balanced, np.random.RandomState(0))
-        print("linear classifier on colours{}: mIoU {:.3f}".format(", classes weighted alike" if balanced else "", miou))
+        print(
+            "linear classifier on colours{}: mIoU {:.3f}".format(", classes weighted alike" if balanced else "", miou)
+        )
 
 
 if __name__ == "__main__":

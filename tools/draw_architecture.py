@@ -1,4 +1,5 @@
-"""Draws the network of a recipe: python tools/draw_architecture.py configs/cityscapes_resnet50.yaml docs/architecture.png"""
+"""Draws the network of a recipe: python tools/draw_architecture.py configs/cityscapes_resnet50.yaml
+docs/architecture.png"""
 
 import os
 
@@ -15,13 +16,13 @@ from deeplab_tf.cli.options import show
 @click.option("--classes", default=19, show_default=True, help="How many classes the network tells apart.")
 def main(recipe, picture, classes):
     """Draw the network of RECIPE as boxes and arrows into PICTURE (PNG or SVG)."""
-    from deeplab_tf.models.figure import architecture_figure
-    from deeplab_tf.training.config import load
-    from deeplab_tf.training.fit import build_model
+    from deeplab_tf.lab.config import load
+    from deeplab_tf.lab.models.figure import architecture_figure
+    from deeplab_tf.lab.training.fit import build_model
 
     config = load(recipe)
     architecture_figure(build_model(config, classes), config.size).savefig(picture, dpi=130)
-    show("Drew {}".format(picture))
+    show(f"Drew {picture}")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import click
 import numpy as np
 
-from deeplab_tf import draw
 from deeplab_tf.cli.options import show
-from deeplab_tf.frames import write_image
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
-from deeplab_tf.scenes import draw_scene
+from deeplab_tf.core import draw
+from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
+from deeplab_tf.synth import draw_scene
 
 SIZE = (192, 384)
 EXAMPLES = (
@@ -30,7 +30,15 @@ EXAMPLES = (
     ("noise: 40", {"noise": 40.0}),
     (
         "all of a recipe",
-        {"crop": (160, 320), "flip": 0.5, "rotation": 5.0, "scale": (0.6, 1.8), "brightness": 0.4, "contrast": 0.4, "gamma": 0.4},
+        {
+            "crop": (160, 320),
+            "flip": 0.5,
+            "rotation": 5.0,
+            "scale": (0.6, 1.8),
+            "brightness": 0.4,
+            "contrast": 0.4,
+            "gamma": 0.4,
+        },
     ),
 )
 
@@ -39,9 +47,11 @@ def panel(image, label_map, title, options, seed):
     """Image and label after one augmentation, side by side under its name."""
     import tensorflow as tf
 
-    from deeplab_tf.data.augment import Augmentation, augment
+    from deeplab_tf.lab.data.augment import Augmentation, augment
 
-    changed, labels = augment(tf.constant(image), tf.constant(label_map), tf.constant([seed, 3], tf.int64), Augmentation(**options))
+    changed, labels = augment(
+        tf.constant(image), tf.constant(label_map), tf.constant([seed, 3], tf.int64), Augmentation(**options)
+    )
     pictures = [changed.numpy(), draw.colorize(labels.numpy(), CITYSCAPES)]
     return draw.side_by_side([_centered(picture) for picture in pictures], [title, ""])
 
@@ -61,9 +71,12 @@ def main(picture, seed):
     scene = draw_scene(seed, 3, SIZE)
     label_map = CITYSCAPES_TO_CLASS[scene.label_ids]
     panels = [panel(scene.image, label_map, title, options, seed) for title, options in EXAMPLES]
-    rows = [np.hstack([panels[i], np.full((panels[i].shape[0], 12, 3), 255, np.uint8), panels[i + 1]]) for i in range(0, len(panels), 2)]
+    rows = [
+        np.hstack([panels[i], np.full((panels[i].shape[0], 12, 3), 255, np.uint8), panels[i + 1]])
+        for i in range(0, len(panels), 2)
+    ]
     write_image(picture, np.vstack(rows))
-    show("Drew {}".format(picture))
+    show(f"Drew {picture}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Draws the README's pictures: drawn scenes with their labels, and what the demo's network makes of scenes that it has not seen.
+"""Draws the README's pictures: drawn scenes with their labels, and what the demo's network makes of scenes that it has
+not seen.
 
 python tools/draw_readme_pictures.py docs                     # docs/scenes.jpg
 make demo && python tools/draw_readme_pictures.py docs --run demo/run      # and docs/prediction.jpg
@@ -11,11 +12,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 
-from deeplab_tf import draw
 from deeplab_tf.cli.options import show
-from deeplab_tf.frames import resize_image, write_image
-from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
-from deeplab_tf.scenes import draw_scene
+from deeplab_tf.core import draw
+from deeplab_tf.core.image_files import resize_image, write_image
+from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
+from deeplab_tf.synth import draw_scene
 
 SIZE = (256, 512)
 COLUMNS, ROWS = 2, 4
@@ -37,10 +38,10 @@ def scenes_picture(seed):
 
 def prediction_picture(run, count):
     """Validation scenes, evenly spread and not chosen: image, truth, prediction."""
-    from deeplab_tf.evaluation.comparison import spread
-    from deeplab_tf.evaluation.figures import comparison
-    from deeplab_tf.evaluation.prediction import predict
-    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
+    from deeplab_tf.core.prediction import predict
+    from deeplab_tf.lab.evaluation.comparison import spread
+    from deeplab_tf.lab.evaluation.figures import comparison
+    from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(run)
     split = open_run_split(runtime.config, "val")
@@ -53,10 +54,11 @@ def prediction_picture(run, count):
 
 
 def panoptic_picture(run, count):
-    """Validation scenes, evenly spread and not chosen, things outlined: truth, prediction, and components of the predicted labels."""
-    from deeplab_tf.evaluation.comparison import spread
-    from deeplab_tf.evaluation.runs import open_run_split, open_runtime
-    from deeplab_tf.panoptic.grouping import components, to_panoptic
+    """Validation scenes, evenly spread and not chosen, things outlined: truth, prediction, and components of the
+    predicted labels."""
+    from deeplab_tf.core.panoptic.grouping import components, to_panoptic
+    from deeplab_tf.lab.evaluation.comparison import spread
+    from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(run)
     split = open_run_split(runtime.config, "val")
@@ -64,13 +66,19 @@ def panoptic_picture(run, count):
     for index in spread(len(split), count):
         frame = split.frame(index)
         prediction = runtime.predict(frame.image)
-        ways = (split.panoptic_map(index), to_panoptic(prediction, split.table)[0], components(prediction.label_map, split.table))
+        ways = (
+            split.panoptic_map(index),
+            to_panoptic(prediction, split.table)[0],
+            components(prediction.label_map, split.table),
+        )
         pictures = []
         for label_map, panoptic in zip((frame.label_map, prediction.label_map, prediction.label_map), ways):
             picture = draw.overlay(frame.image, label_map, split.table)
             draw.outline(picture, panoptic)
             pictures.append(picture)
-        rows.append(draw.side_by_side(pictures, ["truth", "Panoptic-DeepLab", "connected components of the same labels"]))
+        rows.append(
+            draw.side_by_side(pictures, ["truth", "Panoptic-DeepLab", "connected components of the same labels"])
+        )
     return resize_image(draw.stacked(rows), PANOPTIC_SIZE)
 
 
@@ -90,7 +98,7 @@ def main(folder, run, panoptic_run, seed, frames):
     for name, picture in pictures.items():
         path = os.path.join(folder, name)
         write_image(path, picture())
-        show("Drew {}".format(path))
+        show(f"Drew {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A real RTSP camera on this machine, for trials of `deeplab-tf stream --source rtsp://...`: a moving ball, by GStreamer's own server.
+"""A real RTSP camera on this machine, for trials of `deeplab-tf stream --source rtsp://...`: a moving ball, by
+GStreamer's own server.
 
     /usr/bin/python3 tools/rtsp_server.py [PORT] [SIZE] [FPS]
     deeplab-tf stream BUNDLE --source rtsp://user:secret@127.0.0.1:8554/live --serve 8080
@@ -10,7 +11,8 @@ On Debian and Ubuntu: apt install gir1.2-gst-rtsp-server-1.0 python3-gi gstreame
 import sys
 
 PICTURE = (
-    "( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
+    "( videotestsrc is-live=true pattern=ball ! "
+    "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
     "jpegenc ! rtpjpegpay name=pay0 )"
 )
 
@@ -39,8 +41,8 @@ def main():
     server.set_auth(_users(GstRtspServer))
     server.get_mount_points().add_factory("/live", factory)
     if not server.attach(None):
-        sys.exit("Nothing can listen at 127.0.0.1, port {}; name another.".format(port))
-    print("rtsp://user:secret@127.0.0.1:{}/live".format(port), flush=True)
+        sys.exit(f"Nothing can listen at 127.0.0.1, port {port}; name another.")
+    print(f"rtsp://user:secret@127.0.0.1:{port}/live", flush=True)
     GLib.MainLoop().run()
 
 

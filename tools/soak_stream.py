@@ -1,12 +1,14 @@
-"""Does a stream last? A network camera is killed and started again, over and over, while `deeplab-tf stream` looks at it.
+"""Does a stream last? A network camera is killed and started again, over and over, while `deeplab-tf stream` looks at
+it.
 
     python tools/soak_stream.py BUNDLE                                ten minutes, ten kills
     python tools/soak_stream.py BUNDLE --minutes 2 --kills 3 --json soak.json
 
-The camera is tools/rtsp_server.py, a real RTSP server; see there what to install. It is killed without warning (SIGKILL). The stream passes
-if it counts as many reconnects as there were kills, its memory grows by less than 5 % after the first minute (or the first tenth of a short
-soak), it has no more threads at the end than then, every captured frame is shown or counted as dropped, no password is in what it
-prints, and SIGTERM ends it within a second, with exit code 0 and no process of it left.
+The camera is tools/rtsp_server.py, a real RTSP server; see there what to install. It is killed without warning
+(SIGKILL). The stream passes if it counts as many reconnects as there were kills, its memory grows by less than 5 %
+after the first minute (or the first tenth of a short soak), it has no more threads at the end than then, every captured
+frame is shown or counted as dropped, no password is in what it prints, and SIGTERM ends it within a second, with exit
+code 0 and no process of it left.
 """
 
 import json
@@ -34,11 +36,13 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port, self.size = probe.getsockname()[1], size
-        self.url = "rtsp://user:secret@127.0.0.1:{}/live".format(self.port)
+        self.url = f"rtsp://user:secret@127.0.0.1:{self.port}/live"
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen([SYSTEM_PYTHON, SERVER, str(self.port), self.size, "30"], stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [SYSTEM_PYTHON, SERVER, str(self.port), self.size, "30"], stdout=subprocess.PIPE
+        )
         if not self.process.stdout.readline():
             sys.exit("The RTSP server does not start; see tools/rtsp_server.py for what to install.")
 
@@ -50,7 +54,7 @@ class Server:
 
 def look(pid):
     """(resident memory in MB, threads) of a process."""
-    with open("/proc/{}/status".format(pid), encoding="ascii") as file:
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
         fields = dict(line.split(":", 1) for line in file if ":" in line)
     return int(fields["VmRSS"].split()[0]) / 1024.0, int(fields["Threads"])
 
@@ -60,7 +64,7 @@ def children(pid):
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open("/proc/{}/stat".format(name), encoding="utf-8", errors="replace") as file:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
                 if int(file.read().rpartition(")")[2].split()[1]) == pid:
                     found.append(int(name))
         except OSError:  # it has just ended
@@ -72,7 +76,7 @@ def wait_until(condition, process, seconds, what):
     end = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
-            raise click.ClickException("{} within {:.0f} s; the stream's exit code: {}.".format(what, seconds, process.poll()))
+            raise click.ClickException(f"{what} within {seconds:.0f} s; the stream's exit code: {process.poll()}.")
         time.sleep(0.1)
 
 
@@ -102,8 +106,14 @@ def soak(process, server, lines, minutes, kills):
             time.sleep(DOWN_S)
             server.start()
             done = kills - len(due)
-            wait_until(lambda done=done: last_line(lines)["reconnects"] >= done, process, 60, "Reconnect {} did not come".format(done))
-            click.echo("{:4.0f} s: killed {} times, {} reconnects, {:.1f} MB, {} threads".format(now, done, done, *look(process.pid)))
+            wait_until(
+                lambda done=done: last_line(lines)["reconnects"] >= done, process, 60, f"Reconnect {done} did not come"
+            )
+            click.echo(
+                "{:4.0f} s: killed {} times, {} reconnects, {:.1f} MB, {} threads".format(
+                    now, done, done, *look(process.pid)
+                )
+            )
     return {"first": first, "last": look(process.pid), "most_memory_mb": at_most}
 
 
@@ -113,11 +123,11 @@ def verdict(report, seen, kills, code, ended_s, left, output):
     checks = [
         (report["reconnects"] == kills, "{} kills, but {} reconnects".format(kills, report["reconnects"])),
         (report["captured"] == report["frames"] + report["dropped"], "captured is not shown + dropped"),
-        (growth < MEMORY_GROWTH, "memory grew by {:.1f} %".format(100 * (growth - 1))),
+        (growth < MEMORY_GROWTH, f"memory grew by {100 * (growth - 1):.1f} %"),
         (seen["last"][1] <= seen["first"][1], "{} threads became {}".format(seen["first"][1], seen["last"][1])),
-        (code == 0, "exit code {}".format(code)),
-        (ended_s < 1.5, "SIGTERM took {:.1f} s (1 s, and the interpreter's own end)".format(ended_s)),
-        (not left, "processes left: {}".format(left)),
+        (code == 0, f"exit code {code}"),
+        (ended_s < 1.5, f"SIGTERM took {ended_s:.1f} s (1 s, and the interpreter's own end)"),
+        (not left, f"processes left: {left}"),
         (b"secret" not in output, "the password was printed"),
     ]
     return [sentence for good, sentence in checks if not good]
@@ -136,8 +146,21 @@ def main(bundle, minutes, kills, size, runtime, program, json_target):
     with tempfile.TemporaryDirectory() as folder:
         lines, out, log = (os.path.join(folder, name) for name in ("lines.jsonl", "report.json", "log"))
         server = Server(size)
-        command = [sys.executable] + ([program] if program else ["-m", "deeplab_tf"]) + ["stream", bundle, "--source", server.url]
-        command += ["--runtime", runtime, "--json-lines", lines, "--json", out, "--save", os.path.join(folder, "out.mp4")]
+        command = (
+            [sys.executable]
+            + ([program] if program else ["-m", "deeplab_tf"])
+            + ["stream", bundle, "--source", server.url]
+        )
+        command += [
+            "--runtime",
+            runtime,
+            "--json-lines",
+            lines,
+            "--json",
+            out,
+            "--save",
+            os.path.join(folder, "out.mp4"),
+        ]
         with open(log, "wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
@@ -150,16 +173,26 @@ def main(bundle, minutes, kills, size, runtime, program, json_target):
         finally:
             server.kill()
             process.kill()
-        left = [pid for pid in family if os.path.exists("/proc/{}".format(pid))]
+        left = [pid for pid in family if os.path.exists(f"/proc/{pid}")]
         with open(out, encoding="utf-8") as file:
             report = json.load(file)
         with open(log, "rb") as file:
             problems = verdict(report, seen, kills, code, ended_s, left, file.read())
     found = dict(
-        seen, reconnects=report["reconnects"], frames=report["frames"], dropped=report["dropped"], problems=problems, end_s=ended_s
+        seen,
+        reconnects=report["reconnects"],
+        frames=report["frames"],
+        dropped=report["dropped"],
+        problems=problems,
+        end_s=ended_s,
     )
-    text = "{} reconnects, {} frames shown, {} dropped; {:.1f} MB and {} threads became {:.1f} MB and {}; ended in {:.2f} s."
-    click.echo(text.format(found["reconnects"], found["frames"], found["dropped"], *seen["first"], *seen["last"], ended_s))
+    text = (
+        "{} reconnects, {} frames shown, {} dropped; {:.1f} MB and {} threads became {:.1f} MB and {}; ended "
+        "in {:.2f} s."
+    )
+    click.echo(
+        text.format(found["reconnects"], found["frames"], found["dropped"], *seen["first"], *seen["last"], ended_s)
+    )
     if json_target:
         with open(json_target, "w", encoding="utf-8") as file:
             json.dump(found, file, indent=2)

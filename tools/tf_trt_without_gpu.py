@@ -26,7 +26,8 @@ FUSED_INTO = ("BiasAdd", "AddV2", "Relu", "Relu6")
 
 
 class ArrayOps:
-    """In the place of `array_ops` in trt_convert, which uses it only to ask where TensorFlow puts a tensor: on a GPU, it says."""
+    """In the place of `array_ops` in trt_convert, which uses it only to ask where TensorFlow puts a tensor: on a GPU,
+    it says."""
 
     @staticmethod
     def zeros(shape):
@@ -98,7 +99,7 @@ def engine_facts(name, segment, macs):
 def named(nodes):
     if not nodes:
         return ""
-    return "{} {}{}".format(nodes[0].op, nodes[0].name, " (and {} more)".format(len(nodes) - 1) if len(nodes) > 1 else "")
+    return "{} {}{}".format(nodes[0].op, nodes[0].name, f" (and {len(nodes) - 1} more)" if len(nodes) > 1 else "")
 
 
 def node_facts(node, macs):
@@ -154,7 +155,10 @@ def operation_macs(operation):
 def main(question, answer):
     asked = json.loads(question)
     graphs = [examine(folder, precision, asked["minimum_segment"]) for folder, precision in asked["jobs"]]
-    versions = {"tensorflow": tf.__version__, "tensorrt": ".".join(map(str, trt_utils._pywrap_py_utils.get_loaded_tensorrt_version()))}
+    versions = {
+        "tensorflow": tf.__version__,
+        "tensorrt": ".".join(map(str, trt_utils._pywrap_py_utils.get_loaded_tensorrt_version())),
+    }
     with open(answer, "w", encoding="utf-8") as file:
         json.dump({**versions, "graphs": graphs}, file)
 

@@ -1,7 +1,7 @@
 """The command line `deeplab-tf`. One file a command: cli/NAME.py defines `command`; nothing else registers it.
 
-A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function only.
-Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
+A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function
+only. Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
 """
 
 import errno
@@ -14,8 +14,8 @@ import click
 
 from deeplab_tf import __version__
 from deeplab_tf.cli.options import VERBOSE_KEY
-from deeplab_tf.errors import DeepLabError, did_you_mean
-from deeplab_tf.progress import clear_line
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.progress import clear_line
 
 _NOT_COMMANDS = ("__init__", "options")
 _LAB_PYTHON = (3, 11)
@@ -47,7 +47,7 @@ class FolderGroup(click.Group):
     def resolve_command(self, ctx, args):
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and name not in self.list_commands(ctx):
-            ctx.fail("No such command '{}'. {}".format(name, did_you_mean(name, self.list_commands(ctx))))
+            ctx.fail(f"No such command '{name}'. {did_you_mean(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):
@@ -79,9 +79,11 @@ def _sentence(error):
         return _missing_part(error)
     if error.errno is None or error.errno == errno.EPIPE:  # click ends quietly when a pipe (| head) is closed
         return None
-    place = "" if error.filename is None else " {}".format(error.filename)
+    place = "" if error.filename is None else f" {error.filename}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full: cannot write{}. Free some space and run the command again.".format(place or " any further")
+        return "The disk is full: cannot write{}. Free some space and run the command again.".format(
+            place or " any further"
+        )
     return "Cannot open or write{}: {}.".format(place or " a file", error.strerror)
 
 
@@ -89,13 +91,18 @@ def _missing_part(error):
     """What to install for a command that this machine cannot run; None for an error of another kind."""
     package = (getattr(error, "name", None) or "").split(".")[0]
     if package == "cv2":
-        return "OpenCV is missing: on a Jetson, apt install python3-opencv (JetPack's own); elsewhere, pip install opencv-python-headless."
+        return (
+            "OpenCV is missing: on a Jetson, apt install python3-opencv (JetPack's own); elsewhere, pip "
+            "install opencv-python-headless."
+        )
     importing = any(frame.name == "<module>" for frame in traceback.extract_tb(error.__traceback__))
     if sys.version_info < _LAB_PYTHON and (importing or isinstance(error, SyntaxError) or package in _EXTRAS["train"]):
-        return "This command needs Python 3.11 or 3.12, as on the machine that trains; this is Python {}.{}.".format(*sys.version_info[:2])
+        return "This command needs Python 3.11 or 3.12, as on the machine that trains; this is Python {}.{}.".format(
+            *sys.version_info[:2]
+        )
     for extra, packages in _EXTRAS.items():
         if package in packages and isinstance(error, ModuleNotFoundError):
-            return "This command needs {}, which is not installed here: in the clone, pip install '.[{}]'.".format(package, extra)
+            return f"This command needs {package}, which is not installed here: in the clone, pip install '.[{extra}]'."
     return None
 
 
@@ -115,5 +122,5 @@ def main():
     except OSError as error:  # of deeplab-tf's own --help; a command's errors never come here
         if _sentence(error) is None:
             raise
-        click.echo("Error: {}".format(_sentence(error)), err=True)
+        click.echo(f"Error: {_sentence(error)}", err=True)
         sys.exit(1)

@@ -18,9 +18,9 @@ from deeplab_tf.cli.options import example, json_option, show, verbose_option, w
 @verbose_option
 def command(limit, json_target, verbose):
     """Says what this machine has, what each command can do with it, and the line to run where something is missing."""
-    from deeplab_tf import jetpack
-    from deeplab_tf.doctor import commands, machine, parts
-    from deeplab_tf.doctor.text import text
+    from deeplab_tf.deploy import jetpack
+    from deeplab_tf.deploy.doctor import commands, machine, parts
+    from deeplab_tf.deploy.doctor.text import text
 
     gpu, software = parts.examine(seconds=limit)
     found = dict(machine.facts(), gpu=gpu)

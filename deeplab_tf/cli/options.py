@@ -3,12 +3,12 @@
 import json
 import math
 import os
-import stat
 from typing import Optional
 
 import click
 
-from deeplab_tf.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import is_device, write_text
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Where -v stands in click's `ctx.meta`."""
@@ -31,25 +31,57 @@ class Choice(click.Choice):
             self.fail(message.split(" Choose from:")[0], param, ctx)
 
 
+class SizeType(click.ParamType):
+    """HEIGHTxWIDTH in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        parts = value.lower().split("x")
+        if len(parts) != 2 or not all(part.isdigit() for part in parts):
+            self.fail(f"'{value}' is not a size; write height x width, such as 512x1024.", param, ctx)
+        height, width = (int(part) for part in parts)
+        if not all(32 <= side <= 4096 for side in (height, width)):
+            self.fail(f"'{value}': both sides must be 32 to 4096 pixels.", param, ctx)
+        return height, width
+
+
+class DeviceType(click.ParamType):
+    """A device that `budget` knows, by name."""
+
+    name = "NAME"
+
+    def convert(self, value, param, ctx):
+        from deeplab_tf.deploy.budget.devices import DEVICES
+
+        return Choice(sorted(DEVICES)).convert(value, param, ctx)
+
+
 def _check_json_target(ctx, param, value):
     """Refuses, before any work is done, a file that could not be written afterwards."""
     if value in (None, "-"):
         return value
     folder = os.path.dirname(os.path.abspath(value))
     if os.path.isdir(value):
-        raise click.BadParameter("'{}' is a folder; name a file.".format(value))
+        raise click.BadParameter(f"'{value}' is a folder; name a file.")
     if not os.path.isdir(folder):
-        raise click.BadParameter("the folder '{}' does not exist; create it first.".format(folder))
-    for place in [value] if _is_device(value) else [path for path in (folder, value) if os.path.exists(path)]:
+        raise click.BadParameter(f"the folder '{folder}' does not exist; create it first.")
+    for place in [value] if is_device(value) else [path for path in (folder, value) if os.path.exists(path)]:
         if not os.access(place, os.W_OK):
-            raise click.BadParameter("'{}' cannot be written: permission denied.".format(place))
+            raise click.BadParameter(f"'{place}' cannot be written: permission denied.")
     return value
 
 
 def json_option(function):
     """Adds `--json FILE` to a command; pass its value, the argument `json_target`, to `show` and `write_json`."""
     return click.option(
-        "--json", "json_target", metavar="FILE", callback=_check_json_target, help="Also write the result as JSON; - for standard output."
+        "--json",
+        "json_target",
+        metavar="FILE",
+        callback=_check_json_target,
+        help="Also write the result as JSON; - for standard output.",
     )(function)
 
 
@@ -84,31 +116,9 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
         click.echo(text)
         return
     try:
-        _write_text(text + "\n", json_target)
+        write_text(json_target, text + "\n")
     except OSError as error:
-        raise DeepLabError("Cannot write the JSON report to {}: {}.".format(json_target, error.strerror)) from error
-
-
-def _is_device(path):
-    """Whether the path is a pipe or a device, which is written to and never replaced."""
-    return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
-
-
-def _write_text(text, path):
-    if _is_device(path):
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return
-    path = os.path.realpath(path)  # a link stays a link
-    temporary = "{}.{}.tmp".format(path, os.getpid())
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+        raise DeepLabError(f"Cannot write the JSON report to {json_target}: {error.strerror}.") from error
 
 
 def _plain(value):

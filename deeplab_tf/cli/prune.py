@@ -5,17 +5,8 @@ import shlex
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
-from deeplab_tf.cli.sample import SizeType
-from deeplab_tf.errors import DeepLabError
-
-
-def _check_device(ctx, param, value):
-    if value is not None:
-        from deeplab_tf.budget.devices import DEVICES
-
-        Choice(sorted(DEVICES)).convert(value, param, ctx)
-    return value
+from deeplab_tf.cli.options import Choice, DeviceType, SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.core.errors import DeepLabError
 
 
 @click.command(
@@ -25,25 +16,45 @@ def _check_device(ctx, param, value):
     )
 )
 @click.argument("run", type=click.Path())
-@click.option("--gmac", type=click.FloatRange(0, min_open=True), help="Billions of multiply-adds that a frame may take.")
-@click.option("--device", metavar="NAME", callback=_check_device, help="Instead: a device that is to be fast enough, as budget knows it,")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="and the frames/s that it is to reach in its fastest precision.")
+@click.option(
+    "--gmac", type=click.FloatRange(0, min_open=True), help="Billions of multiply-adds that a frame may take."
+)
+@click.option("--device", type=DeviceType(), help="Instead: a device that is to be fast enough, as budget knows it,")
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, min_open=True),
+    help="and the frames/s that it is to reach in its fastest precision.",
+)
 @click.option("--size", type=SizeType(), help="Height x width of a frame for that count. [default: the run's]")
-@click.option("--by", type=Choice(("loss", "scale")), default="loss", show_default=True, help="What a channel is worth.")
-@click.option("--rounds", type=click.IntRange(1, 100), default=4, show_default=True, help="In how many steps to get there.")
-@click.option("--images", type=click.IntRange(8), default=64, show_default=True, help="Training images to measure on in each round.")
-@click.option("--score-images", type=click.IntRange(1), default=100, show_default=True, help="Validation images to score on.")
+@click.option(
+    "--by", type=Choice(("loss", "scale")), default="loss", show_default=True, help="What a channel is worth."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=4, show_default=True, help="In how many steps to get there."
+)
+@click.option(
+    "--images",
+    type=click.IntRange(8),
+    default=64,
+    show_default=True,
+    help="Training images to measure on in each round.",
+)
+@click.option(
+    "--score-images", type=click.IntRange(1), default=100, show_default=True, help="Validation images to score on."
+)
 @click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
 @click.option("--root", metavar="DIR", help="Where the run's data set lies. [default: as in the run's recipe]")
 @click.option("--out", metavar="DIR", help="Where the smaller run goes. [default: RUN_pruned]")
 @json_option
 @verbose_option
 def command(run, json_target, verbose, **options):
-    """Takes the channels out of a trained network that are worth the least for what they cost, until it is cheap enough.
+    """Takes the channels out of a trained network that are worth the least for what they cost, until it is cheap
+    enough.
 
-    What comes out is a run: an ordinary, smaller network, and a recipe that describes it and starts from it. Train that recipe: scores
-    right after pruning are low. A channel's worth is how much the loss changes without it, to first order (--by loss, Molchanov et al.,
-    2019), or the scale of its batch normalisation (--by scale, Liu et al., 2017), which keeps much less of the score.
+    What comes out is a run: an ordinary, smaller network, and a recipe that describes it and starts from it. Train that
+    recipe: scores right after pruning are low. A channel's worth is how much the loss changes without it, to first
+    order (--by loss, Molchanov et al., 2019), or the scale of its batch normalisation (--by scale, Liu et al., 2017),
+    which keeps much less of the score.
     """
     if (options["gmac"] is None) == (options["device"] is None):
         raise click.UsageError("say what the network may cost: either --gmac, or --device with --fps.")
@@ -52,14 +63,14 @@ def command(run, json_target, verbose, **options):
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
     _check_out(out)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from deeplab_tf.evaluation.runs import check_run, open_runtime
+    from deeplab_tf.lab.runs import check_run, open_runtime
 
     check_run(run)
     show("Loading TensorFlow and the network ...", json_target)
     runtime = open_runtime(run, options["checkpoint"])
-    from deeplab_tf.pruning.prune import Way
-    from deeplab_tf.pruning.run import prune_run
-    from deeplab_tf.pruning.target import Target
+    from deeplab_tf.lab.pruning.prune import Way
+    from deeplab_tf.lab.pruning.run import prune_run
+    from deeplab_tf.lab.pruning.target import Target
 
     target = Target(options["size"] or runtime.size, options["gmac"], options["device"], options["fps"])
     way = Way(options["by"], options["rounds"], options["images"])
@@ -72,20 +83,25 @@ def command(run, json_target, verbose, **options):
 def _check_out(out):
     """Before hours of work."""
     if os.path.isfile(out) or os.path.isdir(out) and os.listdir(out):
-        raise DeepLabError("{} is there already; name another folder with --out.".format(out))
+        raise DeepLabError(f"{out} is there already; name another folder with --out.")
 
 
 def _command(run, out):
-    teacher = "distillation.run={}".format(run)
+    teacher = f"distillation.run={run}"
     words = ["deeplab-tf", "train", os.path.join(out, "config.yaml"), "--set", teacher, "--run", out + "_tuned"]
     return " ".join(shlex.quote(word) for word in words)
 
 
 def _show(report, json_target):
-    from deeplab_tf.pruning.report import text
+    from deeplab_tf.lab.pruning.report import text
 
     show("\n" + text(report), json_target)
-    show("\nThe smaller run is in {}. Fine-tune it, with the one that it comes from as its teacher:".format(report["out"]), json_target)
+    show(
+        "\nThe smaller run is in {}. Fine-tune it, with the one that it comes from as its teacher:".format(
+            report["out"]
+        ),
+        json_target,
+    )
     show("  " + report["command"], json_target)
 
 

@@ -6,44 +6,42 @@ import signal
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
-from deeplab_tf.progress import progress
+from deeplab_tf.cli.options import SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.core.progress import progress
 
 
-class SizeType(click.ParamType):
-    """HEIGHTxWIDTH in pixels."""
-
-    name = "HxW"
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        parts = value.lower().split("x")
-        if len(parts) != 2 or not all(part.isdigit() for part in parts):
-            self.fail("'{}' is not a size; write height x width, such as 512x1024.".format(value), param, ctx)
-        height, width = (int(part) for part in parts)
-        if not all(32 <= side <= 4096 for side in (height, width)):
-            self.fail("'{}': both sides must be 32 to 4096 pixels.".format(value), param, ctx)
-        return height, width
-
-
-@click.command(epilog=example("deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample scenes --scenes 10 --seed 3"))
+@click.command(
+    epilog=example(
+        "deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample scenes --scenes 10 --seed 3"
+    )
+)
 @click.argument("out", type=click.Path(file_okay=False))
-@click.option("--scenes", type=click.IntRange(1, 1000000), default=100, show_default=True, help="How many; every fifth is for validation.")
-@click.option("--size", type=SizeType(), default="512x1024", show_default=True, help="Height x width in pixels.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Other seeds give other streets.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=min(os.cpu_count() or 1, 8), help="How many to draw at once.  [default: one a processor]"
+    "--scenes",
+    type=click.IntRange(1, 1000000),
+    default=100,
+    show_default=True,
+    help="How many; every fifth is for validation.",
+)
+@click.option("--size", type=SizeType(), default="512x1024", show_default=True, help="Height x width in pixels.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Other seeds give other streets."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=min(os.cpu_count() or 1, 8),
+    help="How many to draw at once.  [default: one a processor]",
 )
 @json_option
 @verbose_option
 def command(out, scenes, size, seed, jobs, json_target, verbose):
     """Draw street scenes in Cityscapes' layout, with labels and instances.
 
-    OUT gets leftImg8bit/ and gtFine/, each with train/ and val/. The same seed and size give the same scenes. Run again after an
-    interruption, it draws what is missing.
+    OUT gets leftImg8bit/ and gtFine/, each with train/ and val/. The same seed and size give the same scenes. Run again
+    after an interruption, it draws what is missing.
     """
-    from deeplab_tf.scenes.files import Settings, missing_scenes, open_folder, scene_name
+    from deeplab_tf.synth.files import Settings, missing_scenes, open_folder, scene_name
 
     settings = Settings(scenes, size, seed)
     open_folder(out, settings)
@@ -53,11 +51,13 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
             for _ in _drawn(out, missing, settings, jobs):
                 bar.advance()
         except KeyboardInterrupt:
-            sentence = "Interrupted: {} of {} scenes are in {}; the same command draws the rest.".format(bar.done, scenes, out)
+            sentence = f"Interrupted: {bar.done} of {scenes} scenes are in {out}; the same command draws the rest."
             raise KeyboardInterrupt(sentence) from None
     splits = [scene_name(index, scenes)[0] for index in range(scenes)]
     show(
-        "{}: {} scenes of {}x{} for training, {} for validation.".format(out, splits.count("train"), *size, splits.count("val")),
+        "{}: {} scenes of {}x{} for training, {} for validation.".format(
+            out, splits.count("train"), *size, splits.count("val")
+        ),
         json_target,
     )
     report = {
@@ -73,7 +73,7 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
 
 def _drawn(folder, missing, settings, jobs):
     """Draws the scenes, in this process or in several; yields the index of each that is on disk."""
-    from deeplab_tf.scenes.files import write_scene
+    from deeplab_tf.synth.files import write_scene
 
     if jobs == 1 or len(missing) < 8:
         for index in missing:
@@ -92,6 +92,6 @@ def _start_worker():
 
 
 def _write(work):
-    from deeplab_tf.scenes.files import write_scene
+    from deeplab_tf.synth.files import write_scene
 
     return write_scene(*work)

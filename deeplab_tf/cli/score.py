@@ -9,8 +9,8 @@ from typing import Dict, List, Tuple
 import click
 
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
-from deeplab_tf.errors import DeepLabError
-from deeplab_tf.progress import progress
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.progress import progress
 
 TRUTH_SUFFIX = "_gtFine_labelIds.png"
 _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame
@@ -23,23 +23,35 @@ _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame
         "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
     )
 )
-@click.option("--pred", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of predicted label files.")
-@click.option("--truth", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of true label files.")
+@click.option(
+    "--pred", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of predicted label files."
+)
+@click.option(
+    "--truth", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of true label files."
+)
 @click.option(
     "--format",
     "layout",
     type=Choice(["cityscapes", "ids"]),
     default="cityscapes",
     show_default=True,
-    help="cityscapes: *_gtFine_labelIds.png anywhere below --truth, a prediction of the same frame (city_sequence_frame*.png) anywhere"
+    help="cityscapes: *_gtFine_labelIds.png anywhere below --truth, a prediction of the same frame "
+    "(city_sequence_frame*.png) anywhere"
     " below --pred, label ids in both. ids: the same file names in both folders, class ids 0 to C-1.",
 )
-@click.option("--classes", metavar="N|NAMES", help="With ids: how many classes, or their names with commas. Default: the highest id + 1.")
-@click.option("--ignore", type=click.IntRange(0, 255), metavar="ID", help="With ids: the id that counts nowhere, beside 255.")
+@click.option(
+    "--classes",
+    metavar="N|NAMES",
+    help="With ids: how many classes, or their names with commas. Default: the highest id + 1.",
+)
+@click.option(
+    "--ignore", type=click.IntRange(0, 255), metavar="ID", help="With ids: the id that counts nowhere, beside 255."
+)
 @click.option(
     "--panoptic",
     is_flag=True,
-    help="Score panoptic maps, PQ beside mIoU: each folder holds PNG files and a JSON file in COCO's format (also Cityscapes' own), or"
+    help="Score panoptic maps, PQ beside mIoU: each folder holds PNG files and a JSON file in COCO's format (also "
+    "Cityscapes' own), or"
     " *_gtFine_instanceIds.png.",
 )
 @json_option
@@ -47,12 +59,17 @@ _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame
 def command(pred, truth, layout, classes, ignore, panoptic, json_target, verbose):
     """Scores predicted label files: IoU per class, mIoU, pixel accuracy; with --panoptic PQ, SQ and RQ.
 
-    Files are 8-bit PNGs with one channel of ids, compared at their own resolution. Every truth needs its prediction and the reverse.
+    Files are 8-bit PNGs with one channel of ids, compared at their own resolution. Every truth needs its prediction and
+    the reverse.
     """
-    from deeplab_tf.metrics.confusion import score_text
-    from deeplab_tf.metrics.panoptic import score_text as panoptic_text
+    from deeplab_tf.core.metrics.confusion import score_text
+    from deeplab_tf.core.metrics.panoptic import score_text as panoptic_text
 
-    report = _score_panoptic(pred, truth, layout, classes, ignore) if panoptic else _score_labels(pred, truth, layout, classes, ignore)
+    report = (
+        _score_panoptic(pred, truth, layout, classes, ignore)
+        if panoptic
+        else _score_labels(pred, truth, layout, classes, ignore)
+    )
     show(score_text(report), json_target)
     if panoptic:
         show("\n" + panoptic_text(report), json_target)
@@ -60,10 +77,12 @@ def command(pred, truth, layout, classes, ignore, panoptic, json_target, verbose
 
 
 def _score_panoptic(pred, truth, layout, classes, ignore):
-    from deeplab_tf.metrics.panoptic_folders import score_folders
+    from deeplab_tf.core.metrics.panoptic_folders import score_folders
 
     if layout != "cityscapes" or classes is not None or ignore is not None:
-        raise click.UsageError("--format, --classes and --ignore do not go with --panoptic: the JSON file names the classes.")
+        raise click.UsageError(
+            "--format, --classes and --ignore do not go with --panoptic: the JSON file names the classes."
+        )
     return score_folders(pred, truth, progress=lambda counted, total: progress(counted, "score", total=total))
 
 
@@ -87,7 +106,9 @@ def _class_names(classes):
     else:
         names = [name.strip() for name in classes.split(",")]
     if not 1 <= len(names) <= 255 or "" in names or len(set(names)) < len(names):
-        raise click.UsageError("--classes is a number from 1 to 255, or as many different names with commas; got '{}'.".format(classes))
+        raise click.UsageError(
+            f"--classes is a number from 1 to 255, or as many different names with commas; got '{classes}'."
+        )
     return names
 
 
@@ -97,7 +118,7 @@ def match_cityscapes(pred: str, truth: str) -> List[Tuple[str, str]]:
     A frame with several files below `pred` takes the one that ends in labelIds.png.
     Raises DeepLabError: no truth, or a frame with no prediction, no truth, or several predictions.
     """
-    from deeplab_tf.frames import list_images
+    from deeplab_tf.core.image_files import list_images
 
     truths, predictions = {}, {}
     for path in list_images(truth, recursive=True):
@@ -107,10 +128,15 @@ def match_cityscapes(pred: str, truth: str) -> List[Tuple[str, str]]:
         if _frame(path) is not None and path.lower().endswith(".png"):
             predictions.setdefault(_frame(path), []).append(path)
     if None in truths:
-        raise DeepLabError("{} is not named city_sequence_frame{}, as Cityscapes' files are.".format(truths[None][0], TRUTH_SUFFIX))
+        raise DeepLabError(
+            f"{truths[None][0]} is not named city_sequence_frame{TRUTH_SUFFIX}, as Cityscapes' files are."
+        )
     if not truths:
-        raise DeepLabError("No *{} stands below {}; name the gtFine folder, or pass --format ids.".format(TRUTH_SUFFIX, truth))
-    chosen = {frame: _only([path for path in paths if path.endswith("labelIds.png")] or paths) for frame, paths in predictions.items()}
+        raise DeepLabError(f"No *{TRUTH_SUFFIX} stands below {truth}; name the gtFine folder, or pass --format ids.")
+    chosen = {
+        frame: _only([path for path in paths if path.endswith("labelIds.png")] or paths)
+        for frame, paths in predictions.items()
+    }
     return _join(pred, truth, {frame: _only(paths) for frame, paths in truths.items()}, chosen)
 
 
@@ -119,7 +145,7 @@ def match_stems(pred: str, truth: str) -> List[Tuple[str, str]]:
 
     Raises DeepLabError: no truth, or an image that has no partner.
     """
-    from deeplab_tf.frames import list_images
+    from deeplab_tf.core.image_files import list_images
 
     def by_stem(folder):
         found = {}
@@ -131,7 +157,7 @@ def match_stems(pred: str, truth: str) -> List[Tuple[str, str]]:
 
     truths = by_stem(truth)
     if not truths:
-        raise DeepLabError("No image stands in {}; --truth names the folder with the true label files.".format(truth))
+        raise DeepLabError(f"No image stands in {truth}; --truth names the folder with the true label files.")
     return _join(pred, truth, truths, by_stem(pred))
 
 
@@ -152,13 +178,12 @@ def _join(pred, truth, truths, predictions):
     missing, extra = sorted(set(truths) - set(predictions)), sorted(set(predictions) - set(truths))
     if missing:
         raise DeepLabError(
-            "{} of {} true label files have no prediction below {}; the first is {}.".format(
-                len(missing), len(truths), pred, truths[missing[0]]
-            )
+            f"{len(missing)} of {len(truths)} true label files have no prediction below {pred}; the first is "
+            f"{truths[missing[0]]}."
         )
     if extra:
         raise DeepLabError(
-            "{} predictions have no true label file below {}; the first is {}.".format(len(extra), truth, predictions[extra[0]])
+            f"{len(extra)} predictions have no true label file below {truth}; the first is {predictions[extra[0]]}."
         )
     return [(truths[key], predictions[key]) for key in sorted(truths)]
 
@@ -190,34 +215,39 @@ def count_files(files: List[Tuple[str, str]]):
 
 
 def _count_file(paths):
-    from deeplab_tf.frames import read_ids
-    from deeplab_tf.metrics.confusion import count_pairs
+    from deeplab_tf.core.image_files import read_ids
+    from deeplab_tf.core.metrics.confusion import count_pairs
 
     truth, prediction = (read_ids(path) for path in paths)
     if truth.shape != prediction.shape:
         raise DeepLabError(
-            "Prediction {} is {}x{}, its truth {} {}x{} (height x width); resize the prediction with nearest neighbours.".format(
-                paths[1], prediction.shape[0], prediction.shape[1], paths[0], truth.shape[0], truth.shape[1]
-            )
+            f"Prediction {paths[1]} is {prediction.shape[0]}x{prediction.shape[1]}, its truth {paths[0]} "
+            f"{truth.shape[0]}x{truth.shape[1]} (height x width); resize the prediction with nearest neighbours."
         )
     return count_pairs(truth, prediction)
 
 
 def _score_cityscapes(pairs, seen, images):
-    from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS
-    from deeplab_tf.metrics.confusion import ConfusionMatrix
+    from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 
-    _check_ids(seen, set(CITYSCAPES_FILE_IDS), "Cityscapes label ids are 0 to 33 (road is 7); class ids go with --format ids")
+    _check_ids(
+        seen, set(CITYSCAPES_FILE_IDS), "Cityscapes label ids are 0 to 33 (road is 7); class ids go with --format ids"
+    )
     if max(seen[1]) < len(CITYSCAPES) <= max(seen[0]):
-        click.echo("Warning: no prediction holds an id above 18; are these train ids? Expected are label ids, where road is 7.", err=True)
+        click.echo(
+            "Warning: no prediction holds an id above 18; are these train ids? Expected are label ids, where road "
+            "is 7.",
+            err=True,
+        )
     confusion = ConfusionMatrix(len(CITYSCAPES))
     confusion.add_pairs(pairs, CITYSCAPES_TO_CLASS, images=images)
     return confusion.report(CITYSCAPES)
 
 
 def _score_ids(pairs, seen, images, names, ignore):
-    from deeplab_tf.labels import IGNORE_LABEL, Label, LabelTable, id_map
-    from deeplab_tf.metrics.confusion import ConfusionMatrix
+    from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable, id_map
+    from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 
     ignored = {IGNORE_LABEL, IGNORE_LABEL if ignore is None else ignore}
     if names is None:
@@ -225,7 +255,9 @@ def _score_ids(pairs, seen, images, names, ignore):
         if not true_classes:
             raise DeepLabError("No pixel of the truth holds a class: all are ignored.")
         names = [str(i) for i in range(max(true_classes) + 1)]
-        click.echo("{} classes, as the highest id in the truth is {}; --classes says otherwise.".format(len(names), names[-1]), err=True)
+        click.echo(
+            f"{len(names)} classes, as the highest id in the truth is {names[-1]}; --classes says otherwise.", err=True
+        )
     hint = "classes are 0 to {}, ignored {}; see --classes and --ignore".format(
         len(names) - 1, " and ".join(str(i) for i in sorted(ignored))
     )
@@ -242,4 +274,4 @@ def _check_ids(seen, known, hint):
         unknown = sorted(set(first_file) - known)
         if unknown:
             ids = ", ".join(str(i) for i in unknown)
-            raise DeepLabError("{} {} holds an unknown id (all such ids: {}); {}.".format(kind, first_file[unknown[0]], ids, hint))
+            raise DeepLabError(f"{kind} {first_file[unknown[0]]} holds an unknown id (all such ids: {ids}); {hint}.")

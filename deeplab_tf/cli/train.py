@@ -7,66 +7,76 @@ import shlex
 import click
 
 from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
-from deeplab_tf.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError
 
 
 @click.command(
     epilog=example(
-        "deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID", "deeplab-tf train RECIPE --run runs/first --resume"
+        "deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID",
+        "deeplab-tf train RECIPE --run runs/first --resume",
     )
 )
 @click.argument("config", type=click.Path(dir_okay=False))
 @click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change a value of the recipe, such as training.steps=100; repeatable."
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a value of the recipe, such as training.steps=100; repeatable.",
 )
-@click.option("--run", "run_dir", metavar="DIR", help="Where the run goes. Default: runs/NAME, after the recipe's file name.")
+@click.option(
+    "--run", "run_dir", metavar="DIR", help="Where the run goes. Default: runs/NAME, after the recipe's file name."
+)
 @click.option("--resume", is_flag=True, help="Continue a run that was interrupted.")
 @json_option
 @verbose_option
 def command(config, overrides, run_dir, resume, json_target, verbose):
     """Train a network by the recipe CONFIG (YAML).
 
-    Writes a run: config.yaml (resolved), best.keras, checkpoints, TensorBoard logs, metrics.jsonl. Ctrl-C saves the state; --resume
-    goes on from there (from the start, where nothing is saved), and ends with the same weights as a run that was never interrupted.
+    Writes a run: config.yaml (resolved), best.keras, checkpoints, TensorBoard logs, metrics.jsonl. Ctrl-C saves the
+    state; --resume goes on from there (from the start, where nothing is saved), and ends with the same weights as a run
+    that was never interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from pathlib import Path
 
     if not os.path.isfile(config):
-        raise DeepLabError("There is no recipe {}; those that come with deeplab_tf lie in configs/.".format(config))
+        raise DeepLabError(f"There is no recipe {config}; those that come with deeplab_tf lie in configs/.")
     run = Path(run_dir or os.path.join("runs", Path(config).stem))
-    again = "Continue with: {}".format(_again(config, overrides, run))
+    again = f"Continue with: {_again(config, overrides, run)}"
     result = _train(config, overrides, run, resume, again)
     name, best = ("PQ", result["best_pq"]) if "best_pq" in result else ("mIoU", result["best_miou"])
     show("{}: {} steps, best validation {} {:.4f}.".format(run, result["step"], name, best), json_target)
-    show("Score it with: deeplab-tf evaluate {}".format(shlex.quote(str(run))), json_target)
+    show(f"Score it with: deeplab-tf evaluate {shlex.quote(str(run))}", json_target)
     write_json({"run": str(run), **result}, json_target)
 
 
 def _train(config, overrides, run, resume, again):
     """Trains; whatever stops it says how to go on."""
     try:
-        from deeplab_tf.training.config import load
-        from deeplab_tf.training.fit import train
-        from deeplab_tf.training.stopping import Interrupted
+        from deeplab_tf.lab.config import load
+        from deeplab_tf.lab.training.fit import train
+        from deeplab_tf.lab.training.stopping import Interrupted
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted before the first step.") from None
     try:
         return train(load(config, overrides), run, resume=resume)
     except Interrupted as interrupted:
         saved = interrupted.args[0]
-        state = "The state after step {} is saved.".format(saved) if saved else "No state was saved yet."
-        raise KeyboardInterrupt("Interrupted. {} {}".format(state, again)) from interrupted
+        state = f"The state after step {saved} is saved." if saved else "No state was saved yet."
+        raise KeyboardInterrupt(f"Interrupted. {state} {again}") from interrupted
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt("Interrupted before the first step. {}".format(again)) from interrupt
+        raise KeyboardInterrupt(f"Interrupted before the first step. {again}") from interrupt
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        place = error.filename or "to {}".format(run)
-        sentence = "The disk is full: cannot write {}; what was saved before is whole. Free some space. {}".format(place, again)
+        place = error.filename or f"to {run}"
+        sentence = f"The disk is full: cannot write {place}; what was saved before is whole. Free some space. {again}"
         raise DeepLabError(sentence) from error
 
 
 def _again(config, overrides, run):
     settings = [part for override in overrides for part in ("--set", override)]
-    return " ".join(shlex.quote(str(part)) for part in ("deeplab-tf", "train", config, *settings, "--run", run, "--resume"))
+    return " ".join(
+        shlex.quote(str(part)) for part in ("deeplab-tf", "train", config, *settings, "--run", run, "--resume")
+    )

@@ -23,7 +23,7 @@ def prepare(options):
         encoder, "P5", 8, [6, 12, 18], low_level_feature_key="P2", projection_filters=48, image_shape=shape
     )
     model = keras_hub.models.DeepLabV3ImageSegmenter(backbone, CLASSES)
-    versions = "keras-hub {}, TensorFlow {}".format(keras_hub.__version__, tf.__version__)
+    versions = f"keras-hub {keras_hub.__version__}, TensorFlow {tf.__version__}"
     about = {"name": versions, "parameters": model.count_params()}
     if options["task"] == "step":
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED)

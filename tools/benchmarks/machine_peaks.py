@@ -1,4 +1,5 @@
-"""The machine's measured peaks, as one answer: {"threads": N, "seconds": S, "small": BOOL} in, operations and bytes a second out."""
+"""The machine's measured peaks, as one answer: {"threads": N, "seconds": S, "small": BOOL} in, operations and bytes a
+second out."""
 
 import sys
 
@@ -7,7 +8,7 @@ from worker import serve
 
 def prepare(options):
     """`about` holds the peaks; there is nothing to repeat."""
-    from deeplab_tf.export.peaks import measure
+    from deeplab_tf.lab.export.peaks import measure
 
     print("Measuring peaks ...", file=sys.stderr, flush=True)
     found = measure(options["threads"], seconds=options["seconds"], small=options["small"])

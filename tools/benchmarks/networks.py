@@ -14,12 +14,12 @@ def make(options):
     """The bundle of a network that a recipe's `model` section describes, calibrated on drawn scenes."""
     import keras
 
-    from deeplab_tf.bundle import new_bundle
-    from deeplab_tf.export import convert
-    from deeplab_tf.labels import CITYSCAPES
-    from deeplab_tf.scenes import draw_scene
-    from deeplab_tf.training import fit
-    from deeplab_tf.training.config import resolve
+    from deeplab_tf.core.bundle import new_bundle
+    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.lab.config import resolve
+    from deeplab_tf.lab.export import convert
+    from deeplab_tf.lab.training import fit
+    from deeplab_tf.synth import draw_scene
 
     size = tuple(options["size"])
     config = resolve({"data": {"name": "cityscapes", "root": ".", "size": list(size)}, "model": options["model"]})

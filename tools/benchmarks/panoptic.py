@@ -1,7 +1,8 @@
-"""Counting PQ on panoptic maps of drawn streets, and grouping pixels into things: ours, cityscapesScripts, and distances in NumPy.
+"""Counting PQ on panoptic maps of drawn streets, and grouping pixels into things: ours, cityscapesScripts, and
+distances in NumPy.
 
-Predictions are the truth shifted by 3 pixels. Pixels are grouped from the targets of drawn streets to which things were added until there
-are THINGS, as a network would give them; on one core.
+Predictions are the truth shifted by 3 pixels. Pixels are grouped from the targets of drawn streets to which things were
+added until there are THINGS, as a network would give them; on one core.
 """
 
 import contextlib
@@ -22,16 +23,16 @@ def panoptic_pairs(count, size):
 
 
 def _panoptic_scene(index, size):
-    from deeplab_tf.panoptic.files import from_cityscapes
-    from deeplab_tf.scenes import draw_scene
+    from deeplab_tf.core.panoptic.files import from_cityscapes
+    from deeplab_tf.synth import draw_scene
 
     return from_cityscapes(draw_scene(0, index, size).instance_ids.astype(np.int32), "a drawn scene")
 
 
 def our_pq(pairs):
     """On decoded maps."""
-    from deeplab_tf.labels import CITYSCAPES
-    from deeplab_tf.metrics.panoptic import PanopticQuality
+    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.metrics.panoptic import PanopticQuality
 
     def count():
         quality = PanopticQuality(CITYSCAPES)
@@ -46,17 +47,25 @@ def their_pq(pairs):
     """cityscapesScripts' own counting, with files and colours left out."""
     from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as cityscapes
 
-    from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS
+    from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS
 
     arrays, annotations = {}, []
     for i, pair in enumerate(pairs):
         sides = [_as_coco(panoptic) for panoptic in pair]
-        arrays.update({"{}{}".format(side, i): ids for side, (ids, _) in zip("tp", sides)})
+        arrays.update({f"{side}{i}": ids for side, (ids, _) in zip("tp", sides)})
         annotations.append(
-            tuple({"image_id": i, "file_name": "{}{}".format(side, i), "segments_info": rows} for side, (_, rows) in zip("tp", sides))
+            tuple(
+                {"image_id": i, "file_name": f"{side}{i}", "segments_info": rows}
+                for side, (_, rows) in zip("tp", sides)
+            )
         )
-    categories = {int(CITYSCAPES_FROM_CLASS[label.id]): {"isthing": int(label.thing), "name": label.name} for label in CITYSCAPES}
-    cityscapes.Image.open, cityscapes.rgb2id = lambda path: arrays[Path(path).name], lambda ids: ids  # this process does nothing else
+    categories = {
+        int(CITYSCAPES_FROM_CLASS[label.id]): {"isthing": int(label.thing), "name": label.name} for label in CITYSCAPES
+    }
+    cityscapes.Image.open, cityscapes.rgb2id = (
+        lambda path: arrays[Path(path).name],
+        lambda ids: ids,
+    )  # this process does nothing else
 
     def count():
         with contextlib.redirect_stdout(io.StringIO()):
@@ -68,26 +77,37 @@ def their_pq(pairs):
 
 def _as_coco(panoptic):
     """Segment ids and their rows, as cityscapesScripts reads them."""
-    from deeplab_tf.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS
-    from deeplab_tf.panoptic import DIVISOR, VOID, segments_of
+    from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS
+    from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of
 
     values, areas, index = segments_of(panoptic)
-    ids = np.where(values == VOID, 0, CITYSCAPES_FROM_CLASS[np.minimum(values // DIVISOR, 255)].astype(int) * DIVISOR + values % DIVISOR)
+    ids = np.where(
+        values == VOID,
+        0,
+        CITYSCAPES_FROM_CLASS[np.minimum(values // DIVISOR, 255)].astype(int) * DIVISOR + values % DIVISOR,
+    )
     rows = []
     for value, segment, area in zip(values, ids, areas):
         if segment:
             label = CITYSCAPES.labels[value // DIVISOR]
             crowd = int(label.thing and value % DIVISOR == 0)
-            rows.append({"id": int(segment), "category_id": int(CITYSCAPES_FROM_CLASS[label.id]), "iscrowd": crowd, "area": int(area)})
+            rows.append(
+                {
+                    "id": int(segment),
+                    "category_id": int(CITYSCAPES_FROM_CLASS[label.id]),
+                    "iscrowd": crowd,
+                    "area": int(area),
+                }
+            )
     return ids[index].reshape(panoptic.shape).astype(np.uint32), rows
 
 
 def crowded(index, size):
     """(label map, targets) of a street with THINGS cars, persons and the like."""
-    from deeplab_tf.data.panoptic_targets import panoptic_targets
-    from deeplab_tf.labels import CITYSCAPES
-    from deeplab_tf.panoptic import DIVISOR
-    from deeplab_tf.panoptic.grouping import find_centers
+    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.panoptic import DIVISOR
+    from deeplab_tf.core.panoptic.grouping import find_centers
+    from deeplab_tf.lab.data.panoptic_targets import panoptic_targets
 
     panoptic, rng, number = _panoptic_scene(index, size), np.random.default_rng(index), 500
     side = size[0] // 13
@@ -101,8 +121,8 @@ def crowded(index, size):
 
 def our_grouping(frames):
     """All of it: centers found, pixels given to them, a class for each thing."""
-    from deeplab_tf.labels import CITYSCAPES
-    from deeplab_tf.panoptic.grouping import group
+    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.panoptic.grouping import group
 
     def count():
         for label_map, targets in frames:
@@ -112,9 +132,10 @@ def our_grouping(frames):
 
 
 def distances_grouping(frames):
-    """For each pixel of a thing the nearest center, from its distance to every one, as the paper writes it; the centers are given."""
-    from deeplab_tf.labels import CITYSCAPES
-    from deeplab_tf.panoptic.grouping import find_centers
+    """For each pixel of a thing the nearest center, from its distance to every one, as the paper writes it; the centers
+    are given."""
+    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.panoptic.grouping import find_centers
 
     things = np.array([label.thing for label in CITYSCAPES])
     found = [np.asarray(find_centers(targets.center), np.float32) for _, targets in frames]
@@ -136,7 +157,9 @@ def prepare(options):
         count = {"our_grouping": our_grouping, "distances_grouping": distances_grouping}[options["method"]](frames)
         count()
         return {"name": named(options["title"], "numpy")}, count
-    count = {"our_pq": our_pq, "their_pq": their_pq}[options["method"]](panoptic_pairs(options["frames"], tuple(options["size"])))
+    count = {"our_pq": our_pq, "their_pq": their_pq}[options["method"]](
+        panoptic_pairs(options["frames"], tuple(options["size"]))
+    )
     package = "cityscapesScripts" if options["method"] == "their_pq" else None
     return {"name": named(options["title"], package), "result": float(count())}, count
 

@@ -6,10 +6,16 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent.parent
 TORCH, HUB = ".venv-peers", ".venv-keras-hub"
 INSTALLED_BY = {TORCH: "sh tools/make_peer_environment.sh torch", HUB: "sh tools/make_peer_environment.sh keras-hub"}
-OPENVINO = "OpenVINO adds the branches of a residual block inside a convolution of integers, and takes bfloat16 for what is not one"
+OPENVINO = (
+    "OpenVINO adds the branches of a residual block inside a convolution of integers, and takes bfloat16 for "
+    "what is not one"
+)
 """Why it is faster than ONNX Runtime on a CPU, which does neither."""
-FLOAT_ENDS = "ONNX Runtime is slow at both ends of the network, which channels_last.py rewrites in the file of integers only"
-"""By its profile 20 of 1,210 ms on 2 cores of an AMD EPYC: ArgMax, resizing, reordering, the sum of image and mean. It explains half."""
+FLOAT_ENDS = (
+    "ONNX Runtime is slow at both ends of the network, which channels_last.py rewrites in the file of integers only"
+)
+"""By its profile 20 of 1,210 ms on 2 cores of an AMD EPYC: ArgMax, resizing, reordering, the sum of image and mean. It
+explains half."""
 
 
 class Side(NamedTuple):
@@ -77,18 +83,35 @@ def inference():
     stock = {"task": "frame", "precision": "float32", "separable": False}
     keras = Side("Keras, float32", "stock_keras", stock)
     hub = Side("keras-hub, float32", "hub_deeplab", {"task": "frame", "precision": "float32"}, HUB, "keras_hub")
-    smp = Side("smp, float32", "smp_deeplab", {"task": "frame", "precision": "float32"}, TORCH, "segmentation_models_pytorch")
+    smp = Side(
+        "smp, float32", "smp_deeplab", {"task": "frame", "precision": "float32"}, TORCH, "segmentation_models_pytorch"
+    )
     integers = ("model_int8_cpu.onnx", "model_int8.onnx")
     return [
-        Row("int8-openvino", "ResNet-50, dense, in integers: the same network, in the file that is faster for each", ours("dense", "int8"),
-            vino("int8", integers), why=OPENVINO),
+        Row(
+            "int8-openvino",
+            "ResNet-50, dense, in integers: the same network, in the file that is faster for each",
+            ours("dense", "int8"),
+            vino("int8", integers),
+            why=OPENVINO,
+        ),
         Row("int8-keras", "the same against what one had before: Keras in float32", ours("dense", "int8"), keras),
         Row("float-keras", "ResNet-50, dense", ours("dense", "float32"), keras),
-        Row("float-openvino", "ResNet-50, dense, the same file", ours("dense", "float32"), vino("float32", ("model.onnx",), hint="f32"),
-            why=FLOAT_ENDS),
+        Row(
+            "float-openvino",
+            "ResNet-50, dense, the same file",
+            ours("dense", "float32"),
+            vino("float32", ("model.onnx",), hint="f32"),
+            why=FLOAT_ENDS,
+        ),
         Row("float-smp", "ResNet-50, separable", ours("separable", "float32"), smp),
-        Row("float-keras-hub", "ResNet-50, output stride 32; keras-hub's decoder is a 1x1 convolution", ours("stride32", "float32"), hub),
-    ]  # fmt: skip
+        Row(
+            "float-keras-hub",
+            "ResNet-50, output stride 32; keras-hub's decoder is a 1x1 convolution",
+            ours("stride32", "float32"),
+            hub,
+        ),
+    ]
 
 
 def training(options):
@@ -102,9 +125,16 @@ def training(options):
     stride32 = side("ours, bfloat16", "ours", model={"separable": False, "output_stride": 32, **width})
     smp = side("smp, bfloat16", "smp_deeplab", TORCH, "segmentation_models_pytorch")
     made = [
-        Row("training-keras", "ResNet-50, separable", separable, side("Keras, bfloat16", "stock_keras", separable=True)),
+        Row(
+            "training-keras", "ResNet-50, separable", separable, side("Keras, bfloat16", "stock_keras", separable=True)
+        ),
         Row("training-smp", "ResNet-50, separable", separable, smp),
-        Row("training-keras-hub", "ResNet-50, output stride 32", stride32, side("keras-hub, bfloat16", "hub_deeplab", HUB, "keras_hub")),
+        Row(
+            "training-keras-hub",
+            "ResNet-50, output stride 32",
+            stride32,
+            side("keras-hub, bfloat16", "hub_deeplab", HUB, "keras_hub"),
+        ),
     ]
     return [row._replace(unit="an image", scale=options["batch"]) for row in made]
 
@@ -118,10 +148,14 @@ def reading(options):
     stock = side("tf.data's PNG", "stock")
     made = [
         Row("reading-files", "PNG files of 1024x2048, to 512x1024", side("ours", "files"), stock),
-        Row("reading-augmented", "the same, flipped, turned, scaled, recoloured and cut", side("ours, augmented", "augmented"),
-            side("Keras' layers", "stock_augmented")),
+        Row(
+            "reading-augmented",
+            "the same, flipped, turned, scaled, recoloured and cut",
+            side("ours, augmented", "augmented"),
+            side("Keras' layers", "stock_augmented"),
+        ),
         Row("reading-records", "the same frames, prepared once", side("ours, prepared", "records"), stock),
-    ]  # fmt: skip
+    ]
     return [row._replace(unit="an image", scale=options["frames"]) for row in made]
 
 
@@ -133,14 +167,38 @@ def scoring(options):
 
     scripts = "cityscapesScripts"
     made = [
-        Row("miou-cityscapesscripts", "mIoU, decoded maps", side("ours", "our_miou"), side(scripts, "their_miou"), agree=1e-9),
-        Row("miou-files", "mIoU, PNG files; ours decodes on every core", side("ours", "our_files"), side(scripts, "their_files"),
-            agree=1e-9),
-        Row("miou-keras", "mIoU, decoded maps; Keras counts what is ignored as a class", side("ours", "our_miou"),
-            side("Keras", "keras_miou")),
-        Row("pq-cityscapesscripts", "PQ, decoded maps", side("ours", "our_pq", "panoptic"), side(scripts, "their_pq", "panoptic"),
-            agree=1e-9),
-        Row("grouping", "pixels of 512x1024 into 50 things; the peer only finds the nearest center, from all distances",
-            side("ours", "our_grouping", "panoptic"), side("NumPy", "distances_grouping", "panoptic")),
-    ]  # fmt: skip
+        Row(
+            "miou-cityscapesscripts",
+            "mIoU, decoded maps",
+            side("ours", "our_miou"),
+            side(scripts, "their_miou"),
+            agree=1e-9,
+        ),
+        Row(
+            "miou-files",
+            "mIoU, PNG files; ours decodes on every core",
+            side("ours", "our_files"),
+            side(scripts, "their_files"),
+            agree=1e-9,
+        ),
+        Row(
+            "miou-keras",
+            "mIoU, decoded maps; Keras counts what is ignored as a class",
+            side("ours", "our_miou"),
+            side("Keras", "keras_miou"),
+        ),
+        Row(
+            "pq-cityscapesscripts",
+            "PQ, decoded maps",
+            side("ours", "our_pq", "panoptic"),
+            side(scripts, "their_pq", "panoptic"),
+            agree=1e-9,
+        ),
+        Row(
+            "grouping",
+            "pixels of 512x1024 into 50 things; the peer only finds the nearest center, from all distances",
+            side("ours", "our_grouping", "panoptic"),
+            side("NumPy", "distances_grouping", "panoptic"),
+        ),
+    ]
     return [row._replace(scale=options["frames"]) for row in made]

@@ -1,7 +1,7 @@
 """Counting mIoU on label maps, a frame after the other: ours, cityscapesScripts (what pip installs: NumPy) and Keras.
 
-Frames are regions of the 34 label ids with ragged outlines, predicted with shifted outlines and 2 % speckle. `result` is the score, so that
-sides that count something else are noticed.
+Frames are regions of the 34 label ids with ragged outlines, predicted with shifted outlines and 2 % speckle. `result`
+is the score, so that sides that count something else are noticed.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ def make_pair(rng, height, width):
 
 def our_miou(pairs):
     """On decoded maps."""
-    from deeplab_tf.labels import CITYSCAPES_TO_CLASS
-    from deeplab_tf.metrics.confusion import ConfusionMatrix, count_pairs
+    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
 
     def count():
         confusion = ConfusionMatrix(19)
@@ -44,7 +44,9 @@ def our_miou(pairs):
 def their_miou(pairs):
     """cityscapesScripts' own evaluatePair for each pair of decoded maps."""
     cityscapes = _cityscapes()
-    decoded = {name + str(i): _Decoded(label_map) for i, pair in enumerate(pairs) for name, label_map in zip("tp", pair)}
+    decoded = {
+        name + str(i): _Decoded(label_map) for i, pair in enumerate(pairs) for name, label_map in zip("tp", pair)
+    }
     cityscapes.Image.open = decoded.__getitem__  # this process does nothing else
     names = [[name + str(i) for i in range(len(pairs))] for name in "pt"]
     return lambda: cityscapes.evaluateImgLists(*names, cityscapes.args)["averageScoreClasses"]
@@ -54,9 +56,11 @@ def keras_miou(pairs):
     """keras.metrics.MeanIoU, with the ids of ignored classes mapped before."""
     import keras
 
-    from deeplab_tf.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
 
-    mapped = [tuple(np.where(CITYSCAPES_TO_CLASS[ids] > 18, 19, CITYSCAPES_TO_CLASS[ids]) for ids in pair) for pair in pairs]
+    mapped = [
+        tuple(np.where(CITYSCAPES_TO_CLASS[ids] > 18, 19, CITYSCAPES_TO_CLASS[ids]) for ids in pair) for pair in pairs
+    ]
 
     def count():
         metric = keras.metrics.MeanIoU(20, ignore_class=19)
@@ -70,8 +74,8 @@ def keras_miou(pairs):
 def our_files(pairs):
     """The same from PNG files."""
     from deeplab_tf.cli.score import count_files, match_cityscapes
-    from deeplab_tf.labels import CITYSCAPES_TO_CLASS
-    from deeplab_tf.metrics.confusion import ConfusionMatrix
+    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 
     folder = _write(pairs)
     files = match_cityscapes(str(folder / "pred"), str(folder / "truth"))
@@ -115,13 +119,13 @@ class _Decoded:
 
 
 def _write(pairs):
-    from deeplab_tf.frames import write_image
+    from deeplab_tf.core.image_files import write_image
 
     _write.folder = tempfile.TemporaryDirectory()  # as long as the process
     folder = Path(_write.folder.name)
     for i, (truth, prediction) in enumerate(pairs):
-        write_image(folder / "truth" / "made_{:06d}_000000_gtFine_labelIds.png".format(i), truth)
-        write_image(folder / "pred" / "made_{:06d}_000000_labelIds.png".format(i), prediction)
+        write_image(folder / "truth" / f"made_{i:06d}_000000_gtFine_labelIds.png", truth)
+        write_image(folder / "pred" / f"made_{i:06d}_000000_labelIds.png", prediction)
     return folder
 
 

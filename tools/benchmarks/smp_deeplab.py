@@ -1,4 +1,5 @@
-"""segmentation_models_pytorch's DeepLabV3+ on ResNet-50 (separable, output stride 16), in whichever memory format is faster for it."""
+"""segmentation_models_pytorch's DeepLabV3+ on ResNet-50 (separable, output stride 16), in whichever memory format is
+faster for it."""
 
 from training_batch import CLASSES, IGNORED, training_batch
 from worker import serve, timed
@@ -8,7 +9,9 @@ def prepare(options):
     """Frames or steps, on normalised floats."""
     import torch
 
-    operators = torch.library.Library("torchvision", "DEF")  # torchvision's C library is not there; importing it needs these two names
+    operators = torch.library.Library(
+        "torchvision", "DEF"
+    )  # torchvision's C library is not there; importing it needs these two names
     operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import segmentation_models_pytorch as smp
@@ -23,8 +26,12 @@ def prepare(options):
         work()
         trials[layout] = min(timed(work) for _ in range(2))
     best = min(trials, key=trials.get)
-    versions = "segmentation_models_pytorch {}, torch {}, {}".format(smp.__version__, torch.__version__, str(best).partition(".")[2])
-    return {"name": versions, "parameters": sum(p.numel() for p in model.parameters())}, make(torch, model, options, best)
+    versions = "segmentation_models_pytorch {}, torch {}, {}".format(
+        smp.__version__, torch.__version__, str(best).partition(".")[2]
+    )
+    return {"name": versions, "parameters": sum(p.numel() for p in model.parameters())}, make(
+        torch, model, options, best
+    )
 
 
 def _frame(torch, model, options, layout):

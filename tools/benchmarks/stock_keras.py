@@ -1,4 +1,5 @@
-"""DeepLabV3+ on ResNet-50 as one writes it with Keras' own layers, run and trained in TensorFlow as Keras does it unasked."""
+"""DeepLabV3+ on ResNet-50 as one writes it with Keras' own layers, run and trained in TensorFlow as Keras does it
+unasked."""
 
 from training_batch import CLASSES, IGNORED, Steps, training_batch
 from worker import serve
@@ -54,7 +55,7 @@ def prepare(options):
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(options["precision"])
     model = network(options["size"], separable=options["separable"])
-    about = {"name": "TensorFlow {}, Keras {}".format(tf.__version__, keras.__version__), "parameters": model.count_params()}
+    about = {"name": f"TensorFlow {tf.__version__}, Keras {keras.__version__}", "parameters": model.count_params()}
     if options["task"] == "step":
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED)
         model.compile(keras.optimizers.Adam(0.001), loss, jit_compile=False)

@@ -38,8 +38,8 @@ def limits(gmac, ours, theirs, peak):
         peak: operations a second of 8-bit integers.
 
     Returns:
-        `operations` a second, `of_peak`, `of_openvino` (how fast ours is as a share of OpenVINO, or None) and `lower`: which of both
-        shares is the lower one.
+        `operations` a second, `of_peak`, `of_openvino` (how fast ours is as a share of OpenVINO, or None) and `lower`:
+        which of both shares is the lower one.
     """
     of_peak = share(gmac, ours, peak)
     of_openvino = theirs / ours if theirs else None
@@ -69,13 +69,17 @@ def reason_below(row):
 
 def duration(found):
     """Seconds with three digits, in ms below a second."""
-    return "{:.3g} s".format(found) if found >= 1 else "{:.3g} ms".format(1e3 * found)
+    return f"{found:.3g} s" if found >= 1 else f"{1e3 * found:.3g} ms"
 
 
 def peak_lines(peaks):
     """The machine's limits in words."""
-    names = {"float32": "float32 matrix product", "bfloat16": "bfloat16 matrix product", "int8": "8-bit integer product"}
-    lines = ["{:28} {:8.1f} billion operations/s".format(text, peaks[key] / 1e9) for key, text in names.items() if peaks.get(key)]
+    names = {
+        "float32": "float32 matrix product",
+        "bfloat16": "bfloat16 matrix product",
+        "int8": "8-bit integer product",
+    }
+    lines = [f"{text:28} {peaks[key] / 1e9:8.1f} billion operations/s" for key, text in names.items() if peaks.get(key)]
     return [*lines, "{:28} {:8.1f} GB/s, read and written".format("copying memory", peaks["memory"] / 1e9)]
 
 

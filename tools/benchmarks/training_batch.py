@@ -27,7 +27,9 @@ class Steps:
     def seconds(self, count):
         """Of each step."""
         self.watch.found = []
-        self.model.fit(self.batches.take(count), epochs=1, verbose=0, shuffle=False, callbacks=[*self.callbacks, self.watch])
+        self.model.fit(
+            self.batches.take(count), epochs=1, verbose=0, shuffle=False, callbacks=[*self.callbacks, self.watch]
+        )
         return self.watch.found
 
 

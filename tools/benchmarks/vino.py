@@ -6,7 +6,8 @@ from worker import serve, timed
 
 
 def prepare(options):
-    """Frames, channels last as in the file; `hint`: the precision of what is not integers, OpenVINO's own choice where left out."""
+    """Frames, channels last as in the file; `hint`: the precision of what is not integers, OpenVINO's own choice where
+    left out."""
     import numpy as np
     import openvino
 

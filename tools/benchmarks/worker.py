@@ -1,7 +1,8 @@
-"""A process that repeats one piece of work when told to, and the side of it that tells. Standard library only: every environment has it.
+"""A process that repeats one piece of work when told to, and the side of it that tells. Standard library only: every
+environment has it.
 
-Sides of a comparison live in processes of their own, since they want different libraries, and threads that do not mix. A side is a file
-here that ends with `serve(prepare)`; `prepare` gets the options and returns (what it is, the work).
+Sides of a comparison live in processes of their own, since they want different libraries, and threads that do not mix.
+A side is a file here that ends with `serve(prepare)`; `prepare` gets the options and returns (what it is, the work).
 """
 
 import contextlib
@@ -23,12 +24,18 @@ class Worker:
     """The side that tells."""
 
     def __init__(self, python, program, options):
-        variables = {"OMP_NUM_THREADS": str(options["threads"]), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+        variables = {
+            "OMP_NUM_THREADS": str(options["threads"]),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "KERAS_BACKEND": "tensorflow",
+        }
         path = [str(FOLDER.parent.parent), os.environ.get("PYTHONPATH", "")]
         variables["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
         command = [str(python), str(FOLDER / (program + ".py")), json.dumps(options)]
         self.program = program
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables})
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables}
+        )
         self.about = self._answer()
 
     def seconds(self, count):
@@ -40,7 +47,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             self.close()
-            raise WorkerError("{} ended early (exit {})".format(self.program, self.process.returncode))
+            raise WorkerError(f"{self.program} ended early (exit {self.process.returncode})")
         return json.loads(line)
 
     def close(self):
@@ -55,8 +62,8 @@ def serve(prepare):
     """The side that works: says what it is, then repeats as asked until its input ends.
 
     Args:
-        prepare: gets the options, returns (about, work): a dict for the report, and a function without arguments that is timed, or an
-            object with `seconds(count)` that times itself.
+        prepare: gets the options, returns (about, work): a dict for the report, and a function without arguments that
+            is timed, or an object with `seconds(count)` that times itself.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever the libraries print goes to stderr
@@ -72,7 +79,7 @@ def named(title, package):
     """The title, with the version of a package that is installed here."""
     from importlib import metadata
 
-    return "{} {}".format(title, metadata.version(package)) if package else title
+    return f"{title} {metadata.version(package)}" if package else title
 
 
 def timed(work):

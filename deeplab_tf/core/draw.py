@@ -1,0 +1,200 @@
+"""Label maps as pictures: colours, an overlay on the frame, a legend, panels beside each other.
+
+All pictures are (H, W, 3) uint8 RGB. Everything here is a look-up or one OpenCV call, because a video stream draws
+every frame.
+"""
+
+from typing import Iterable, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.panoptic import DIVISOR, VOID
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_HEIGHT = 22  # pixels that a capital letter of _FONT is high at scale 1, rounded up
+_PAPER = 255
+_INK = (0, 0, 0)
+TITLE_HEIGHT = 24
+"""Height in pixels of the strip of titles that `side_by_side` puts above its panels."""
+
+
+def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
+    """The label map in the colours of the table.
+
+    Args:
+        label_map: (H, W) uint8 class ids; ids outside the table, ignored pixels among them, become black.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    return cv2.applyColorMap(
+        label_map, table.palette().reshape(256, 1, 3)
+    )  # five times as fast as cv2.LUT on three copies
+
+
+def overlay(
+    image: np.ndarray,
+    label_map: np.ndarray,
+    table: LabelTable,
+    opacity: float = 0.5,
+    *,
+    label_stride: int = 1,
+    out: Optional[np.ndarray] = None,
+) -> np.ndarray:
+    """The image with the label map's colours laid over it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        label_map: (h, w) uint8 class ids of the same view; resized (nearest) to the image where its size differs.
+        opacity: 0 gives the image, 1 the colours alone.
+        label_stride: see `resize_labels`.
+        out: (H, W, 3) uint8 to draw into, such as a part of a larger picture; a new array where left out.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    colors = colorize(resize_labels(label_map, image.shape[:2], label_stride), table)
+    return cv2.addWeighted(image, 1.0 - opacity, colors, opacity, 0.0, dst=out)
+
+
+def outline(
+    picture: np.ndarray, panoptic: np.ndarray, *, label_stride: int = 1, color: Tuple[int, int, int] = (255, 255, 255)
+) -> None:
+    """Draws a line around every single thing into a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB; changed.
+        panoptic: (h, w) int32 panoptic map of the same view.
+        label_stride: see `resize_labels`.
+    """
+    panoptic = resize_labels(panoptic, picture.shape[:2], label_stride)
+    single = (panoptic % DIVISOR > 0) & (panoptic < VOID)
+    edge = np.zeros(panoptic.shape, bool)
+    for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        edge[here] |= (panoptic[here] != panoptic[there]) & (single[here] | single[there])
+    picture[edge] = color
+
+
+def resize_labels(label_map: np.ndarray, size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:
+    """The label map at `size` (height, width): each pixel takes the id that its centre falls on. Same size: returned as
+    it is.
+
+    With a `label_stride` s, label i is that of pixel s * i of the network's image, so a pixel takes the one that is
+    nearest to it.
+
+    No id appears that was not there. OpenCV's INTER_NEAREST takes the pixel at the upper left instead, half a step off
+    when it shrinks; its INTER_NEAREST_EXACT is not in the OpenCV of JetPack 4.
+    """
+    if label_map.shape[:2] == tuple(size):
+        return label_map
+    rows, columns = (_nearest(length, source, label_stride) for length, source in zip(size, label_map.shape))
+    if size[0] < label_map.shape[0]:
+        return label_map.take(rows, axis=0).take(columns, axis=1)
+    return label_map.take(columns, axis=1).take(
+        rows, axis=0
+    )  # the columns while there are few rows: taking them is the slower half
+
+
+def _nearest(length: int, source: int, stride: int) -> np.ndarray:
+    """Which of `source` labels in a line the centres of `length` pixels over the same line are nearest to.
+
+    Pixel i's centre lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels, where label k lies
+    at stride * k: so k = floor(x / stride + 0.5), which is floor((i + 0.5) * source / length) for a stride of 1.
+    """
+    nearest = ((2 * np.arange(length) + 1) * source * stride + (stride - 1) * length) // (2 * length * stride)
+    return np.minimum(nearest, source - 1)
+
+
+def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = None) -> np.ndarray:
+    """A strip that explains the colours: one box and one name a class, in as many columns as the height asks for.
+
+    Args:
+        height: of the strip, in pixels; at least 12.
+        class_ids: which classes to show, in the table's order; ids outside the table (ignored pixels) are passed over.
+            All where left out.
+
+    Returns:
+        (height, width, 3) uint8 RGB; the width follows the names. An empty choice gives a strip of one column without
+        rows.
+    """
+    if height < 12:
+        raise DeepLabError(f"A legend needs a height of at least 12 pixels; got {height}.")
+    wanted = set(range(len(table))) if class_ids is None else {int(i) for i in class_ids}
+    labels = [label for label in table if label.id in wanted]
+    row = max(12, min(28, height // max(1, len(labels))))  # pixels a row
+    rows = height // row
+    columns = [labels[start : start + rows] for start in range(0, len(labels), rows)] or [[]]
+    return np.concatenate([_legend_column(height, row, column) for column in columns], axis=1)
+
+
+def _legend_column(height: int, row: int, labels: Sequence) -> np.ndarray:
+    scale, box = 0.55 * row / _FONT_HEIGHT, row - 4
+    text_widths = [cv2.getTextSize(label.name, _FONT, scale, 1)[0][0] for label in labels]
+    strip = np.full((height, box + 16 + max(text_widths + [24]), 3), _PAPER, np.uint8)
+    for i, label in enumerate(labels):
+        top = i * row + 2
+        cv2.rectangle(strip, (4, top), (4 + box, top + box - 1), tuple(int(c) for c in label.color), thickness=-1)
+        cv2.putText(strip, label.name, (10 + box, top + int(0.75 * box)), _FONT, scale, _INK, 1, cv2.LINE_AA)
+    return strip
+
+
+def side_by_side(panels: Sequence[np.ndarray], titles: Optional[Sequence[str]] = None) -> np.ndarray:
+    """Pictures in one row, each under its title.
+
+    Args:
+        panels: (H, W, 3) uint8 RGB pictures; those of another height than the first are resized to it, keeping their
+            shape.
+        titles: one a panel (ASCII, OpenCV's fonts have no more); too long ones are drawn smaller. No strip of titles
+            where left out.
+
+    Returns:
+        (H + TITLE_HEIGHT, sum of widths + 4 pixels between panels, 3) uint8 RGB; H alone without titles.
+    """
+    if not panels:
+        raise DeepLabError("side_by_side needs at least one panel; got none.")
+    if titles is not None and len(titles) != len(panels):
+        raise DeepLabError(f"side_by_side needs one title a panel; got {len(titles)} titles for {len(panels)} panels.")
+    height, columns = panels[0].shape[0], []
+    for i, panel in enumerate(panels):
+        column = _to_height(panel, height)
+        if titles is not None:
+            column = np.concatenate([_title(titles[i], column.shape[1]), column], axis=0)
+        if i:
+            columns.append(np.full((column.shape[0], 4, 3), _PAPER, np.uint8))
+        columns.append(column)
+    return np.concatenate(columns, axis=1)
+
+
+def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures under each other, 4 white pixels between them; narrower ones are filled up with white on the right."""
+    if not pictures:
+        raise DeepLabError("stacked needs at least one picture; got none.")
+    width = max(picture.shape[1] for picture in pictures)
+    rows = []
+    for picture in pictures:
+        rows.append(
+            cv2.copyMakeBorder(
+                picture, 4 if rows else 0, 0, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(_PAPER,) * 3
+            )
+        )
+    return np.concatenate(rows, axis=0)
+
+
+def _to_height(panel: np.ndarray, height: int) -> np.ndarray:
+    if panel.shape[0] == height:
+        return panel
+    width = max(1, int(round(panel.shape[1] * height / panel.shape[0])))
+    shrinks = panel.shape[0] > height
+    return cv2.resize(panel, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+
+
+def _title(text: str, width: int) -> np.ndarray:
+    strip = np.full((TITLE_HEIGHT, width, 3), _PAPER, np.uint8)
+    text_width = cv2.getTextSize(text, _FONT, 0.5, 1)[0][0]
+    scale = 0.5 * min(1.0, (width - 8) / float(max(1, text_width)))
+    if scale > 0:
+        cv2.putText(strip, text, (4, TITLE_HEIGHT - 8), _FONT, scale, _INK, 1, cv2.LINE_AA)
+    return strip

@@ -1,0 +1,136 @@
+"""Files and folders that appear whole or not at all, and their digests."""
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import stat
+import uuid
+from typing import Iterator, List
+
+
+@contextlib.contextmanager
+def replacing(path) -> Iterator[str]:
+    """Yield a temporary path to write to; the block's end renames it to `path`, an error in the block removes it.
+
+    The temporary file is in the same folder, which is made if need be, is hidden, and keeps the suffix of `path`. A
+    link stays a link: its target is replaced.
+    """
+    path = os.path.realpath(os.fspath(path))
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    stem, suffix = os.path.splitext(name)
+    temporary = os.path.join(folder, f".{stem}.{uuid.uuid4().hex[:8]}.part{suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_bytes(path, data: bytes) -> None:
+    """Write a file, whole or not at all; a pipe or a device is written to as it is."""
+    if is_device(path):
+        with open(path, "wb") as file:
+            file.write(data)
+        return
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def write_text(path, text: str) -> None:
+    """Write a UTF-8 text file as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path, value, **options) -> None:
+    """Write a value as JSON, as `write_bytes` does; `options` are those of `json.dumps`."""
+    write_text(path, json.dumps(value, indent=2, **options) + "\n")
+
+
+def is_device(path) -> bool:
+    """Return whether a path is a pipe or a device, which is written to and never replaced."""
+    return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
+
+
+@contextlib.contextmanager
+def new_folder(path) -> Iterator[str]:
+    """Yield a temporary folder to fill; the block's end makes it the folder `path`, replacing one that is there.
+
+    If the block fails or the process is killed, what was at `path` is still there, and no half folder. The next call
+    for the same path removes what a killed process left. Whoever calls makes sure that what is replaced may be.
+    """
+    path = os.path.realpath(os.fspath(path))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _remove_leftovers(path)
+    part = f"{path}.{uuid.uuid4().hex[:8]}.part"
+    os.mkdir(part)
+    lock = os.open(part, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process ends, however it ends
+    try:
+        yield part
+        _swap(part, path)
+    finally:
+        os.close(lock)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap(part, path):
+    old = None
+    if os.path.isdir(path):
+        old = part[: -len(".part")] + ".old"
+        os.rename(path, old)
+    try:
+        os.rename(part, path)
+    except OSError:
+        if old:
+            os.rename(old, path)
+        raise
+    if old:
+        shutil.rmtree(old)
+
+
+def _remove_leftovers(path):
+    """Remove unfinished folders for `path` that no process is filling any more."""
+    for part in glob.glob(glob.escape(path) + ".*.part"):
+        folder = os.open(part, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # a process is filling it
+        finally:
+            os.close(folder)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def files_below(folder) -> List[str]:
+    """Return the names of all files below a folder, sorted, with / between their parts."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        found += [os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/") for name in names]
+    return sorted(found)
+
+
+def sha256(path) -> str:
+    """Return the SHA-256 of a file, or of a folder: of the names, sizes and contents of all files below it."""
+    total = hashlib.sha256()
+    for name in files_below(path) if os.path.isdir(path) else [""]:
+        place = os.path.join(path, name) if name else path
+        if name:
+            total.update(f"{name}\0{os.path.getsize(place)}\0".encode())
+        with open(place, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                total.update(block)
+    return total.hexdigest()
+
+
+def megabytes(path) -> float:
+    """Return the size of a file, or of all files below a folder, in MB (10**6 bytes)."""
+    if os.path.isdir(path):
+        return sum(megabytes(os.path.join(path, name)) for name in files_below(path))
+    return os.path.getsize(path) / 1e6

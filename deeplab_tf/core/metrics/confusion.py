@@ -1,0 +1,159 @@
+"""The confusion matrix and the scores that follow from it: IoU per class, mean IoU, pixel accuracy.
+
+The counting rules are those of cityscapesScripts (evalPixelLevelSemanticLabeling): a prediction in an ignored class is
+a false negative of the true class, an ignored true pixel counts nowhere, and a class with an empty union is left out of
+the mean.
+"""
+
+from typing import Optional
+
+import numpy as np
+
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
+
+
+def count_pairs(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """How often each id of one map stands where each id of the other does.
+
+    Args:
+        truth, prediction: (H, W) uint8, of the same size; any ids.
+    Returns:
+        (256, 256) int64; entry [t, p] counts the pixels with id t in `truth` and p in `prediction`.
+    Raises:
+        DeepLabError: another type or number of axes, or different sizes.
+    """
+    for name, label_map in (("truth", truth), ("prediction", prediction)):
+        if label_map.dtype != np.uint8 or label_map.ndim != 2:
+            raise DeepLabError(f"The {name} must be (H, W) uint8; got {label_map.shape} {label_map.dtype}.")
+    if truth.shape != prediction.shape:
+        sizes = [truth.shape[0], truth.shape[1], prediction.shape[0], prediction.shape[1]]
+        raise DeepLabError(
+            "Truth is {}x{} and prediction {}x{} (height x width); they must be of one size.".format(*sizes)
+        )
+    pairs = truth.ravel().astype(np.uint16)
+    pairs <<= 8
+    pairs |= prediction.ravel()
+    return np.bincount(pairs, minlength=65536).reshape(256, 256)
+
+
+class ConfusionMatrix:
+    """Counts pixels by true and predicted class; `update` counts, the other methods read the scores.
+
+    Attributes:
+        matrix: (C, C + 1) int64; rows are truth, columns prediction; the last column counts pixels predicted as no
+            class.
+        images: how many images were counted.
+    """
+
+    def __init__(self, num_classes: int):
+        self.matrix = np.zeros((num_classes, num_classes + 1), np.int64)
+        self.images = 0
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.matrix.shape[0]
+
+    def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Counts one image.
+
+        Args:
+            truth, prediction: (H, W) uint8 class ids, of the same size; IGNORE_LABEL in the truth counts nowhere, in
+                the prediction as a miss.
+        Raises:
+            DeepLabError: sizes that differ, or ids that are neither a class nor IGNORE_LABEL; nothing is counted then.
+        """
+        self.add_pairs(count_pairs(truth, prediction))
+
+    def add_pairs(self, pairs: np.ndarray, id_map: Optional[np.ndarray] = None, *, images: int = 1) -> None:
+        """Counts what `count_pairs` returns.
+
+        Args:
+            pairs: (256, 256) int64, of one image or summed over several.
+            id_map: (256,) uint8, the class id or IGNORE_LABEL of each id in `pairs`; None where they are class ids
+                already.
+            images: how many images `pairs` stands for.
+        """
+        true_ids, predicted_ids = np.nonzero(pairs)
+        counts = pairs[true_ids, predicted_ids]
+        if id_map is not None:
+            true_ids, predicted_ids = id_map[true_ids].astype(np.intp), id_map[predicted_ids].astype(np.intp)
+        self._check_ids("truth", true_ids)
+        self._check_ids("prediction", predicted_ids)
+        scored = true_ids != IGNORE_LABEL
+        columns = np.minimum(predicted_ids[scored], self.num_classes)
+        np.add.at(self.matrix, (true_ids[scored], columns), counts[scored])
+        self.images += images
+
+    def _check_ids(self, name, ids):
+        unknown = np.unique(ids[(ids >= self.num_classes) & (ids != IGNORE_LABEL)])
+        if unknown.size:
+            raise DeepLabError(
+                "The {} holds ids that are no class: {}; expected 0 to {}, or {} for ignored.".format(
+                    name, ", ".join(str(i) for i in unknown), self.num_classes - 1, IGNORE_LABEL
+                )
+            )
+
+    def merge(self, other: "ConfusionMatrix") -> None:
+        """Adds what another matrix of the same classes has counted."""
+        if other.num_classes != self.num_classes:
+            raise DeepLabError(f"Cannot merge matrices of {self.num_classes} and {other.num_classes} classes.")
+        self.matrix += other.matrix
+        self.images += other.images
+
+    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
+        total = ConfusionMatrix(self.num_classes)
+        total.merge(self)
+        total.merge(other)
+        return total
+
+    def iou(self) -> np.ndarray:
+        """(C,) float64: true positives / (true positives + false positives + false negatives); NaN where that is 0 /
+        0."""
+        hits = np.diagonal(self.matrix)
+        union = self.matrix.sum(axis=1) + self.matrix[:, :-1].sum(axis=0) - hits
+        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+
+    def miou(self) -> float:
+        """Mean of the IoUs that are defined; NaN where none is."""
+        iou = self.iou()
+        defined = iou[~np.isnan(iou)]
+        return float(defined.mean()) if defined.size else float("nan")
+
+    def pixel_accuracy(self) -> float:
+        """Share of the scored pixels whose class is right; NaN where no pixel is scored."""
+        total = self.matrix.sum()
+        return float(np.trace(self.matrix) / total) if total else float("nan")
+
+    def report(self, table: LabelTable) -> dict:
+        """The scores by name: `miou`, `iou` (class name to value), `pixel_accuracy`, `images`; None where undefined.
+
+        Args:
+            table: the C classes.
+        """
+        if len(table) != self.num_classes:
+            raise DeepLabError(f"The table has {len(table)} classes, the confusion matrix {self.num_classes}.")
+        return {
+            "miou": _none_if_nan(self.miou()),
+            "iou": {name: _none_if_nan(value) for name, value in zip(table.names, self.iou())},
+            "pixel_accuracy": _none_if_nan(self.pixel_accuracy()),
+            "images": self.images,
+        }
+
+
+def score_text(report: dict) -> str:
+    """The report of `ConfusionMatrix.report` as a table for a person; an undefined score is a dash."""
+    rows = [("class", "IoU")] + [(name, _fraction(value)) for name, value in report["iou"].items()]
+    rows += [("", ""), ("mIoU", _fraction(report["miou"])), ("pixel accuracy", _fraction(report["pixel_accuracy"]))]
+    rows += [("images", str(report["images"]))]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {value:>6}".rstrip() for name, value in rows)
+
+
+def _fraction(value):
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _none_if_nan(value):
+    return None if np.isnan(value) else float(value)

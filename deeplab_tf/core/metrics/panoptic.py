@@ -1,0 +1,155 @@
+"""Panoptic quality (Kirillov et al., CVPR 2019): PQ = SQ * RQ, by class, and over things and stuff.
+
+The counting rules are those of panopticapi and of cityscapesScripts' evalPanopticSemanticLabeling: a true and a
+predicted segment of one class match where their IoU exceeds one half, its union without the pixels that are VOID in the
+truth; a crowd is neither found nor missed; an unmatched prediction that lies by more than half on VOID and on crowds of
+its class is no mistake; a class without segments is left out of the means.
+"""
+
+from typing import Optional
+
+import numpy as np
+
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of, thing_classes
+
+
+class PanopticQuality:
+    """Counts matches class by class; `update` counts, the other methods read the scores.
+
+    Attributes:
+        table: the C classes.
+        matched, unmatched_predictions, unmatched_truths: (C,) int64: true positives, false positives, false negatives.
+        iou: (C,) float64, summed over the matches.
+        images: how many images were counted.
+    """
+
+    def __init__(self, table: LabelTable):
+        self.table = table
+        self.matched, self.unmatched_predictions, self.unmatched_truths = np.zeros((3, len(table)), np.int64)
+        self.iou = np.zeros(len(table))
+        self.images = 0
+        self._things = thing_classes(table)
+
+    def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Counts one image.
+
+        Args:
+            truth, prediction: (H, W) int32 panoptic maps of the same size; see `deeplab_tf.core.panoptic`.
+        Raises:
+            DeepLabError: sizes that differ, or classes that the table has not; nothing is counted then.
+        """
+        if truth.shape != prediction.shape:
+            sizes = truth.shape + prediction.shape
+            raise DeepLabError(
+                "Truth is {}x{} and prediction {}x{} (height x width); they must be of one size.".format(*sizes)
+            )
+        true_ids, true_areas, true_index = segments_of(truth)
+        ids, areas, index = segments_of(prediction)
+        true_classes, classes = self._classes("truth", true_ids), self._classes("prediction", ids)
+        pairs = np.bincount(true_index * len(ids) + index, minlength=len(true_ids) * len(ids)).reshape(
+            len(true_ids), len(ids)
+        )
+
+        outside = (true_ids == VOID) @ pairs  # pixels of each prediction that are VOID in the truth
+        crowd = self._things[true_classes] & (true_ids % DIVISOR == 0)
+        same = true_classes[:, None] == classes
+        countable = (~crowd & (true_ids != VOID))[:, None] & same & (ids != VOID)
+        union = true_areas[:, None] + areas - pairs - outside
+        iou = np.divide(pairs, union, out=np.zeros(pairs.shape), where=countable & (pairs > 0))
+        hits = iou > 0.5
+        excused = outside + ((crowd[:, None] & same) * pairs).sum(axis=0)
+        missed = ~hits.any(axis=1) & ~crowd & (true_ids != VOID)
+        wrong = ~hits.any(axis=0) & (excused / areas <= 0.5) & (ids != VOID)
+
+        rows, columns = np.nonzero(hits)
+        np.add.at(self.matched, true_classes[rows], 1)
+        np.add.at(self.iou, true_classes[rows], iou[rows, columns])
+        np.add.at(self.unmatched_truths, true_classes[missed], 1)
+        np.add.at(self.unmatched_predictions, classes[wrong], 1)
+        self.images += 1
+
+    def _classes(self, name, ids):
+        classes = ids // DIVISOR
+        unknown = ids[(classes >= len(self.table)) & (ids != VOID)]
+        if unknown.size:
+            raise DeepLabError(
+                f"The {name} holds class {unknown[0] // DIVISOR}, which does not exist; expected classes 0 to "
+                f"{len(self.table) - 1}, or {VOID} for no class."
+            )
+        return classes
+
+    def merge(self, other: "PanopticQuality") -> None:
+        """Adds what another one of the same classes has counted."""
+        if len(other.table) != len(self.table):
+            raise DeepLabError(f"Cannot merge counts of {len(self.table)} and {len(other.table)} classes.")
+        self.matched += other.matched
+        self.unmatched_predictions += other.unmatched_predictions
+        self.unmatched_truths += other.unmatched_truths
+        self.iou += other.iou
+        self.images += other.images
+
+    def sq(self) -> np.ndarray:
+        """(C,) float64 segmentation quality: the mean IoU of the matches, 0 where there are none; NaN for a class
+        without segments."""
+        return np.where(self._seen(), self.iou / np.maximum(self.matched, 1), np.nan)
+
+    def rq(self) -> np.ndarray:
+        """(C,) float64 recognition quality: matches / (matches + half of what was not matched); NaN for a class without
+        segments."""
+        total = self.matched + 0.5 * self.unmatched_predictions + 0.5 * self.unmatched_truths
+        return np.divide(self.matched, total, out=np.full(len(self.table), np.nan), where=self._seen())
+
+    def pq(self) -> np.ndarray:
+        """(C,) float64 panoptic quality: sum of the matches' IoU / (matches + half of what was not matched)."""
+        total = self.matched + 0.5 * self.unmatched_predictions + 0.5 * self.unmatched_truths
+        return np.divide(self.iou, total, out=np.full(len(self.table), np.nan), where=self._seen())
+
+    def _seen(self):
+        return self.matched + self.unmatched_predictions + self.unmatched_truths > 0
+
+    def report(self, method: Optional[str] = None) -> dict:
+        """The scores by name: `pq`, `sq`, `rq`, each of them also with _things, _stuff and _per_class (class name to
+        value).
+
+        Undefined ones are None.
+
+        Args:
+            method: how the predictions were made, one of `deeplab_tf.core.panoptic.METHODS`; `pq_method`.
+        """
+        things = self._things[: len(self.table)]
+        scores = {}
+        for key, values in (("pq", self.pq()), ("sq", self.sq()), ("rq", self.rq())):
+            scores[key] = _mean(values)
+            scores[key + "_things"], scores[key + "_stuff"] = _mean(values[things]), _mean(values[~things])
+            scores[key + "_per_class"] = {name: _none_if_nan(value) for name, value in zip(self.table.names, values)}
+        scores["pq_method"] = method
+        return scores
+
+
+def score_text(report: dict) -> str:
+    """The scores of `PanopticQuality.report` as a table for a person; an undefined score is a dash."""
+    names = list(report["pq_per_class"])
+    rows = [("class", "PQ", "SQ", "RQ")]
+    rows += [
+        (name,) + tuple(_fraction(report[key + "_per_class"][name]) for key in ("pq", "sq", "rq")) for name in names
+    ]
+    rows.append(("", "", "", ""))
+    for title, suffix in (("things", "_things"), ("stuff", "_stuff"), ("all", "")):
+        rows.append((title,) + tuple(_fraction(report[key + suffix]) for key in ("pq", "sq", "rq")))
+    width = max(len(row[0]) for row in rows)
+    return "\n".join("{}  {:>6}  {:>6}  {:>6}".format(row[0].ljust(width), *row[1:]).rstrip() for row in rows)
+
+
+def _mean(values):
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
+
+
+def _none_if_nan(value):
+    return None if np.isnan(value) else float(value)
+
+
+def _fraction(value):
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,115 @@
+"""Progress on long work: how fast it goes and how long it will take, for a terminal and for a log."""
+
+import shutil
+import sys
+import time
+from typing import Iterable, Optional, Union
+
+import click
+
+
+class progress:
+    """Rate and time left of long work, on standard error: one moving line on a terminal, else a plain line every ten
+    seconds.
+
+    Around a loop, `for path in progress(paths, "score"):`, or by hand, `with progress(steps, "train", unit="steps") as
+    bar:` and in it `bar.advance(1, note="loss 0.31")`.
+    """
+
+    def __init__(
+        self,
+        items: Union[Iterable, int],
+        label: str,
+        *,
+        total: Optional[int] = None,
+        unit: str = "images",
+        done: int = 0,
+    ):
+        """
+        Args:
+            items: what to go through, or how many there are.
+            label: how the line begins.
+            total: how many items, where `items` has no len().
+            unit: what is counted.
+            done: how many were done before (a resumed run); they do not count in the rate.
+        """
+        self.items = range(items) if isinstance(items, int) else items
+        self.total = total if total is not None else len(self.items) if hasattr(self.items, "__len__") else None
+        self.label, self.unit = label, unit
+        self.first = self.cold = self.done = done
+        self.start = self.warm = time.monotonic()
+        self.moving = sys.stderr.isatty()
+        self.shown = self.start if not self.moving else 0.0
+
+    def __iter__(self):
+        with self:
+            for item in self.items:
+                yield item
+                self.advance()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error_type, error, trace):
+        if error_type is None:
+            self._write(self._summary(), last=True)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Counts `count` more as done; `note` stands at the end of the line."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.shown >= (0.1 if self.moving else 10.0):
+            self.shown = now
+            self._write(self._line(now, note))
+
+    def warmed_up(self) -> None:
+        """What was done until now took longer than the rest will: it no longer counts in the rate and in the time
+        left."""
+        self.cold, self.warm = self.done, time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own without tearing the moving one."""
+        clear_line()
+        click.echo(text, err=True)
+
+    def _rate(self, now):
+        return (self.done - self.cold) / max(now - self.warm, 1e-9)
+
+    def _line(self, now, note):
+        rate = self._rate(now)
+        line = f"{self.label}: {self.done}"
+        if self.total is not None:
+            line += f"/{self.total}"
+        line += f" {self.unit}, {rate:.2f}/s"
+        if self.total is not None and rate > 0:
+            line += f", {duration((self.total - self.done) / rate)} left"
+        return line + (", " + note if note else "")
+
+    def _summary(self):
+        now = time.monotonic()
+        took = duration(now - self.start)
+        return f"{self.label}: {self.done - self.first} {self.unit} in {took}, {self._rate(now):.2f}/s"
+
+    def _write(self, line, last=False):
+        clear_line()
+        if self.moving and not last:
+            line = line[: shutil.get_terminal_size().columns - 1] + "\r"  # a line that wraps could not be cleared
+        else:
+            line += "\n"
+        click.echo(line, nl=False, err=True)
+
+
+def clear_line() -> None:
+    """Makes room for a message where `progress` has left its moving line; the cursor stands at its start."""
+    if sys.stderr.isatty():
+        click.echo("\x1b[K", nl=False, err=True)
+
+
+def duration(seconds: float) -> str:
+    """1.2 s, 3 min 05 s, 2 h 07 min: as short as a person wants it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    return "{} h {:02d} min".format(*divmod(minutes, 60))

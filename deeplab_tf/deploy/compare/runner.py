@@ -1,0 +1,115 @@
+"""Starts the children, one after the other, and collects what they wrote."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from deeplab_tf.core.progress import progress
+from deeplab_tf.deploy import probe
+from deeplab_tf.deploy.compare.plan import Pair, order
+
+LONGEST_VISIT = 7200.0
+"""Seconds; to build an engine for a large network takes a small Jetson most of an hour."""
+
+
+class Outcome(NamedTuple):
+    """Of one pair.
+
+    Attributes:
+        visits: what `worker.measure` returned, without the labels; one a visit.
+        labels: (N, h, w) uint8, of the first visit; None where it failed.
+        error: why it failed, in one sentence; None where it did not.
+        panoptic: (N, h, w) int32, likewise; None where the network does not tell things apart.
+    """
+
+    pair: Pair
+    visits: List[dict]
+    labels: Optional[np.ndarray]
+    error: Optional[str]
+    panoptic: Optional[np.ndarray] = None
+
+
+def run_all(
+    bundle: str,
+    pairs: Sequence[Pair],
+    images: np.ndarray,
+    *,
+    seconds: float,
+    rounds: int = 1,
+    once: bool = False,
+    say=None,
+) -> List[Outcome]:
+    """Runs every pair on the same frames, in the order of `plan.order`, each visit in a process of its own.
+
+    A pair that fails once is not visited again; the others go on.
+
+    Args:
+        bundle: its folder.
+        images: (N, H, W, 3) uint8 RGB.
+        seconds: of timed runs a visit.
+        once: one visit each, in the order given: for a look, not for a comparison.
+        say: called with a line for each failure.
+    """
+    outcomes = [Outcome(pair, [], None, None) for pair in pairs]
+    with tempfile.TemporaryDirectory(prefix="deeplab-tf-compare-") as folder:
+        place = os.path.join(folder, "frames.npy")
+        np.save(place, images)
+        visits = list(range(len(pairs))) if once else order(len(pairs), rounds)
+        with progress(len(visits), "compare", unit="visits") as bar:
+            for number, i in enumerate(visits):
+                if outcomes[i].error is None:
+                    outcomes[i] = _visit(bundle, outcomes[i], place, os.path.join(folder, str(number)), seconds)
+                    if outcomes[i].error is not None and say is not None:
+                        say(f"{outcomes[i].pair} failed: {outcomes[i].error}")
+                bar.advance(1, str(pairs[i]))
+    return outcomes
+
+
+def _visit(bundle, outcome, frames, folder, seconds):
+    os.mkdir(folder)
+    pair = outcome.pair
+    job = {"bundle": os.path.abspath(bundle), "frames": frames, "out": folder, "seconds": seconds}
+    job.update(runtime=pair.runtime, precision=pair.precision)
+    with open(os.path.join(folder, "job.json"), "w", encoding="utf-8") as file:
+        json.dump(job, file)
+    problem = _run_worker(folder)
+    if problem is not None:
+        return outcome._replace(error=problem)
+    with open(os.path.join(folder, "result.json"), encoding="utf-8") as file:
+        result = json.load(file)
+    if outcome.labels is None:
+        outcome = outcome._replace(labels=_array(folder, "labels"), panoptic=_array(folder, "panoptic"))
+    return outcome._replace(visits=outcome.visits + [result])
+
+
+def _array(folder, name):
+    path = os.path.join(folder, name + ".npy")
+    return np.load(path) if os.path.exists(path) else None
+
+
+def _run_worker(folder):
+    """None, or why the child failed."""
+    command = [sys.executable, "-m", "deeplab_tf.deploy.compare.worker", os.path.join(folder, "job.json")]
+    log = os.path.join(folder, "log")
+    with open(log, "wb") as complaints:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, env=probe.environment()
+        )
+        try:
+            code = child.wait(LONGEST_VISIT)
+        except subprocess.TimeoutExpired:
+            return f"no result within {LONGEST_VISIT / 60:.0f} minutes"
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    if code == 0:
+        return None
+    with open(log, encoding="utf-8", errors="replace") as file:
+        words = probe.last_words(code, file.read())
+    return words[len("Error: ") :] if words.startswith("Error: ") else words

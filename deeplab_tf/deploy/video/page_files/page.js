@@ -1,0 +1,128 @@
+"use strict";
+
+// The live picture is an <img> that the server keeps replacing. The figures come as JSON over a WebSocket: first a message with the
+// classes and the points so far, then one message a tick.
+
+const KEPT = 240; // points in a plot
+const at = (id) => document.getElementById(id);
+let points = [];
+let bars = [];
+let tick = 0.5;
+let retry = 1000;
+
+function connect() {
+  const socket = new WebSocket(location.href.replace(/^http/, "ws").replace(/[^/]*$/, "figures"));
+  socket.onopen = () => {
+    retry = 1000;
+    at("picture").src = "/picture?" + Date.now(); // a new address each time: an ended stream is not shown from memory
+  };
+  socket.onmessage = (message) => {
+    const data = JSON.parse(message.data);
+    if (data.classes) greet(data);
+    else if (data.figures) update(data);
+    else state("waiting", "waiting for the first frame");
+  };
+  socket.onclose = () => {
+    state("lost", "the stream has ended, or the connection is lost; trying again");
+    setTimeout(connect, retry);
+    retry = Math.min(2 * retry, 10000);
+  };
+}
+
+function greet(hello) {
+  at("title").textContent = document.title = hello.title;
+  points = hello.history;
+  tick = hello.tick;
+  at("classes").replaceChildren(...hello.classes.map(row));
+  bars = Array.from(at("classes").children);
+}
+
+function row(label) {
+  const item = document.createElement("li");
+  const [name, bar] = ["name", "bar", "share", "count"].map((kind) => {
+    const part = item.appendChild(document.createElement("span"));
+    part.className = kind;
+    return part;
+  });
+  name.textContent = label.name;
+  bar.appendChild(document.createElement("span")).style.background = label.color;
+  return item;
+}
+
+function update({ figures, point }) {
+  points = points.concat([point]).slice(-KEPT);
+  plot(at("latency-plot"), 2);
+  plot(at("fps-plot"), 1);
+  if (figures.age < 3) state("live", "live");
+  else state("waiting", `no new frame for ${figures.age.toFixed(0)} s`);
+  at("fps").textContent = figures.fps.toFixed(1);
+  at("latency").textContent = ms(figures.latency_ms.end_to_end);
+  at("dropped").textContent = figures.dropped;
+  at("reconnects").textContent = figures.reconnects;
+  at("temperature").textContent = figures.temperature_c === null ? "not known" : `${figures.temperature_c.toFixed(0)} °C`;
+  at("temperature").className = figures.throttled ? "hot" : "";
+  for (const name of ["source", "runtime", "device"]) at(name).textContent = figures[name];
+  if (figures.throttled) at("device").textContent += ", slowed down for heat or power";
+  at("parts").textContent = ["capture", "run", "post"].map((name) => `${name} ${ms(figures.latency_ms[name])}`).join(", ");
+  at("frames").textContent = `${figures.captured} captured, ${figures.shown} shown, ${figures.dropped} dropped`;
+  bars.forEach((item, i) => {
+    const share = 100 * (figures.class_shares[i] || 0);
+    item.querySelector(".bar span").style.width = `${share}%`;
+    item.querySelector(".share").textContent = `${share.toFixed(1)} %`;
+    const count = figures.instances ? figures.instances[i] : 0;
+    item.querySelector(".count").textContent = count ? `× ${count}` : "";
+  });
+}
+
+function ms(time) {
+  return `${time.toFixed(time < 10 ? 1 : 0)} ms`;
+}
+
+function state(kind, text) {
+  const place = at("state");
+  if (place.textContent !== text) place.textContent = text; // a reader of screens hears changes only
+  place.className = kind;
+}
+
+function plot(canvas, column) {
+  const ratio = window.devicePixelRatio || 1;
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  canvas.width = width * ratio; // clears it, too
+  canvas.height = height * ratio;
+  const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
+  const top = ceiling(Math.max(1, ...points.map((point) => point[column] || 0)));
+  const [left, bottom] = [40, height - 18];
+  const y = (value) => bottom - (value / top) * (bottom - 8);
+  const x = (i) => width - 4 - ((points.length - 1 - i) * (width - 4 - left)) / (KEPT - 1);
+  pen.font = "12px system-ui, sans-serif";
+  pen.fillStyle = "#9aa4b2";
+  pen.strokeStyle = "#343c48";
+  for (const value of [0, top / 2, top]) {
+    line(pen, [[left, y(value)], [width, y(value)]]);
+    pen.fillText(String(value), 0, y(value) + 4);
+  }
+  pen.fillText(`${Math.round((KEPT * tick) / 60)} min ago`, left, height - 4);
+  pen.textAlign = "right";
+  pen.fillText("now", width, height - 4);
+  pen.strokeStyle = "#5cb8ff";
+  pen.lineWidth = 2;
+  line(pen, points.map((point, i) => (point[column] === null ? null : [x(i), y(point[column])])));
+}
+
+function line(pen, places) {
+  pen.beginPath();
+  let drawing = false;
+  for (const place of places) {
+    if (place) drawing ? pen.lineTo(...place) : pen.moveTo(...place);
+    drawing = Boolean(place); // no frame in this tick: a gap
+  }
+  pen.stroke();
+}
+
+function ceiling(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 4, 6, 10].map((step) => step * power).find((step) => step >= value);
+}
+
+connect();

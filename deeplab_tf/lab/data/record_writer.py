@@ -1,0 +1,221 @@
+"""Writes any data set as the records that records.py reads, with a TFDS builder."""
+
+import collections
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from deeplab_tf.core import image_files
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.panoptic.files import to_colors
+from deeplab_tf.lab.data import check_options, open_split
+from deeplab_tf.lab.data.pipeline import resize_frame
+from deeplab_tf.lab.data.records import VERSION, version_folder
+from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
+
+SPLITS = ("train", "val", "test")
+"""The splits that are prepared, where the data set has them."""
+
+Progress = Callable[[Iterable, str, int], Iterable]
+"""Wraps items, with a label and how many there are, to show how far they are."""
+
+
+def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
+    """Writes every split that a recipe's data set has.
+
+    Args:
+        data: the recipe's `data` section: `name`, `size` [height, width], and the data set's options. Its `records` are
+            not read.
+        out: the folder to write to; if left out, the recipe's `records`, or else records/NAME-HEIGHTxWIDTH.
+        progress: shows how far each split is.
+
+    Returns `out`, `written` (False: they were there already), `size`, `splits` (name -> number of frames) and `bytes`.
+    Raises DeepLabError as `write` does, and for a data set that cannot be opened.
+    """
+    if data["name"] == "records":
+        raise DeepLabError("This recipe reads prepared records already; prepare the data set that they were made from.")
+    data = check_options(data)
+    out = os.path.expanduser(
+        out or data.get("records") or os.path.join("records", "{}-{}x{}".format(data["name"], *data["size"]))
+    )
+    data = {key: value for key, value in data.items() if key != "records"}
+    splits, missing = {}, None
+    for name in SPLITS:
+        try:
+            splits[name] = open_split(data, name)
+        except UnknownSplit as error:
+            missing = missing or error
+    if not splits:
+        raise missing
+    written = write(splits, tuple(data["size"]), data, out, progress=progress)
+    files = version_folder(Path(out)).iterdir()
+    return {
+        "out": out,
+        "written": written,
+        "size": list(data["size"]),
+        "splits": {name: len(split) for name, split in splits.items()},
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: str, *, progress: Progress) -> bool:
+    """Writes all splits of a data set to a folder; the records appear there whole or not at all.
+
+    Args:
+        splits: what to write, by the split's name.
+        size: height and width to write images and label maps at.
+        source: the recipe's `data` section, to tell these records from others.
+        out: the folder, `root` for reading.
+        progress: shows how far each split is.
+
+    Returns False if these very records are already there. Raises DeepLabError if other records are, if another process
+    is writing them, if the disk is too small, and for whatever is wrong with a frame.
+    """
+    folder = Path(out).expanduser()
+    for name, split in splits.items():
+        if 0 < len(split.without_instances()) < len(split):
+            require_instances(split, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = _describe(splits, size, source)
+    with open(folder / ".prepare.lock", "w") as lock:
+        try:
+            fcntl.flock(
+                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # let go by the system when the process ends, however it ends
+        except OSError:
+            raise DeepLabError(
+                f"Another process is preparing records in {out}; wait for it, or choose another --out."
+            ) from None
+        if version_folder(folder).is_dir():
+            _check_same(folder, metadata)
+            return False
+        for leftover in version_folder(folder).parent.glob("incomplete.*"):  # of a process that was killed
+            shutil.rmtree(leftover)
+        _check_space(folder, sum(map(len, splits.values())), size)
+        with tempfile.TemporaryDirectory() as nothing:  # TFDS wants a folder for downloads
+            run_builder(
+                Records(splits, metadata, progress, data_dir=folder, file_format="array_record"), download_dir=nothing
+            )
+    return True
+
+
+def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, manual_dir: Path | None = None) -> None:
+    """Lets a TFDS builder write its files: without a network, and without TFDS's own words on standard output.
+
+    Raises DeepLabError for a disk that fills up; TFDS takes away what it wrote.
+    """
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False, compute_stats="skip")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_dir=download_dir, download_config=config)
+    except Exception as error:  # each of the writers beneath TFDS has a type of its own for this
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        sentence = (
+            f"The disk is full: cannot write records to {builder.data_dir}. Free some space and run the command again."
+        )
+        raise DeepLabError(sentence) from error
+
+
+class Records(tfds.core.GeneratorBasedBuilder):
+    """The TFDS builder of prepared records."""
+
+    VERSION = tfds.core.Version(VERSION)
+
+    def __init__(self, splits: dict[str, Split], metadata: dict, progress: Progress, **kwargs):
+        self._splits = splits
+        self._metadata = metadata
+        self._progress = progress
+        super().__init__(**kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size = tuple(self._metadata["size"])
+        features = {
+            "name": tfds.features.Text(),
+            "image": tfds.features.Tensor(shape=(*size, 3), dtype=np.uint8, encoding="bytes"),
+            "label_map": tfds.features.Tensor(shape=size, dtype=np.uint8, encoding="bytes"),
+            "source_label": tfds.features.Text(),  # PNG at the label's own resolution
+            "source_panoptic": tfds.features.Text(),  # panoptic map as RGB PNG, or empty
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Images and label maps at the training size, written by deeplab-tf prepare.",
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(self._metadata),
+            disable_shuffling=True,  # record i is frame i of the split
+        )
+
+    def _split_generators(self, dl_manager) -> dict:
+        return {name: self._generate_examples(name, split) for name, split in self._splits.items()}
+
+    def _generate_examples(self, name: str, split: Split) -> Iterator[tuple[int, dict]]:
+        examples = _in_threads(lambda index: _example(split, index, tuple(self._metadata["size"])), len(split))
+        yield from enumerate(self._progress(examples, f"prepare {name}", len(split)))
+
+
+def _example(split: Split, index: int, size: tuple[int, int]) -> dict:
+    frame = split.frame(index)
+    panoptic = split.panoptic_map(index)
+    resized = resize_frame(frame, size)
+    return {
+        "name": split.names[index],
+        "image": resized.image,
+        "label_map": resized.label_map,
+        "source_label": image_files.encode_image(frame.label_map, ".png"),
+        "source_panoptic": b"" if panoptic is None else image_files.encode_image(to_colors(panoptic), ".png"),
+    }
+
+
+def _in_threads(function: Callable[[int], dict], count: int, *, threads: int = 4, ahead: int = 8) -> Iterator[dict]:
+    """function(0), function(1), ... in order, computed by threads a few items ahead (and no further: frames are
+    large)."""
+    with ThreadPoolExecutor(threads) as pool:
+        pending = collections.deque(pool.submit(function, index) for index in range(min(ahead, count)))
+        for index in range(count):
+            result = pending.popleft().result()
+            if index + ahead < count:
+                pending.append(pool.submit(function, index + ahead))
+            yield result
+
+
+def _describe(splits: dict[str, Split], size: tuple[int, int], source: dict) -> dict:
+    tables = {split.table for split in splits.values()}
+    label_ids = next(iter(splits.values())).label_ids
+    return {
+        "classes": tables.pop().to_dicts(),
+        "label_ids": label_ids and {str(file_id): class_id for file_id, class_id in label_ids.items()},
+        "size": list(size),
+        "source": json.loads(json.dumps(source, default=str)),
+        "names": {name: split.names for name, split in splits.items()},
+    }
+
+
+def _check_same(folder: Path, metadata: dict) -> None:
+    there = dict(tfds.builder_from_directory(version_folder(folder)).info.metadata)
+    different = [key for key in metadata if there.get(key) != metadata[key]]
+    if different:
+        raise DeepLabError(
+            f"{folder} holds records of something else (different {', '.join(different)});"
+            f" choose another --out, or remove {folder / 'records'}."
+        )
+
+
+def _check_space(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """TFDS writes every record uncompressed first, then compressed: about 1.5 times the bytes of the pixels."""
+    need, free = 1.5 * count * size[0] * size[1] * 4, shutil.disk_usage(folder).free
+    if need > free:
+        raise DeepLabError(
+            f"Preparing {count} frames needs {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there."
+        )

@@ -1,0 +1,55 @@
+"""How fast a runtime is on this machine, and what machine this is: numbers come with what they were measured on."""
+
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_tf import __version__
+
+
+def frames_per_second(runtime, *, seconds: float = 5.0) -> float:
+    """Frames a second at the runtime's size, one after the other, uint8 RGB in and label map out: the median of what
+    `seconds` allow."""
+    frame = np.random.default_rng(0).integers(0, 256, (*runtime.size, 3), dtype=np.uint8)
+    for _ in range(2):  # tracing and warming up
+        runtime(frame)
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 3 or (time.perf_counter() < end and len(times) < 200):
+        start = time.perf_counter()
+        runtime(frame)
+        times.append(time.perf_counter() - start)
+    return 1.0 / statistics.median(times)
+
+
+def machine() -> str:
+    """What this machine computes with: its GPUs as TensorFlow sees them, its processor and the cores that may be used
+    of it.
+
+    Such as "AMD EPYC 9R14, 2 cores", or "NVIDIA H200; AMD EPYC 9R14, 16 cores".
+    """
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # not Linux
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return "; ".join([*_gpus(), f"{name}, {cores} cores"])
+
+
+def _gpus():
+    tf = sys.modules.get("tensorflow")  # where it is not loaded, nothing was computed with it
+    if tf is None:
+        return []
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
+
+
+def measured_with() -> dict:
+    """What every report says of its own making."""
+    return {"machine": machine(), "version": __version__, "date": time.strftime("%Y-%m-%d")}

@@ -1,0 +1,206 @@
+"""A network as TensorFlow operations, frozen: for a SavedModel of any TensorFlow from 2.6 on, for TF-TRT, and for
+tf2onnx."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from deeplab_tf.lab.export.nodes import Network, Node
+from deeplab_tf.lab.models.layers import upsample
+
+Tensors = dict[str, tf.Tensor]
+
+_OUTPUT = "output_"
+
+SCORES = "scores"
+"""The operation in every frozen graph that gives the class scores before the label is chosen."""
+
+
+def run(
+    network: Network, image: tf.Tensor, *, target: str = "tensorflow", ranges: Mapping[str, float] | None = None
+) -> Tensors:
+    """Every tensor of the network, by its name.
+
+    Args:
+        network: its nodes.
+        image: (B, H, W, 3) float32 RGB, 0..255.
+        target: what the operations are written for; they compute the same.
+            "tensorflow": atrous convolutions as SpaceToBatch, convolution and BatchToSpace, because TensorFlow 2.6
+            computes a depthwise one wrongly if it is written as one operation.
+            "tf_trt": atrous convolutions as one operation, resizing with corners on corners: what TF-TRT takes into an
+            engine. "onnx": atrous convolutions as one operation, resizing as ONNX's asymmetric one.
+        ranges: largest magnitudes by tensor name; those tensors are rounded to 255 levels between minus and plus that
+            (fake quantization as TensorRT does it: symmetric, scale = range / 127).
+    """
+    tensors: Tensors = {}
+    quantizers = {name: _fake_quantize(limit) for name, limit in (ranges or {}).items()}
+    for node in network.nodes:
+        quantize = quantizers.get(node.name, _identity)
+        # For what an operation does to its input first: TensorRT wants a range for that too.
+        around = quantizers.get(node.inputs[0], _identity) if node.inputs and target == "tf_trt" else _identity
+        with tf.name_scope(node.name):
+            if node.op == "input":
+                tensors[node.name] = quantize(image)
+            else:
+                inputs = [tensors[name] for name in node.inputs]
+                made = _EMITTERS[node.op](node, *inputs, target=target, quantize=quantize, around=around)
+                tensors[node.name] = quantize(made)
+    return tensors
+
+
+def frozen_graph(
+    network: Network,
+    size: tuple[int, int],
+    *,
+    uint8: bool = True,
+    target: str = "tensorflow",
+    ranges: Mapping[str, float] | None = None,
+) -> tf.Graph:
+    """The network as a graph of constants for one image of one size, from a placeholder `image` to its outputs.
+
+    Args:
+        network: see `with_head`.
+        size: height, width.
+        uint8: take the image, and give labels, as uint8; otherwise float32 and int32.
+        target, ranges: see `run`.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        image = tf.compat.v1.placeholder(tf.uint8 if uint8 else tf.float32, (1, *size, 3), name="image")
+        x = tf.cast(image, tf.float32, name="image_float") if uint8 else image
+        tensors = run(network, x, target=target, ranges=ranges)
+        tf.identity(tensors[network.scores], name=SCORES)
+        for name, node in network.outputs.items():
+            output = tensors[node]
+            if uint8 and output.dtype == tf.int32:
+                output = tf.cast(output, tf.uint8)
+            tf.identity(output, name=_OUTPUT + name)
+    return graph
+
+
+def output_tensors(graph: tf.Graph) -> dict[str, tf.Tensor]:
+    """The outputs of a graph from `frozen_graph`, by their names in `Network.outputs`."""
+    made = [operation for operation in graph.get_operations() if operation.name.startswith(_OUTPUT)]
+    return {operation.name.removeprefix(_OUTPUT): operation.outputs[0] for operation in made}
+
+
+def write_saved_model(graph: tf.Graph, folder: str | Path) -> None:
+    """Writes a frozen graph as a SavedModel with one signature: the same bytes for the same graph, readable from
+    TensorFlow 2.6 on.
+
+    `tf.saved_model.save` would number its functions anew every time and add what older versions do not know.
+    """
+    saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
+    meta = saved.meta_graphs.add()
+    meta.meta_info_def.tags.append("serve")
+    meta.meta_info_def.tensorflow_version = tf.__version__
+    meta.graph_def.CopyFrom(graph.as_graph_def())
+    signature = meta.signature_def["serving_default"]
+    signature.method_name = "tensorflow/serving/predict"
+    ends = [(signature.inputs, "image", graph.get_tensor_by_name("image:0"))]
+    ends += [(signature.outputs, name, tensor) for name, tensor in output_tensors(graph).items()]
+    for infos, key, tensor in ends:
+        infos[key].name, infos[key].dtype = tensor.name, tensor.dtype.as_datatype_enum
+        infos[key].tensor_shape.CopyFrom(tensor.shape.as_proto())
+    os.makedirs(folder)
+    Path(folder, "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _identity(x):
+    return x
+
+
+def _fake_quantize(limit: float) -> Callable:
+    def quantize(x):
+        return tf.quantization.fake_quant_with_min_max_args(x, min=-limit, max=limit, num_bits=8, narrow_range=True)
+
+    return quantize
+
+
+def _affine(node, x, **_):
+    if "scale" in node.weights:
+        x = x * node.weights["scale"]
+    return x + node.weights["shift"]
+
+
+def _hard_sigmoid(x, target):
+    three = [3.0] if target == "onnx" else 3.0  # tf2onnx falls over a scalar behind a convolution without a bias
+    return tf.nn.relu6(x + three) * (1 / 6)
+
+
+def _conv(node: Node, x, *, target, around, **_):
+    x, padding = _padded(x, node, around)
+    kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
+    if rate == 1 or target != "tensorflow":
+        x = tf.nn.conv2d(x, kernel, stride, padding, dilations=rate)
+    else:
+        x = tf.nn.convolution(x, kernel, 1, padding, dilations=rate)
+    return tf.nn.bias_add(x, node.weights["bias"])
+
+
+def _depthwise(node: Node, x, *, target, around, **_):
+    x, padding = _padded(x, node, around)
+    kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
+    if rate == 1 or target != "tensorflow":
+        dilations = [1, rate, rate, 1]
+        x = tf.raw_ops.DepthwiseConv2dNative(
+            input=x, filter=kernel, strides=[1, stride, stride, 1], padding=padding, dilations=dilations
+        )
+    else:
+        x = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], padding, dilations=[rate, rate])
+    return tf.nn.bias_add(x, node.weights["bias"])
+
+
+def _padded(x, node, around):
+    padding = node.attributes["padding"]
+    if padding == "same":
+        return x, "SAME"
+    if np.any(padding):
+        x = around(tf.pad(x, [(0, 0), *padding, (0, 0)]))
+    return x, "VALID"
+
+
+def _max_pool(node, x, *, around, **_):
+    x, padding = _padded(x, node, around)
+    return tf.nn.max_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
+
+
+def _avg_pool(node, x, **_):
+    padding = "SAME" if node.attributes["padding"] == "same" else "VALID"
+    return tf.nn.avg_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
+
+
+def _upsample(node, x, reference, *, target, quantize, **_):
+    """As `models.layers.Upsample`. Its parts have the same range as its result."""
+    factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
+    if target != "tf_trt":
+        return upsample(x, reference, factor)
+    x = quantize(tf.concat([x, quantize(x[:, -1:])], axis=1))
+    x = quantize(tf.concat([x, quantize(x[:, :, -1:])], axis=2))
+    size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
+    x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
+    return x if x.shape[1:3] == (height, width) else x[:, :height, :width]
+
+
+_EMITTERS = {
+    "affine": _affine,
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "relu": lambda node, x, **_: tf.nn.relu(x),
+    "relu6": lambda node, x, **_: tf.nn.relu6(x),
+    "sigmoid": lambda node, x, **_: tf.sigmoid(x),
+    "hard_sigmoid": lambda node, x, target, **_: _hard_sigmoid(x, target),
+    "hard_swish": lambda node, x, target, **_: x * _hard_sigmoid(x, target),
+    "add": lambda node, a, b, **_: a + b,
+    "multiply": lambda node, a, b, **_: a * b,
+    "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),
+    "mean": lambda node, x, **_: tf.reduce_mean(x, axis=(1, 2), keepdims=True),
+    "upsample": _upsample,
+    "argmax": lambda node, x, **_: tf.argmax(x, axis=3, output_type=tf.int32),
+}

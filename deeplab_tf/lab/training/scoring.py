@@ -1,0 +1,71 @@
+"""Scores during training: to metrics.jsonl and to TensorBoard."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from deeplab_tf.core import draw
+from deeplab_tf.core.prediction import predict, predict_maps
+from deeplab_tf.core.progress import progress
+from deeplab_tf.lab.data.split import SomeFrames, Split
+from deeplab_tf.lab.evaluation.evaluate import Evaluation, evaluate
+from deeplab_tf.lab.evaluation.figures import confusion_figure
+from deeplab_tf.lab.training.callbacks import append_json
+from deeplab_tf.lab.training.stopping import StopSignal
+
+PANELS = 3
+"""Frames shown in TensorBoard at each validation; the same ones each time."""
+
+
+class Scorer:
+    """Scores a runtime on the validation split and writes down what it found."""
+
+    def __init__(self, split: Split, run_dir: Path, images: int | None, stop: StopSignal):
+        """
+        Args:
+            split: validation frames.
+            run_dir: gets lines in metrics.jsonl and events under logs/val.
+            images: score on so many frames, evenly spread; None for all.
+            stop: asked before each frame.
+        """
+        self.split = split if images is None else SomeFrames(split, images)
+        self.run_dir = run_dir
+        self.stop = stop
+        self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
+
+    def __call__(self, runtime, step: int) -> dict:
+        """The report of the evaluation after `step` steps."""
+        evaluation = evaluate(
+            runtime, self.split, progress=lambda items: self.stop.watch(progress(items, f"validate at step {step}"))
+        )
+        report = evaluation.report()
+        append_json(self.run_dir / "metrics.jsonl", {"step": step, "val": report})
+        self._to_tensorboard(evaluation, report, runtime, step)
+        return report
+
+    def _to_tensorboard(self, evaluation: Evaluation, report, runtime, step):
+        with self.writer.as_default(step):
+            tf.summary.scalar("miou", report["miou"] or 0.0)
+            tf.summary.scalar("pixel_accuracy", report["pixel_accuracy"] or 0.0)
+            for name, value in report["iou"].items():
+                if value is not None:
+                    tf.summary.scalar(f"iou/{name}", value)
+            for name in ("pq", "pq_things", "pq_stuff"):
+                if report.get(name) is not None:
+                    tf.summary.scalar(name, report[name])
+            for index in range(min(PANELS, len(self.split))):
+                tf.summary.image(f"panel/{index}", self._panel(index, runtime)[None])
+            picture = confusion_figure(evaluation.confusion, evaluation.table, f"step {step}")
+            tf.summary.image("confusion_matrix", picture[None])
+        self.writer.flush()
+
+    def _panel(self, index, runtime):
+        """Image, truth and prediction side by side."""
+        frame, table = self.split.scored_frame(index), self.split.table
+        maps = predict_maps(runtime, frame.image, frame.label_map.shape) if self.split.has_instances() else None
+        predicted = maps.label_map if maps else predict(runtime, frame.image, frame.label_map.shape)
+        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
+        if maps:
+            draw.outline(pictures[1], self.split.panoptic_map(index))
+            draw.outline(pictures[2], maps.panoptic)
+        return draw.side_by_side(pictures, ["image", "truth", "prediction"])

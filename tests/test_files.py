@@ -1,0 +1,64 @@
+"""Files and folders appear whole or not at all; digests change with what they are of."""
+
+import os
+
+import pytest
+
+from deeplab_tf.core import files
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), files.replacing(target) as temporary:
+        with open(temporary, "w") as file:
+            file.write("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert os.listdir(str(tmp_path)) == ["a.txt"]
+
+
+def test_a_temporary_file_keeps_the_suffix(tmp_path):
+    with files.replacing(tmp_path / "model.keras") as temporary:
+        assert temporary.endswith(".keras") and os.path.basename(temporary).startswith(".")
+        with open(temporary, "w"):
+            pass
+    assert os.listdir(str(tmp_path)) == ["model.keras"]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    files.write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_a_new_folder_replaces_the_old_one_at_the_end(tmp_path):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").write_text("")
+    with files.new_folder(target) as part:
+        assert (target / "old").exists()
+        with open(os.path.join(part, "new"), "w"):
+            pass
+    assert os.listdir(str(target)) == ["new"]
+    assert os.listdir(str(tmp_path)) == ["bundle"]
+
+
+def test_a_failing_folder_leaves_the_old_one(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(RuntimeError), files.new_folder(tmp_path / "bundle"):
+        raise RuntimeError
+    assert os.listdir(str(tmp_path)) == ["bundle"]
+
+
+def test_the_digest_of_a_folder_covers_names_and_contents(tmp_path):
+    def digest(**contents):
+        folder = tmp_path / "-".join(sorted(contents))
+        folder.mkdir(exist_ok=True)
+        for name, text in contents.items():
+            (folder / name).write_text(text)
+        return files.sha256(folder)
+
+    assert len({digest(a="x"), digest(b="x"), digest(a="y"), digest(a="x", b="")}) == 4
+    assert files.sha256(tmp_path / "a" / "a") == "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
