@@ -172,7 +172,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("what", MISSING)
-def test_image_files_that_do_not_pair(what, run, data, recipe, tmp_path):
+def test_files_that_do_not_pair(what, run, data, recipe, tmp_path):
     damage, expected = MISSING[what]
     damage(data)
     commands = [

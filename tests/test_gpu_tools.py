@@ -145,7 +145,7 @@ def test_cityscapes_names_match():
     )
 
 
-def test_image_files_of_another_size_are_refused(bundle, tmp_path):
+def test_frames_of_another_size_are_refused(bundle, tmp_path):
     other = tiny_bundle.write_bundle(tmp_path / "other", size=(4, 4))
     with pytest.raises(DeepLabError, match="it takes 4x4"):
         check_gpu_frames.frames_of(other, {"frames_6x8": None})

@@ -106,7 +106,7 @@ def test_a_frame_that_cannot_be_read_leaves_its_sentence():
     assert str(source.error) == "The image frame_5.png is truncated."
 
 
-def test_image_files_of_another_size_are_brought_to_the_size(rng):
+def test_frames_of_another_size_are_brought_to_the_size(rng):
     source = pipeline(NumberedFrames(4, size=(64, 96)))
     ((images, label_maps),) = source.batches(0, 1)
     assert images.shape == (4, *SIZE, 3)

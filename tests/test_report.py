@@ -129,7 +129,7 @@ def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch, tmp_pa
         runs.open_run_split(prepared, "val")
 
 
-def test_image_files_per_second_counts_calls():
+def test_frames_per_second_counts_calls():
     calls = []
 
     class Counting(RedIsTheClass):
