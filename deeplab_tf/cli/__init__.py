@@ -12,8 +12,8 @@ import traceback
 
 import click
 
-from deeplab_tf import __version__
 from deeplab_tf.cli.options import VERBOSE_KEY
+from deeplab_tf.core import __version__
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.progress import clear_line
 

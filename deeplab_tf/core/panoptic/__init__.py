@@ -23,14 +23,12 @@ METHODS = {"centers": "predicted centers and offsets", "components": "connected 
 
 
 class Prediction(NamedTuple):
-    """What a network predicts for a frame of (H, W) pixels, at a stride s; the last two are None where it knows no
-    instances."""
+    """Outputs of a network for a frame of (H, W) pixels, at a label stride s; None for those that it does not have."""
 
     label_map: np.ndarray  # (H/s, W/s) uint8 class ids
-    center: Optional[np.ndarray] = None  # (H/s, W/s) float32: 1 at the center of mass of a thing, falling off around it
-    offset: Optional[np.ndarray] = (
-        None  # (H/s, W/s, 2) float32: rows and columns from each pixel to the center of its thing
-    )
+    center: Optional[np.ndarray] = None  # (H/s, W/s) float32: 1 at an instance's center of mass, falling off around it
+    offset: Optional[np.ndarray] = None  # (H/s, W/s, 2) float32: rows and columns from a pixel to its instance's center
+    logits: Optional[np.ndarray] = None  # (H/s, W/s, C) float32, an array or what numpy.asarray makes one of
 
 
 def panoptic_map(label_map: np.ndarray, instances: np.ndarray) -> np.ndarray:
