@@ -123,7 +123,7 @@ def _score(runtime, frames, name, flip, scales, folder, suffix):
 
 def _finish(reports, folder, json_target):
     from deeplab_tf.core.metrics import panoptic
-    from deeplab_tf.core.metrics.confusion import score_text
+    from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.panoptic import METHODS
     from deeplab_tf.lab.evaluation.report import components_line, evaluation_markdown, write_text
     from deeplab_tf.lab.evaluation.speed import measured_with
@@ -137,11 +137,11 @@ def _finish(reports, folder, json_target):
     write_json(whole, str(folder / "report.json"))
     for report in reports:
         title = "" if len(reports) == 1 else "\ncheckpoint {}\n".format(report["checkpoint"])
-        show(title + score_text(report), json_target)
+        show(title + iou_table(report), json_target)
         if "pq" in report:
             show(
                 "\nPanoptic quality, instances by {}\n{}".format(
-                    METHODS[report["pq_method"]], panoptic.score_text(report)
+                    METHODS[report["pq_method"]], panoptic.pq_table(report)
                 ),
                 json_target,
             )

@@ -60,7 +60,7 @@ def command(run, images, out, layout, overlay, runtime_name, checkpoint, json_ta
         _check_cityscapes(runtime.table)
     written, panoptic = [], None
     if layout == "panoptic":
-        from deeplab_tf.core.panoptic.files import PanopticWriter
+        from deeplab_tf.core.panoptic.coco import PanopticWriter
 
         panoptic = PanopticWriter(out, runtime.table, "centers" if runtime.gives_instances else "components")
     for image, stem in progress(sorted(jobs.items()), "predict"):
@@ -151,8 +151,8 @@ def _suffixes(layout, overlay):
 
 def _predict_one(runtime, path, stem, layout, overlay, writer):
     from deeplab_tf.core import draw
+    from deeplab_tf.core.cityscapes import CITYSCAPES_FROM_CLASS
     from deeplab_tf.core.image_files import read_image, write_image
-    from deeplab_tf.core.labels import CITYSCAPES_FROM_CLASS
 
     image = read_image(path)
     label_map, panoptic = _maps(runtime, image, panoptic=layout == "panoptic" or overlay and runtime.gives_instances)
@@ -193,7 +193,7 @@ def _maps(runtime, image, *, panoptic):
 
 
 def _check_cityscapes(table):
-    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.cityscapes import CITYSCAPES
 
     if table.names != CITYSCAPES.names:
         raise DeepLabError(

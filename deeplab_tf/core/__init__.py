@@ -1,2 +1,1 @@
-"""What both floors share: classes, image and label files, drawing, the bundle, metrics, panoptic maps, progress and
-errors."""
+"""Shared by deploy floor and lab: classes, image and label files, drawing, bundles, metrics, panoptic maps, errors."""
