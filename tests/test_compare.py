@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.core.labels import CITYSCAPES
 from deeplab_tf.core.metrics.latency import is_stable, percentiles
 from deeplab_tf.deploy import jetpack, probe
 from deeplab_tf.deploy.compare import report as reports

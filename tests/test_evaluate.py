@@ -8,11 +8,13 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID, CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.prediction import best_class, predict, scaled_size
 from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Frame, Split
 from deeplab_tf.lab.evaluation.comparison import spread
 from deeplab_tf.lab.evaluation.evaluate import check_classes, evaluate

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
 from deeplab_tf.core.image_files import read_colors, read_image
-from deeplab_tf.core.panoptic.files import from_colors
+from deeplab_tf.core.panoptic.coco import from_colors
 from deeplab_tf.core.panoptic.grouping import to_panoptic
 from deeplab_tf.deploy.runtimes import open_runtime
 

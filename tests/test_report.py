@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID
 from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Frame, Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.report import markdown_table, score, step_title

@@ -97,15 +97,15 @@ def command(run, wanted, split, out, json_target, verbose, **options):
 
 def _show_scores(report, titled, json_target):
     from deeplab_tf.core.metrics import panoptic
-    from deeplab_tf.core.metrics.confusion import score_text
+    from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.panoptic import METHODS
     from deeplab_tf.lab.evaluation.pages import components_line
 
     if titled:
         show(f"\ncheckpoint {report['checkpoint']}\n", json_target)
-    show(score_text(report), json_target)
+    show(iou_table(report), json_target)
     if "pq" in report:
         method = METHODS[report["pq_method"]]
-        show(f"\nPanoptic quality, instances by {method}\n{panoptic.score_text(report)}", json_target)
+        show(f"\nPanoptic quality, instances by {method}\n{panoptic.pq_table(report)}", json_target)
     if "pq_of_components" in report:
         show(components_line(report), json_target)

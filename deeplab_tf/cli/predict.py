@@ -59,7 +59,7 @@ def command(run, images, out, layout, overlay, runtime, checkpoint, json_target,
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":
-            from deeplab_tf.core.panoptic.files import PanopticWriter
+            from deeplab_tf.core.panoptic.coco import PanopticWriter
 
             writer = PanopticWriter(out, model.table, "centers" if model.predictor.gives_instances else "components")
         for image, stem in progress(sorted(jobs.items()), "predict"):

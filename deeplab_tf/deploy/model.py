@@ -6,9 +6,10 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 
 from deeplab_tf.core import draw
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.image_files import read_image, write_image
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, LabelTable
+from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import instance_counts
 from deeplab_tf.core.prediction import ImagePrediction, Predictor, predict
 

@@ -15,7 +15,7 @@ def make(options):
     import keras
 
     from deeplab_tf.core.bundle import new_bundle
-    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.lab.config import resolve
     from deeplab_tf.lab.export import convert
     from deeplab_tf.lab.training import fit

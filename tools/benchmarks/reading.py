@@ -81,7 +81,7 @@ def stock(options, data):
     """tf.io.decode_png and tf.image.resize."""
     import tensorflow as tf
 
-    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
     from deeplab_tf.lab.data import open_split
 
     split = open_split(data, "train")
