@@ -248,7 +248,7 @@ def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_pa
     output = call(
         "convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2
     ).output
-    assert "On the device it is for: deeplab-tf convert b --fp16" in output, "it holds nothing for engines of integers"
+    assert "On the device: deeplab-tf convert b --fp16" in output, "it holds nothing for INT8 engines"
     small = open_bundle(tmp_path / "b")
     image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
     with open_runtime(bundle[0], "onnx", "float32") as whole, open_runtime(small, "onnx", "float32") as strided:
