@@ -1,3 +1,3 @@
 """DeepLabV3+ from street images to a real-time network on a Jetson."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
