@@ -497,8 +497,7 @@ def real():
     python = os.environ.get("DEEPLAB_TF_TENSORRT_PYTHON") or str(ROOT / ".venv-tftrt" / "bin" / "python")
     if not os.path.exists(python):
         pytest.skip(
-            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with "
-            "tools/make_tf_trt_environment.sh"
+            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with tools/environments/tf_trt.sh"
         )
     settings = Path(python).parent.parent / "env.sh"
     shell = ('. "$0" && ' if settings.exists() else "") + 'exec "$@"'

@@ -1,9 +1,9 @@
 """Draws the README's pictures: drawn scenes with their labels, and what the demo's network makes of scenes that it has
 not seen.
 
-python tools/draw_readme_pictures.py docs                     # docs/scenes.jpg
-make demo && python tools/draw_readme_pictures.py docs --run demo/run      # and docs/prediction.jpg
-python tools/draw_readme_pictures.py docs --panoptic-run runs/sample_panoptic     # and docs/panoptic.jpg
+python tools/draw/readme_pictures.py docs                     # docs/scenes.jpg
+make demo && python tools/draw/readme_pictures.py docs --run demo/run      # and docs/prediction.jpg
+python tools/draw/readme_pictures.py docs --panoptic-run runs/sample_panoptic     # and docs/panoptic.jpg
 """
 
 import os

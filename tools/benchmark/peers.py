@@ -1,17 +1,16 @@
-"""Ours beside Keras, keras-hub, segmentation_models_pytorch, OpenVINO and cityscapesScripts: one table, in one run, on
-one machine.
+"""Compare deeplab_tf with Keras, keras-hub, segmentation_models_pytorch, OpenVINO and cityscapesScripts.
 
-    sh tools/make_peer_environment.sh                      (once; a peer that is not there is named, and its rows are
-    left out) python tools/benchmark.py [--only ROW ...] [--json FILE]
-    python tools/benchmark.py --list
-    python tools/benchmark.py --quick                      (tiny: does everything run? its figures mean nothing)
+    sh tools/environments/peers.sh                                    # once; rows of a missing peer are left out
+    python tools/benchmark/peers.py [--only ROW ...] [--json FILE]
+    python tools/benchmark/peers.py --list
+    python tools/benchmark/peers.py --quick                           # a smoke test; its figures mean nothing
 
-A row's last figure is our speed divided by the peer's: above 1, ours is faster. Every side is a process of its own with
-the same number of threads. Both are warmed up, then they take turns (A B A B ...); what counts is the median over turns
-of their least seconds, since a machine's speed drifts. Under the table stand the machine's measured peaks, and how near
-to them the full network comes in integers.
+The last figure of a row is our speed divided by the peer's: above 1, ours is faster. Each side runs in a process of its
+own with the same number of threads. After a warm-up they alternate (A B A B ...); the figure is the median over turns
+of the ratio of least times, because a machine's speed drifts. Below the table: the machine's measured peaks, and the
+share of them that the full INT8 network reaches.
 
-Take nothing else on the machine. The first run makes three networks (minutes); they are kept in build/benchmark.
+Run it on an otherwise idle machine. The first run builds three networks (minutes) and keeps them in build/benchmark.
 """
 
 import argparse
@@ -21,16 +20,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.rows import INSTALLED_BY, NETWORKS, rows
-from benchmarks.table import cells, limit_lines, limits, peak_lines, ratio, repetitions, seconds
-from benchmarks.worker import Worker, WorkerError
+from sides.rows import INSTALLED_BY, NETWORKS, rows
+from sides.table import cells, limit_lines, limits, peak_lines, ratio, repetitions, seconds
+from sides.worker import Worker, WorkerError
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.tables import text_table
 from deeplab_tf.deploy import device
 from deeplab_tf.deploy.runtimes.onnx import physical_cores
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 """Of the processor, those that decide what is fast."""
 
@@ -87,7 +86,7 @@ def make_network(name, shared, folder, quick):
     order = {"bundle": str(bundle), "size": shared["frame_size"], "int8": NETWORKS[name]["int8"], "model": model}
     folder.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
-    command = [sys.executable, str(ROOT / "tools" / "benchmarks" / "networks.py"), json.dumps(order)]
+    command = [sys.executable, str(ROOT / "tools" / "benchmark" / "sides" / "networks.py"), json.dumps(order)]
     if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
         raise DeepLabError(f"The network '{name}' could not be made; the reason stands above.")
 

@@ -1,9 +1,8 @@
 """Everything that needs an NVIDIA GPU, in one go: builds engines from bundles, runs them, compares them with ONNX
 Runtime in float.
 
-    python tools/check_gpu.py pack BUNDLE ... --frames PICTURES --labels LABELS --out frames.npz     # where ONNX
-    Runtime and OpenCV are python tools/check_gpu.py BUNDLE ... --frames frames.npz --json gpu.json
-       # on the machine with the GPU
+    python tools/check/gpu.py pack BUNDLE ... --frames IMAGES --labels LABELS --out frames.npz   # needs ONNX Runtime
+    python tools/check/gpu.py BUNDLE ... --frames frames.npz --json gpu.json     # on the machine with the GPU
 
 The second needs no more than Python 3.6, NumPy and TensorRT; where OpenCV and ONNX Runtime are too, --frames and
 --labels may be folders. For each bundle it tries TensorRT in float32, float16, int8 by Q/DQ nodes and int8 by
@@ -27,11 +26,10 @@ import time
 
 import numpy as np
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # the machine has the files, not always the package
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)  # the machine has the files, not always the package
 
-from check_gpu_frames import compare, frames_of, pack  # noqa: E402
+from gpu_frames import compare, frames_of, pack  # noqa: E402
 
 from deeplab_tf.core.bundle import open_bundle  # noqa: E402
 from deeplab_tf.core.errors import DeepLabError  # noqa: E402

@@ -1,10 +1,10 @@
 """Does a stream last? A network camera is killed and started again, over and over, while `deeplab-tf stream` looks at
 it.
 
-    python tools/soak_stream.py BUNDLE                                ten minutes, ten kills
-    python tools/soak_stream.py BUNDLE --minutes 2 --kills 3 --json soak.json
+    python tools/check/soak_stream.py BUNDLE                                ten minutes, ten kills
+    python tools/check/soak_stream.py BUNDLE --minutes 2 --kills 3 --json soak.json
 
-The camera is tools/rtsp_server.py, a real RTSP server; see there what to install. It is killed without warning
+The camera is tools/check/rtsp_server.py, a real RTSP server; see there what to install. It is killed without warning
 (SIGKILL). The stream passes if it counts as many reconnects as there were kills, its memory grows by less than 5 %
 after the first minute (or the first tenth of a short soak), it has no more threads at the end than then, every captured
 frame is shown or counted as dropped, no password is in what it prints, and SIGTERM ends it within a second, with exit
@@ -44,7 +44,7 @@ class Server:
             [SYSTEM_PYTHON, SERVER, str(self.port), self.size, "30"], stdout=subprocess.PIPE
         )
         if not self.process.stdout.readline():
-            sys.exit("The RTSP server does not start; see tools/rtsp_server.py for what to install.")
+            sys.exit("The RTSP server does not start; see tools/check/rtsp_server.py for what to install.")
 
     def kill(self):
         self.process.kill()

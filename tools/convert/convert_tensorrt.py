@@ -1,9 +1,9 @@
 """Builds a TensorRT engine from an ONNX file, on the GPU that is to run it; TensorRT 8.2 to 11, Python 3.6 or newer,
 and NumPy.
 
-    python tools/convert_tensorrt.py model.onnx --fp16 -o model_fp16.engine
-    python tools/convert_tensorrt.py model_int8.onnx --int8 -o model_int8.engine
-    python tools/convert_tensorrt.py model.onnx --int8 --calibration calibration.cache -o model_int8.engine
+    python tools/convert/convert_tensorrt.py model.onnx --fp16 -o model_fp16.engine
+    python tools/convert/convert_tensorrt.py model_int8.onnx --int8 -o model_int8.engine
+    python tools/convert/convert_tensorrt.py model.onnx --int8 --calibration calibration.cache -o model_int8.engine
 
 The description beside the engine (ENGINE.json) says what it was built from; called again, the tool builds only if that
 has changed. 'deeplab-tf convert' does this for a whole bundle.
@@ -13,9 +13,8 @@ import argparse
 import os
 import sys
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # a device has the files, not always the package
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)  # a device has the files, not always the package
 
 from deeplab_tf.core.errors import DeepLabError  # noqa: E402
 from deeplab_tf.deploy.runtimes import _cudart, _engines, tensorrt  # noqa: E402

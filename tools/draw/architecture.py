@@ -1,5 +1,7 @@
-"""Draws the network of a recipe: python tools/draw_architecture.py configs/cityscapes_resnet50.yaml
-docs/architecture.png"""
+"""Draw the network of a recipe.
+
+python tools/draw/architecture.py configs/cityscapes_resnet50.yaml docs/architecture.png
+"""
 
 import os
 

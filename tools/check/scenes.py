@@ -1,6 +1,6 @@
 """Measures the drawn scenes: how fast they are drawn, how often each class occurs, and how far colour alone goes.
 
-    python tools/check_scenes.py --scenes 100
+    python tools/check/scenes.py --scenes 100
 
 Colour alone: a linear classifier (multinomial logistic regression on the RGB values of a pixel), fitted to the training
 scenes and scored on the validation scenes, with and without class weights. Below mIoU 0.35 the scenes ask for more than

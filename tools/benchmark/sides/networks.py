@@ -1,6 +1,7 @@
-"""Bundles to run, with random weights, since speed does not depend on them; made once, in a process of its own.
+"""Build the bundles to benchmark, with random weights: speed does not depend on them.
 
-python tools/benchmarks/networks.py '{"bundle": PATH, "size": [512, 1024], "int8": true, "model": {"separable": false}}'
+Runs in a process of its own:
+    python tools/benchmark/sides/networks.py '{"bundle": PATH, "size": [512, 1024], "int8": true, "model": {}}'
 """
 
 import json

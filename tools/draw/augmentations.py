@@ -1,4 +1,4 @@
-"""Draws what each augmentation does to image and label: python tools/draw_augmentations.py docs/augmentations.png"""
+"""Draws what each augmentation does to image and label: python tools/draw/augmentations.py docs/augmentations.png"""
 
 import os
 

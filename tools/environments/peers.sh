@@ -1,15 +1,15 @@
 #!/bin/sh
-# Makes the environments in which tools/benchmark.py runs what we compare ourselves with; both want versions that ours cannot have.
+# Makes the environments in which tools/benchmark/peers.py runs what we compare ourselves with; both want versions that ours cannot have.
 #
-#     sh tools/make_peer_environment.sh [torch|keras-hub] ...        (both where none is named)
+#     sh tools/environments/peers.sh [torch|keras-hub] ...        (both where none is named)
 #
 # torch: .venv-peers with segmentation_models_pytorch and OpenVINO, 1.2 GB. PyTorch's CPU build. Where pip would bring the CUDA build
 # (several GB), name PyTorch's own index first:
-#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu sh tools/make_peer_environment.sh torch
+#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu sh tools/environments/peers.sh torch
 # torchvision goes in without its dependencies: its C library fits one build of torch only, and of torchvision nothing but Python is used here.
 # keras-hub: .venv-keras-hub with TensorFlow 2.21, 2.5 GB.
 set -eu
-root="$(dirname "$0")/.."
+root="$(dirname "$0")/../.."
 [ "$#" -gt 0 ] || set -- torch keras-hub
 
 for name; do

@@ -2,11 +2,11 @@
 # Makes .venv-py36: Python 3.6 with TensorFlow 2.6, the nearest that PyPI has to a Jetson Nano's software (JetPack 4.6: Python 3.6 and
 # NVIDIA's TensorFlow 2.7). For checks on an x86-64 machine; a Jetson itself takes NVIDIA's own TensorFlow and OpenCV.
 #
-#     sh tools/make_jetson_environment.sh [FOLDER]
+#     sh tools/environments/jetson.sh [FOLDER]
 #
 # Exit code 3 where there is no Python 3.6. Interrupted, it goes on where it was when called again; FOLDER/ready is there once all is.
 set -eu
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "$0")/../.." && pwd)
 folder=${1:-$here/.venv-py36}
 if [ "$folder/ready" -nt "$0" ]; then
   echo "$folder is ready"

@@ -1,7 +1,7 @@
 """A real RTSP camera on this machine, for trials of `deeplab-tf stream --source rtsp://...`: a moving ball, by
 GStreamer's own server.
 
-    /usr/bin/python3 tools/rtsp_server.py [PORT] [SIZE] [FPS]
+    /usr/bin/python3 tools/check/rtsp_server.py [PORT] [SIZE] [FPS]
     deeplab-tf stream BUNDLE --source rtsp://user:secret@127.0.0.1:8554/live --serve 8080
 
 On Debian and Ubuntu: apt install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good

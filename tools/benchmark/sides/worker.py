@@ -29,7 +29,7 @@ class Worker:
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "KERAS_BACKEND": "tensorflow",
         }
-        path = [str(FOLDER.parent.parent), os.environ.get("PYTHONPATH", "")]
+        path = [str(FOLDER.parents[2]), os.environ.get("PYTHONPATH", "")]
         variables["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
         command = [str(python), str(FOLDER / (program + ".py")), json.dumps(options)]
         self.program = program

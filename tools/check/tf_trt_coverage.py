@@ -1,12 +1,12 @@
 """What TF-TRT would take of a network: its engines, and every operation left outside with the reason. Needs no GPU.
 
-    python tools/tf_trt_coverage.py BUNDLE                                  tf_trt/float in FP32 and FP16, tf_trt/int8
-    in INT8 python tools/tf_trt_coverage.py SAVED_MODEL [--precision FP16] [--json FILE] [--minimum-segment 3] [-v]
+    python tools/check/tf_trt_coverage.py BUNDLE             # tf_trt/float in FP32 and FP16, tf_trt/int8 in INT8
+    python tools/check/tf_trt_coverage.py SAVED_MODEL [--precision FP16] [--json FILE] [--minimum-segment 3] [-v]
 
 TF-TRT replaces the parts of a graph that TensorRT can compute by TRTEngineOps and leaves the rest to TensorFlow; each
 border costs copies and keeps TensorRT from fusing across it. Which parts these are is decided without a GPU; only
 TF-TRT's Python side asks for one first. So this lets it believe that there is one, and reads the result and its log. It
-runs in an environment of its own, with TensorFlow 2.14 and TensorRT 8.5, made by tools/make_tf_trt_environment.sh. What
+runs in an environment of its own, with TensorFlow 2.14 and TensorRT 8.5, made by tools/environments/tf_trt.sh. What
 it cannot show: whether an engine can then be built, and how fast it is.
 
 Exit code 0: one engine takes the whole network, and nothing is outside but constants, the ends of the graph, and casts
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENVIRONMENT = os.environ.get("DEEPLAB_TF_TRT_ENVIRONMENT") or os.path.join(ROOT, ".venv-tftrt")
 PRECISIONS = ("FP32", "FP16", "INT8")
 HARMLESS = ("Placeholder", "Const", "Identity", "NoOp")
@@ -130,7 +130,7 @@ def environment(folder=None):
     none."""
     folder = folder or ENVIRONMENT
     if not os.path.isfile(os.path.join(folder, "ready")):
-        raise Failure(f"there is no environment with TF-TRT at {folder}; sh tools/make_tf_trt_environment.sh makes it.")
+        raise Failure(f"there is no environment with TF-TRT at {folder}; sh tools/environments/tf_trt.sh makes it.")
     return folder
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 TORCH, HUB = ".venv-peers", ".venv-keras-hub"
-INSTALLED_BY = {TORCH: "sh tools/make_peer_environment.sh torch", HUB: "sh tools/make_peer_environment.sh keras-hub"}
+INSTALLED_BY = {TORCH: "sh tools/environments/peers.sh torch", HUB: "sh tools/environments/peers.sh keras-hub"}
 OPENVINO = (
     "OpenVINO adds the branches of a residual block inside a convolution of integers, and takes bfloat16 for "
     "what is not one"

@@ -1,4 +1,4 @@
-"""The frames of tools/check_gpu.py: packed with their labels and with what ONNX Runtime makes of them, and compared
+"""The frames of tools/check/gpu.py: packed with their labels and with what ONNX Runtime makes of them, and compared
 with what a GPU makes.
 
 Packing needs OpenCV and ONNX Runtime, comparing NumPy only.

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes .venv-tftrt, in which tools/tf_trt_coverage.py runs: TensorFlow 2.14 with TF-TRT, TensorRT 8.5 and the CUDA libraries that it
+# Makes .venv-tftrt, in which tools/check/tf_trt_coverage.py runs: TensorFlow 2.14 with TF-TRT, TensorRT 8.5 and the CUDA libraries that it
 # loads, on Python 3.10. No GPU is needed, nor CUDA. Some 2 GB to download, 4.5 GB on the disk.
 #
-#     sh tools/make_tf_trt_environment.sh [FOLDER]
+#     sh tools/environments/tf_trt.sh [FOLDER]
 #
 # Exit code 3 where there is no Python 3.10. Interrupted, it goes on where it was when called again; FOLDER/ready is there once all is.
 # To use it by hand:   . FOLDER/env.sh; FOLDER/bin/python
 set -eu
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "$0")/../.." && pwd)
 folder=${1:-$here/.venv-tftrt}
 if [ "$folder/ready" -nt "$0" ]; then
   echo "$folder is ready"

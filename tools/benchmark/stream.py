@@ -1,14 +1,13 @@
-"""What a stream costs beside the bare network, how old a shown live frame is, and whether that stays so.
+"""Measure what a stream costs beside the bare network, and the age of a live frame when it is shown.
 
-    python tools/benchmark_stream.py BUNDLE --runtime onnx
-    python tools/benchmark_stream.py BUNDLE --seconds 300 --slower 5      is the age bounded with a runtime that is five
-    times slower?
+    python tools/benchmark/stream.py BUNDLE --runtime onnx
+    python tools/benchmark/stream.py BUNDLE --seconds 300 --slower 5     # is the age bounded with a 5x slower runtime?
 
-File: the same frames of a video file of drawn streets at the network's size, first by the runtime alone, then by the
-stream with overlay, legend, figures and an .mp4 file written, in the order A B B A. On a CPU the runtime alone gives
-every core to one frame, and the stream a core to each of several, so that it may be the faster of the two. Live: drawn
-streets at 30 frames/s; each shown frame's age against its own capture + run + post-processing. Numbers are good on a
-quiet machine only.
+File: the same frames of a video of drawn streets at the network's size, first with the runtime alone, then with the
+stream (overlay, legend, statistics, writing an .mp4 file), in the order A B B A. On a CPU the runtime alone uses every
+core for one frame, the stream one core for each of several frames, so the stream may be the faster of the two. Live:
+drawn streets at 30 frames/s; the age of each shown frame against its own capture + run + post-processing. Needs an idle
+machine.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Converts a SavedModel with TF-TRT and builds its engines, on the GPU that is to run it; TensorFlow 2.6 to 2.17 with
 TF-TRT.
 
-    python tools/convert_tf_trt.py BUNDLE/tf_trt/float --fp16 -o model_fp16
-    python tools/convert_tf_trt.py BUNDLE/tf_trt/int8 --int8 -o model_int8
-    python tools/convert_tf_trt.py BUNDLE/tf_trt/float --int8 --images PICTURES -o model_int8
+    python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/float --fp16 -o model_fp16
+    python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/int8 --int8 -o model_int8
+    python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/float --int8 --images PICTURES -o model_int8
 
 --int8 takes the ranges from the graph's fake-quantize nodes; with --images TF-TRT finds ranges of its own on the GPU.
 What TF-TRT would leave to TensorFlow without a word is an error here. The description beside the result (OUT.json) says
@@ -15,9 +15,8 @@ import argparse
 import os
 import sys
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # a device has the files, not always the package
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)  # a device has the files, not always the package
 
 from deeplab_tf.core.errors import DeepLabError  # noqa: E402
 from deeplab_tf.deploy.runtimes import _cudart, _engines, _tf_trt_convert, tf_trt  # noqa: E402

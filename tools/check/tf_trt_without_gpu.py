@@ -1,6 +1,6 @@
-"""TF-TRT's graph conversion on a machine without a GPU; tools/tf_trt_coverage.py starts it in TF-TRT's own environment.
+"""Convert a graph with TF-TRT on a machine without a GPU; tf_trt_coverage.py starts it in TF-TRT's own environment.
 
-    python tools/tf_trt_without_gpu.py '{"jobs": [["SAVED_MODEL", "FP16"]], "minimum_segment": 3}' ANSWER.json
+    python tools/check/tf_trt_without_gpu.py '{"jobs": [["SAVED_MODEL", "FP16"]], "minimum_segment": 3}' ANSWER.json
 
 Writes, for each graph, its engines, what is outside, and TF-TRT's log.
 """
@@ -64,7 +64,7 @@ def convert(folder, precision, minimum_segment):
 
 
 def examine(folder, precision, minimum_segment):
-    """One graph; see tools/tf_trt_coverage.py."""
+    """One graph; see tools/check/tf_trt_coverage.py."""
     before, after, log = convert(folder, precision, minimum_segment)
     macs = multiply_adds(before)
     functions = {function.signature.name: function for function in after.library.function}
