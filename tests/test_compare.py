@@ -106,7 +106,7 @@ def test_what_cannot_run_is_one_sentence(bundle, wanted, message):
 class FakeRuntime:
     """Takes 2, 6 and 4 ms for its three steps, and gives the frame's red channel modulo 3, always in the same array."""
 
-    table, gives_scores, label_stride = CITYSCAPES, False, 1
+    table, gives_probabilities, label_stride = CITYSCAPES, False, 1
 
     def __init__(self, slow_runs=0):
         self.runs, self.slow_runs, self.out = 0, slow_runs, np.zeros((4, 6), np.int32)

@@ -52,7 +52,12 @@ def test_labels_are_those_of_the_sum_by_hand(bundle, name, precision):
             labels = runtime(frame)
             assert labels.shape == (3, 4) and labels.dtype == np.uint8
             np.testing.assert_array_equal(labels, tiny_bundle.expected_scores(frame).argmax(-1))
-    assert (runtime.name, runtime.precision, runtime.label_stride, runtime.gives_scores) == (name, precision, 2, False)
+    assert (runtime.name, runtime.precision, runtime.label_stride, runtime.gives_probabilities) == (
+        name,
+        precision,
+        2,
+        False,
+    )
 
 
 @pytest.mark.parametrize("name, precision", FLOAT)
@@ -61,7 +66,9 @@ def test_scores_are_probabilities(logits_bundle, name, precision):
     logits = tiny_bundle.expected_scores(frame)
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     with open_runtime(logits_bundle, name, precision) as runtime:
-        np.testing.assert_allclose(runtime.class_scores(frame), powers / powers.sum(-1, keepdims=True), atol=1e-3)
+        np.testing.assert_allclose(
+            runtime.class_probabilities(frame), powers / powers.sum(-1, keepdims=True), atol=1e-3
+        )
         np.testing.assert_array_equal(runtime(frame), logits.argmax(-1))
 
 

@@ -67,7 +67,7 @@ def test_every_version_runs_the_network(machine, bundle, version, precision):
     assert here.library.held == {} and here.library.streams == 0, "close frees everything"
 
 
-def test_class_scores_come_back_as_they_are(machine, tmp_path):
+def test_logits_come_back_as_they_are(machine, tmp_path):
     here = machine()
     with here.load(tiny_bundle.write_bundle(tmp_path / "b", "logits"), "float32") as runtime:
         runtime.upload(tiny_bundle.frame())

@@ -6,11 +6,10 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 import click
 
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
-from deeplab_tf.core.cityscapes import IMAGE_SUFFIX, PREDICTION_SUFFIX
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 
-SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": PREDICTION_SUFFIX, "panoptic": "_panoptic.png"}
+SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
 """The end of the file name by format."""
 OVERLAY_SUFFIX = "_overlay.jpg"
 
@@ -94,7 +93,10 @@ def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[st
     Raises DeepLabError for a missing path, a folder without images, two images of one output name, and an image that
     would be overwritten.
     """
-    jobs, taken = {}, {}  # type: Dict[str, str], Dict[str, str]
+    from deeplab_tf.core.cityscapes import IMAGE_SUFFIX
+
+    jobs: Dict[str, str] = {}
+    taken: Dict[str, str] = {}
     cityscapes = os.path.splitext(IMAGE_SUFFIX)[0]
     for path, name in _inputs(inputs, out):
         if layout in ("cityscapes", "panoptic") and name.endswith(cityscapes):
