@@ -187,7 +187,7 @@ def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
     data = run.parent / "data"
     folders = ["--images", data / "images" / "val", "--labels", data / "labels" / "val"]
     output = call("evaluate", run, *folders, "--out", tmp_path, "--json", tmp_path / "a").output
-    assert "These frames have no instance files" in output
+    assert "no instance files" in output
     report = json.loads((tmp_path / "a").read_text())
     assert report["miou"] > 0.9 and "pq" not in report
 
