@@ -10,7 +10,7 @@ from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import CAMVID
 from deeplab_tf.lab import runs
-from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.report import markdown_table, score, step_title
 
@@ -21,9 +21,9 @@ class Drawn(Split):
     table = CAMVID
     names = ["a", "b", "c", "d"]
 
-    def frame(self, index):
+    def sample(self, index):
         label_map = np.random.default_rng(index).integers(0, 11, SIZE, dtype=np.uint8)
-        return Frame(np.dstack([label_map] * 3), label_map)
+        return Sample(np.dstack([label_map] * 3), label_map)
 
 
 class RedIsTheClass:
@@ -84,9 +84,9 @@ def test_report_predicts_at_the_resolution_of_the_truth(run, monkeypatch):
     """As with prepared records, whose images are smaller than what is scored."""
 
     class Shrunk(Drawn):
-        def scored_frame(self, index):
-            image, label_map = self.frame(index)
-            return Frame(image, np.kron(label_map, np.ones((2, 2), np.uint8)))
+        def scored_sample(self, index):
+            image, label_map = self.sample(index)
+            return Sample(image, np.kron(label_map, np.ones((2, 2), np.uint8)))
 
     monkeypatch.setattr(runs, "open_split", lambda data, name: Shrunk())
     result = call(run)

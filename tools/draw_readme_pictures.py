@@ -47,7 +47,7 @@ def prediction_picture(run, count):
     split = open_run_split(runtime.config, "val")
     rows = []
     for index in spread(len(split), count):
-        frame = split.frame(index)
+        frame = split.sample(index)
         label_maps = [(frame.label_map, "truth (black: ignored)"), (predict(runtime, frame.image), "prediction")]
         rows.append((frame.image, split.names[index].split("/")[-1], label_maps))
     return comparison(rows, split.table)
@@ -64,7 +64,7 @@ def panoptic_picture(run, count):
     split = open_run_split(runtime.config, "val")
     rows = []
     for index in spread(len(split), count):
-        frame = split.frame(index)
+        frame = split.sample(index)
         prediction = runtime.predict(frame.image)
         ways = (
             split.panoptic_map(index),

@@ -41,7 +41,7 @@ def command(run, split_name, root, frames, json_target, verbose):
         split = open_run_split(runtime.config, split_name, root) if split is None else split
         steps = best_step(run) if name == BEST else int(name)
         rows.append({"checkpoint": name, "steps": steps, **_measure(runtime, split, "evaluate " + name)})
-        predicted[name] = {i: _predict(runtime, split.scored_frame(i)) for i in spread(len(split), frames)}
+        predicted[name] = {i: _predict(runtime, split.scored_sample(i)) for i in spread(len(split), frames)}
     figure = folder / "checkpoints.png"
     write_figure(figure, split, predicted)
     whole = {

@@ -26,7 +26,7 @@ def write_figure(path: Path, split, predicted: dict[str, dict[int, np.ndarray]])
     """
     rows = []
     for index in next(iter(predicted.values())):
-        frame = split.scored_frame(index)
+        frame = split.scored_sample(index)
         label_maps = [(frame.label_map, "truth (black: ignored)")]
         for checkpoint, shown in predicted.items():
             label_maps.append(

@@ -103,7 +103,7 @@ def evaluate(
     panoptic, of_components, method = PanopticQuality(split.table) if split.has_instances() else None, None, None
     options = {"flip": flip, "scales": scales}
     for index in progress(range(len(split))) if progress else range(len(split)):
-        frame = split.scored_frame(index)
+        frame = split.scored_sample(index)
         size = frame.label_map.shape
         if panoptic is None:
             label_map = predict(runtime, frame.image, size, **options)

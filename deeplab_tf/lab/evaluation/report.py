@@ -39,7 +39,7 @@ def write_pictures(folder: Path, runtime, split, evaluation: Evaluation, *, suff
 
 
 def _row(runtime, split, evaluation: Evaluation, place: str, image: ImageScore) -> tuple:
-    frame = split.scored_frame(image.index)
+    frame = split.scored_sample(image.index)
     options = {"size": frame.label_map.shape, "flip": evaluation.flip, "scales": evaluation.scales}
     maps = predict_maps(runtime, frame.image, **options) if evaluation.pq_method == "centers" else None
     prediction = maps.label_map if maps else predict(runtime, frame.image, **options)

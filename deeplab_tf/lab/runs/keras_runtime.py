@@ -12,7 +12,7 @@ import deeplab_tf.lab.models.layers  # noqa: F401  (registers the layers that sa
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.lab.config import Config, load
+from deeplab_tf.lab.config import Config, load_run
 
 
 class KerasRuntime:
@@ -85,7 +85,7 @@ def open_run(run_dir: str | Path, checkpoint: int | str | None = None) -> KerasR
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
-    config = load(run_dir / "config.yaml")
+    config = load_run(run_dir)
     return KerasRuntime(model, read_table(run_dir), config)
 
 
