@@ -89,7 +89,7 @@ def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, mon
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
-    image = open_run_split(runtime.config, "val").frame(0).image
+    image = open_run_split(runtime.config, "val").sample(0).image
     expected = predict(runtime, image, flip=flip).label_map, to_panoptic(runtime.predict(image), runtime.table)[0]
     runs = []
 
@@ -110,7 +110,7 @@ def test_maps_come_at_the_size_that_is_asked_for(run):
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
-    image = open_run_split(runtime.config, "val").frame(0).image
+    image = open_run_split(runtime.config, "val").sample(0).image
     own, large = predict(runtime, image), predict(runtime, image, (128, 192))
     assert (large.label_map != large.panoptic_labels).any()
     for name in ("panoptic", "panoptic_labels"):
