@@ -1,4 +1,4 @@
-"""A real RTSP server, killed while a stream looks at it: the ten-minute soak of tools/soak_stream.py, in seconds."""
+"""A real RTSP server that is killed while it is streamed: the soak test of tools/soak_stream.py, in seconds."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def has_server():
 
 
 @pytest.mark.skipif(not has_server(), reason="no GStreamer RTSP server here; tools/rtsp_server.py says what to install")
-def test_a_stream_outlives_its_camera(tmp_path):
+def test_stream_outlives_its_camera(tmp_path):
     bundle = streams.write_bundle(tmp_path / "bundle")
     command = [
         sys.executable,

@@ -87,9 +87,9 @@ def measure(runtime, frames: np.ndarray, seconds: float) -> dict:
             `panoptic`:
         (N, h, w) int32 or None; `power_w`, `temperature_c`, `throttled`, `available_mb` as of `Watch`.
     """
-    from deeplab_tf.deploy.video.painter import Painter
+    from deeplab_tf.deploy.video.renderer import OverlayRenderer
 
-    painter = Painter(runtime.table, label_stride=runtime.label_stride)
+    painter = OverlayRenderer(runtime.table, label_stride=runtime.label_stride)
     warm_up = _warm_up(runtime, painter, frames)
     times, labels, panoptics = [], [], []
     with Watch() as watch:
@@ -133,7 +133,7 @@ def one_frame(runtime, painter, frame):
     prediction, panoptic = as_prediction(outputs), None
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
-    painter.paint(frame, prediction.label_map, panoptic=panoptic)
+    painter.render(frame, prediction.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
         (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded),
