@@ -1,4 +1,4 @@
-"""A real RTSP server that is killed while it is streamed: the soak test of tools/soak_stream.py, in seconds."""
+"""A real RTSP server, killed while a stream looks at it: the ten-minute soak of tools/soak_stream.py, in seconds."""
 
 import json
 import os
