@@ -27,14 +27,15 @@ class FrameQueue:
     def put(self, item) -> bool:
         """Add an item. Return False if the queue is closed: then the item counts as dropped."""
         with self._changed:
-            while not self._closed and not self._drop_oldest and len(self._items) >= self._size:
-                self._changed.wait()
+            while not self._closed and len(self._items) >= self._size:
+                if self._drop_oldest:
+                    self._items.popleft()
+                    self.dropped += 1
+                else:
+                    self._changed.wait()
             if self._closed:
                 self.dropped += 1
                 return False
-            if len(self._items) >= self._size:
-                self._items.popleft()
-                self.dropped += 1
             self._items.append(item)
             self._changed.notify_all()
             return True
