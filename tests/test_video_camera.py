@@ -10,9 +10,11 @@ import streams
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.video.address import parse
-from deeplab_tf.deploy.video.camera_source import Backoff, CameraSource
+from deeplab_tf.deploy.video.camera_source import CameraSource, backoff
 
-QUICK = Backoff(0.05, 0.2)
+
+def quick(attempt):
+    return backoff(attempt, 0.05, 0.2)
 
 
 class FakeCapture:
@@ -51,7 +53,7 @@ def camera(captures, **options):
             raise capture
         return capture
 
-    options.setdefault("backoff", QUICK)
+    options.setdefault("delay", quick)
     return CameraSource(parse("0"), open_capture=open_capture, **options)
 
 
@@ -67,9 +69,8 @@ def run(source, count=10**6):
 
 
 def test_backoff_doubles_up_to_a_limit_with_jitter():
-    backoff = Backoff(1.0, 6.0)
     for attempt, longest in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 6.0), (500, 6.0)):
-        delays = [backoff.delay(attempt) for _ in range(200)]
+        delays = [backoff(attempt, 1.0, 6.0) for _ in range(200)]
         assert longest / 2 <= min(delays) < 0.6 * longest and 0.9 * longest < max(delays) <= longest
 
 
@@ -115,7 +116,7 @@ def test_exception_in_the_reader_thread_is_raised():
 def test_killed_server_is_reconnected():
     threads = threading.active_count()
     with streams.NetworkCamera(fps=60.0) as network:
-        source = CameraSource(parse(network.url), backoff=QUICK)
+        source = CameraSource(parse(network.url), delay=quick)
         seen, stopped = [], threading.Event()
         thread = threading.Thread(target=source.run, args=(lambda *frame: seen.append(frame) or True, stopped))
         thread.start()
@@ -134,7 +135,7 @@ def test_killed_server_is_reconnected():
 
 def test_stalled_server_is_noticed():
     with streams.NetworkCamera() as network:
-        source, said = CameraSource(parse(network.url), backoff=QUICK, stall=0.3), []
+        source, said = CameraSource(parse(network.url), delay=quick, stall=0.3), []
         source.say = said.append
         stopped = threading.Event()
         thread = threading.Thread(target=source.run, args=(lambda *frame: True, stopped))

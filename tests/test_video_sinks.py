@@ -181,11 +181,11 @@ def test_window_needs_an_opencv_with_windows(monkeypatch):
 def test_annotated_frame_is_overlay_and_legend_with_even_sides(size):
     image = np.random.RandomState(0).randint(0, 256, size + (3,)).astype(np.uint8)
     label_map = np.random.RandomState(1).randint(0, 3, (16, 32)).astype(np.uint8)
-    picture = OverlayRenderer(streams.TABLE).render(image, label_map)
-    assert picture.shape[0] == size[0] + size[0] % 2 and picture.shape[1] % 2 == 0
-    assert np.array_equal(picture[: size[0], : size[1]], draw.overlay(image, label_map, streams.TABLE))
+    canvas = OverlayRenderer(streams.TABLE).render(image, label_map)
+    assert canvas.shape[0] == size[0] + size[0] % 2 and canvas.shape[1] % 2 == 0
+    assert np.array_equal(canvas[: size[0], : size[1]], draw.overlay(image, label_map, streams.TABLE))
     if size[0] >= 96:
-        colors = {tuple(color) for color in picture[:, size[1] :].reshape(-1, 3).tolist()}
+        colors = {tuple(color) for color in canvas[:, size[1] :].reshape(-1, 3).tolist()}
         assert {label.color for label in streams.TABLE} <= colors
 
 

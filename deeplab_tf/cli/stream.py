@@ -125,10 +125,9 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     failure = _run(stream, notifier)
     context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
     _report(stream.report(), outputs, json_target, context)
+    _exit_if_hanging(stream, failure)
     if failure is not None:
-        _exit_if_hanging(stream, failure)
         raise failure
-    _exit_if_hanging(stream)
     runtime.close()
 
 
@@ -184,7 +183,12 @@ class _ProgressSink:
 
 def _run(stream, notifier):
     """Run the stream until it ends, or SIGINT or SIGTERM ends it. Return what failed, or None."""
-    handlers = {number: signal.signal(number, _once(stream.stop)) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number, frame):
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the program
+        stream.stop()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     notifier.ready()
     try:
         stream.run()
@@ -195,16 +199,6 @@ def _run(stream, notifier):
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return None
-
-
-def _once(stop):
-    """Return a signal handler that stops the stream; the second signal ends the program."""
-
-    def handle(number, frame):
-        signal.signal(number, signal.SIG_DFL)
-        stop()
-
-    return handle
 
 
 def _report(report, outputs, json_target, context):
@@ -226,7 +220,7 @@ def _summary(report):
     )
 
 
-def _exit_if_hanging(stream, failure=None):
+def _exit_if_hanging(stream, failure):
     """End the process at once if a thread hangs in a camera's or a network's library: Python aborts when it takes those
     down itself."""
     if not stream.hanging_threads():

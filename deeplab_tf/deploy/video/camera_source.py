@@ -13,16 +13,10 @@ from deeplab_tf.deploy.video.address import Address
 from deeplab_tf.deploy.video.source import Source
 
 
-class Backoff:
-    """Exponential backoff between attempts, with jitter so that many devices do not come back at once."""
-
-    def __init__(self, first: float = 0.5, longest: float = 30.0):
-        """Take the longest delays, in seconds, before the first attempt and before any; at least half is waited."""
-        self.first, self.longest = first, longest
-
-    def delay(self, attempt: int) -> float:
-        """Return the seconds to wait before attempt 1, 2, ... after a loss."""
-        return min(self.longest, self.first * 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1.0)
+def backoff(attempt: int, first: float = 0.5, longest: float = 30.0) -> float:
+    """Return the seconds to wait before attempt 1, 2, ... after a loss: exponential backoff from `first` to `longest`,
+    with half of it as jitter so that many devices do not come back at once."""
+    return min(longest, first * 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1.0)
 
 
 class CameraSource(Source):
@@ -36,7 +30,7 @@ class CameraSource(Source):
         *,
         retries: Optional[int] = None,
         stall: float = camera.TIMEOUT_S,
-        backoff: Optional[Backoff] = None,
+        delay: Callable[[int], float] = backoff,
         open_capture: Callable = camera.open_capture,
     ):
         """Check that the camera exists; `run` opens it.
@@ -45,7 +39,7 @@ class CameraSource(Source):
             address: of the camera.
             retries: attempts in a row to reconnect; None: no limit.
             stall: seconds without a frame after which the camera counts as lost; twice that for its first frame.
-            backoff: delays between attempts.
+            delay: seconds to wait before attempt 1, 2, ...
             open_capture: takes the address, returns an object like cv2.VideoCapture.
 
         Raises:
@@ -55,7 +49,7 @@ class CameraSource(Source):
         if open_capture is camera.open_capture:
             camera.check(address)
         self._address, self._retries, self._stall = address, retries, stall
-        self._backoff, self._open = backoff or Backoff(), open_capture
+        self._delay, self._open = delay, open_capture
         self._seen = False
 
     def run(self, deliver, stopped):
@@ -79,7 +73,7 @@ class CameraSource(Source):
                     f"{self.safe}: lost, and not back after {self._retries} attempts in {seconds:.0f} s "
                     f"({reason.rstrip('.')})."
                 )
-            delay = self._backoff.delay(attempts)
+            delay = self._delay(attempts)
             self.say(f"{reason} Attempt {attempts} in {delay:.1f} s.")
             stopped.wait(delay)
 

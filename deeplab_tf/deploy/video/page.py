@@ -180,7 +180,7 @@ class _State:
 
     def hello(self):
         """Return a viewer's first message."""
-        classes = [{"name": label.name, "color": "rgb({}, {}, {})".format(*label.color)} for label in self.table]
+        classes = [{"name": label.name, "color": f"rgb({', '.join(map(str, label.color))})"} for label in self.table]
         return {"title": self.title, "classes": classes, "history": list(self.points), "tick": TICK}
 
     def tick(self):
@@ -248,7 +248,7 @@ class _Server:
         from tornado.ioloop import PeriodicCallback
 
         app = application(self._state, self._hosts, FILES)
-        self._video, self._stats = app.settings["video"], app.settings["stats"]
+        self._video, self._stats_viewers = app.settings["video"], app.settings["stats_viewers"]
         self._http = HTTPServer(app, idle_connection_timeout=60, max_body_size=4096, max_header_size=16384)
         self._http.add_socket(self._listening)
         self._ticker = PeriodicCallback(self._tick, 1000 * TICK)
@@ -256,7 +256,9 @@ class _Server:
 
     def _tick(self):
         try:
-            self._stats.send(json.dumps(self._state.tick(), default=lambda value: value.tolist()))  # NumPy's
+            message = json.dumps(self._state.tick(), default=lambda value: value.tolist())  # NumPy's
+            for viewer in list(self._stats_viewers):
+                viewer.offer(message)
         except Exception as error:  # Tornado would only print it
             self.error = error
 
@@ -264,5 +266,6 @@ class _Server:
         self._ticker.stop()
         self._http.stop()
         self._video.end()
-        self._stats.end()
+        for viewer in list(self._stats_viewers):
+            viewer.close(1001, "The stream has ended.")
         self._loop.call_later(0.05, self._loop.stop)  # time for the viewers' last turn

@@ -9,7 +9,7 @@ import ipaddress
 import json
 import os
 import socket
-from typing import Any, Optional, Set
+from typing import Any, Optional
 
 MAX_VIEWERS = 32
 STALLED_SECONDS = 15.0
@@ -27,7 +27,7 @@ _TYPES = {
 
 
 def application(state, hosts, folder):
-    """Return the page's Tornado application. Its settings hold `video` to publish JPEGs to, and `stats` to send by.
+    """Return the page's Tornado application. Its settings hold `video` to publish JPEGs to, and the `stats_viewers`.
 
     Args:
         state: the sink's `_State`.
@@ -51,7 +51,7 @@ def application(state, hosts, folder):
         hosts=hosts,
         files=files,
         video=LatestJpeg(),
-        stats=StatsBroadcast(),
+        stats_viewers=set(),
     )
 
 
@@ -86,22 +86,6 @@ class LatestJpeg:
         while self.number <= number and not self.ended:
             await self._changed.wait()
         return self.number, None if self.ended else self.data
-
-
-class StatsBroadcast:
-    """The connections that receive statistics."""
-
-    def __init__(self):
-        self.viewers: Set[_Stats] = set()
-
-    def send(self, message):
-        """Send to all; a viewer that has not taken the last message misses this one."""
-        for viewer in list(self.viewers):
-            viewer.offer(message)
-
-    def end(self):
-        for viewer in list(self.viewers):
-            viewer.close(1001, "The stream has ended.")
 
 
 _Handler: Any = object  # in place of Tornado's classes, which `application` adds
@@ -199,15 +183,16 @@ class _Stats(_Guarded):
 
     def open(self, *arguments):
         self._sending = self.write_message(json.dumps(self.settings["state"].hello()))
-        self.settings["stats"].viewers.add(self)
+        self.settings["stats_viewers"].add(self)
 
     def on_message(self, message):
         """Ignore messages."""
 
     def on_close(self):
-        self.settings["stats"].viewers.discard(self)
+        self.settings["stats_viewers"].discard(self)
 
     def offer(self, message):
+        """Send a message, unless the last one is still on its way."""
         from tornado.websocket import WebSocketClosedError
 
         if not self._sending.done():

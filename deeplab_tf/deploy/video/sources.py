@@ -164,7 +164,7 @@ class SampleSource(Source):
         self._drawn: List[np.ndarray] = []
 
     def prepare(self, stopped) -> None:
-        """Draw the scenes, until done or the threading.Event `stopped` is set; `run` does so if nobody did."""
+        """Draw the scenes, until done or the threading.Event `stopped` is set; `run` does so otherwise."""
         from deeplab_tf.core.progress import progress
         from deeplab_tf.synth import draw_scene
 
