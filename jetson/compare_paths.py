@@ -80,7 +80,8 @@ def _run(options, problems):
     refused = {(row["name"], row["precision"]) for row in built if row["error"] is not None}
     chosen = [pair for pair in chosen if tuple(pair) not in refused]
     frames = gather(options.source, bundle, options.frames, options.labels)
-    outcomes = run_all(options.bundle, chosen, frames.images, seconds=options.seconds, rounds=options.rounds, say=print)
+    settings = {"seconds": options.seconds, "rounds": options.rounds, "truth": frames.truth}
+    outcomes = run_all(options.bundle, chosen, frames.images, say=print, **settings)
     rows = reports.rows(outcomes, bundle, frames.truth)
     report = {
         "bundle": bundle.path,

@@ -71,7 +71,13 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
     pairs, missing = _pairs(runtimes, opened)
     gathered = gather(uri, opened, frames, labels)
     outcomes = run_all(
-        bundle, pairs, gathered.images, seconds=seconds, rounds=rounds, say=lambda line: click.echo(line, err=True)
+        bundle,
+        pairs,
+        gathered.images,
+        seconds=seconds,
+        rounds=rounds,
+        truth=gathered.truth,
+        say=lambda line: click.echo(line, err=True),
     )
     rows = reports.rows(outcomes, opened, gathered.truth)
     report = {"bundle": bundle, "source": gathered.source, "frames": len(gathered.images), "size": list(opened.size)}

@@ -124,7 +124,8 @@ def measured(
 
     able = runnable(rows)
     pairs = [Pair(row.target, row.precision) for row in able]
-    outcomes = dict(zip(able, run_all(bundle.path, pairs, images, seconds=seconds, once=True) if pairs else []))
+    found = run_all(bundle.path, pairs, images, seconds=seconds, once=True, truth=truth) if pairs else []
+    outcomes = dict(zip(able, found))
     return [_with(row, outcomes.get(row), truth, panoptic, bundle) for row in rows]
 
 
@@ -141,7 +142,7 @@ def _with(row, outcome, truth, panoptic, bundle):
         + np.median(visit["latency_ms"]["run"])
         + np.median(visit["latency_ms"]["download"])
     )
-    score = miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
+    score = miou(outcome.labels_to_score, truth, len(bundle.table), bundle.label_stride)
     quality = None
     if panoptic is not None and outcome.panoptic is not None:
         quality = pq(outcome.panoptic, panoptic, bundle.table, bundle.label_stride)

@@ -67,7 +67,7 @@ def _row(outcome, first, bundle, truth):
     row.update(agreement(first.labels, outcome.labels, bundle.table))
     if outcome.panoptic is not None:
         row["agreement_pq"] = pq(outcome.panoptic, first.panoptic, bundle.table, bundle.label_stride)
-    row["miou"] = miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
+    row["miou"] = miou(outcome.labels_to_score, truth, len(bundle.table), bundle.label_stride)
     return row
 
 
@@ -94,12 +94,12 @@ def agreement(first: np.ndarray, other: np.ndarray, table) -> dict:
 
 
 def miou(
-    labels: np.ndarray, truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
+    labels: Sequence[Optional[np.ndarray]], truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
 ) -> Optional[float]:
-    """Mean IoU at the truth's own size, label maps enlarged to it; None where no frame has a truth."""
+    """Return the mean IoU at the truth's own size; None where no frame has a truth."""
     confusion = ConfusionMatrix(classes)
     for label_map, true in zip(labels, truth):
-        if true is not None:
+        if true is not None and label_map is not None:
             confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
     return confusion.miou() if confusion.images else None
 

@@ -2,8 +2,8 @@
 
     python -m deeplab_tf.deploy.compare.worker JOB.json
 
-JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, and `out`, a folder for result.json,
-labels.npy and, where the network predicts instances, panoptic.npy.
+JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, `sizes` (see `measure`), and `out`,
+a folder for result.json, labels.npy and, where there are such, panoptic.npy and scored.npz.
 """
 
 import json
@@ -17,8 +17,8 @@ import numpy as np
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.metrics.latency import is_stable
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.prediction import ImagePrediction, as_prediction, predict
 from deeplab_tf.deploy import device
-from deeplab_tf.deploy.runtimes import as_prediction
 
 STAGES = ("end_to_end", "upload", "run", "download", "post")
 WARM_UP_SECONDS = 20.0
@@ -75,17 +75,19 @@ def _most(choose, before, now):
     return now if before is None else before if now is None else choose(before, now)
 
 
-def measure(runtime, frames: np.ndarray, seconds: float) -> dict:
+def measure(runtime, frames: np.ndarray, seconds: float, sizes=()) -> dict:
     """Runs the frames over and over.
 
     Args:
         runtime: a `Runtime`.
         frames: (N, H, W, 3) uint8 RGB.
         seconds: how long, once warm; every frame comes once at least, and FEWEST_RUNS of them.
+        sizes: of each frame the height, width of its truth, or None.
     Returns:
         `latency_ms`: by stage the milliseconds of every run; `warm_up`: {runs, stable}; `labels`: (N, h, w) uint8;
             `panoptic`:
-        (N, h, w) int32 or None; `power_w`, `temperature_c`, `throttled`, `available_mb` as of `Watch`.
+        (N, h, w) int32 or None; `scored`: for a network that gives probabilities, label maps by frame, at `sizes`;
+        `power_w`, `temperature_c`, `throttled`, `available_mb` as of `Watch`.
     """
     from deeplab_tf.deploy.video.renderer import OverlayRenderer
 
@@ -108,7 +110,10 @@ def measure(runtime, frames: np.ndarray, seconds: float) -> dict:
         "available_mb": watch.memory,
     }
     panoptic = None if panoptics[0] is None else np.stack(panoptics)
-    return dict(told, latency_ms=latency, warm_up=warm_up, labels=np.stack(labels), panoptic=panoptic)
+    scored = {}
+    if runtime.gives_probabilities:  # labels can be resized by whoever has them
+        scored = {str(i): predict(runtime, frames[i], size).label_map for i, size in enumerate(sizes) if size}
+    return dict(told, latency_ms=latency, warm_up=warm_up, labels=np.stack(labels), panoptic=panoptic, scored=scored)
 
 
 def _warm_up(runtime, painter, frames):
@@ -133,7 +138,8 @@ def one_frame(runtime, painter, frame):
     prediction, panoptic = as_prediction(outputs), None
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
-    painter.render(frame, prediction.label_map, panoptic=panoptic)
+    sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
+    painter.render(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
         (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded),
@@ -170,10 +176,13 @@ def main(path: str) -> None:
         bundle, job["runtime"], job["precision"], say=lambda text: print(text, file=sys.stderr)
     ) as runtime:
         loaded = time.perf_counter() - start
-        result = measure(runtime, np.array(frames), job["seconds"])
+        result = measure(runtime, np.array(frames), job["seconds"], job["sizes"])
         got = runtime.precision
     labels, panoptic, least = result.pop("labels"), result.pop("panoptic"), result.pop("available_mb")
     np.save(os.path.join(job["out"], "labels.npy"), labels)
+    scored = result.pop("scored")
+    if scored:
+        np.savez(os.path.join(job["out"], "scored.npz"), **scored)
     if panoptic is not None:
         np.save(os.path.join(job["out"], "panoptic.npy"), panoptic)
     taken = before - least if before is not None and least is not None else None

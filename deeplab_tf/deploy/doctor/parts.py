@@ -7,10 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from deeplab_tf.core.extras import EXTRAS, LAB_PYTHON
 from deeplab_tf.deploy import device, jetpack, probe
 
-LAB_PYTHON = ((3, 11), (3, 12))
-LAB = ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib")
 EXPORT = ("tf2onnx", "onnx")
 LONGER = "deeplab-tf doctor --limit 60"
 
@@ -157,7 +156,7 @@ def _lab(root):
         fix = None if jetpack.l4t(root) else "make .venv/ready PYTHON=python3.11"
         text = "needs Python 3.11 or 3.12, this is {}.{}".format(*sys.version_info[:2])
         return Part(False, text + ("; train on another machine" if fix is None else ""), fix)
-    return _packages(LAB, "pip install '.[train]'")
+    return _packages(EXTRAS["train"], "pip install '.[train]'")
 
 
 def _packages(names, fix):

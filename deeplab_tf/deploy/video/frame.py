@@ -65,7 +65,7 @@ class AnnotatedFrame(NamedTuple):
     Attributes:
         number, captured_at, name: of its `VideoFrame`.
         image: (H, W, 3) uint8 RGB, the frame as captured, at the source's size.
-        label_map: (h, w) uint8 class ids, at the network's size divided by its label stride.
+        label_map: (H, W) uint8 class ids.
         annotated: (H', W', 3) uint8 RGB: the frame under the class colors, statistics along its top and a legend to its
             right (so W' > W); both sides are even, as video codecs require.
         stats: statistics of the stream.

@@ -21,6 +21,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import Prediction, instance_counts
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.prediction import ImagePrediction
 from deeplab_tf.deploy.runtimes import Runtime
 from deeplab_tf.deploy.video.frame import AnnotatedFrame, StreamStats, VideoFrame
 from deeplab_tf.deploy.video.frame_queue import TIMED_OUT, FrameQueue
@@ -183,7 +184,7 @@ class Stream:
         for work in _in_turn(self._to_render):
             start, frame = time.monotonic(), work.frame
             self._rendered += 1
-            label_map, panoptic = work.prediction.label_map, self._panoptic(work.prediction)
+            label_map, panoptic = self._label_map(work), self._panoptic(work.prediction)
             stats = self._stats(work, panoptic)
             canvas = self._renderer.render(frame.image, label_map, stats, panoptic)
             work.seconds["post"] = time.monotonic() - start
@@ -192,6 +193,11 @@ class Stream:
             )
             self._to_show.put(work._replace(annotated=annotated))
         self._to_show.close()
+
+    def _label_map(self, work):
+        """The label map at the frame's size."""
+        runtime, size = self._runtime, work.frame.image.shape[:2]
+        return ImagePrediction(work.prediction, runtime.table, size, label_stride=runtime.label_stride).label_map
 
     def _panoptic(self, prediction):
         """The panoptic map, where the network predicts instances."""
