@@ -89,9 +89,9 @@ def measure(runtime, frames: np.ndarray, seconds: float, sizes=()) -> dict:
         (N, h, w) int32 or None; `scored`: for a network that gives probabilities, label maps by frame, at `sizes`;
         `power_w`, `temperature_c`, `throttled`, `available_mb` as of `Watch`.
     """
-    from deeplab_tf.deploy.video.painter import Painter
+    from deeplab_tf.deploy.video.renderer import OverlayRenderer
 
-    painter = Painter(runtime.table, label_stride=runtime.label_stride)
+    painter = OverlayRenderer(runtime.table, label_stride=runtime.label_stride)
     warm_up = _warm_up(runtime, painter, frames)
     times, labels, panoptics = [], [], []
     with Watch() as watch:
@@ -139,7 +139,7 @@ def one_frame(runtime, painter, frame):
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
-    painter.paint(frame, sized.label_map, panoptic=panoptic)
+    painter.render(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
         (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded),
