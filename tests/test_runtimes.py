@@ -15,9 +15,9 @@ from fake_tensorrt import FakeCudart, FakeDriver
 
 from deeplab_tf.core.bundle import new_bundle, open_bundle, seal
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import megabytes
 from deeplab_tf.deploy.runtimes import (
     _cudart,
-    _engines,
     _tf_trt_convert,
     available,
     module,
@@ -92,7 +92,7 @@ def test_runtimes_without_engines_build_nothing(bundle):
             and built["reused"]
             and built["precision"] == "float32"
         )
-        assert built["megabytes"] == pytest.approx(_engines.megabytes(built["path"])) and built["megabytes"] > 0
+        assert built["megabytes"] == pytest.approx(megabytes(built["path"])) and built["megabytes"] > 0
     assert not os.path.exists(bundle.engines)
 
 
@@ -427,6 +427,7 @@ import sys, types
 import tiny_bundle
 from tensorflow.python.compiler.tensorrt import trt_convert
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import megabytes
 from deeplab_tf.deploy.runtimes import _tf_trt_convert, tf_trt
 trt_convert.array_ops = types.SimpleNamespace(zeros=lambda shape: types.SimpleNamespace(device="/device:GPU:0"))
 trt_convert.TrtGraphConverterV2.build = lambda self, input_fn: None  # what needs a GPU

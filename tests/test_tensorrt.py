@@ -123,7 +123,7 @@ def test_int8_on_a_nano_becomes_float16_with_one_line(machine, bundle):
 
 def test_strict_refuses_that(machine, bundle):
     here = machine("8.2.1.8", **NANO)
-    with pytest.raises(DeepLabError, match="no fast int8: refused, as --strict asks"):
+    with pytest.raises(DeepLabError, match="no fast int8: refused because of --strict"):
         here.build(bundle, "int8", strict=True)
     assert here.build(bundle, "float16", strict=True)["precision"] == "float16"
 
@@ -581,7 +581,7 @@ def test_the_real_module_without_a_gpu_is_refused_in_one_sentence(real):
     source = (
         "import json\nfrom deeplab_tf.core.errors import DeepLabError\nfrom deeplab_tf.deploy.runtimes import "
         "_tensorrt_build as b\n"
-        "order = b.Order(b'', 'float16', True, 1 << 24)\n"
+        "order = b.EngineSpec(b'', 'float16', True, 1 << 24)\n"
         "try: b.build_plan(trt, order)\nexcept DeepLabError as error: print(json.dumps(str(error)))"
     )
     assert real(source).startswith("TensorRT 8.5.3.1 finds no working GPU")
