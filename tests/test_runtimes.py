@@ -18,8 +18,10 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import megabytes
 from deeplab_tf.deploy.runtimes import (
     _cudart,
+    _engines,
     _tf_trt_convert,
     available,
+    by_priority,
     module,
     names,
     onnx,
@@ -98,9 +100,12 @@ def test_runtimes_without_engines_build_nothing(bundle):
 
 def test_every_runtime_has_the_same_parts():
     assert names() == ["onnx", "saved_model", "tensorrt", "tf_trt"]
+    assert by_priority() == ["tensorrt", "tf_trt", "onnx", "saved_model"]
     for name in names():
         runtime = module(name)
-        assert set(runtime.PRECISIONS) <= {"int8", "float16", "float32"} and callable(runtime.missing)
+        assert set(runtime.PRECISIONS) <= set(_engines.PRECISIONS) and callable(runtime.missing)
+        assert list(runtime.PRECISIONS) == [each for each in _engines.PRECISIONS if each in runtime.PRECISIONS]
+        assert isinstance(runtime.PRIORITY, int) and isinstance(runtime.PACKAGE, str)
         for function in (runtime.build, runtime.load):
             wanted = {"strict", "say"} | ({"rebuild"} if function is runtime.build else set())
             assert wanted <= set(function.__kwdefaults__), f"{name}.{function.__name__}"
@@ -174,6 +179,19 @@ def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes
             lane.run()
         for lane, frame in zip(opened, frames):
             np.testing.assert_array_equal(lane.download()["labels"], runtime(frame))
+
+
+def test_a_session_takes_a_file_or_its_contents(bundle, tmp_path):
+    path, image = bundle.file("model.onnx"), tiny_bundle.frame(3)[None].astype(np.float32)
+    contents = Path(path).read_bytes()
+    expected = tiny_bundle.expected_scores(tiny_bundle.frame(3)).argmax(-1)
+    for model in (path, contents):
+        opened = onnx.session(model, threads=1, profile=str(tmp_path / "profile"))
+        assert opened.get_session_options().intra_op_num_threads == 1 and opened.get_providers() == [onnx.CPU]
+        np.testing.assert_array_equal(opened.run(None, {"image": image})[0][0], expected)
+        assert Path(opened.end_profiling()).parent == tmp_path
+    with pytest.raises(DeepLabError, match="cannot load the model"):
+        onnx.session(contents[:50])
 
 
 def test_two_hyperthreads_are_one_core(monkeypatch, tmp_path):

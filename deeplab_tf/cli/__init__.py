@@ -1,7 +1,8 @@
 """The command line `deeplab-tf`. One file a command: cli/NAME.py defines `command`; nothing else registers it.
 
 A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function
-only. Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
+only. Its constants NEEDS and OPTION_NEEDS name the software that the command and its options need, for `doctor`. Exit
+codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
 """
 
 import errno

@@ -11,6 +11,8 @@ import click
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "lab or runtime")
+OPTION_NEEDS = {"a run": "export"}
 _TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
 _METHODS = ("min-max", "percentile", "entropy")
 _TIMED_SECONDS = 2.0
@@ -223,9 +225,9 @@ def _gpu(bundle, options):
 
 
 def _folder_frames(bundle, options):
-    from deeplab_tf.deploy.compare.frames import gather
+    from deeplab_tf.deploy.compare.labeled_frames import load_frames
 
-    frames = gather(options["images"], bundle, options["score_images"], options["labels"])
+    frames = load_frames(options["images"], bundle, options["score_images"], options["labels"])
     return frames.images, frames.truth
 
 

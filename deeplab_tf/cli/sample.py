@@ -9,6 +9,8 @@ import click
 from deeplab_tf.cli.options import SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2")
+
 
 @click.command(
     epilog=example(

@@ -12,6 +12,7 @@ from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_o
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2")
 TRUTH_SUFFIX = "_gtFine_labelIds.png"
 _FRAME = re.compile(r"([^_]+_\d+_\d+)[_.]")  # city_sequence_frame
 

@@ -10,6 +10,9 @@ import click
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "runtime")
+OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
+
 
 def _check_source(ctx, param, value):
     from deeplab_tf.deploy.video.address import parse

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deeplab_tf.core.panoptic.grouping import to_panoptic
 from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.compare.report import miou, pq
+from deeplab_tf.deploy.compare.scores import miou, pq
 from deeplab_tf.deploy.conversion import Row
 from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import graph
