@@ -53,7 +53,7 @@ def test_percentiles_are_linear_between_neighbours():
     assert np.isnan(percentiles([])["p50"])
 
 
-def test_stable_is_when_the_last_times_are_like_those_before():
+def test_stable_times():
     assert not is_stable([100.0] * 9)
     assert is_stable([100.0] * 10)
     assert is_stable([500.0] * 3 + [100.0] * 5 + [96.0] * 5)
@@ -186,7 +186,7 @@ def test_a_row_by_hand():
     assert warning.startswith("b:float32 was 25% slower in one visit")
 
 
-def test_the_published_figures_stand_beside_ours_as_claims():
+def test_the_published_figures_are_marked_as_claims():
     labels = np.zeros((1, 1, 4), np.uint8)
     rows = results.rows(
         [outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None]
@@ -197,7 +197,7 @@ def test_the_published_figures_stand_beside_ours_as_claims():
     assert rows[0]["miou"] is None
 
 
-def test_a_runtime_that_dies_is_one_row_and_the_others_go_on(tmp_path):
+def test_a_failing_runtime_is_one_row(tmp_path):
     pytest.importorskip("onnxruntime")
     made = tiny_bundle.write_bundle(tmp_path / "bundle", size=SIZE)
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"no model")
@@ -211,7 +211,7 @@ def test_a_runtime_that_dies_is_one_row_and_the_others_go_on(tmp_path):
     assert rows[1]["error"] is None and rows[1]["agreement"] == 1.0 and len(outcomes[1].visits) == 2
 
 
-def test_probes_say_why_there_is_no_answer():
+def test_probes_report_why_there_is_no_answer():
     assert probe.ask("answer = {'a': [1, None]}", 30.0) == ({"a": [1, None]}, None)
     assert probe.ask("print('noise'); answer = 1 / 0", 30.0) == (None, "ZeroDivisionError: division by zero")
     assert probe.ask("import os; os.kill(os.getpid(), 9)", 30.0) == (None, "ended by signal 9: out of memory?")
@@ -284,7 +284,7 @@ def test_bad_input_is_one_sentence(bundle, images, arguments, code, message):
     assert message in result.output.splitlines()[-1]
 
 
-def test_labels_hold_the_ids_of_the_runs_own_data_set(images, tmp_path):
+def test_label_files_hold_ids_of_the_data_set(images, tmp_path):
     """As CamVid's do, where 11 is unlabelled."""
     made = tiny_bundle.write_bundle(tmp_path / "own", size=SIZE)
     tiny_bundle.rewrite_info(made.path, label_ids={"0": 0, "1": 1, "2": 2, "11": 255})
@@ -294,7 +294,7 @@ def test_labels_hold_the_ids_of_the_runs_own_data_set(images, tmp_path):
     np.testing.assert_array_equal(truth, np.where(ids == 11, 255, ids))
 
 
-def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_path):
+def test_wrong_and_missing_labels_are_named(bundle, images, tmp_path):
     source = str(images / "images")
     for i in range(2):
         write_image(str(tmp_path / f"frame_{i}.png"), np.full(SIZE, 2 + i, np.uint8))
@@ -308,7 +308,7 @@ def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_
         load_frames(source, bundle, 3, str(tmp_path))
 
 
-def test_drawn_streets_bring_their_truth(bundle, tmp_path):
+def test_drawn_streets_have_labels(bundle, tmp_path):
     loaded = load_frames("sample://?size=64x96", bundle, 2)
     assert loaded.images.shape == (2,) + SIZE + (3,) and loaded.truth == [None, None], "the network knows other classes"
     tiny_bundle.rewrite_info(bundle.path, classes=CITYSCAPES.to_dicts())
@@ -348,7 +348,7 @@ def nano(tmp_path):
     return str(tmp_path)
 
 
-def test_a_jetson_says_its_release_mode_and_clocks(nano):
+def test_jetson_release_mode_and_clocks(nano):
     assert (jetpack.l4t(nano), jetpack.jetpack(nano)) == ("32.7.1", "4.6.1")
     assert jetpack.power_mode(nano) == (1, "5W", False)
     assert jetpack.clocks(nano) == [("cpu0", 1479.0, 102.0, 1479.0), ("gpu", 921.6, 921.6, 921.6)]
@@ -359,7 +359,7 @@ def test_a_jetson_says_its_release_mode_and_clocks(nano):
     assert jetpack.describe(nano) == {"jetpack": "4.6.1", "l4t": "32.7.1", "power_mode": "5W", "clocks_held": False}
 
 
-def test_the_whole_board_is_what_counts_of_its_rails(nano, tmp_path):
+def test_power_is_that_of_the_board(nano, tmp_path):
     from deeplab_tf.deploy import device
 
     assert device.power_w(nano) == 5.2

@@ -76,6 +76,7 @@ def test_the_service_is_watched_and_runs_a_command_that_exists():
     values = dict(
         line.split("=", 1) for line in (JETSON / "deeplab-stream.env").read_text().splitlines() if line[:1] not in "#"
     )
+    assert values["BUNDLE"] + " " in (JETSON / "deeplab-stream.service").read_text(), "where the head says to copy it"
     program, *words = shlex.split(
         re.sub(
             r"\$\{?(\w+)\}?", lambda found: values[found[1]], service["ExecStart"].replace("${SOURCE}", "'${SOURCE}'")
@@ -118,8 +119,8 @@ def test_numbers_are_not_believed_while_clocks_may_fall(compare_paths, monkeypat
 
 
 def test_the_report_holds_what_was_found(compare_paths, monkeypatch, tmp_path, capsys):
-    """Where there is no GPU: ONNX Runtime takes the place of both paths, and an engine that cannot be built is told,
-    not run."""
+    """Where there is no GPU: ONNX Runtime takes the place of both paths, and an engine that cannot be built is
+    reported, not run."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     bundle = tiny_bundle.write_bundle(tmp_path / "bundle", size=(32, 48))

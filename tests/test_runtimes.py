@@ -47,7 +47,7 @@ FLOAT = [("onnx", "float32"), ("saved_model", "float32")]
 
 
 @pytest.mark.parametrize("name, precision", FLOAT)
-def test_labels_are_those_of_the_sum_by_hand(bundle, name, precision):
+def test_labels_equal_the_convolution_by_hand(bundle, name, precision):
     with open_runtime(bundle, name, precision) as runtime:
         for seed in range(3):
             frame = tiny_bundle.frame(seed)
@@ -251,7 +251,7 @@ def test_on_a_gpu_the_int8_file_is_tensorrts(monkeypatch, tmp_path):
     open_bundle(bundle.path)
 
 
-def test_a_gpu_that_does_not_start_is_said(monkeypatch, tmp_path):
+def test_a_gpu_that_does_not_start_is_reported(monkeypatch, tmp_path):
     fake, said = FakeGpuOnnxRuntime([onnx.CPU]), []
     monkeypatch.setattr(onnx, "_onnxruntime", lambda: fake)
     bundle = tiny_bundle.write_bundle(tmp_path / "b")
@@ -358,7 +358,7 @@ def test_tf_trt_rebuilds_what_is_stale(gpu, own_bundle, monkeypatch):
         ({"engines": 0}, "took nothing of the graph into an engine"),
     ],
 )
-def test_tf_trt_does_not_fall_back_in_silence(gpu, own_bundle, fault, message):
+def test_tf_trt_falls_back_loudly(gpu, own_bundle, fault, message):
     gpu.fault = fault
     with pytest.raises(DeepLabError, match=message):
         tf_trt.build(own_bundle, "int8", say=gpu.said.append)
@@ -411,7 +411,7 @@ def test_inputs_of_a_saved_model(bundle, tmp_path):
 @pytest.mark.parametrize(
     "package, said", [("tensorflow-2.5.0", "2.5"), ("tensorflow_cpu-2.18.1", "2.18"), ("tensorflow-2.21.0", "2.21")]
 )
-def test_tf_trt_says_which_versions_have_it(tmp_path, monkeypatch, package, said):
+def test_tf_trt_names_the_versions_that_have_it(tmp_path, monkeypatch, package, said):
     (tmp_path / (package + ".dist-info")).mkdir()
     monkeypatch.setattr(
         tf_trt.importlib.util,
@@ -460,11 +460,11 @@ for precision, quantized in (("float16", False), ("int8", True), ("int8", False)
 """
 
 
-def test_the_real_tf_trt_takes_our_calls_and_its_silence_is_noticed(tmp_path):
+def test_real_tf_trt_and_its_silent_failures(tmp_path):
     python, settings = ROOT / ".venv-tftrt" / "bin" / "python", ROOT / ".venv-tftrt" / "env.sh"
     if not (ROOT / ".venv-tftrt" / "ready").exists():
         pytest.skip("no TF-TRT: make .venv-tftrt with tools/make_tf_trt_environment.sh")
-    environment = {**os.environ, "PYTHONPATH": "{}:{}".format(ROOT, ROOT / "tests"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = ["bash", "-c", '. "$0"; exec "$@"', str(settings), str(python), "-c", REAL_TF_TRT, str(tmp_path)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, check=False)
     assert result.returncode == 0, result.stderr.decode()[-2000:]
