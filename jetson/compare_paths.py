@@ -72,7 +72,8 @@ def _compare(options, problems):
     refused = {(row["name"], row["precision"]) for row in built if row["error"] is not None}
     chosen = [variant for variant in chosen if tuple(variant) not in refused]
     frames = load_frames(options.source, bundle, options.frames, options.labels)
-    outcomes = run_all(options.bundle, chosen, frames.images, seconds=options.seconds, rounds=options.rounds, say=print)
+    settings = {"seconds": options.seconds, "rounds": options.rounds, "truth": frames.truth}
+    outcomes = run_all(options.bundle, chosen, frames.images, say=print, **settings)
     report = results.report(bundle, frames, outcomes, missing, problems)
     report.update(version=__version__, date=time.strftime("%Y-%m-%d %H:%M"), built=built, text=results.text(report))
     long = ("files", "ranges", "classes")

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.core.labels import CITYSCAPES
 from deeplab_tf.core.metrics.latency import is_stable, percentiles
 from deeplab_tf.deploy import jetpack, probe
 from deeplab_tf.deploy.compare import results, worker
@@ -104,7 +104,7 @@ def test_what_cannot_run_is_one_sentence(bundle, wanted, message):
 class FakeRuntime:
     """Takes 2, 6 and 4 ms for its three steps, and gives the frame's red channel modulo 3, always in the same array."""
 
-    table, gives_scores, label_stride = CITYSCAPES, False, 1
+    table, gives_probabilities, label_stride = CITYSCAPES, False, 1
 
     def __init__(self, slow_runs=0):
         self.runs, self.slow_runs, self.out = 0, slow_runs, np.zeros((4, 6), np.int32)

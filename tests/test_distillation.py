@@ -132,7 +132,7 @@ def test_half_precision_has_the_same_teacher(monkeypatch):
             tiny.COLORS,
             "distillation.run must be the folder of a trained run, or none. There is no folder gone.",
         ),
-        (".", tiny.COLORS, "is not a run"),
+        (".", tiny.COLORS, "config.yaml"),
         (
             None,
             ["road", "tree", "cloud"],

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID
 from deeplab_tf.deploy.video.frame import Figures, Shown
+from deeplab_tf.lab.data.camvid import CAMVID
 
 pytest.importorskip("tornado", reason="the page needs Tornado")
 

@@ -54,7 +54,12 @@ def test_labels_equal_the_convolution_by_hand(bundle, name, precision):
             labels = runtime(frame)
             assert labels.shape == (3, 4) and labels.dtype == np.uint8
             np.testing.assert_array_equal(labels, tiny_bundle.expected_scores(frame).argmax(-1))
-    assert (runtime.name, runtime.precision, runtime.label_stride, runtime.gives_scores) == (name, precision, 2, False)
+    assert (runtime.name, runtime.precision, runtime.label_stride, runtime.gives_probabilities) == (
+        name,
+        precision,
+        2,
+        False,
+    )
 
 
 @pytest.mark.parametrize("name, precision", FLOAT)
@@ -63,7 +68,9 @@ def test_scores_are_probabilities(logits_bundle, name, precision):
     logits = tiny_bundle.expected_scores(frame)
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     with open_runtime(logits_bundle, name, precision) as runtime:
-        np.testing.assert_allclose(runtime.class_scores(frame), powers / powers.sum(-1, keepdims=True), atol=1e-3)
+        np.testing.assert_allclose(
+            runtime.class_probabilities(frame), powers / powers.sum(-1, keepdims=True), atol=1e-3
+        )
         np.testing.assert_array_equal(runtime(frame), logits.argmax(-1))
 
 
@@ -463,7 +470,7 @@ for precision, quantized in (("float16", False), ("int8", True), ("int8", False)
 def test_real_tf_trt_and_its_silent_failures(tmp_path):
     python, settings = ROOT / ".venv-tftrt" / "bin" / "python", ROOT / ".venv-tftrt" / "env.sh"
     if not (ROOT / ".venv-tftrt" / "ready").exists():
-        pytest.skip("no TF-TRT: make .venv-tftrt with tools/make_tf_trt_environment.sh")
+        pytest.skip("no TF-TRT: make .venv-tftrt with tools/environments/tf_trt.sh")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = ["bash", "-c", '. "$0"; exec "$@"', str(settings), str(python), "-c", REAL_TF_TRT, str(tmp_path)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, check=False)
@@ -490,7 +497,7 @@ def test_the_oldest_versions_run_it_too(bundle, tmp_path):
     """Python 3.6, ONNX Runtime 1.10, TensorFlow 2.6."""
     python = ROOT / ".venv-py36" / "bin" / "python"
     if not (ROOT / ".venv-py36" / "ready").exists():
-        pytest.skip("no Python 3.6: make .venv-py36 with tools/make_jetson_environment.sh")
+        pytest.skip("no Python 3.6: make .venv-py36 with tools/environments/jetson.sh")
     np.save(tmp_path / "frame.npy", tiny_bundle.frame(6))
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
     command = [str(python), "-c", PYTHON_3_6, bundle.path, str(tmp_path / "frame.npy")]

@@ -169,7 +169,7 @@ def test_labels_and_shares_belong_to_their_frame(tmp_path, runtime):
     Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, [sink]).run()
     for index, shown in enumerate(sink.shown):
         expected = (5 + 10 * index) // 86  # the fake's class of a grey value, see FakeRuntime
-        assert shown.label_map.shape == (16, 32) and (shown.label_map == expected).mean() > 0.95
+        assert shown.label_map.shape == (64, 128) and (shown.label_map == expected).mean() > 0.95
         assert shown.figures.class_shares[expected] > 0.95
 
 

@@ -67,7 +67,7 @@ def test_every_version_runs_the_network(machine, bundle, version, precision):
     assert here.library.held == {} and here.library.streams == 0, "close frees everything"
 
 
-def test_class_scores_come_back_as_they_are(machine, tmp_path):
+def test_logits_come_back_as_they_are(machine, tmp_path):
     here = machine()
     with here.load(tiny_bundle.write_bundle(tmp_path / "b", "logits"), "float32") as runtime:
         runtime.upload(tiny_bundle.frame())
@@ -497,8 +497,7 @@ def real():
     python = os.environ.get("DEEPLAB_TF_TENSORRT_PYTHON") or str(ROOT / ".venv-tftrt" / "bin" / "python")
     if not os.path.exists(python):
         pytest.skip(
-            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with "
-            "tools/make_tf_trt_environment.sh"
+            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with tools/environments/tf_trt.sh"
         )
     settings = Path(python).parent.parent / "env.sh"
     shell = ('. "$0" && ' if settings.exists() else "") + 'exec "$@"'

@@ -69,7 +69,13 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
     chosen = variants(runtimes, opened, missing)
     loaded = load_frames(uri, opened, frames, labels)
     outcomes = run_all(
-        bundle, chosen, loaded.images, seconds=seconds, rounds=rounds, say=lambda line: click.echo(line, err=True)
+        bundle,
+        chosen,
+        loaded.images,
+        seconds=seconds,
+        rounds=rounds,
+        truth=loaded.truth,
+        say=lambda line: click.echo(line, err=True),
     )
     found = report(opened, loaded, outcomes, missing, jetpack.problems())
     found["figures"] = write_disagreements(out, loaded.images, outcomes, opened.table) if out else []

@@ -130,7 +130,8 @@ def measured(
 
     able = runnable(rows)
     variants = [Variant(row.target, row.precision) for row in able]
-    outcomes = dict(zip(able, run_all(bundle.path, variants, images, seconds=seconds, once=True) if variants else []))
+    found = run_all(bundle.path, variants, images, seconds=seconds, once=True, truth=truth) if variants else []
+    outcomes = dict(zip(able, found))
     return [_with(row, outcomes.get(row), truth, panoptic, bundle) for row in rows]
 
 
@@ -150,7 +151,7 @@ def _with(row, outcome, truth, panoptic, bundle):
     return row._replace(
         fps=1000.0 / milliseconds,
         memory_mb=visit["peak_memory_mb"],
-        miou=miou(outcome.labels, truth, len(bundle.table), bundle.label_stride),
+        miou=miou(outcome.labels_to_score, truth, len(bundle.table), bundle.label_stride),
         pq=quality,
     )
 

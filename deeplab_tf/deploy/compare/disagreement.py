@@ -27,8 +27,7 @@ def disagreement_figure(
     """
     gray = np.repeat((image.mean(axis=2, keepdims=True) * 0.6 + 80).astype(np.uint8), 3, axis=2)
     differs = first != other
-    height, width = image.shape[:2]
-    gray[draw.resize_labels(differs.astype(np.uint8), (height, width)).astype(bool)] = _RED
+    gray[draw.resize_labels(differs.astype(np.uint8), image.shape[:2]).astype(bool)] = _RED
     panels = [draw.overlay(image, first, table), draw.overlay(image, other, table), gray]
     return draw.side_by_side(panels, [*titles, f"they differ on {differs.mean():.2%}"])
 

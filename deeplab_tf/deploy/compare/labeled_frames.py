@@ -6,10 +6,10 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
-from deeplab_tf.core.cityscapes import IMAGE_SUFFIX, LABEL_SUFFIX
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IMAGE_SUFFIX, LABEL_SUFFIX
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import list_images, read_ids, resize_image
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IGNORE_LABEL, id_map
+from deeplab_tf.core.labels import IGNORE_LABEL, id_map
 
 SECONDS_BETWEEN = 2.0
 """Between two frames of a drawn street."""

@@ -102,7 +102,7 @@ def _row(outcome, first, bundle, truth):
     row.update(scores.agreement(first.labels, outcome.labels, bundle.table))
     if outcome.panoptic is not None:
         row["agreement_pq"] = scores.pq(outcome.panoptic, first.panoptic, bundle.table, bundle.label_stride)
-    row["miou"] = scores.miou(outcome.labels, truth, len(bundle.table), bundle.label_stride)
+    row["miou"] = scores.miou(outcome.labels_to_score, truth, len(bundle.table), bundle.label_stride)
     return row
 
 

@@ -27,13 +27,13 @@ def agreement(first: np.ndarray, other: np.ndarray, table: LabelTable) -> dict:
 
 
 def miou(
-    labels: np.ndarray, truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
+    labels: Sequence[Optional[np.ndarray]], truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
 ) -> Optional[float]:
-    """Return the mean IoU of label maps upsampled to the truth's size; None if no frame has labels."""
+    """Return the mean IoU of label maps upsampled to the truth's size; None if no frame has both."""
     confusion = ConfusionMatrix(classes)
     for label_map, true in zip(labels, truth):
-        if true is not None:
-            confusion.add_pairs(count_pairs(true, _upsampled(label_map, true, label_stride)))
+        if true is not None and label_map is not None:
+            confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
     return confusion.miou() if confusion.images else None
 
 
@@ -44,10 +44,5 @@ def pq(
     quality = PanopticQuality(table)
     for panoptic, true in zip(panoptics, truth):
         if true is not None:
-            quality.update(true, _upsampled(panoptic, true, label_stride))
+            quality.update(true, resize_labels(panoptic, true.shape, label_stride))
     return quality.report()["pq"]
-
-
-def _upsampled(label_map, true, label_stride):
-    height, width = true.shape
-    return resize_labels(label_map, (height, width), label_stride)

@@ -2,8 +2,8 @@
 
     python -m deeplab_tf.deploy.compare.worker JOB.json
 
-JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, and `out`, a folder for result.json,
-labels.npy and, if the network predicts instances, panoptic.npy.
+JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, `sizes` (see `measure`), and `out`,
+a folder for result.json, labels.npy and, if there are such, panoptic.npy and scored.npz.
 """
 
 import json
@@ -19,8 +19,10 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_json
 from deeplab_tf.core.metrics.latency import is_stable
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.prediction import ImagePrediction, predict
+from deeplab_tf.core.predictor import as_prediction
 from deeplab_tf.deploy import device
-from deeplab_tf.deploy.runtimes import Runtime, as_prediction
+from deeplab_tf.deploy.runtimes import Runtime
 
 STAGES = ("end_to_end", "upload", "run", "download", "post")
 WARM_UP_SECONDS = 20.0
@@ -77,15 +79,19 @@ def _reduce(choose, before, now):
     return choose(values) if values else None
 
 
-def measure(runtime: Runtime, frames: np.ndarray, seconds: float) -> dict:
+def measure(
+    runtime: Runtime, frames: np.ndarray, seconds: float, sizes: Sequence[Optional[Sequence[int]]] = ()
+) -> dict:
     """Run the frames repeatedly.
 
     Args:
         frames: (N, H, W, 3) uint8 RGB.
         seconds: duration after the warm-up; every frame runs at least once, and MIN_RUNS of them.
+        sizes: height, width of each frame's truth, or None.
     Returns:
         `latency_ms`: by stage the milliseconds of every run; `warm_up`: {runs, stable}; `labels`: (N, h, w) uint8;
-        `panoptic`: (N, h, w) int32 or None; the attributes of `ResourceMonitor`.
+        `panoptic`: (N, h, w) int32 or None; `scored`: of a network that gives probabilities, label maps at `sizes`, by
+        frame; the attributes of `ResourceMonitor`.
     """
     from deeplab_tf.deploy.video.painter import Painter
 
@@ -102,11 +108,15 @@ def measure(runtime: Runtime, frames: np.ndarray, seconds: float) -> dict:
             if len(labels) < len(frames):
                 labels.append(label_map)
                 panoptics.append(panoptic)
+    scored = {}
+    if runtime.gives_probabilities:  # labels can be resized by whoever has them
+        scored = {str(i): predict(runtime, frames[i], tuple(size)).label_map for i, size in enumerate(sizes) if size}
     return {
         "latency_ms": {stage: [1000.0 * stages[i] for stages in times] for i, stage in enumerate(STAGES)},
         "warm_up": warm_up,
         "labels": np.stack(labels),
         "panoptic": None if panoptics[0] is None else np.stack(panoptics),
+        "scored": scored,
         "power_w": monitor.power_w,
         "temperature_c": monitor.temperature_c,
         "throttled": monitor.throttled,
@@ -138,7 +148,8 @@ def one_frame(runtime, painter, frame):
     prediction, panoptic = as_prediction(outputs), None
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
-    painter.paint(frame, prediction.label_map, panoptic=panoptic)
+    sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
+    painter.paint(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
         (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded),
@@ -174,10 +185,13 @@ def main(path: str) -> None:
         bundle, job["runtime"], job["precision"], say=lambda text: print(text, file=sys.stderr)
     ) as runtime:
         loaded = time.perf_counter() - start
-        result = measure(runtime, np.array(frames), job["seconds"])
+        result = measure(runtime, np.array(frames), job["seconds"], job["sizes"])
         got = runtime.precision
     labels, panoptic, available = result.pop("labels"), result.pop("panoptic"), result.pop("available_mb")
     np.save(os.path.join(job["out"], "labels.npy"), labels)
+    scored = result.pop("scored")
+    if scored:
+        np.savez(os.path.join(job["out"], "scored.npz"), **scored)
     if panoptic is not None:
         np.save(os.path.join(job["out"], "panoptic.npy"), panoptic)
     taken = before - available if before is not None and available is not None else None

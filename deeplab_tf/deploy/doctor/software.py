@@ -6,11 +6,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from deeplab_tf.core.extras import EXTRAS, LAB_PYTHON
 from deeplab_tf.deploy import device, jetpack, probe
 
-LAB_PYTHON = ((3, 11), (3, 12))
-LAB = ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib")
-EXPORT = ("tf2onnx", "onnx")
 RETRY = "deeplab-tf doctor --limit 60"
 
 _OPENCV = """
@@ -136,7 +134,7 @@ def _components(answers, root):
     found["tf_trt"] = _tf_trt(answers.get("tensorflow"), found["tensorflow"], fixes)
     found["windows"] = _windows(answers.get("cv2"), fixes["windows"])
     found["lab"] = _lab(root)
-    found["export"] = _packages(EXPORT, "pip install '.[convert]'")
+    found["export"] = _packages(EXTRAS["convert"], "pip install '.[convert]'")
     runtimes = answers["runtimes"]
     if runtimes.problem is not None:
         works = None if runtimes.problem.startswith(probe.TIMEOUT) else False
@@ -195,7 +193,7 @@ def _windows(answer, fix):
 def _lab(root):
     """Return what training needs: a Python that TensorFlow 2.17 and Keras 3 support, and their packages."""
     if sys.version_info[:2] in LAB_PYTHON:
-        return _packages(LAB, "pip install '.[train]'")
+        return _packages(EXTRAS["train"], "pip install '.[train]'")
     text = "needs Python 3.11 or 3.12, this is {}.{}".format(*sys.version_info[:2])
     if jetpack.l4t(root):
         return Component(False, f"{text}; train on another machine")

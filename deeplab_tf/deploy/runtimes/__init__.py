@@ -24,27 +24,21 @@ import numpy as np
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.predictor import Predictor, as_prediction
 
 
-class Runtime:
-    """A loaded network: maps a uint8 RGB frame to a label map. Subclasses define `upload`, `run` and `download`.
+class Runtime(Predictor):
+    """A loaded bundle. Subclasses define `upload`, `run` and `download`.
 
     Attributes:
-        name, precision: such as "onnx", "int8".
-        bundle: where it comes from.
-        table: the classes.
-        size: height, width of the frames that it takes.
-        label_stride: input pixels a side for one label.
-        gives_scores: whether `class_scores` can be asked.
-        gives_instances: whether `predict` gives centers and offsets.
+        bundle: where it comes from; see `Predictor` for the others.
     """
-
-    name = ""
 
     def __init__(self, bundle: Bundle, precision: str):
         self.bundle, self.precision = bundle, precision
         self.table, self.size, self.label_stride = bundle.table, bundle.size, bundle.label_stride
-        self.gives_scores, self.gives_instances = bundle.output == "logits", bundle.gives_instances
+        self.gives_probabilities, self.gives_instances = bundle.output == "logits", bundle.gives_instances
+        self.data = bundle.info.get("data") or {}
 
     def upload(self, frame: np.ndarray) -> None:
         """Copy a (H, W, 3) uint8 RGB frame at the network's size to where the network runs."""
@@ -69,54 +63,15 @@ class Runtime:
         """
         return [self]
 
-    def close(self) -> None:
-        """Free memory and devices."""
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> (H/s, W/s) uint8 class ids. Raises DeepLabError for a frame of another size or
-        type."""
-        return self.predict(frame).label_map
-
     def predict(self, frame: np.ndarray) -> Prediction:
-        """(H, W, 3) uint8 RGB -> class ids and, where the network gives them, centers and offsets. Raises DeepLabError
-        as calling does."""
-        return as_prediction(self._outputs(frame))
-
-    def class_scores(self, frame: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> (H/s, W/s, C) float32 probabilities, where the bundle was converted with --output
-        logits."""
-        if not self.gives_scores:
-            raise DeepLabError(
-                f"The bundle {self.bundle.path} gives labels only; convert it with --output logits for scores."
-            )
-        logits = self._outputs(frame)["logits"]
-        scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return scores / scores.sum(axis=-1, keepdims=True)
-
-    def _outputs(self, frame):
         if frame.shape != tuple(self.size) + (3,) or frame.dtype != np.uint8:
-            wanted = "{}x{}".format(*self.size)
+            size, shape = ("x".join(map(str, sides)) for sides in (self.size, frame.shape))
             raise DeepLabError(
-                "Expected a uint8 RGB frame of {}, got {} {}.".format(
-                    wanted, frame.dtype, "x".join(map(str, frame.shape))
-                )
+                f"Expected a uint8 RGB frame of {size}, the only size of {self.bundle.path}; got {frame.dtype} {shape}."
             )
         self.upload(frame)
         self.run()
-        return self.download()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-
-def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
-    """What `Runtime.download` returns, as a `Prediction`."""
-    label_map = outputs["labels"] if "labels" in outputs else outputs["logits"].argmax(axis=-1)
-    instances = (outputs["center"][..., 0], outputs["offset"]) if "center" in outputs else ()
-    return Prediction(label_map.astype(np.uint8), *instances)
+        return as_prediction(self.download())
 
 
 def names() -> List[str]:

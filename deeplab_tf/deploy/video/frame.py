@@ -74,7 +74,7 @@ class Shown(NamedTuple):
     Attributes:
         index, captured: of its `Frame`.
         image: (H, W, 3) uint8 RGB, the frame as captured, at the source's size.
-        label_map: (h, w) uint8 class ids, at the network's size divided by its label stride.
+        label_map: (H, W) uint8 class ids.
         picture: (H', W', 3) uint8 RGB: the frame with the labels over it and the figures on it, a legend to its right
             (so W' > W); both sides are even, as video files want them.
         figures: see `Figures`.

@@ -20,6 +20,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import Prediction, instance_counts
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.prediction import ImagePrediction
 from deeplab_tf.deploy.runtimes import Runtime
 from deeplab_tf.deploy.video.channel import WAITING, Channel
 from deeplab_tf.deploy.video.frame import Figures, Frame, Shown
@@ -176,13 +177,18 @@ class Stream:
         for work in _in_turn(self._predicted):
             start, frame = time.monotonic(), work.frame
             self._painting += 1
-            label_map, panoptic = work.prediction.label_map, self._panoptic(work.prediction)
+            label_map, panoptic = self._label_map(work), self._panoptic(work.prediction)
             figures = self._figures(work, panoptic)
             picture = self._painter.paint(frame.image, label_map, figures, panoptic)
             work.seconds["post"] = time.monotonic() - start
             shown = Shown(frame.index, frame.captured, frame.image, label_map, picture, figures, frame.name)
             self._painted.put(work._replace(shown=shown))
         self._painted.close()
+
+    def _label_map(self, work):
+        """The label map at the frame's size."""
+        runtime, size = self._runtime, work.frame.image.shape[:2]
+        return ImagePrediction(work.prediction, runtime.table, size, label_stride=runtime.label_stride).label_map
 
     def _panoptic(self, prediction):
         """The panoptic map, where the network predicts instances."""

@@ -1,5 +1,6 @@
 """What a value of a recipe may be: the choices there are, the range of a number."""
 
+from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.lab.values import show
 
@@ -7,7 +8,7 @@ CHOICES = {
     "optimizer.name": ("adam", "muon", "sgd"),
     "optimizer.schedule": ("cosine", "poly", "constant"),
     "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-    "quantization.calibration": (None, "min-max", "percentile", "entropy"),
+    "quantization.calibration": (None, *METHODS),
 }
 
 WEIGHTINGS = ("log", "balanced")

@@ -8,8 +8,8 @@ ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png      16-bit ids, optional her
 import numpy as np
 
 from deeplab_tf.core import image_files
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
-from deeplab_tf.core.panoptic.files import from_cityscapes
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, from_instance_ids
+from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.data.split import (
     FileSplit,
     IdReader,
@@ -43,4 +43,4 @@ def open_split(split: str, *, root: str) -> FileSplit:
 
 def read_instances(path: str, label_map: np.ndarray) -> np.ndarray:
     """(H, W) int32 panoptic map of an instance file. Raises DeepLabError where it does not match its label map."""
-    return check_same_classes(from_cityscapes(image_files.read_instance_ids(path), path), label_map, path)
+    return check_same_classes(from_instance_ids(image_files.read_instance_ids(path), path), label_map, path)

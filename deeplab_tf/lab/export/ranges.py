@@ -13,8 +13,8 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.predictor import as_prediction
 from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.runtimes import as_prediction
 from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import calibrate, qdq, quantize
 from deeplab_tf.lab.export.nodes import Network
