@@ -16,7 +16,7 @@ from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import Predictor
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 

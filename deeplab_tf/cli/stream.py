@@ -10,6 +10,8 @@ import click
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "runtime")
+OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
 _FILE_OUTPUTS = ("save", "labels_out", "json_lines")
 
 
