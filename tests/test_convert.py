@@ -106,7 +106,7 @@ def test_logits_at_a_stride(run, tmp_path):
     assert list(bundle.digests) == ["model.onnx"]
     with open_runtime(bundle, "onnx") as runtime:
         frame = np.zeros((64, 64, 3), np.uint8)
-        scores = runtime.class_scores(frame)
+        scores = runtime.class_probabilities(frame)
         assert scores.shape == (16, 16, 3)
         np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
         np.testing.assert_array_equal(runtime(frame), scores.argmax(-1))

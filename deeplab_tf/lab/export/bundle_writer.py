@@ -12,8 +12,7 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
-from deeplab_tf import __version__
-from deeplab_tf.core import bundle
+from deeplab_tf.core import __version__, bundle
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import progress
 from deeplab_tf.deploy.budget.layers import to_rows
