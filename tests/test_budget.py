@@ -1,4 +1,4 @@
-"""What a network costs, against a count of its ONNX file, and what devices do with it, against published figures."""
+"""The cost of a network beside a count of its ONNX file, and estimates beside published figures."""
 
 import json
 
@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.deploy.budget import estimate, references
+from deeplab_tf.deploy.budget import references, roofline
 from deeplab_tf.deploy.budget.devices import DEVICES, Device, best_precision, find
-from deeplab_tf.deploy.budget.layers import Layer, convolution, from_rows, macs, to_rows, traffic, weights
-from deeplab_tf.deploy.budget.report import on_device
+from deeplab_tf.deploy.budget.summary import on_device
+from deeplab_tf.deploy.budget.workload import Layer, convolution, from_rows, macs, parameters, to_rows, traffic
 
 SMALL = {"width": 0.125, "aspp_channels": 16, "decoder_channels": 16}
 SIZE = (96, 160)
@@ -24,48 +24,45 @@ def call(*arguments):
 
 
 def estimated_fps(published):
-    return estimate.fps(
-        estimate.expected(published.network(published.size), find(published.device), published.precision)
+    return roofline.fps(
+        roofline.estimate(published.network(published.size), find(published.device), published.precision)
     )
 
 
 @pytest.mark.parametrize("published", references.FITTED, ids=lambda each: f"{each.device} {each.network.__name__}")
-def test_shares_come_from_these_figures(published):
+def test_estimate_was_fitted_on(published):
     assert estimated_fps(published) == pytest.approx(published.fps, rel=0.01)
 
 
 @pytest.mark.parametrize(
     "published", references.HELD_OUT, ids=lambda each: f"{each.network.__name__} {each.size} {each.precision}"
 )
-def test_held_out_figures_are_met_within_thirty_per_cent(published):
+def test_estimate_is_within_30_percent_of(published):
     assert estimated_fps(published) == pytest.approx(published.fps, rel=0.3)
 
 
 def test_reference_networks_have_their_published_sizes():
     # torchvision: ResNet-50 4.09 GMAC and 25.6 million parameters at 224x224
     layers = references.resnet50((224, 224))
-    assert macs(layers) / 1e9 == pytest.approx(4.09, rel=0.01) and weights(layers) / 1e6 == pytest.approx(
-        25.5, rel=0.01
-    )
+    assert macs(layers) / 1e9 == pytest.approx(4.09, rel=0.01)
+    assert parameters(layers) / 1e6 == pytest.approx(25.5, rel=0.01)
 
 
-def test_a_convolution_worked_by_hand():
-    # 3 x 5 input of 4 channels, 3x3, stride 2, 8 out: 2 x 3 x 8 = 48 numbers of 36 multiply-adds; 36 * 8 weights and 8
+def test_convolution_by_hand():
+    # 3 x 5 input of 4 channels, 3x3, stride 2, 8 out: 2 x 3 x 8 = 48 values of 36 multiply-adds; 36 * 8 weights and 8
     # biases
     layer = convolution("a", (3, 5), 4, 8, 3, stride=2)
     assert layer == Layer("a", "conv", 48 * 36, 36 * 8 + 8, 3 * 5 * 4, 48)
-    assert convolution("a", (3, 5), 4, 8, 1, skip=True).reads == 3 * 5 * 4 + 3 * 5 * 8, (
-        "the map that is added is read, too"
-    )
+    assert convolution("a", (3, 5), 4, 8, 1, skip=True).reads == 3 * 5 * 4 + 3 * 5 * 8, "of both branches"
     assert layer.traffic("float16") == 2 * (296 + 60 + 48)
 
 
-def test_the_longer_of_computing_and_moving_counts():
+def test_layer_takes_the_longer_of_compute_and_memory_time():
     device = Device("x", {"float16": 100.0, "int8": 200.0}, 10.0, "maxwell")
     layers = [Layer("heavy", "conv", 500, 0, 10, 10), Layer("light", "other", 0, 0, 10, 10)]
     # heavy: 1000 operations at 100/s; light: 40 bytes at 10/s
-    assert [cost.seconds for cost in estimate.ceiling(layers, device, "float16")] == [10.0, 4.0]
-    assert estimate.fps(estimate.ceiling(layers, device, "float16")) == pytest.approx(1 / 14)
+    assert [cost.seconds for cost in roofline.upper_bound(layers, device, "float16")] == [10.0, 4.0]
+    assert roofline.fps(roofline.upper_bound(layers, device, "float16")) == pytest.approx(1 / 14)
     assert best_precision(device) == "int8"
 
 
@@ -86,9 +83,10 @@ def onnx_macs(model):
 
 @pytest.mark.parametrize("name", ["deeplab_v3_plus", "panoptic_deeplab"])
 @pytest.mark.parametrize("separable", [True, False])
-def test_multiply_adds_are_those_of_the_onnx_graph(name, separable):
-    from deeplab_tf.lab.export.layers import network_layers
-    from deeplab_tf.lab.export.network import read_network, with_head
+def test_multiply_adds_equal_onnx(name, separable):
+    from deeplab_tf.lab.export.head import with_head
+    from deeplab_tf.lab.export.layer_costs import network_layers
+    from deeplab_tf.lab.export.network import read_network
     from deeplab_tf.lab.export.onnx_model import onnx_model
     from deeplab_tf.lab.models.parts import load_network
 
@@ -99,13 +97,12 @@ def test_multiply_adds_are_those_of_the_onnx_graph(name, separable):
     assert macs(layers) == pytest.approx(onnx_macs(onnx_model(network, SIZE)), rel=0.01)
     assert len({layer.name for layer in layers}) == len(layers)
     trained = sum(v.numpy().size for v in model.trainable_variables if v.path.endswith(("kernel", "bias")))
-    assert weights(layers) == pytest.approx(trained, rel=0.05), "folded: batch normalisation became biases"
+    assert parameters(layers) == pytest.approx(trained, rel=0.05), "batch normalization became biases"
 
 
-def test_fusion_on_a_residual_block():
-    """The first block of res2 at 8 x 16 positions: 1x1, 3x3, 1x1 with the skip added, and the skip's own 1x1; four
-    kernels."""
-    from deeplab_tf.lab.export.layers import network_layers
+def test_fusion_of_a_residual_block():
+    """The first block of res2 at 8 x 16 positions: 1x1, 3x3, 1x1 with the residual sum, and the skip's 1x1."""
+    from deeplab_tf.lab.export.layer_costs import network_layers
     from deeplab_tf.lab.export.network import read_network
     from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
 
@@ -124,7 +121,7 @@ def test_rows_survive_json():
     assert traffic(layers, "int8") * 4 == traffic(layers, "float32")
 
 
-def test_the_claim_exceeds_a_nano_eight_or_fifteen_times(tmp_path):
+def test_target_exceeds_a_nano_8_or_15_times(tmp_path):
     factors = []
     for separable in ("false", "true"):
         recipe = tmp_path / "recipe.yaml"
@@ -143,14 +140,14 @@ def test_the_claim_exceeds_a_nano_eight_or_fifteen_times(tmp_path):
     assert 14 < factors[0] < 16 and 7 < factors[1] < 9
 
 
-def test_suggestions_and_the_picture(tmp_path):
+def test_suggestions_and_figure(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("data: {name: cityscapes, root: x, size: [512, 1024]}\nmodel: {width: 0.25}\n")
     options = [
         "--device",
         "jetson-nano",
         "--suggest",
-        "--picture",
+        "--figure",
         tmp_path / "roofline.png",
         "--json",
         tmp_path / "a.json",
@@ -163,35 +160,46 @@ def test_suggestions_and_the_picture(tmp_path):
     assert (tmp_path / "roofline.png").stat().st_size > 10000
 
 
-def test_a_bundle_says_the_same(tmp_path):
+def test_bundle(tmp_path):
     import tiny_bundle
 
     made = tiny_bundle.write_bundle(tmp_path / "b")
-    assert "was converted before layers were noted; convert the run again" in call(made.path).stderr
+    assert "convert the run again" in call(made.path).stderr
     layers = references.fcn_resnet18((64, 64))
     tiny_bundle.rewrite_info(made.path, layers=to_rows(layers))
     result = call(made.path, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "a.json").read_text())
-    assert set(report["devices"]) == set(DEVICES) and report["parameters"] == weights(layers)
+    assert set(report["devices"]) == set(DEVICES) and report["parameters"] == parameters(layers)
     assert report["devices"]["orin-nano"] == on_device(layers, "orin-nano", 25.0)
 
 
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
-        (["nowhere"], 1, "Expected a recipe (YAML) or a bundle, but nowhere does not exist."),
-        (["."], 1, "but . is a folder without a bundle.json; of a run, name its config.yaml."),
-        (["nowhere", "--device", "jetson-nanno"], 2, "Did you mean 'jetson-nano'"),
+        (["nowhere"], 1, "nowhere does not exist"),
+        (["."], 1, "name its config.yaml"),
+        (["nowhere", "--device", "jetson-nanno"], 2, "Did you mean 'jetson-nano'?"),
+        (["nowhere", "--device", "orin"], 2, "'orin-nano' or 'orin-nx' or 'agx-orin'"),
+        (["nowhere", "--picture", "a.png"], 2, "--figure"),
         (["nowhere", "--suggest"], 2, "--suggest needs --device"),
         (["nowhere", "--fps", "0"], 2, "0"),
     ],
 )
-def test_bad_calls_get_a_sentence(arguments, code, message):
+def test_wrong_calls(arguments, code, message):
     result = call(*arguments)
     assert result.exit_code == code and message in result.output and "Traceback" not in result.output
 
 
-def test_unknown_devices_are_named():
-    with pytest.raises(DeepLabError, match="There is no device 'nano'"):
-        find("nano")
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("nano", "'jetson-nano' or 'orin-nano'"),
+        ("jetson-orin-nano", "'orin-nano'"),
+        ("Jetson Xavier NX", "'xavier-nx'"),
+        ("rtx4090", "agx-orin, agx-xavier"),
+    ],
+)
+def test_unknown_device_gets_a_hint(name, meant):
+    with pytest.raises(DeepLabError, match=f"'{name}'.*{meant}"):
+        find(name)

@@ -1,4 +1,4 @@
-"""The ends of a network for a CPU, rewritten: the same numbers from fewer and cheaper operations."""
+"""The first and last layers with channels last: the same values from cheaper operations."""
 
 import keras
 import numpy as np
@@ -8,9 +8,12 @@ import pytest
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
 
-from deeplab_tf.lab.export import calibrate, onnx_model, qdq, quantize
+from deeplab_tf.lab.export import onnx_model, qdq, quantize
+from deeplab_tf.lab.export.calibration_methods import tensor_ranges
 from deeplab_tf.lab.export.channels_last import channels_last
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.histograms import collect_histograms
+from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.models.layers import BatchNormalization, Upsample
 from deeplab_tf.lab.models.parts import normalize
 
@@ -18,8 +21,7 @@ SIDE, CLASSES = 6, 5
 
 
 def network(rng, *, output, resize=True, stride=1, kernel=1):
-    """Image -> minus a color -> integers -> their convolution (-> four times as large) -> labels or scores, as in
-    `qdq.for_cpu`."""
+    """Image -> minus a color -> INT8 -> convolution (-> upsampling by 4) -> labels or logits, as in `qdq.for_cpu`."""
     weights = rng.integers(-127, 128, (CLASSES, 3, kernel, kernel)).astype(np.int8)
     constants = {
         "color": np.array([-120, -110, -100], np.float32),
@@ -91,13 +93,13 @@ def rewritten(model):
 
 
 @pytest.mark.parametrize("resize", [True, False])
-def test_labels_stay_and_scores_are_the_same_numbers(rng, resize):
+def test_outputs_stay_the_same(rng, resize):
     image = rng.integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.float32)
     for output in ("labels", "logits"):
         model = network(np.random.default_rng(1), output=output, resize=resize)
         made, operators = rewritten(model)
         assert "MatMulInteger" in operators and "Conv" not in operators
-        assert operators.count("DequantizeLinear") == 0, "nothing reads them any more"
+        assert "DequantizeLinear" not in operators
         expected, got = run(model, image), run(made, image)
         if output == "labels":
             assert len(np.unique(expected)) > 1
@@ -108,7 +110,7 @@ def test_labels_stay_and_scores_are_the_same_numbers(rng, resize):
 
 
 @pytest.mark.parametrize("changes", [{"stride": 2}, {"kernel": 3}])
-def test_another_convolution_stays_and_what_follows_is_turned(rng, changes):
+def test_another_convolution_stays_and_the_rest_is_transposed(rng, changes):
     image = rng.integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.float32)
     model = network(rng, output="labels", **changes)
     made, operators = rewritten(model)
@@ -116,14 +118,14 @@ def test_another_convolution_stays_and_what_follows_is_turned(rng, changes):
     np.testing.assert_array_equal(run(made, image), run(model, image))
 
 
-def test_a_number_for_each_channel_is_written_out_for_a_row(rng):
+def test_a_value_per_channel_is_stored_for_a_row(rng):
     made, _ = rewritten(network(rng, output="labels"))
     add = next(node for node in made.graph.node if "image" in node.input)
     row = next(numpy_helper.to_array(tensor) for tensor in made.graph.initializer if tensor.name == add.input[1])
     assert row.shape == (1, 1, SIDE, 3) and row[0, 0, -1].tolist() == [-120, -110, -100]
 
 
-def test_what_does_not_end_in_a_convolution_stays():
+def test_another_last_layer_stays():
     nodes = [
         helper.make_node("Relu", ["image"], ["a"], "a"),
         helper.make_node("ArgMax", ["a"], ["labels"], "labels", axis=1),
@@ -138,7 +140,7 @@ def test_what_does_not_end_in_a_convolution_stays():
 
 
 def first_layer(rng, *, size, kernel, pads, stride=2):
-    """Image -> minus a color -> integers -> a convolution of stride 2 -> scores, as `qdq.for_cpu` writes a stem."""
+    """Image -> minus a color -> INT8 -> a convolution of stride 2 -> logits, as `qdq.for_cpu` writes a stem."""
     model = network(rng, output="logits", resize=False)
     graph = model.graph
     weights = rng.integers(-127, 128, (CLASSES, 3, kernel, kernel)).astype(np.int8)
@@ -166,7 +168,7 @@ def first_layer(rng, *, size, kernel, pads, stride=2):
         ((12, 14), 7, (2, 3, 4, 2)),
     ],
 )
-def test_a_first_convolution_of_stride_2_reads_blocks_and_gives_the_same_sums(rng, size, kernel, pads):
+def test_first_convolution_reads_blocks(rng, size, kernel, pads):
     image = rng.integers(0, 256, (1, *size, 3)).astype(np.float32)
     model = first_layer(rng, size=size, kernel=kernel, pads=pads)
     made, operators = rewritten(model)
@@ -197,8 +199,8 @@ def test_another_first_convolution_stays(rng, changes):
     np.testing.assert_allclose(run(made, image), run(model, image), rtol=1e-5, atol=1e-4)
 
 
-def test_a_stem_of_keras_layers_comes_out_in_blocks_and_gives_the_labels_of_the_other_file(rng):
-    """From the layers that ResNet-50 begins with, through tf2onnx and both ways to write integers."""
+def test_stem_of_resnet50_reads_blocks(rng):
+    """Keras layers through both INT8 files, which give the same labels."""
     image = keras.Input((32, 48, 3), name="image")
     x = layers.ZeroPadding2D(3, name="conv1_pad")(normalize(image, (120, 110, 100), (60, 60, 60)))
     x = layers.Conv2D(8, 7, strides=2, use_bias=False, name="conv1_conv")(x)
@@ -206,7 +208,7 @@ def test_a_stem_of_keras_layers_comes_out_in_blocks_and_gives_the_labels_of_the_
     x = layers.Conv2D(CLASSES, 1, name="logits_conv")(x)
     head = with_head(read_network(keras.Model(image, {"logits": Upsample(2, name="logits")([x, image])})))
     frames = rng.integers(0, 256, (3, 32, 48, 3)).astype(np.uint8)
-    plan = quantize.make_plan(head, calibrate.ranges(calibrate.measure(head, frames), "min-max"))
+    plan = quantize.make_plan(head, tensor_ranges(collect_histograms(head, frames), "min-max"))
     floats = onnx_model.onnx_model(head, (32, 48))
     cpu, other = (write(floats, head, plan) for write in (qdq.for_cpu, qdq.for_tensorrt))
     assert any(node.name.endswith("/in_blocks") for node in cpu.graph.node)

@@ -1,4 +1,4 @@
-"""The estimate held against ONNX Runtime's own times: which operation belongs to which layer, and what is added up."""
+"""The estimate beside ONNX Runtime's own times: the layer of each operation, and sums."""
 
 import json
 
@@ -9,10 +9,11 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from deeplab_tf.cli import group
-from deeplab_tf.deploy.budget import estimate
-from deeplab_tf.deploy.budget.devices import Device, Gains
-from deeplab_tf.deploy.budget.layers import Layer, to_rows
-from deeplab_tf.lab.export import layer_times, peaks
+from deeplab_tf.deploy.budget import roofline
+from deeplab_tf.deploy.budget.devices import Device, Efficiency
+from deeplab_tf.deploy.budget.workload import Layer, to_rows
+from deeplab_tf.lab.export import layer_times, peak_performance
+from deeplab_tf.lab.export.this_machine import this_machine
 
 
 def node(kind, inputs, name, **attributes):
@@ -21,7 +22,7 @@ def node(kind, inputs, name, **attributes):
 
 @pytest.fixture
 def model():
-    """Two convolutions whose sum goes through a ReLU, then a maximum of windows; one pair of rounding in between."""
+    """Two convolutions whose sum goes through a ReLU, then max pooling; one Q/DQ pair in between."""
     rng = np.random.default_rng(0)
     weights = {
         f"{name}/kernel": rng.normal(size=(8, channels, 3, 3)).astype(np.float32)
@@ -57,66 +58,67 @@ LAYERS = [
 ]
 
 
-def test_an_operation_belongs_to_the_layer_that_it_goes_on_with(model):
+def test_layer_of_each_operation(model):
     expected = dict.fromkeys(["first", "first_relu", "first_relu/quantized", "first_relu/dequantized"], "first")
-    expected.update(dict.fromkeys(["second", "sum", "sum_relu"], "second"), pool="pool")  # a sum: to its last branch
-    assert (
-        layer_times.layer_of(model.graph, [layer.name for layer in LAYERS]) == expected
-    )  # the first transpose: to none
+    expected.update(dict.fromkeys(["second", "sum", "sum_relu"], "second"), pool="pool")  # a sum: of its last branch
+    assert layer_times.layer_of(model.graph, [layer.name for layer in LAYERS]) == expected  # the transpose: of none
 
 
-def test_measured_layers_are_all_there(model, tmp_path):
+def test_every_layer_is_measured(model, tmp_path):
     onnx.save(model, tmp_path / "model.onnx")
-    measured, elsewhere, whole = layer_times.measured_layers(
+    measured, elsewhere, fastest = layer_times.measured_layers(
         str(tmp_path / "model.onnx"), ["first", "second", "pool"], threads=1, runs=3
     )
     assert set(measured) == {"first", "second", "pool"} and min(measured.values()) >= 0 and elsewhere >= 0
-    assert whole > 0
+    assert fastest > 0
 
 
-def test_what_is_predicted_is_the_roofline_with_the_machines_own_shares(model, tmp_path, monkeypatch):
-    onnx.save(model, tmp_path / "model.onnx")
-    device, gains = (
+def test_prediction_by_hand(monkeypatch):
+    device, efficiency = (
         Device("x", {"float32": 1e9}, 1e9, "measured"),
-        Gains(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3),
+        Efficiency(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, launch=1e-3),
     )
-    monkeypatch.setattr(layer_times, "this_machine", lambda *args, **options: (device, gains))
+    monkeypatch.setattr(layer_times, "this_machine", lambda *args, **options: (device, efficiency))
     times = {"first": 2.0, "second": 1.5, "pool": 0.5}
     monkeypatch.setattr(layer_times, "measured_layers", lambda *args, **options: (times, 0.25, 4.5))
     found = layer_times.check("m", LAYERS, "float32", threads=1)
-    # first: 2 * 16*16*8*27 operations at half of 1e9 a second = 0.221 ms, and 1 ms to start; its bytes take 4 * 3032 /
-    # 0.25e9 = 0.0485 ms
+    # first: 2 * 16*16*8*27 operations at half of 1e9/s = 0.221 ms; its bytes take 4 * 3032 / 0.25e9 = 0.0485 ms; 1 ms to
+    # launch
     first = 1 + max(4 * 16 * 16 * 8 * 27 / 1e6, 4 * (216 + 768 + 2048) / 0.25e6)
     assert found["layers"][0]["predicted_ms"] == pytest.approx(first) and first == pytest.approx(1.2211840)
-    # pool computes nothing: 4 bytes of 2048 + 512 numbers at a quarter of 1e9 a second
+    # pool computes nothing: 4 bytes of 2048 + 512 values at a quarter of 1e9/s
     assert found["kinds"]["other"] == {"predicted_ms": pytest.approx(1 + 4 * 2560 / 0.25e6), "measured_ms": 0.5}
     assert (
         found["kinds"]["conv"]["measured_ms"] == 3.5 and found["measured_ms"] == 4.25 and found["fastest_run_ms"] == 4.5
     )
     assert found["predicted_ms"] == pytest.approx(
-        sum(1e3 * c.seconds for c in estimate.expected(LAYERS, device, "float32", gains))
+        sum(1e3 * c.seconds for c in roofline.estimate(LAYERS, device, "float32", efficiency))
     )
     assert layer_times.cells(found)[-1][:3] == ["all", f"{found['predicted_ms']:.1f}", "4.2"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_the_machine_is_measured_on_layers_of_their_own(precision):
-    device, gains = layer_times.this_machine(precision, 1, small=True)
+def test_this_machine(precision):
+    device, efficiency = this_machine(precision, 1, small=True)
     assert device.peak[precision] > 1e6 and device.bandwidth > 1e6
-    assert all(value > 0 for value in gains)
+    assert all(value > 0 for value in efficiency)
 
 
-def test_peaks_are_the_best_of_what_was_tried(monkeypatch):
-    monkeypatch.setattr(peaks, "_tensorflow", lambda threads, shape, seconds: [2.0 + len(shape), 7.0])
+def test_peaks_are_the_best_of_all_trials(monkeypatch):
+    monkeypatch.setattr(peak_performance, "_tensorflow", lambda threads, shape, seconds: [2.0 + len(shape), 7.0])
     monkeypatch.setattr(
-        peaks, "_product", lambda threads, shape, precision, seconds: {"float32": 4.0, "int8": 9.0}[precision]
+        peak_performance,
+        "_product",
+        lambda threads, shape, precision, seconds: {"float32": 4.0, "int8": 9.0}[precision],
     )
-    monkeypatch.setattr(peaks, "_convolution", lambda threads, shape, seconds: 11.0)
-    monkeypatch.setattr(peaks, "copying", lambda threads, **options: 3.0)
-    assert peaks.measure(1) == peaks.Peaks(float32=5.0, bfloat16=7.0, int8=11.0, memory=3.0)
+    monkeypatch.setattr(peak_performance, "_convolution", lambda threads, shape, seconds: 11.0)
+    monkeypatch.setattr(peak_performance, "copy_bandwidth", lambda threads, **options: 3.0)
+    assert peak_performance.measure(1) == peak_performance.PeakPerformance(
+        float32=5.0, bfloat16=7.0, int8=11.0, memory=3.0
+    )
 
 
-def test_the_command_adds_what_was_measured(tmp_path, monkeypatch):
+def test_command_measures_a_bundle(tmp_path, monkeypatch):
     import tiny_bundle
 
     bundle = tiny_bundle.write_bundle(tmp_path / "b")
@@ -126,11 +128,11 @@ def test_the_command_adds_what_was_measured(tmp_path, monkeypatch):
     one.update(
         peak=1e9,
         bandwidth=1e9,
-        gains={"memory": 0.5},
+        efficiency={"memory": 0.5},
         layers=[{"name": layer.name, "measured_ms": 1.0} for layer in LAYERS],
     )
     monkeypatch.setattr(layer_times, "check", lambda path, layers, precision, **options: dict(one, precision=precision))
-    options = ["--measure", "--picture", str(tmp_path / "roofline.png"), "--json", str(tmp_path / "a.json")]
+    options = ["--measure", "--figure", str(tmp_path / "roofline.png"), "--json", str(tmp_path / "a.json")]
     result = CliRunner().invoke(group, ["budget", str(bundle.path), *options])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "a.json").read_text())["this_machine"]
@@ -142,6 +144,6 @@ def test_the_command_adds_what_was_measured(tmp_path, monkeypatch):
     assert (tmp_path / "roofline.png").stat().st_size > 10000
     assert CliRunner().invoke(group, ["budget", "recipe.yaml", "--measure"]).exit_code == 2
     both = CliRunner().invoke(
-        group, ["budget", str(bundle.path), "--measure", "--device", "jetson-nano", "--picture", "a.png"]
+        group, ["budget", str(bundle.path), "--measure", "--device", "jetson-nano", "--figure", "a.png"]
     )
-    assert both.exit_code == 2 and "--picture needs --device or --measure" in both.output
+    assert both.exit_code == 2 and "--figure needs --device or --measure" in both.output

@@ -1,4 +1,6 @@
-"""Ranges, where integers go, and that TensorFlow's fake quantization and both ONNX files are one network."""
+"""Ranges, plans, and that TensorFlow's fake quantization and both INT8 ONNX files are one network."""
+
+import inspect
 
 import numpy as np
 import onnx
@@ -6,9 +8,12 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
+from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.export import calibrate, graph, onnx_model, qdq, quantize
-from deeplab_tf.lab.export.network import with_head
+from deeplab_tf.lab.export import calibration_methods, graph, onnx_model, qdq, quantize
+from deeplab_tf.lab.export.calibration_methods import tensor_ranges
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.histograms import BINS, Histogram, collect_histograms
 from deeplab_tf.lab.export.nodes import Network, Node
 
 SIZE = (16, 24)
@@ -25,7 +30,7 @@ def conv(name, source, rng, channels, out, kernel=3, op="conv"):
 
 @pytest.fixture
 def network(rng):
-    """A residual block, a concatenation with an upsampled branch, and a mean: everything that the rules speak of."""
+    """A residual block, a concatenation with an upsampled branch, and a mean: all rules apply."""
     return Network(
         (
             Node("image", "input"),
@@ -56,6 +61,10 @@ def frames(rng):
     return [rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(6)]
 
 
+def min_max_ranges(network, frames):
+    return tensor_ranges(collect_histograms(network, frames), "min-max")
+
+
 def without(network, *names):
     return Network(tuple(node for node in network.nodes if node.name not in names))
 
@@ -63,35 +72,35 @@ def without(network, *names):
 @pytest.fixture
 def plan(network, frames):
     network = without(network, "with_mean")
-    return quantize.make_plan(network, calibrate.ranges(calibrate.measure(network, frames), "min-max"))
+    return quantize.make_plan(network, min_max_ranges(network, frames))
 
 
 def test_plan_follows_the_rules(plan):
     assert plan.excluded == {"mean_conv": "computed at a single position"}
-    assert list(plan.sums) == ["own_2"]  # a residual sum's own branch
+    assert list(plan.branches) == ["own_2"]  # a residual sum's own branch
     assert set(plan.ranges) == {"centred", "first_relu", "pool", "skip", "own_1_relu", "sum_relu", "up", "joined"}
     shared = {plan.ranges[name] for name in ("first_relu", "pool", "sum_relu", "up", "joined", "skip")} | {
-        plan.sums["own_2"]
+        plan.branches["own_2"]
     }
     assert len(shared) == 1  # the pool, the resizing, the concatenation and the sum tie them all together
     assert plan.ranges["own_1_relu"] not in shared
 
 
-def test_a_range_that_was_not_measured_is_named(network):
-    with pytest.raises(DeepLabError, match="tensor .* has no range"):
+def test_missing_range_is_named(network):
+    with pytest.raises(DeepLabError, match="The tensor .* has no range"):
         quantize.make_plan(network, {"centred": 1.0})
 
 
-def test_first_and_last_convolution_can_stay_float(network, frames):
+def test_first_and_last_convolution_in_float(network, frames):
     network = without(network, "with_mean")
-    measured = calibrate.ranges(calibrate.measure(network, frames), "min-max")
+    measured = min_max_ranges(network, frames)
     plan = quantize.make_plan(network, measured, float_layers=["first", "last"])
     assert "centred" not in plan.ranges  # the first reads floats
-    assert "joined" in plan.ranges  # the last still reads rounded values: what makes them ends in integers
-    assert not quantize.is_integer(network["first"], plan) and quantize.is_integer(network["own_2"], plan)
+    assert "joined" in plan.ranges  # the last still reads quantized values: what makes them ends in INT8
+    assert not quantize.is_quantized(network["first"], plan) and quantize.is_quantized(network["own_2"], plan)
 
 
-def test_weights_have_a_scale_a_channel():
+def test_kernel_has_a_scale_per_channel():
     """Channel 0 reaches 2.54: steps of 0.02, with 6 significant bits 40/2048, so 1.0 is 51 of them, and 2.54 is clipped
     from 130 to 127.
 
@@ -99,30 +108,28 @@ def test_weights_have_a_scale_a_channel():
     """
     kernel = np.array([[2.54, 1.27], [1.0, -0.506]], np.float32).reshape(1, 1, 2, 2)
     node = Node("a", "conv", ("x",), {}, {"kernel": kernel, "bias": np.array([0.1, 0.1], np.float32)})
-    integers, scale = quantize.integer_weights(node)
+    kernel, scale = quantize.quantized_kernel(node)
     np.testing.assert_array_equal(scale, [40 / 2048, 20 / 2048])
-    np.testing.assert_array_equal(integers.reshape(2, 2), [[127, 127], [51, -52]])
-    bias, sums = quantize.integer_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x
-    np.testing.assert_allclose(sums, [4 / 2048, 2 / 2048], rtol=1e-6)
+    np.testing.assert_array_equal(kernel.reshape(2, 2), [[127, 127], [51, -52]])
+    bias, scale = quantize.quantized_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x
+    np.testing.assert_allclose(scale, [4 / 2048, 2 / 2048], rtol=1e-6)
     np.testing.assert_array_equal(bias, [51, 102])  # 0.1 / (4 / 2048) = 51.2
 
 
-def test_ranges_have_short_scales_and_hold_what_was_measured(network, frames):
+def test_scales_are_short_and_ranges_hold_what_was_measured(network, frames):
     network = without(network, "with_mean")
-    measured = calibrate.ranges(calibrate.measure(network, frames), "min-max")
+    measured = min_max_ranges(network, frames)
     plan = quantize.make_plan(network, measured)
-    for name, limit in {**plan.ranges, **plan.sums}.items():
+    for name, limit in plan.all_ranges.items():
         mantissa = np.frexp(quantize.step(limit))[0] * 2**4
         assert mantissa == np.rint(mantissa) and limit >= measured[name] * (1 - 1e-5)
     assert plan.ranges["own_1_relu"] < measured["own_1_relu"] * (1 + 1 / 8)  # 4 bits: an eighth at most
 
 
-def test_a_channel_of_zeros_stays_zeros():
-    node = Node(
-        "a", "conv", ("x",), {}, {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)}
-    )
-    integers, scale = quantize.integer_weights(node)
-    assert not integers.any() and np.isfinite(scale).all() and scale.all()
+def test_channel_of_zeros_stays_zeros():
+    weights = {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)}
+    kernel, scale = quantize.quantized_kernel(Node("a", "conv", ("x",), {}, weights))
+    assert not kernel.any() and np.isfinite(scale).all() and scale.all()
 
 
 def run_onnx(model, names, frame, level="ENABLE_ALL"):
@@ -155,18 +162,15 @@ def test_both_onnx_files_are_one_network(network, plan, frames):
         np.testing.assert_allclose(other, first, atol=1e-3)
 
 
-def test_the_files_agree_where_values_exceed_their_ranges_and_where_an_images_mean_is_added(network, frames):
-    """Half the ranges: much is clipped. The sum with the mean reads two rounded tensors, as its own branch is no
-    convolution."""
+def test_onnx_files_agree_when_clipped(network, frames):
+    """Half the ranges. The sum with the mean reads two quantized tensors, as its own branch is no convolution."""
     joined = network["joined"]._replace(inputs=("up", "with_mean_up"))
     up = Node("with_mean_up", "upsample", ("with_mean", "first_relu"), {"factor": 2})
     nodes = [joined if node.name == "joined" else node for node in network.nodes]
     nodes.insert(nodes.index(joined), up)
     last = conv("last", "joined", np.random.default_rng(3), 24, 4, 1)
     network = Network(tuple(last if node.name == "last" else node for node in nodes))
-    halves = {
-        name: limit / 2 for name, limit in calibrate.ranges(calibrate.measure(network, frames), "min-max").items()
-    }
+    halves = {name: limit / 2 for name, limit in min_max_ranges(network, frames).items()}
     plan = quantize.make_plan(network, halves)
     floats = onnx_model.onnx_model(network, SIZE)
     first, second = (
@@ -176,11 +180,11 @@ def test_the_files_agree_where_values_exceed_their_ranges_and_where_an_images_me
 
 
 @pytest.mark.parametrize("label_stride", [2, 4])
-def test_scores_at_a_stride_can_be_quantized(network, frames, label_stride):
+def test_strided_logits_can_be_quantized(network, frames, label_stride):
     base = Network(tuple(node for node in without(network, "with_mean").nodes if node.name != "labels"))
     scores = base["scores"]._replace(attributes={"factor": 2})
     head = with_head(Network((*base.nodes[:-1], scores)), label_stride=label_stride, output="logits")
-    plan = quantize.make_plan(head, calibrate.ranges(calibrate.measure(head, frames), "min-max"))
+    plan = quantize.make_plan(head, min_max_ranges(head, frames))
     floats = onnx_model.onnx_model(head, SIZE)
     height, width = (side // label_stride * 2 for side in SIZE)
     for model in (floats, qdq.for_tensorrt(floats, head, plan), qdq.for_cpu(floats, head, plan)):
@@ -189,42 +193,37 @@ def test_scores_at_a_stride_can_be_quantized(network, frames, label_stride):
         assert logits.shape == (1, height, width, 4)
 
 
-def test_fake_quantization_in_tensorflow_is_the_same_network(network, plan, frames):
-    """TensorFlow rounds a half up and ONNX to the even neighbour, which is a step where it happens; nothing else
-    differs."""
+def test_fake_quantization_is_the_same_network(network, plan, frames):
+    """TensorFlow rounds a half up and ONNX to the even neighbor, which is one step; nothing else differs."""
     network = without(network, "with_mean")
-    limits = {**plan.ranges, **plan.sums}
-    rounded = quantize.with_rounded_weights(network, plan)
+    limits = plan.all_ranges
+    rounded = quantize.with_quantized_weights(network, plan)
     image = tf.constant(frames[0][None].astype(np.float32))
-    fake = graph.run(rounded, image, target="onnx", ranges=limits)
-    inner = [name for name in limits if name != "joined"]  # the last convolution reads its integers
+    fake = graph.run(rounded, image, ranges=limits)
+    inner = [name for name in limits if name != "joined"]  # the last convolution reads its INT8 values
     model = qdq.for_cpu(onnx_model.onnx_model(network, SIZE), network, plan)
     for name, expected in zip(inner, run_onnx(model, [f"{name}/dequantized" for name in inner], frames[0])):
         steps = np.abs(fake[name].numpy() - expected) / quantize.step(limits[name])
         assert steps.max() < 1.01 and np.mean(steps > 0.5) < 0.1, name
-    plain = graph.run(rounded, image, ranges=limits)
-    np.testing.assert_allclose(plain["scores"], fake["scores"], atol=1e-3)
 
 
-def test_cpu_file_holds_integers_and_tensorrts_file_floats_behind_pairs(network, plan):
+def test_types_of_constants(network, plan):
+    """For a CPU int8 kernels, int32 biases and uint8 tensors; for TensorRT float kernels with Q/DQ pairs of int8."""
     network = without(network, "with_mean")
     floats = onnx_model.onnx_model(network, SIZE)
     cpu, trt = qdq.for_cpu(floats, network, plan), qdq.for_tensorrt(floats, network, plan)
     zeros = onnx_model.initializers(cpu.graph)
-    assert (
-        zeros["first_relu/zero"].dtype == np.uint8 and zeros["first_relu/zero"] == 0
-    )  # never negative: its ReLU is the clipping at 0
+    assert zeros["first_relu/zero"].dtype == np.uint8 and zeros["first_relu/zero"] == 0  # clips as its ReLU does
     assert zeros["skip/zero"] == 128 and zeros["centred/zero"] == 128
     assert zeros["first/kernel/integers"].dtype == np.int8 and zeros["first/bias/integers"].dtype == np.int32
     constants = onnx_model.initializers(trt.graph)
     assert constants["first/kernel/rounded"].dtype == np.float32 and constants["first/kernel/scale"].shape == (8,)
     assert constants["own_1/kernel/scale"].shape == (8,)  # depthwise
-    assert not [
-        name for name, value in constants.items() if name.endswith("/zero") and (value.dtype != np.int8 or value.any())
-    ]
+    for name, value in constants.items():
+        assert not name.endswith("/zero") or value.dtype == np.int8 and not value.any(), name
 
 
-def test_check_names_what_breaks_a_rule(network, plan):
+def test_check_names_the_operation_that_breaks_a_rule(network, plan):
     network = without(network, "with_mean")
     floats = onnx_model.onnx_model(network, SIZE)
 
@@ -247,61 +246,66 @@ def test_check_names_what_breaks_a_rule(network, plan):
         zero = next(tensor for tensor in graph.initializer if tensor.name == "skip/zero")
         zero.CopyFrom(onnx.numpy_helper.from_array(np.array(3, np.int8), "skip/zero"))
 
-    for change, sentence in (
-        (float_input, "Conv own_2 reads floats and is not named as excluded"),
-        (float_concat, "Concat joined has inputs of different scales"),
-        (two_branches, "Add sum has two rounded branches"),
-        (skewed, "skip/quantized must be symmetric int8"),
+    for change, facts in (
+        (float_input, "Conv own_2 .*excluded"),
+        (float_concat, "Concat joined .*scales"),
+        (two_branches, "Add sum .*two"),
+        (skewed, "skip/quantized .*symmetric"),
     ):
-        with pytest.raises(DeepLabError, match=sentence):
+        with pytest.raises(DeepLabError, match=facts):
             qdq.check(broken(change), plan)
     qdq.check(qdq.for_tensorrt(floats, network, plan), plan)
 
 
-def test_calibration_cache_is_tensorrts_text():
+def test_calibration_cache():
     """A range of 127 has a scale of 1.0, which is 3f800000 as a big-endian float32; 63.5 one of 0.5, 3f000000."""
     lines = qdq.calibration_cache({"b": 127.0, "a": 63.5}).splitlines()
     assert lines == ["TRT-8201-EntropyCalibration2", "a: 3f000000", "b: 3f800000"]
 
 
 def histogram(values):
-    filled = calibrate.Histogram()
+    filled = Histogram()
     largest = float(np.max(values))
     exponent = int(np.ceil(np.log2(largest)))
-    counts, _ = np.histogram(values, bins=calibrate.BINS, range=(0, 2.0**exponent))
+    counts, _ = np.histogram(values, bins=BINS, range=(0, 2.0**exponent))
     filled.add(counts, exponent, largest)
     return filled
 
 
-def test_histograms_of_different_width_add_up():
+def test_histograms_of_different_ranges_add_up():
     """1000 values below 1 and 10 between 3 and 4: bins of 1/2048 become bins of 4/2048, four to one."""
     rng = np.random.default_rng(0)
     small, large = rng.uniform(0.51, 0.99, 1000), rng.uniform(3, 4, 10)
     together = histogram(small)
     other = histogram(large)
     together.add(other.counts, other.exponent, other.largest)
-    expected, edges = np.histogram(np.concatenate([small, large]), bins=calibrate.BINS, range=(0, 4.0))
+    expected, edges = np.histogram(np.concatenate([small, large]), bins=BINS, range=(0, 4.0))
     np.testing.assert_array_equal(together.counts, expected)
     np.testing.assert_allclose(together.edges(), edges)
     assert together.largest == large.max()
 
 
-def test_methods_treat_an_outlier_differently():
-    """A million values of a half normal distribution, and one of 100: min-max keeps it; 99.99 % end at 3.89 standard
-    deviations."""
+def test_methods_have_the_names_of_core():
+    functions = {name.replace("-", "_") for name in METHODS}
+    public = {name for name, value in vars(calibration_methods).items() if inspect.isfunction(value)}
+    assert functions == {name for name in public if not name.startswith("_")} - {"tensor_ranges"}
+
+
+def test_methods_on_an_outlier():
+    """A million half-normal values and one of 100: min-max keeps it; 99.99 % are below 3.89 standard deviations."""
     values = np.append(np.abs(np.random.default_rng(0).normal(0, 1, 1_000_000)), 100.0)
     filled = histogram(values)
-    assert calibrate.min_max(filled) == 100.0
-    assert abs(calibrate.percentile(filled) - 3.89) < 0.15
-    assert 2.5 < calibrate.entropy(filled) < 20
+    assert calibration_methods.min_max(filled) == 100.0
+    assert abs(calibration_methods.percentile(filled) - 3.89) < 0.15
+    assert 2.5 < calibration_methods.entropy(filled) < 20
 
 
-def test_entropy_keeps_all_of_an_even_distribution():
-    assert calibrate.entropy(histogram(np.random.default_rng(0).uniform(0, 0.99, 200_000))) > 0.97
+def test_entropy_keeps_a_uniform_distribution():
+    assert calibration_methods.entropy(histogram(np.random.default_rng(0).uniform(0, 0.99, 200_000))) > 0.97
 
 
 def test_measured_range_is_the_largest_magnitude(network, frames):
-    measured = calibrate.ranges(calibrate.measure(without(network, "with_mean"), frames), "min-max")
+    measured = min_max_ranges(without(network, "with_mean"), frames)
     images = np.stack(frames).astype(np.float32)
     assert measured["centred"] == np.abs(images - 128).max()
     tensors = graph.run(without(network, "with_mean"), tf.constant(images))
@@ -309,15 +313,15 @@ def test_measured_range_is_the_largest_magnitude(network, frames):
         np.testing.assert_allclose(measured[name], np.abs(tensors[name]).max(), rtol=1e-5)
 
 
-def test_a_tensor_that_is_not_finite_is_named(network, frames):
+def test_infinite_tensor_is_named(network, frames):
     nodes = {node.name: node for node in without(network, "with_mean").nodes}
     broken = nodes["skip"].weights["kernel"].copy()
     broken[0, 0, 0, 0] = np.nan
     nodes["skip"] = nodes["skip"]._replace(weights={**nodes["skip"].weights, "kernel": broken})
     with pytest.raises(DeepLabError, match="tensor skip is not finite"):
-        calibrate.measure(Network(tuple(nodes.values())), frames)
+        collect_histograms(Network(tuple(nodes.values())), frames)
 
 
-def test_no_images_are_refused(network):
-    with pytest.raises(DeepLabError, match="Calibration needs real images and got none"):
-        calibrate.measure(network, [])
+def test_calibration_needs_images(network):
+    with pytest.raises(DeepLabError, match="--images"):
+        collect_histograms(network, [])
