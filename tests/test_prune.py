@@ -15,8 +15,9 @@ from keras import layers
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.lab.models.blocks import batch_norm, conv_bn
 from deeplab_tf.lab.models.channels import set_channels
-from deeplab_tf.lab.models.layers import Upsample, batch_norm, conv_bn
+from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.pruning.importance import by_loss, by_scale
 from deeplab_tf.lab.pruning.search import Costs, Unreachable, choose
 from deeplab_tf.lab.pruning.statistics import measure_statistics
@@ -257,7 +258,7 @@ def test_a_network_with_instances_is_pruned_by_all_its_losses(tmp_path, monkeypa
     from deeplab_tf.lab.config import resolve
     from deeplab_tf.lab.data import open_split
     from deeplab_tf.lab.export.layers import model_layers
-    from deeplab_tf.lab.models.recipe import build_network
+    from deeplab_tf.lab.models.registry import build_network
     from deeplab_tf.lab.pruning.prune import Way, prune
     from deeplab_tf.lab.pruning.target import Target
 
@@ -305,9 +306,9 @@ def pruned(tmp_path_factory):
 def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     """Its network, its recipe and the table agree; it can be scored, and trained on."""
     from deeplab_tf.lab.export.layers import model_layers, recipe_layers
-    from deeplab_tf.lab.models.recipe import build_network
+    from deeplab_tf.lab.models.registry import build_network
     from deeplab_tf.lab.runs.keras_runtime import open_run
-    from deeplab_tf.lab.training.start import fill
+    from deeplab_tf.lab.training.initial_weights import load_initial_weights
 
     run, report, output = pruned
     runtime = open_run(run)
@@ -321,7 +322,7 @@ def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     tiny.use_backbone(monkeypatch)
     assert recipe_layers(runtime.config.model, (512, 1024), 3) == found
     built = build_network(runtime.config.model, 3)
-    fill(built, runtime.config.model, runtime.table)
+    load_initial_weights(built, runtime.config.model, runtime.table)
     frame = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     np.testing.assert_array_equal(built(frame)["logits"], runtime.model(frame)["logits"])
     assert call("evaluate", run, "--out", tmp_path / "report").exit_code == 0

@@ -199,7 +199,7 @@ def _data(options):
 
 
 def _model(options):
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     set_elsewhere = ("size", "precision")  # by data and training
     fields = {"name": (str, "deeplab_v3_plus"), "weights": (str, "none"), "channels": (dict[str, int] | None, None)}

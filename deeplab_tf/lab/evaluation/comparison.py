@@ -38,7 +38,7 @@ def write_figure(path: Path, split, predicted: dict[str, dict[int, np.ndarray]])
 
 def write_architecture(path: Path, runtime) -> None:
     """Writes a picture of a Keras runtime's network: its parts, with shapes at the runtime's size and parameters."""
-    from deeplab_tf.lab.models.figure import (
+    from deeplab_tf.lab.models.diagram import (
         architecture_figure,
     )  # imports Keras, which the rest of a report can do without
 

@@ -19,8 +19,8 @@ from deeplab_tf.lab.pruning.statistics import measure_statistics
 from deeplab_tf.lab.pruning.surgery import without
 from deeplab_tf.lab.pruning.target import Target
 from deeplab_tf.lab.pruning.units import read_units
-from deeplab_tf.lab.training.fit import as_keras, make_losses, make_pipeline
 from deeplab_tf.lab.training.losses import class_weights
+from deeplab_tf.lab.training.objective import keras_batch, make_losses, make_pipeline
 
 BATCH = 2
 """Images a batch whose change of the loss is squared: few, because changes of different images cancel within a
@@ -118,7 +118,7 @@ def _batches(config, model, split, images, label):
     for image, truth in progress(
         _training_batches(dataclasses.replace(config, training=training), model, split, images), label, unit="batches"
     ):
-        _, truths, *weights = as_keras(model, image, truth)
+        _, truths, *weights = keras_batch(model, image, truth)
         yield image, (truths, weights[0] if weights else {})
 
 

@@ -14,7 +14,7 @@ from deeplab_tf.lab.pruning.report import channels, report
 from deeplab_tf.lab.pruning.target import Target
 from deeplab_tf.lab.runs import open_run_split
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
-from deeplab_tf.lab.training.fit import begin_run
+from deeplab_tf.lab.training.run_folder import begin_run
 
 
 def prune_run(

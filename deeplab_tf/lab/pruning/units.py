@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models.layers import Upsample
+from deeplab_tf.lab.models.custom_layers import Upsample
 
 DENSE = (layers.Conv2D, layers.Dense)
 """Layers whose every output channel reads every input channel: here units end and begin. (A depthwise convolution is no
