@@ -62,10 +62,12 @@ class ValidationScorer:
     def _panel(self, index, runtime):
         """Return image, truth and prediction side by side."""
         frame, table = self.split.scored_frame(index), self.split.table
-        maps = predict_maps(runtime, frame.image, frame.label_map.shape) if self.split.has_instances() else None
-        predicted = maps.label_map if maps else predict(runtime, frame.image, frame.label_map.shape)
+        height, width = frame.label_map.shape
+        maps = predict_maps(runtime, frame.image, (height, width)) if self.split.has_instances() else None
+        predicted = maps.label_map if maps else predict(runtime, frame.image, (height, width))
         panels = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
-        if maps:
-            draw.outline(panels[1], self.split.panoptic_map(index))
-            draw.outline(panels[2], maps.panoptic)
+        panoptic_maps = [None, self.split.panoptic_map(index), maps.panoptic] if maps else []
+        for panel, panoptic in zip(panels, panoptic_maps):
+            if panoptic is not None:
+                draw.outline(panel, panoptic)
         return draw.side_by_side(panels, ["image", "truth", "prediction"])
