@@ -31,9 +31,7 @@ def write_as_published(model, path):
                 group.create_dataset(f"{layer.name}/{weight.name}:0", data=weight.numpy())
 
 
-def test_a_published_file_gives_the_features_of_the_network_that_it_holds(
-    stock_resnet50, make_images, rng, tmp_path, monkeypatch
-):
+def test_a_published_file_gives_the_published_features(stock_resnet50, make_images, rng, tmp_path, monkeypatch):
     path = tmp_path / "weights.h5"
     write_as_published(stock_resnet50, path)
     monkeypatch.setitem(resnet50.PRETRAINED, "md5", hashlib.md5(path.read_bytes()).hexdigest())
@@ -68,45 +66,41 @@ def raises(error):
     return get_file
 
 
-def test_no_network_gets_a_sentence(small, monkeypatch):
+def test_a_failed_download_gets_a_sentence(small, monkeypatch):
     error = Exception("URL fetch failure on https://x: None -- [Errno -2] Name or service not known")
     monkeypatch.setattr(keras.utils, "get_file", raises(error))
-    with pytest.raises(
-        DeepLabError, match="Cannot download https://storage.googleapis.com/.*no network.*model.weights to its path"
-    ):
+    with pytest.raises(DeepLabError, match="https://storage.googleapis.com/.*model.weights"):
         pretrained.load_backbone_weights(small, "resnet50", "imagenet")
 
 
 def test_a_download_with_other_contents_gets_a_sentence(small, monkeypatch):
     error = ValueError("Incomplete or corrupted file detected.")
     monkeypatch.setattr(keras.utils, "get_file", raises(error))
-    with pytest.raises(DeepLabError, match=f"is not the published file: its MD5 is not {resnet50.PRETRAINED['md5']}"):
+    with pytest.raises(DeepLabError, match=resnet50.PRETRAINED["md5"]):
         pretrained.load_backbone_weights(small, "resnet50", "imagenet")
 
 
 def test_a_missing_file_gets_a_sentence(small, tmp_path):
-    with pytest.raises(
-        DeepLabError, match=f"the path of that file or a run; there is no file or folder {tmp_path}/gone.h5"
-    ):
+    with pytest.raises(DeepLabError, match=f"model.weights.* {tmp_path}/gone.h5"):
         pretrained.load_backbone_weights(small, "resnet50", f"{tmp_path}/gone.h5")
 
 
 def test_a_file_with_other_contents_gets_a_sentence(small, tmp_path):
     (tmp_path / "other.h5").write_bytes(b"hello")
-    with pytest.raises(DeepLabError, match="its MD5 is 5d41402abc4b2a76b9719d911017c592, expected 4d473c1d"):
+    with pytest.raises(DeepLabError, match="5d41402abc4b2a76b9719d911017c592.*4d473c1d"):
         pretrained.load_backbone_weights(small, "resnet50", f"{tmp_path}/other.h5")
 
 
 def test_a_narrower_network_gets_a_sentence(small, stock_resnet50, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "_check", lambda published, path: path)
     monkeypatch.setattr(resnet50, "load_pretrained", lambda model, path: resnet50.copy_weights(model, stock_resnet50))
-    with pytest.raises(DeepLabError, match="fit resnet50 at width 1 only"):
+    with pytest.raises(DeepLabError, match="resnet50 at width 1"):
         pretrained.load_backbone_weights(small, "resnet50", "any.h5")
 
 
 def test_a_backbone_without_published_weights_gets_a_sentence(small, monkeypatch):
     monkeypatch.delattr(resnet50, "PRETRAINED")
-    with pytest.raises(DeepLabError, match="no published ImageNet weights for the backbone resnet50"):
+    with pytest.raises(DeepLabError, match="backbone resnet50.*model.weights to none"):
         pretrained.load_backbone_weights(small, "resnet50", "imagenet")
 
 
