@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from deeplab_tf.core import draw
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.labels import Label, LabelTable
 
 TABLE = LabelTable([Label(0, "road", (10, 20, 30), False), Label(1, "car", (200, 100, 0), True)])
 

@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_ids, read_image, read_instance_ids
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.synth import draw_scene
-from deeplab_tf.synth.files import Settings, missing_scenes, open_folder, scene_name, scene_paths, write_scene
+from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name, scene_paths, write_scene
 from deeplab_tf.synth.light import draw_light
 from deeplab_tf.synth.painter import Painter, View
 
@@ -143,7 +144,7 @@ def test_splits_are_about_80_to_20_and_never_empty():
 
 def test_files_hold_the_scene_and_missing_ones_are_drawn_again(tmp_path):
     settings = Settings(6, (48, 96), 7)
-    open_folder(str(tmp_path), settings)
+    begin_folder(str(tmp_path), settings)
     for i in missing_scenes(str(tmp_path), settings):
         write_scene(str(tmp_path), i, settings)
     image, labels, instances = scene_paths(str(tmp_path), 4, 6)
@@ -163,14 +164,14 @@ def test_folders_with_something_else_are_refused(tmp_path):
     other.mkdir()
     (other / "thesis.txt").write_text("precious")
     with pytest.raises(DeepLabError, match="not empty"):
-        open_folder(str(other), Settings(2, (48, 96), 0))
+        begin_folder(str(other), Settings(2, (48, 96), 0))
     with pytest.raises(DeepLabError, match="is a file"):
-        open_folder(str(other / "thesis.txt"), Settings(2, (48, 96), 0))
+        begin_folder(str(other / "thesis.txt"), Settings(2, (48, 96), 0))
     mine = str(tmp_path / "mine")
-    open_folder(mine, Settings(2, (48, 96), 0))
-    open_folder(mine, Settings(2, (48, 96), 0))
+    begin_folder(mine, Settings(2, (48, 96), 0))
+    begin_folder(mine, Settings(2, (48, 96), 0))
     with pytest.raises(DeepLabError, match="seed 0"):
-        open_folder(mine, Settings(2, (48, 96), 1))
+        begin_folder(mine, Settings(2, (48, 96), 1))
     with pytest.raises(DeepLabError, match="32x32"):
         draw_scene(0, 0, (16, 64))
 
@@ -204,7 +205,7 @@ def test_several_processes_draw_the_same(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     settings = Settings(6, (128, 256), 2)
-    open_folder(str(tmp_path), settings)
+    begin_folder(str(tmp_path), settings)
     for i in range(settings.scenes):
         write_scene(str(tmp_path), i, settings)
     return tmp_path

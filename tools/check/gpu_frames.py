@@ -9,8 +9,9 @@ import re
 
 import numpy as np
 
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.deploy.runtimes import open_runtime
 

@@ -14,10 +14,11 @@ import time
 import cv2
 import numpy as np
 
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
+from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.synth import draw_scene
-from deeplab_tf.synth.files import Settings, scene_name, write_scene
+from deeplab_tf.synth.dataset import Settings, scene_name, write_scene
 
 
 def features(image: np.ndarray) -> np.ndarray:

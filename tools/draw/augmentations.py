@@ -9,8 +9,8 @@ import numpy as np
 
 from deeplab_tf.cli.options import show
 from deeplab_tf.core import draw
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.synth import draw_scene
 
 SIZE = (192, 384)

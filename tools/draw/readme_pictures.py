@@ -13,8 +13,8 @@ import click
 
 from deeplab_tf.cli.options import show
 from deeplab_tf.core import draw
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.image_files import resize_image, write_image
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.synth import draw_scene
 
 SIZE = (256, 512)
@@ -52,16 +52,19 @@ def segmented_picture(run, name):
 def prediction_picture(run, count):
     """Validation scenes, evenly spread and not chosen: image, truth, prediction."""
     from deeplab_tf.core.prediction import predict
-    from deeplab_tf.lab.evaluation.comparison import spread
+    from deeplab_tf.lab.evaluation.checkpoints import spread_indices
     from deeplab_tf.lab.evaluation.figures import comparison
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(run)
     split = open_run_split(runtime.config, "val")
     rows = []
-    for index in spread(len(split), count):
-        frame = split.frame(index)
-        label_maps = [(frame.label_map, "truth (black: ignored)"), (predict(runtime, frame.image), "prediction")]
+    for index in spread_indices(len(split), count):
+        frame = split.sample(index)
+        label_maps = [
+            (frame.label_map, "truth (black: ignored)"),
+            (predict(runtime, frame.image).label_map, "prediction"),
+        ]
         rows.append((frame.image, split.names[index].split("/")[-1], label_maps))
     return comparison(rows, split.table)
 
@@ -70,14 +73,14 @@ def panoptic_picture(run, count):
     """Validation scenes, evenly spread and not chosen, things outlined: truth, prediction, and components of the
     predicted labels."""
     from deeplab_tf.core.panoptic.grouping import components, to_panoptic
-    from deeplab_tf.lab.evaluation.comparison import spread
+    from deeplab_tf.lab.evaluation.checkpoints import spread_indices
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(run)
     split = open_run_split(runtime.config, "val")
     rows = []
-    for index in spread(len(split), count):
-        frame = split.frame(index)
+    for index in spread_indices(len(split), count):
+        frame = split.sample(index)
         prediction = runtime.predict(frame.image)
         ways = (
             split.panoptic_map(index),

@@ -16,9 +16,9 @@ def make(options):
     import keras
 
     from deeplab_tf.core.bundle import new_bundle
-    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.export import convert
+    from deeplab_tf.lab.export import bundle_writer
     from deeplab_tf.lab.training import fit
     from deeplab_tf.synth import draw_scene
 
@@ -29,9 +29,11 @@ def make(options):
     frames = [draw_scene(5, i, size).image for i in range(3)] if options["int8"] else []
     spread(model, draw_scene(5, 0, size).image)
     with new_bundle(options["bundle"]) as part:
-        order = convert.Order(size, int8=options["int8"], calibration="min-max", targets=("onnx", "tensorrt"))
-        info = convert.write(part, model, CITYSCAPES, order, frames)
-        convert.finish(part, info, {}, config.data)
+        wanted = bundle_writer.ExportOptions(
+            size, int8=options["int8"], calibration="min-max", targets=("onnx", "tensorrt")
+        )
+        info = bundle_writer.write(part, model, CITYSCAPES, wanted, frames)
+        bundle_writer.finish(part, info, {}, config.data)
 
 
 def spread(model, frame):

@@ -23,15 +23,15 @@ def panoptic_pairs(count, size):
 
 
 def _panoptic_scene(index, size):
-    from deeplab_tf.core.panoptic.files import from_cityscapes
+    from deeplab_tf.core.cityscapes import from_instance_ids
     from deeplab_tf.synth import draw_scene
 
-    return from_cityscapes(draw_scene(0, index, size).instance_ids.astype(np.int32), "a drawn scene")
+    return from_instance_ids(draw_scene(0, index, size).instance_ids.astype(np.int32), "a drawn scene")
 
 
 def our_pq(pairs):
     """On decoded maps."""
-    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.metrics.panoptic import PanopticQuality
 
     def count():
@@ -47,7 +47,7 @@ def their_pq(pairs):
     """cityscapesScripts' own counting, with files and colours left out."""
     from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as cityscapes
 
-    from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS
+    from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS
 
     arrays, annotations = {}, []
     for i, pair in enumerate(pairs):
@@ -77,7 +77,7 @@ def their_pq(pairs):
 
 def _as_coco(panoptic):
     """Segment ids and their rows, as cityscapesScripts reads them."""
-    from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS
+    from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS
     from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of
 
     values, areas, index = segments_of(panoptic)
@@ -104,7 +104,7 @@ def _as_coco(panoptic):
 
 def crowded(index, size):
     """(label map, targets) of a street with THINGS cars, persons and the like."""
-    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.panoptic import DIVISOR
     from deeplab_tf.core.panoptic.grouping import find_centers
     from deeplab_tf.lab.data.panoptic_targets import panoptic_targets
@@ -121,12 +121,12 @@ def crowded(index, size):
 
 def our_grouping(frames):
     """All of it: centers found, pixels given to them, a class for each thing."""
-    from deeplab_tf.core.labels import CITYSCAPES
-    from deeplab_tf.core.panoptic.grouping import group
+    from deeplab_tf.core.cityscapes import CITYSCAPES
+    from deeplab_tf.core.panoptic.grouping import group_pixels
 
     def count():
         for label_map, targets in frames:
-            group(label_map, targets.center, targets.offset, CITYSCAPES)
+            group_pixels(label_map, targets.center, targets.offset, CITYSCAPES)
 
     return count
 
@@ -134,7 +134,7 @@ def our_grouping(frames):
 def distances_grouping(frames):
     """For each pixel of a thing the nearest center, from its distance to every one, as the paper writes it; the centers
     are given."""
-    from deeplab_tf.core.labels import CITYSCAPES
+    from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.panoptic.grouping import find_centers
 
     things = np.array([label.thing for label in CITYSCAPES])

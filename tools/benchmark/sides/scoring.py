@@ -29,7 +29,7 @@ def make_pair(rng, height, width):
 
 def our_miou(pairs):
     """On decoded maps."""
-    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
     from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
 
     def count():
@@ -56,7 +56,7 @@ def keras_miou(pairs):
     """keras.metrics.MeanIoU, with the ids of ignored classes mapped before."""
     import keras
 
-    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
 
     mapped = [
         tuple(np.where(CITYSCAPES_TO_CLASS[ids] > 18, 19, CITYSCAPES_TO_CLASS[ids]) for ids in pair) for pair in pairs
@@ -73,12 +73,12 @@ def keras_miou(pairs):
 
 def our_files(pairs):
     """The same from PNG files."""
-    from deeplab_tf.cli.score import count_files, match_cityscapes
-    from deeplab_tf.core.labels import CITYSCAPES_TO_CLASS
+    from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
     from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+    from deeplab_tf.core.metrics.label_folders import count_files, match_cityscapes
 
     folder = _write(pairs)
-    files = match_cityscapes(str(folder / "pred"), str(folder / "truth"))
+    files = match_cityscapes(str(folder / "truth"), str(folder / "pred"))
 
     def count():
         confusion = ConfusionMatrix(19)
