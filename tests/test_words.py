@@ -13,7 +13,7 @@ INSTEAD = {
     r"labels equal to|pixels that agree": "pixel agreement",
     r"ground floor|upper floor": "deploy, lab",
     r"\bthe paper(?:'s)?\b": "the authors and the year",
-    r"\b[Pp]ictures?\b": "image, figure",
+    r"(?<!--)\b[Pp]ictures?\b": "image, figure",
     r"\blessons?\b": "distillation",
     r"\b[Cc]eilings?\b": "upper bound",
     r"reaches it\b": "meets target",
