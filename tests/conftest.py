@@ -50,11 +50,11 @@ def timed_briefly():
     if sys.version_info < (3, 11):  # the lab is not there
         yield
         return
-    from deeplab_tf.cli import convert
+    from deeplab_tf.deploy import convert_bundle
     from deeplab_tf.lab.evaluation import speed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convert, "_TIMED_SECONDS", 0.0)
+        patch.setattr(convert_bundle, "TIMED_SECONDS", 0.0)
         patch.setattr(speed, "frames_per_second", functools.partial(speed.frames_per_second, seconds=0.0))
         yield
 

@@ -10,22 +10,27 @@ from deeplab_tf.core import draw, image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.metrics.label_folders import match_cityscapes, match_stems
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID
 
 SIZE = (6, 9)
 
 
-class RedIsTheClass:
-    name, table, size, gives_instances = "fake", CITYSCAPES, SIZE, False
+class RedIsTheClass(Predictor):
+    name, table, size = "fake", CITYSCAPES, SIZE
 
-    def __call__(self, frame):
-        return frame[..., 0].copy()
+    def predict(self, frame):
+        return Prediction(frame[..., 0].copy())
 
 
 @pytest.fixture(autouse=True)
-def fake_runtime(monkeypatch):
-    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint=None, runtime=None: RedIsTheClass())
+def fake_run(monkeypatch, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("")
+    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint, runtime, precision: RedIsTheClass())
+    monkeypatch.chdir(tmp_path)
 
 
 def label_map(seed=0, size=SIZE):

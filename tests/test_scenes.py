@@ -91,7 +91,7 @@ def test_time_moves_the_camera_by_little_and_by_much():
 
 
 def test_colours_alone_do_not_tell_the_classes(scenes):
-    path = os.path.join(os.path.dirname(__file__), "..", "tools", "check_scenes.py")
+    path = os.path.join(os.path.dirname(__file__), "..", "tools", "check", "scenes.py")
     spec = importlib.util.spec_from_file_location("check_scenes", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

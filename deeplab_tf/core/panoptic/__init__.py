@@ -23,11 +23,12 @@ METHODS = {"centers": "predicted centers and offsets", "components": "connected 
 
 
 class Prediction(NamedTuple):
-    """Outputs of a network for an (H, W) image at a stride s; center and offset are None for semantic-only networks."""
+    """Outputs of a network for an (H, W) image at a stride s; None for those that it does not have."""
 
     label_map: np.ndarray  # (H/s, W/s) uint8 class ids
     center: Optional[np.ndarray] = None  # (H/s, W/s) float32: 1 at the center of mass of an instance, falling off
     offset: Optional[np.ndarray] = None  # (H/s, W/s, 2) float32: rows and columns from a pixel to its center
+    logits: Optional[np.ndarray] = None  # (H/s, W/s, C) float32: an array, or what numpy.asarray makes one of
 
 
 def panoptic_map(label_map: np.ndarray, instances: np.ndarray) -> np.ndarray:

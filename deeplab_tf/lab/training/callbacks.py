@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -130,20 +131,32 @@ class Validation(StepCallback):
         pending: that is not done to its end; what resumes from the state of this step does it first.
     """
 
-    def __init__(self, publisher, scorer, *, every: int, steps: int, save_steps=(), judge: str = "miou"):
+    def __init__(
+        self,
+        publisher,
+        scorer,
+        *,
+        every: int,
+        steps: int,
+        save_steps=(),
+        judge: str = "miou",
+        watchers: Sequence[keras.callbacks.Callback] = (),
+    ):
         """
         Args:
             publisher: `Publisher`: gives the network to be scored.
             scorer: called with a runtime and the step; returns the report, after writing it where it belongs.
             every, steps, save_steps: when; the last step is always scored.
+            watchers: callbacks that get `on_test_begin` and `on_test_end` of each validation.
         """
         super().__init__()
+        self.watchers = watchers
         self.publisher, self.scorer, self.judge = publisher, scorer, judge
         self.every, self.steps, self.save_steps = every, steps, set(save_steps)
         self.best, self.step, self.pending = -1.0, 0, False
 
     def after_step(self, step, logs):
-        self.pending = step in self.save_steps or step % self.every == 0 or step == self.steps
+        self.pending = step in self.save_steps or self._scores(step)
         if self.pending:
             self.finish(step)
 
@@ -152,13 +165,22 @@ class Validation(StepCallback):
         self.step = step
         if step in self.save_steps:
             self.publisher.save(f"kept/step_{step:08d}.keras")
-        if step % self.every == 0 or step == self.steps:
+        if self._scores(step):
+            for watcher in self.watchers:
+                watcher.on_test_begin()
             report = self.scorer(self.publisher.runtime(), step)
             score = report[self.judge] if report[self.judge] is not None else 0.0
             if score > self.best:
                 self.publisher.save("best.keras")
                 self.best = score
+            scores = {name: report[name] for name in ("miou", "pixel_accuracy", "pq") if name in report}
+            for watcher in self.watchers:
+                watcher.on_test_end(scores)
         self.pending = False
+
+    def _scores(self, step):
+        """Return whether a step is scored; so is the one at which a callback ends the training."""
+        return step % self.every == 0 or step == self.steps or self.model.stop_training
 
 
 class Publisher:
@@ -200,7 +222,7 @@ class Checkpoints(StepCallback):
 
     def after_step(self, step, logs):
         self.last, self.stop.worth_saving = step, True
-        if step % self.every == 0 or step == self.steps or self.stop.requested:
+        if step % self.every == 0 or step == self.steps or self.stop.requested or self.model.stop_training:
             self.save(step)
         if step < self.steps:
             self.stop.check()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,14 +14,24 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.config import Config, load
+from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.panoptic_targets import Targets
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
 from deeplab_tf.lab.data.split import Split, require_instances
 from deeplab_tf.lab.models.recipe import build_network
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
-from deeplab_tf.lab.training import callbacks, state
+from deeplab_tf.lab.training import state
+from deeplab_tf.lab.training.callbacks import (
+    Checkpoints,
+    Journal,
+    LossOfStep,
+    Progress,
+    Publisher,
+    StepCallback,
+    StopOnNaN,
+    Validation,
+)
 from deeplab_tf.lab.training.distillation import teach
 from deeplab_tf.lab.training.losses import SegmentationLoss, center_loss, class_weights, offset_loss
 from deeplab_tf.lab.training.optimizers import make_optimizer
@@ -30,16 +41,24 @@ from deeplab_tf.lab.training.start import fill
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
 
 
-def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
-    """Trains a network into a run folder.
+def train(
+    config: Config, run_dir: Path, *, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> dict:
+    """Train a network into a run folder.
+
+    `callbacks` get Keras' hooks. The training is one epoch; `batch` counts from 0 in this process (a `StepCallback`
+    gets the number of the step in the run), and `logs["loss"]` is the loss of that step alone. Each validation calls
+    `on_test_begin()` and `on_test_end(logs)` with `miou`, `pixel_accuracy` and, for instances, `pq`. Setting
+    `self.model.stop_training = True` ends the run after this step, scored and saved.
 
     Args:
         config: a resolved recipe.
         run_dir: made where missing; a run that has begun there is continued with `resume`, and refused without.
         resume: continue from the newest state; begins anew where there is none.
+        callbacks: called after each step, before it is validated and saved.
 
     Returns:
-        `step`, `best_miou` (or `best_pq`) and `digest` (of all weights, averages and optimizer state).
+        `step`, the last one; `best_miou` (or `best_pq`) and `digest` (of all weights, averages and optimizer state).
 
     Raises:
         DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
@@ -78,12 +97,12 @@ def train(config: Config, run_dir: Path, *, resume: bool = False) -> dict:
         saved = restore_run(run_dir, model)
         if resume and not saved["step"]:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
-        hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved)
+        hooks = make_callbacks(config, pipeline, publisher, validation, run_dir, saved, callbacks)
         _fit(model, pipeline, hooks, saved["step"], config.training.steps)
     # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
-    state.restore(state.latest(run_dir / "checkpoints"), model, model.optimizer)
+    step = state.restore(state.latest(run_dir / "checkpoints"), model, model.optimizer)["step"]
     best = {f"best_{hooks.validation.judge}": hooks.validation.best}
-    return {"step": config.training.steps, **best, "digest": state.digest(model, model.optimizer)}
+    return {"step": step, **best, "digest": state.digest(model, model.optimizer)}
 
 
 def build_model(
@@ -99,7 +118,7 @@ def make_pipeline(config: Config, split: Split, *, instances: bool) -> TrainingP
     if instances:
         targets = {
             "sigma": options.center_sigma,
-            "small_area": options.small_instance_threshold,
+            "small_threshold": options.small_instance_threshold,
             "small_weight": options.small_instance_weight,
         }
     return TrainingPipeline(
@@ -149,14 +168,12 @@ def compile_model(model: keras.Model, optimizer, config: Config, weights) -> Non
     )
 
 
-def make_publisher(
-    config: Config, model: keras.Model, optimizer, table, run_dir: Path, quantization=None
-) -> callbacks.Publisher:
+def make_publisher(config: Config, model: keras.Model, optimizer, table, run_dir: Path, quantization=None) -> Publisher:
     """What turns the network in training into the one that is saved and scored; with `quantization`, as its integers
     compute."""
     outgoing = build_model(config, len(table), auxiliary=False)
     as_scored = quantization.quantized if quantization else lambda m: m
-    return callbacks.Publisher(model, optimizer, outgoing, lambda m: KerasRuntime(as_scored(m), table, config), run_dir)
+    return Publisher(model, optimizer, outgoing, lambda m: KerasRuntime(as_scored(m), table, config), run_dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,35 +181,43 @@ class Hooks:
     """What `train` asks of its callbacks by name, and all of them in the order in which they act on a step."""
 
     all: list
-    validation: callbacks.Validation
-    checkpoints: callbacks.Checkpoints
+    validation: Validation
+    checkpoints: Checkpoints
     stop: StopSignal
 
 
 def make_callbacks(
-    config: Config, pipeline: TrainingPipeline, publisher, validation_split: Split, run_dir: Path, saved: dict
+    config: Config,
+    pipeline: TrainingPipeline,
+    publisher,
+    validation_split: Split,
+    run_dir: Path,
+    saved: dict,
+    others: Sequence[keras.callbacks.Callback] = (),
 ) -> Hooks:
-    """The callbacks of a run that goes on from what `restore_run` returned."""
+    """The callbacks of a run that goes on from what `restore_run` returned, and the caller's `others`."""
     options, stop = config.training, StopSignal()
     scorer = Scorer(validation_split, run_dir, options.validation_images, stop)
     judge = "pq" if "center" in publisher.trained.output else "miou"
     times = {"every": options.validate_every, "steps": options.steps, "save_steps": options.save_steps}
-    validation = callbacks.Validation(publisher, scorer, judge=judge, **times)
+    validation = Validation(publisher, scorer, judge=judge, watchers=others, **times)
     validation.best, validation.pending, validation.step = saved["best"], saved["pending"], saved["step"]
-    checkpoints = callbacks.Checkpoints(
+    checkpoints = Checkpoints(
         run_dir / "checkpoints", validation, stop, every=options.checkpoint_every, steps=options.steps
     )
     hooks = [
-        callbacks.LossOfStep(),
-        callbacks.StopOnNaN(pipeline),
-        callbacks.Progress(options.steps, options.save_steps),
-        callbacks.Journal(run_dir, options.log_every),
+        LossOfStep(),
+        StopOnNaN(pipeline),
+        Progress(options.steps, options.save_steps),
+        Journal(run_dir, options.log_every),
+        *others,
         validation,
         checkpoints,
     ]
     for hook in hooks:
         hook.set_model(publisher.trained)
-        hook.first_step = saved["step"]
+        if isinstance(hook, StepCallback):
+            hook.first_step = saved["step"]
     return Hooks(hooks, validation, checkpoints, stop)
 
 
@@ -204,7 +229,7 @@ def _fit(model, pipeline, hooks, first_step, last_step):
             if hooks.validation.pending:
                 hooks.validation.finish(first_step)
                 hooks.checkpoints.save(first_step)
-            if first_step < last_step:
+            if first_step < last_step and not model.stop_training:
                 model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks.all)
     except BaseException as error:
         if hooks.validation.pending:
@@ -295,7 +320,6 @@ BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", "ranges.json", "logs", "
 def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raises DeepLabError where a run has begun in the folder: another one (saying which key differs), or this one
     without `resume`."""
-    recipe = run_dir / "config.yaml"
     if run_dir.exists() and not run_dir.is_dir():
         raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
     for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
@@ -311,7 +335,7 @@ def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
                 f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
             )
         return
-    different = config.difference(load(recipe))
+    different = config.difference(load_run(run_dir))
     if different:
         raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
     if not resume:

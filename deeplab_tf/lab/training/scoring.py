@@ -5,9 +5,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from deeplab_tf.core import draw
-from deeplab_tf.core.prediction import predict, predict_maps
+from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.progress import progress
-from deeplab_tf.lab.data.split import SomeFrames, Split
+from deeplab_tf.lab.data.split import Split, Subset
 from deeplab_tf.lab.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.lab.evaluation.figures import confusion_figure
 from deeplab_tf.lab.training.callbacks import append_json
@@ -28,7 +28,7 @@ class Scorer:
             images: score on so many frames, evenly spread; None for all.
             stop: asked before each frame.
         """
-        self.split = split if images is None else SomeFrames(split, images)
+        self.split = split if images is None else Subset(split, images)
         self.run_dir = run_dir
         self.stop = stop
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
@@ -61,11 +61,11 @@ class Scorer:
 
     def _panel(self, index, runtime):
         """Image, truth and prediction side by side."""
-        frame, table = self.split.scored_frame(index), self.split.table
-        maps = predict_maps(runtime, frame.image, frame.label_map.shape) if self.split.has_instances() else None
-        predicted = maps.label_map if maps else predict(runtime, frame.image, frame.label_map.shape)
-        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
-        if maps:
-            draw.outline(pictures[1], self.split.panoptic_map(index))
-            draw.outline(pictures[2], maps.panoptic)
+        frame, table = self.split.scored_sample(index), self.split.table
+        predicted = predict(runtime, frame.image, frame.label_map.shape)
+        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted.label_map, table)]
+        truth = self.split.panoptic_map(index)
+        if truth is not None:
+            draw.outline(pictures[1], truth)
+            draw.outline(pictures[2], predicted.panoptic)
         return draw.side_by_side(pictures, ["image", "truth", "prediction"])
