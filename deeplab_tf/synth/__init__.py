@@ -44,7 +44,7 @@ def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, ti
     if min(size) < _MIN_SIZE:
         raise DeepLabError(f"A scene needs a size of at least {_MIN_SIZE}x{_MIN_SIZE} pixels, got {size[0]}x{size[1]}.")
     street = plan_street(seed, index, time)
-    painter = Painter(size, street.view, street.light)
+    painter = Painter(size, street.camera, street.light)
     random = np.random.RandomState([*street.key, 0])
     paint_background(street, painter, random)
     scenery = Scenery(street, painter)

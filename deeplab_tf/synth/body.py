@@ -18,10 +18,10 @@ class Body:
 
     def __init__(self, painter: Painter, shape: Shape, pose: Pose, half: float):
         self.painter, self.shape, self.pose, self.half = painter, shape, pose, half
-        dx, dz = painter.view.x - pose.x, painter.view.z - pose.z
+        dx, dz = painter.camera.x - pose.x, painter.camera.z - pose.z
         self.eye_a = dx * pose.forward_x + dz * pose.forward_z
         self.eye_b = dx * pose.forward_z - dz * pose.forward_x
-        self.eye_y = painter.view.height
+        self.eye_y = painter.camera.height
 
     def shade(self, normal_a: float, normal_b: float) -> float:
         """Return the brightness of an upright face with this normal."""

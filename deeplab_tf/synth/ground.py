@@ -27,23 +27,23 @@ def _strip(
     shade: float = 1.0,
 ) -> None:
     """Draw a band of ground along the street, bent with it."""
-    start = max(z1, painter.view.z + 1.2)
+    start = max(z1, painter.camera.z + 1.2)
     if start >= z2:
         return
     steps = [start]
     while steps[-1] < z2:
-        steps.append(min(z2, steps[-1] + max(4.0, 0.5 * (steps[-1] - painter.view.z))))
+        steps.append(min(z2, steps[-1] + max(4.0, 0.5 * (steps[-1] - painter.camera.z))))
     for near, far in zip(steps, steps[1:]):
         painter.solid([(x1, 0.0, near), (x1, 0.0, far), (x2, 0.0, far), (x2, 0.0, near)], color, code, grain, shade)
 
 
 def paint_background(street: Street, painter: Painter, random: np.random.RandomState) -> None:
     """Draw the sky, houses and trees at the horizon, and bare ground."""
-    horizon = int(street.view.horizon * painter.height)
-    slack = int(abs(street.view.roll) * painter.width / 2) + 2
+    horizon = int(street.camera.horizon * painter.height)
+    slack = int(abs(street.camera.roll) * painter.width / 2) + 2
     painter.canvas[: horizon + slack] = sky(street.light, (painter.height, painter.width), horizon + slack, random)
     painter.codes[: horizon + slack] = SKY
-    z = painter.view.z + 230.0
+    z = painter.camera.z + 230.0
     for i in range(26):
         r = random.rand(12)
         x, wide, high = -150 + 12 * i + 10 * r[0], 5 + 10 * r[1], 4 + 14 * r[2] * r[3]
@@ -54,10 +54,10 @@ def paint_background(street: Street, painter: Painter, random: np.random.RandomS
         else:
             top = [(left + wide * k / 3.0, high * (0.35 + 0.3 * r[5 + k]), z) for k in range(7)]
             painter.solid([(left, -4, z), *top, (right, -4, z)], street.leaves, VEGETATION, 40)
-    rise = street.view.roll * painter.width / 2
+    rise = street.camera.roll * painter.width / 2
     corners = [(0, int(horizon - rise) + 2), (painter.width, int(horizon + rise) + 2)]
     corners += [(painter.width, painter.height), (0, painter.height)]
-    painter.fill([np.array(corners, np.int32)], painter.tone(street.grass, painter.view.z + 150), TERRAIN, 40)
+    painter.fill([np.array(corners, np.int32)], painter.tone(street.grass, painter.camera.z + 150), TERRAIN, 40)
 
 
 def _paint_verges(scenery: Scenery) -> None:
@@ -73,7 +73,7 @@ def _paint_verges(scenery: Scenery) -> None:
             _strip(painter, side * (back - 0.1), side * (back + 60), z1, z2, street.grass, TERRAIN, 56)
             for r in scenery.random(2, block, int(side > 0)).rand(14, 4):
                 x, z, size = side * (back + 0.4 + 14 * r[0]), z1 + r[1] * BLOCK, 0.6 + 1.6 * r[2]
-                if z > painter.view.z + 3:
+                if z > painter.camera.z + 3:
                     tuft = [(x - size, 0, z), (x, 0, z + size * 1.4), (x + size, 0, z + 0.4), (x, 0, z - size)]
                     painter.solid(tuft, street.grass, None, 60, 0.82 + 0.36 * r[3])
 
@@ -84,7 +84,7 @@ def _paint_marks(scenery: Scenery, block: int) -> None:
     z1 = block * BLOCK
     for r in scenery.random(3, block).rand(5, 4):
         x, z, size = (r[0] * 2 - 1) * (street.road - 1.5), z1 + r[1] * BLOCK, 0.5 + 1.2 * r[2]
-        if z > painter.view.z + 2.5:
+        if z > painter.camera.z + 2.5:
             _strip(painter, x - size, x + size, z, z + size * 2.5, street.asphalt, None, 16, 0.8 + 0.34 * r[3])
     for x in [0.0] + ([-street.road / 2, street.road / 2] if street.lanes == 2 else []):
         if street.tram and x == 0.0:
@@ -113,7 +113,7 @@ def _paint_shadows(scenery: Scenery) -> None:
     far_x = near_x + lean * (2.0 + 10.0 * abs(street.light.sun_x))
     for block in blocks(street):
         if scenery.style(-lean, block) == 0:
-            near = max(block * BLOCK + (CROSSING if has_crossing(street, block) else 0), painter.view.z + 1.2)
+            near = max(block * BLOCK + (CROSSING if has_crossing(street, block) else 0), painter.camera.z + 1.2)
             far = (block + 1) * BLOCK
             if near < far:
                 corners = [(near_x, 0, near), (far_x, 0, near + 2), (far_x, 0, far), (near_x, 0, far)]
@@ -140,7 +140,7 @@ def _paint_pavement(scenery: Scenery, side: float, z1: float, z2: float) -> None
 def paint_ground(scenery: Scenery) -> None:
     """Draw verges, pavements, road, tracks, side streets, marks, and the shadows of houses."""
     street, painter = scenery.street, scenery.painter
-    z1, z2 = painter.view.z, painter.view.z + 260.0
+    z1, z2 = painter.camera.z, painter.camera.z + 260.0
     _paint_verges(scenery)
     for side in (-1.0, 1.0):
         _paint_pavement(scenery, side, z1, z2)

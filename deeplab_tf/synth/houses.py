@@ -14,7 +14,7 @@ BUILDING = 11
 
 def near_end(painter: Painter, x: float, z1: float) -> float:
     """Return where an object along the street at x, from z1 on, enters the image: nearer, it is beside the camera."""
-    return max(z1, painter.view.z + max(1.5, 0.8 * abs(x - painter.view.x)))
+    return max(z1, painter.camera.z + max(1.5, 0.8 * abs(x - painter.camera.x)))
 
 
 def panel(x: float, z1: float, z2: float, y1: float, y2: float) -> List[Tuple[float, float, float]]:
@@ -54,7 +54,7 @@ def building(painter: Painter, side: float, x: float, z1: float, z2: float, r: n
         painter.solid(slope, pick(ROOFS, r[8]), BUILDING, 22, street)
         gable = [(at, high, z1), (at + side * deep, high, z1), (ridge, high + 3.2, z1)]
         painter.solid(gable, wall, BUILDING, 14, facing)
-    if z1 > painter.view.z + 2:
+    if z1 > painter.camera.z + 2:
         far = at + side * deep
         painter.solid([(at, 0, z1), (at, high, z1), (far, high, z1), (far, 0, z1)], wall, BUILDING, 14, facing)
     painter.solid(panel(at, start, z2, 0, high), wall, BUILDING, 14, street)
@@ -73,7 +73,7 @@ def _openings(painter, r, front, reach, stack, wall: Color) -> None:
     levels = [0.95 + i * rise for i in range(1 if shop else 0, floors)]
     windows = _grid(columns, width, levels, tall, lambda s, y: (at, y, s))
     gable = np.zeros((0, 4, 3))
-    if z1 > painter.view.z + 2:
+    if z1 > painter.camera.z + 2:
         starts = [1.0 + i * step for i in range(int((deep - 1.5) / step))]
         gable = _grid(starts, width, levels, tall, lambda s, y: (at + side * s, y, z1))
     odds = np.resize(r[24:], len(windows) + len(gable))

@@ -18,7 +18,7 @@ _REACH = 16000  # pixels; no coordinate is farther out
 _MARGIN = 2  # pixels around the canvas; polygons are cut there, because versions of OpenCV cut in different ways
 
 
-class View(NamedTuple):
+class Camera(NamedTuple):
     """Position and geometry of the camera. Fractions are of the image's width or height."""
 
     focal: float  # focal length over width
@@ -48,14 +48,14 @@ def _cut_off(corners: list, axis: int, limit: int, sign: int) -> list:
 class Painter:
     """Fills polygons into an image, whose fourth channel is the roughness of the surface, and into an instance map."""
 
-    def __init__(self, size: Tuple[int, int], view: View, light: Light):
-        self.size, self.view, self.light = size, view, light
+    def __init__(self, size: Tuple[int, int], camera: Camera, light: Light):
+        self.size, self.camera, self.light = size, camera, light
         self.height, self.width = size[0] * _SCALE, size[1] * _SCALE
         self._canvas = np.zeros((self.height + 2 * _MARGIN, self.width + 2 * _MARGIN, 4), np.uint8)
         self._codes = np.zeros(self._canvas.shape[:2], np.uint16)
         self.canvas = self._canvas[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
         self.codes = self._codes[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-        self._focal = view.focal * self.width
+        self._focal = camera.focal * self.width
         self._instances: Dict[int, int] = {}
 
     def instance(self, label_id: int) -> int:
@@ -66,22 +66,22 @@ class Painter:
 
     def pixels(self, meters: float, z: float) -> float:
         """Return how many pixels of the finished image a length covers at depth z of the world."""
-        return meters * self._focal / _SCALE / max(z - self.view.z, _NEAR)
+        return meters * self._focal / _SCALE / max(z - self.camera.z, _NEAR)
 
     def project(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Return (N, 2) int32 pixels of the canvas for (N,) world coordinates."""
-        view = self.view
-        depth = np.maximum(z - view.z, _NEAR)
+        camera = self.camera
+        depth = np.maximum(z - camera.z, _NEAR)
         scale = self._focal / depth
-        u = view.center_x * self.width + (x - view.x) * scale + view.curve * self._focal * depth
-        v = view.horizon * self.height + (view.height - y) * scale + view.roll * (u - self.width / 2)
+        u = camera.center_x * self.width + (x - camera.x) * scale + camera.curve * self._focal * depth
+        v = camera.horizon * self.height + (camera.height - y) * scale + camera.roll * (u - self.width / 2)
         pixels = np.empty((len(u), 2), np.float64)
         pixels[:, 0], pixels[:, 1] = u, v
         return np.rint(np.minimum(np.maximum(pixels, -_REACH), _REACH)).astype(np.int32)
 
     def tone(self, color: Color, z: float, shade: float = 1.0) -> Tuple[int, int, int]:
         """Return a colour in this light, through the haze at depth z."""
-        depth = max(z - self.view.z, 0.0)
+        depth = max(z - self.camera.z, 0.0)
         keep = self.light.haze_depth / (self.light.haze_depth + depth)
         lit, rest = shade * keep, 1 - keep
         red, green, blue = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from deeplab_tf.synth.light import Color, Light, draw_light
 from deeplab_tf.synth.materials import pick
-from deeplab_tf.synth.painter import Painter, View
+from deeplab_tf.synth.painter import Camera, Painter
 from deeplab_tf.synth.shapes import tinted
 
 BLOCK = 48.0  # metres of street that are planned together
@@ -28,7 +28,7 @@ class Street(NamedTuple):
 
     key: Tuple[int, int]
     light: Light
-    view: View
+    camera: Camera
     road: float  # half its width
     lanes: int  # per direction
     pavement: Tuple[float, float]  # width on the left, on the right
@@ -65,7 +65,7 @@ def plan_street(seed: int, index: int, time: float) -> Street:
     lane = road * (0.5 if lanes == 1 else 0.3 if r[5] < 0.5 else 0.72)
     if tram > 0:
         lane = road * 0.72
-    view = View(
+    camera = Camera(
         focal=0.95 + 0.3 * r[6],
         center_x=0.5 + 0.2 * (r[7] - 0.5),
         horizon=0.40 + 0.1 * r[8],
@@ -79,7 +79,7 @@ def plan_street(seed: int, index: int, time: float) -> Street:
     return Street(
         key=key,
         light=light,
-        view=view,
+        camera=camera,
         road=road,
         lanes=lanes,
         pavement=(2.2 + 3.0 * r[14], 2.2 + 3.0 * r[15]),
@@ -107,7 +107,7 @@ class Scenery:
 
     def __init__(self, street: Street, painter: Painter):
         self.street, self.painter = street, painter
-        self.near, self.far = street.view.z, street.view.z + SIGHT
+        self.near, self.far = street.camera.z, street.camera.z + SIGHT
         self._objects: List[Tuple[float, int, Callable, Tuple[Any, ...]]] = []
         self._styles: Dict[Tuple[float, int], int] = {}
         self._random = np.random.RandomState(0)
@@ -148,7 +148,7 @@ def edges(street: Street, side: float) -> Tuple[float, float]:
 
 def blocks(street: Street) -> range:
     """Return the blocks in sight."""
-    first = int(street.view.z // BLOCK)
+    first = int(street.camera.z // BLOCK)
     return range(first, first + int(SIGHT // BLOCK) + 2)
 
 

@@ -43,7 +43,7 @@ def _place_walker(scenery: Scenery, x: float, z: float, r: np.ndarray, time: flo
 
     def draw():
         shadow(painter, heading(x, z, 0), -0.15, 0.25, 0.3)
-        far = z - painter.view.z > 75
+        far = z - painter.camera.z > 75
         people.person(painter, x, z, r, people.PERSON if far else painter.instance(people.PERSON), time)
 
     scenery.put_ahead(z, 0.0, draw)
@@ -84,7 +84,7 @@ def _place_lanes(scenery: Scenery, direction: int, time: float) -> None:
         x = direction * street.road * place
         if street.tram and abs(x - street.tram) < 2.8:
             x += direction * 1.2
-        own = direction > 0 and abs(x - street.view.x) < 2.2
+        own = direction > 0 and abs(x - street.camera.x) < 2.2
         speed = SPEED - number if direction > 0 else -9.0
         for z, r in _slots(scenery, 10 * number + direction + 1, speed, time, 13.0):
             if r[1] < street.traffic * (0.8 if own else 1.0) and z - scenery.near > (14 if own else 9):
