@@ -278,10 +278,7 @@ def test_some_frames_without_instances_get_a_sentence(tmp_path):
     for path in list(tmp_path.rglob("*.png")):
         if "instanceIds" not in path.name:
             path.with_name(path.name.replace("ulm_000000", "ulm_000001")).write_bytes(path.read_bytes())
-    with pytest.raises(
-        DeepLabError,
-        match="1 of 2 .* of val .* first .* .*ulm_000001_000019_gtFine",
-    ):
+    with pytest.raises(DeepLabError, match="1 of 2 .* of val .* first .* .*ulm_000001_000019_gtFine"):
         require_instances(open_split(data, "val"), "val")
 
 
@@ -306,7 +303,5 @@ def test_a_described_data_set_has_instances_of_any_numbers(tmp_path):
 
 def test_a_number_on_stuff_gets_a_sentence(tmp_path):
     data = described(tmp_path, np.array([[3, 0, 0, 0, 0]], np.uint16))
-    with pytest.raises(
-        DeepLabError, match=" 3 at row 0, column 0, .* class 0"
-    ):
+    with pytest.raises(DeepLabError, match=" 3 at row 0, column 0, .* class 0"):
         open_split(data, "val").panoptic_map(0)

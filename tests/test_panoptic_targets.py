@@ -130,9 +130,7 @@ def test_a_later_start_gives_the_same_targets():
 
 
 def test_data_without_instances_get_a_sentence():
-    with pytest.raises(
-        DeepLabError, match="the split train .* none; .*deeplab_v3_plus"
-    ):
+    with pytest.raises(DeepLabError, match="the split train .* none; .*deeplab_v3_plus"):
         TrainingPipeline(
             Cars(instances=False), size=(64, 96), batch_size=2, seed=3, augmentation=CHANGES["all"], targets={}
         )
