@@ -14,7 +14,7 @@ from keras import layers
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.deploy.budget.workload import macs, parameters
 from deeplab_tf.lab.models.blocks import batch_norm, conv_bn
 from deeplab_tf.lab.models.channels import set_channels
 from deeplab_tf.lab.models.custom_layers import Upsample
@@ -316,7 +316,7 @@ def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     runtime = open_run(run)
     found = model_layers(runtime.model, (512, 1024))
     assert macs(found) / 1e9 == report["gmac"][1] <= 0.16 < report["gmac"][0]
-    assert weights(found) == report["parameters"][1] < report["parameters"][0]
+    assert parameters(found) == report["parameters"][1] < report["parameters"][0]
     assert all(after % 8 == 0 or after == before for before, after in report["channels"].values())
     assert report["miou"][0] > 0.85 and "estimated frames/s, jetson-nano float16" in output
     assert sum(row["gmac"][1] for row in report["stages"]) == pytest.approx(report["gmac"][1])

@@ -188,7 +188,7 @@ def test_what_is_converted_is_what_was_trained_and_scored(run, tmp_path):
     ]
     result = CliRunner().invoke(group, arguments)
     assert result.exit_code == 0, result.output
-    assert "Ranges: those that the network was trained with" in result.output
+    assert "Ranges: those of quantization-aware training" in result.output
     bundle = open_bundle(tmp_path / "bundle")
     plan = ranges.load(run).plan(read_network(keras.models.load_model(run / "best.keras", compile=False)))
     assert bundle.info["ranges"] == {**plan.ranges, **plan.sums}

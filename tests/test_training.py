@@ -64,7 +64,7 @@ def test_the_best_network_gives_the_same_labels_in_another_process(tmp_path):
         "import sys, numpy as np; from deeplab_tf.lab.runs.keras_runtime import open_run; from "
         "deeplab_tf.core.image_files import read_image;"
         "runtime = open_run(sys.argv[1]); frame = read_image(sys.argv[2]);"
-        "np.savez(sys.argv[3], labels=runtime(frame), scores=runtime.class_scores(frame))"
+        "np.savez(sys.argv[3], labels=runtime(frame), scores=runtime.class_probabilities(frame))"
     )
     image = val_split(run).paths(0)[0]
     subprocess.run(
@@ -73,8 +73,8 @@ def test_the_best_network_gives_the_same_labels_in_another_process(tmp_path):
     runtime, frame = open_run(run), cv2.imread(image)[..., ::-1].copy()
     with np.load(tmp_path / "there.npz") as there:
         assert np.array_equal(there["labels"], runtime(frame))
-        assert np.array_equal(there["scores"], runtime.class_scores(frame))
-    scores = runtime.class_scores(frame)
+        assert np.array_equal(there["scores"], runtime.class_probabilities(frame))
+    scores = runtime.class_probabilities(frame)
     assert scores.shape == (64, 64, 3) and np.allclose(scores.sum(-1), 1, atol=1e-5)
     assert np.array_equal(scores.argmax(-1), runtime(frame))
     assert runtime(np.zeros((50, 71, 3), np.uint8)).shape == (50, 71)

@@ -8,6 +8,8 @@ import click
 from deeplab_tf.cli.options import Choice, DeviceType, SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "lab")
+
 
 @click.command(
     epilog=example(
@@ -63,15 +65,16 @@ def command(run, json_target, verbose, **options):
     if os.path.isfile(out) or os.path.isdir(out) and os.listdir(out):
         raise DeepLabError(f"{out} exists already; name another folder with --out.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from deeplab_tf.lab.runs import check_run, open_runtime
+    from deeplab_tf.lab.runs import check_run
 
     check_run(run)
     show("Loading TensorFlow and the network ...", json_target)
-    runtime = open_runtime(run, options["checkpoint"])
     from deeplab_tf.lab.pruning.prune_run import prune_run
     from deeplab_tf.lab.pruning.rounds import PruningOptions
     from deeplab_tf.lab.pruning.target import GmacTarget, SpeedTarget
+    from deeplab_tf.lab.runs.keras_runtime import open_run
 
+    runtime = open_run(run, options["checkpoint"])
     size, gmac = options["size"] or runtime.size, options["gmac"]
     target = GmacTarget(size, gmac) if gmac is not None else SpeedTarget(size, options["device"], options["fps"])
     how = PruningOptions(options["by"], options["rounds"], options["images"])
@@ -88,9 +91,9 @@ def _command(run, out):
 
 
 def _show(report, json_target):
-    from deeplab_tf.lab.pruning.summary import summary_tables
+    from deeplab_tf.lab.pruning.before_after import comparison_tables
 
-    show("\n" + summary_tables(report), json_target)
+    show("\n" + comparison_tables(report), json_target)
     show(f"\nThe smaller run is in {report['out']}. Fine-tune it, with the original as its teacher:", json_target)
     show("  " + report["command"], json_target)
 

@@ -1,20 +1,39 @@
 """CamVid as released with SegNet (Brostow et al., 2008; Badrinarayanan et al., 2017): 11 classes, 480 x 360 street
 scenes.
 
-ROOT/images/{train,val,test}/NAME.png   8-bit RGB
-ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 as in labels.CAMVID, 11 is unlabelled
+    ROOT/images/{train,val,test}/NAME.png   8-bit RGB
+    ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 are the classes, 11 is unlabelled
 """
 
-from deeplab_tf.core.labels import CAMVID, id_map
-from deeplab_tf.lab.data.split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
+from typing import Annotated
+
+from deeplab_tf.core.labels import Label, LabelTable, id_map
+from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
+
+# Colours are CamVid's own.
+_CLASSES = (
+    ("sky", (128, 128, 128), False),
+    ("building", (128, 0, 0), False),
+    ("pole", (192, 192, 128), False),
+    ("road", (128, 64, 128), False),
+    ("pavement", (0, 0, 192), False),
+    ("tree", (128, 128, 0), False),
+    ("sign", (192, 128, 128), False),
+    ("fence", (64, 64, 128), False),
+    ("car", (64, 0, 128), True),
+    ("pedestrian", (64, 64, 0), True),
+    ("bicyclist", (0, 128, 192), True),
+)
+
+CAMVID = LabelTable(Label(i, name, color, thing) for i, (name, color, thing) in enumerate(_CLASSES))
 
 UNLABELLED = 11
 
 LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(UNLABELLED + 1))
 
 
-def open_split(split: str, *, root: str) -> FileSplit:
-    """Opens one split of CamVid: `train`, `val`, or `test` where its files are there."""
+def open_split(split: str, *, root: Annotated[str, "the folder that holds `images` and `labels`"]) -> FileSplit:
+    """Open `train`, `val`, or `test` where its files are there."""
     folder = open_root(root)
     images = split_folder(folder, "images/{split}", split)
     labels = split_folder(folder, "labels/{split}", split)

@@ -1,16 +1,15 @@
 """Prune the network of a run into a new run."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 from deeplab_tf.core.files import new_folder
 from deeplab_tf.core.progress import progress
-from deeplab_tf.lab.data.split import SomeFrames
+from deeplab_tf.lab.data.split import Subset
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.export.layers import model_layers
+from deeplab_tf.lab.pruning.before_after import compare_networks, output_channels
 from deeplab_tf.lab.pruning.rounds import PruningOptions, prune
-from deeplab_tf.lab.pruning.summary import output_channels, summarize
 from deeplab_tf.lab.pruning.target import CostTarget
 from deeplab_tf.lab.runs import open_run_split
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
@@ -47,13 +46,13 @@ def prune_run(
     config = runtime.config
     train, val = (open_run_split(config, split, root) for split in ("train", "val"))
     model = prune(runtime.model, config, train, target, options, say)
-    some = SomeFrames(val, score_images)
+    some = Subset(val, score_images)
     scores = [_score(runtime, some, "before"), _score(KerasRuntime(model, runtime.table, config), some, "after")]
     models = runtime.model, model
     with new_folder(out) as part:
         begin_run(Path(part), _recipe(config, models, out, root), runtime.table)
         model.save(Path(part, "best.keras"))
-    return summarize(*models, [model_layers(one, target.size) for one in models], target, scores)
+    return compare_networks(*models, [model_layers(one, target.size) for one in models], target, scores)
 
 
 def _score(runtime, split, label):
@@ -66,4 +65,4 @@ def _recipe(config, models, out, root):
     changed = {name: count for name, count in after.items() if count != before[name]}
     section = {**config.model, "weights": out, "channels": {**(config.model["channels"] or {}), **changed}}
     data = config.data if root is None else {**config.data, "root": root, "records": None}
-    return dataclasses.replace(config, data=data, model=section)
+    return config.model_copy(update={"data": data, "model": section})

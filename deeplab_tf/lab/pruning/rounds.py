@@ -1,6 +1,5 @@
 """Prune a trained network in rounds: measure importance, remove units, measure batch statistics again."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -106,7 +105,7 @@ def _check_reachable(model, target):
 
 def _loss(model, config, split):
     """Return a function from outputs and truth to the loss of the run's recipe, without distillation."""
-    config = dataclasses.replace(config, distillation=Distillation())
+    config = config.model_copy(update={"distillation": Distillation()})
     losses, share = make_losses(config, model, class_weights(config.loss.class_weights, split))
 
     def loss(outputs, batch):
@@ -118,7 +117,8 @@ def _loss(model, config, split):
 
 def _batches(config, model, split, images, label):
     """Yield small batches for the loss, with progress."""
-    small = dataclasses.replace(config, training=dataclasses.replace(config.training, batch_size=BATCH))
+    training = config.training.model_copy(update={"batch_size": BATCH})
+    small = config.model_copy(update={"training": training})
     for image, truth in progress(_training_batches(small, model, split, images), label, unit="batches"):
         _, truths, *weights = keras_batch(model, image, truth)
         yield image, (truths, weights[0] if weights else {})

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deeplab_tf.deploy.budget import estimate
+from deeplab_tf.deploy.budget import roofline
 from deeplab_tf.deploy.budget.devices import best_precision, find
-from deeplab_tf.deploy.budget.layers import Layer, macs
+from deeplab_tf.deploy.budget.workload import Layer, macs
 
 
 class GmacTarget(NamedTuple):
@@ -43,7 +43,7 @@ class SpeedTarget(NamedTuple):
     def cost(self, layers: Sequence[Layer]) -> float:
         """Return the estimated seconds per frame."""
         device = find(self.device)
-        return sum(cost.seconds for cost in estimate.expected(layers, device, best_precision(device)))
+        return roofline.seconds(roofline.estimate(layers, device, best_precision(device)))
 
     def text(self, cost: float) -> str:
         """Return a cost in words."""

@@ -13,7 +13,7 @@ import keras
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_text
 from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.lab.config import Config, load
+from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.training import state
 from deeplab_tf.lab.training.rewind import rewind
 
@@ -55,7 +55,7 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
                 f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
             )
         return
-    different = config.difference(load(run_dir / "config.yaml"))
+    different = config.difference(load_run(run_dir))
     if different:
         raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
     if not resume:

@@ -5,9 +5,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from deeplab_tf.core import draw
-from deeplab_tf.core.prediction import predict, predict_maps
+from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.progress import progress
-from deeplab_tf.lab.data.split import SomeFrames, Split
+from deeplab_tf.lab.data.split import Split, Subset
 from deeplab_tf.lab.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.lab.evaluation.figures import confusion_figure
 from deeplab_tf.lab.training.callbacks import append_json
@@ -28,7 +28,7 @@ class ValidationScorer:
             images: number of frames to score on, evenly spread; None for all.
             stop: checked before each frame.
         """
-        self.split = split if images is None else SomeFrames(split, images)
+        self.split = split if images is None else Subset(split, images)
         self.run_dir = run_dir
         self.stop = stop
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
@@ -61,13 +61,11 @@ class ValidationScorer:
 
     def _panel(self, index, runtime):
         """Return image, truth and prediction side by side."""
-        frame, table = self.split.scored_frame(index), self.split.table
-        height, width = frame.label_map.shape
-        maps = predict_maps(runtime, frame.image, (height, width)) if self.split.has_instances() else None
-        predicted = maps.label_map if maps else predict(runtime, frame.image, (height, width))
-        panels = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted, table)]
-        panoptic_maps = [None, self.split.panoptic_map(index), maps.panoptic] if maps else []
-        for panel, panoptic in zip(panels, panoptic_maps):
-            if panoptic is not None:
-                draw.outline(panel, panoptic)
+        frame, table = self.split.scored_sample(index), self.split.table
+        predicted = predict(runtime, frame.image, frame.label_map.shape)
+        panels = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted.label_map, table)]
+        truth = self.split.panoptic_map(index)
+        if truth is not None:
+            draw.outline(panels[1], truth)
+            draw.outline(panels[2], predicted.panoptic)
         return draw.side_by_side(panels, ["image", "truth", "prediction"])
