@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import import_file
 from deeplab_tf.lab.models.layers import Upsample, batch_norm, conv_bn, kernel_initializer
 
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
@@ -77,7 +78,12 @@ def backbones() -> list[str]:
 
 
 def load_backbone(name: str):
-    """Return the module of a backbone by its file's name. Raise DeepLabError, with the choices, where there is none."""
+    """Return the module of a backbone, by its file's name or the path of a file of your own (NAME.py).
+
+    Raise DeepLabError, with the choices, where there is none.
+    """
+    if name.endswith(".py") and Path(name).is_file():
+        return import_file(name)
     if name not in backbones():
         raise DeepLabError(f"There is no backbone '{name}'. {did_you_mean(str(name), backbones())}")
     return importlib.import_module(f"deeplab_tf.lab.models.backbones.{name}")
