@@ -10,7 +10,7 @@ calibration cache, and TF-TRT in all three where TensorFlow has it; each in a pr
 or crashes is noted with its error and the rest goes on. The JSON file is written after each.
 
 Agreement is the share of pixels whose label is that of ONNX Runtime in float32 on the same frame. mIoU is counted at
-the network's size, labels enlarged by repeating: good for comparing the rows, not for comparing with `deeplab-tf
+the network's size, labels upsampled by repeating: good for comparing the rows, not for comparing with `deeplab-tf
 evaluate`.
 """
 

@@ -38,7 +38,7 @@ def parse(arguments):
 
 
 def read_frames(folder, size):
-    """(H, W, 3) uint8 frames of a folder's pictures, one by one."""
+    """(H, W, 3) uint8 frames of a folder's pictures one at a time."""
     from deeplab_tf.core.image_files import list_images, read_image, resize_image
 
     paths = list_images(folder, recursive=True)
