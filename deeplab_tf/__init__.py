@@ -165,10 +165,10 @@ def train(
         if run is None:
             raise DeepLabError("Name the run folder with run=DIR: a dictionary has no file name to take it from.")
         sections = {**recipe, **{name: {**recipe.get(name, {}), **values} for name, values in overrides.items()}}
-        config = resolve(sections)
+        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)))
     else:
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
-        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value)}" for key, value in values])
+        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
         run = Path("runs", Path(recipe).stem) if run is None else run
     return {"run": str(run), **fit(config, Path(run), resume=resume, callbacks=callbacks)}
 

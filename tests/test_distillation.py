@@ -66,7 +66,7 @@ def pair():
         {"data": {"name": "folder", "size": [32, 32]}, "distillation": {"run": "somewhere", "weight": 0.3}}
     )
     student, teacher = scorer("student", 1), scorer("teacher", 2)
-    add_lesson(student, Lesson(teacher, Distillation("somewhere", 0.3, 2.0), 4))
+    add_lesson(student, Lesson(teacher, Distillation(run="somewhere", weight=0.3, temperature=2.0), 4))
     fit.compile_model(student, keras.optimizers.SGD(0.1), config, None)
     return student, teacher
 

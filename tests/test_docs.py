@@ -1,10 +1,9 @@
-"""The documents name what exists: commands, options, files, links, keys of recipes, errors; their examples work.
+"""The documents name what exists: commands, options, files, links, errors; their examples work.
 
 `test_docs_commands.py` runs the commands and the Python of the pages.
 """
 
 import ast
-import inspect
 import os
 import re
 import shlex
@@ -203,88 +202,9 @@ def test_errors_in_the_troubleshooting_page_are_those_of_the_package():
         assert kept, f"no error of the package reads: {sentence}"
 
 
-def rows_of(text):
-    """[(heading, key, default), ...] of the tables of docs/recipes.md, defaults as YAML reads them."""
-    found, heading = [], None
-    for line in text.splitlines():
-        if line.startswith("#"):
-            heading = line.lstrip("# ")
-        row = re.match(r"\| `(\w+)` \| (.+?) \| ", line)
-        if row:
-            found.append((heading, row[1], None if row[2] == "none" else yaml.safe_load(row[2])))
-    return found
-
-
-ROWS = rows_of((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"))
-
-
-def test_keys_that_are_set_in_the_documents_are_explained():
-    known = {"{}.{}".format(heading.split(":")[0], key) for heading, key, _ in ROWS}
-    for source, _, words in COMMAND_LINES:
-        settings = [after for before, after in zip(words, words[1:]) if before == "--set"]
-        for setting in settings:
-            assert setting.partition("=")[0] in known or setting in ("section.key=value", "KEY=VALUE"), (
-                f"{source}: {setting}"
-            )
-
-
-def test_every_key_of_a_recipe_is_explained_with_its_default():
-    from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.data import COMMON_OPTIONS, load_data_set
-
-    config = resolve({"data": {"name": "cityscapes", "size": [512, 1024]}})
-    expected = {("data", key, "none" if key == "records" else "required") for key in COMMON_OPTIONS}
-    for section in vars(config):
-        values = getattr(config, section) if section != "data" else {}
-        values = values if isinstance(values, dict) else vars(values)
-        expected |= {(section, key, freeze(value)) for key, value in values.items()}
-    for name in ("panoptic_deeplab", "lr_aspp"):
-        other = resolve({"data": {"name": "cityscapes", "size": [512, 1024]}, "model": {"name": name}}).model
-        own = {
-            key: value for key, value in other.items() if key != "name" and config.model.get(key, "missing") != value
-        }
-        expected |= {(f"model: {name}", key, freeze(value)) for key, value in own.items()}
-    for path in (ROOT / "deeplab_tf" / "lab" / "data").glob("*.py"):
-        if "\ndef open_split(" in path.read_text(encoding="utf-8") and path.stem != "__init__":
-            options = inspect.signature(load_data_set(path.stem).open_split).parameters.values()
-            options = [option for option in options if option.kind is option.KEYWORD_ONLY]
-            expected |= {
-                ("data: " + path.stem, o.name, "required" if o.default is o.empty else freeze(o.default))
-                for o in options
-            }
-    assert {(heading, key, freeze(default)) for heading, key, default in ROWS} == expected
-
-
-def freeze(value):
-    """Lists as tuples, so that values can stand in a set; a whole number equals the same float, but true does not equal
-    1."""
-    if isinstance(value, bool):
-        return str(value)
-    return tuple(value) if isinstance(value, list) else "none" if value == "none" or value is None else value
-
-
-def test_choices_are_explained():
-    from deeplab_tf.lab.config.limits import CHOICES, WEIGHTINGS
-
-    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    for choice in [choice for choices in CHOICES.values() for choice in choices if choice] + list(WEIGHTINGS):
-        assert f"`{choice}`" in text
-
-
 YAML_BLOCKS = [
     (page.name, body) for page in PAGES for body in blocks(page.read_text(encoding="utf-8"), "yaml") if "data:" in body
 ]
-YAML_BLOCKS += [(recipe.name, recipe.read_text(encoding="utf-8")) for recipe in RECIPES]
-
-
-@pytest.mark.parametrize("source, body", YAML_BLOCKS, ids=[source for source, _ in YAML_BLOCKS])
-def test_recipes_are_valid(source, body, tmp_path):
-    from deeplab_tf.lab.config import load
-
-    if source == "developer-guide.md":
-        body = re.sub(r"name: kitti\b", "name: cityscapes", body)  # the data set of its own example
-    (tmp_path / "recipe.yaml").write_text(body, encoding="utf-8")
-    assert load(tmp_path / "recipe.yaml").training.steps > 0
 
 
 def test_the_folder_that_is_described_opens(tmp_path):
@@ -300,7 +220,7 @@ def test_the_folder_that_is_described_opens(tmp_path):
     write_image(str(tmp_path / "images" / "train" / "a.jpg"), label)
     write_image(str(tmp_path / "labels" / "train" / "a.png"), label)
     split = open_split({**data, "root": str(tmp_path)}, "train")
-    assert split.frame(0).label_map.tolist() == [[0, 1, 2, 3, 255]]
+    assert split.sample(0).label_map.tolist() == [[0, 1, 2, 3, 255]]
 
 
 def test_the_examples_for_contributors_pass_their_own_tests(tmp_path):

@@ -16,7 +16,7 @@ from deeplab_tf.core.prediction import View, best_class, predict, scaled_size
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID
-from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation.checkpoints import spread_indices
 from deeplab_tf.lab.evaluation.evaluate import check_classes, evaluate
 from deeplab_tf.lab.evaluation.figures import comparison, confusion_figure
@@ -37,8 +37,8 @@ class MemorySplit(Split):
         self.images = images or [np.dstack([label_map] * 3) for label_map in label_maps]
         self.names = [f"frame_{i}" for i in range(len(label_maps))]
 
-    def frame(self, index):
-        return Frame(self.images[index], self.label_maps[index])
+    def sample(self, index):
+        return Sample(self.images[index], self.label_maps[index])
 
 
 class LabelsOnly(Predictor):
@@ -254,13 +254,13 @@ def write_pairs(folder, names, label_maps, image_suffix=".png", label_suffix=".p
 def test_folders_with_class_ids_are_paired_by_name(tmp_path):
     label_maps = [np.array([[0, 1], [2, 255]], np.uint8), np.zeros((2, 2), np.uint8)]
     split = open_folders(*write_pairs(tmp_path, ["b/x", "a"], label_maps), TABLE)
-    assert split.names == ["a", "b/x"] and np.array_equal(split.frame(1).label_map, label_maps[0])
+    assert split.names == ["a", "b/x"] and np.array_equal(split.sample(1).label_map, label_maps[0])
 
 
 def test_folders_with_an_id_outside_the_table_are_refused(tmp_path):
     split = open_folders(*write_pairs(tmp_path, ["a"], [np.full((2, 2), 7, np.uint8)]), TABLE)
     with pytest.raises(DeepLabError, match="a.png holds ids outside the class table: 7"):
-        split.frame(0)
+        split.sample(0)
 
 
 def test_folders_follow_the_data_set_of_the_run(tmp_path):
@@ -269,15 +269,15 @@ def test_folders_follow_the_data_set_of_the_run(tmp_path):
         [np.array([[7, 8], [26, 4]], np.uint8)],
     )  # label ids: road, sidewalk, car, static
     pair = write_pairs(tmp_path, names, label_maps, "_leftImg8bit.png", "_gtFine_labelIds.png")
-    split = open_folders(*pair, CITYSCAPES, {"name": "cityscapes", "root": "gone", "size": [2, 2]})
-    assert split.names == names and split.frame(0).label_map.tolist() == [[0, 1], [13, 255]]
+    split = open_folders(*pair, CITYSCAPES, {"name": "cityscapes", "root": "gone", "size": [32, 32]})
+    assert split.names == names and split.sample(0).label_map.tolist() == [[0, 1], [13, 255]]
 
 
 def test_folders_follow_a_described_data_set(tmp_path):
     classes = [{**row, "id": 10 * i} for i, row in enumerate(TABLE.to_dicts())]
-    data = {"name": "folder", "root": "gone", "size": [2, 2], "ignore_ids": [9], "classes": classes}
+    data = {"name": "folder", "root": "gone", "size": [32, 32], "ignore_ids": [9], "classes": classes}
     split = open_folders(*write_pairs(tmp_path, ["a"], [np.array([[0, 10], [20, 9]], np.uint8)]), TABLE, data)
-    assert split.frame(0).label_map.tolist() == [[0, 1], [2, 255]]
+    assert split.sample(0).label_map.tolist() == [[0, 1], [2, 255]]
 
 
 def test_folders_that_are_not_there_are_refused(tmp_path):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
-from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.training.losses import SegmentationLoss, class_shares, class_weights
 
 LN3 = math.log(3)
@@ -22,8 +22,8 @@ class LabelSplit(Split):
         self.label_maps = [np.array(label_map, np.uint8) for label_map in label_maps]
         self.names = [str(i) for i in range(len(label_maps))]
 
-    def frame(self, index):
-        return Frame(np.zeros((*self.label_maps[index].shape, 3), np.uint8), self.label_maps[index])
+    def sample(self, index):
+        return Sample(np.zeros((*self.label_maps[index].shape, 3), np.uint8), self.label_maps[index])
 
 
 def loss_and_gradient(loss, labels, logits):

@@ -152,7 +152,7 @@ WRONG = {
         {"row": segments((100, 1, 1), *GOOD[1:])},
         "segment 100 of the image a is a crowd of 'road', which is stuff",
     ),
-    "no picture": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
+    "no PNG file": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
     "no annotations": ({"whole": {"annotations": None}}, "not in COCO's panoptic format: expected `annotations`"),
     "no categories": ({"whole": {"categories": []}}, "names no categories"),
     "segments without ids": (
@@ -164,7 +164,7 @@ WRONG = {
         {"row": segments(("x", 1, 0))},
         "is not in COCO's panoptic format: .*expected an integer, got 'x'",
     ),
-    "no name of a picture": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
+    "no name of a PNG file": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
     "categories that are none": ({"whole": {"categories": 5}}, "is not in COCO's panoptic format"),
     "a category twice": ({"whole": {"categories": [CAR, CAR]}}, "has two categories with the id 2"),
     "no isthing": (
@@ -280,10 +280,7 @@ def test_some_frames_without_instances_get_a_sentence(tmp_path):
     for path in list(tmp_path.rglob("*.png")):
         if "instanceIds" not in path.name:
             path.with_name(path.name.replace("ulm_000000", "ulm_000001")).write_bytes(path.read_bytes())
-    with pytest.raises(
-        DeepLabError,
-        match="1 of 2 frames of val have no instance file; the first is that of .*ulm_000001_000019_gtFine",
-    ):
+    with pytest.raises(DeepLabError, match="1 of 2 .* of val .* first .* .*ulm_000001_000019_gtFine"):
         require_instances(open_split(data, "val"), "val")
 
 
@@ -308,7 +305,5 @@ def test_a_described_data_set_has_instances_of_any_numbers(tmp_path):
 
 def test_a_number_on_stuff_gets_a_sentence(tmp_path):
     data = described(tmp_path, np.array([[3, 0, 0, 0, 0]], np.uint16))
-    with pytest.raises(
-        DeepLabError, match="holds the thing 3 at row 0, column 0, where the label file has class 0, which is stuff"
-    ):
+    with pytest.raises(DeepLabError, match=" 3 at row 0, column 0, .* class 0"):
         open_split(data, "val").panoptic_map(0)

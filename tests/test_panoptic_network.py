@@ -89,7 +89,7 @@ def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, mon
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
-    image = open_run_split(runtime.config, "val").frame(0).image
+    image = open_run_split(runtime.config, "val").sample(0).image
     expected = predict(runtime, image, flip=flip).label_map, to_panoptic(runtime.predict(image), runtime.table)[0]
     runs = []
 
@@ -110,7 +110,7 @@ def test_maps_come_at_the_size_that_is_asked_for(run):
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(str(run))
-    image = open_run_split(runtime.config, "val").frame(0).image
+    image = open_run_split(runtime.config, "val").sample(0).image
     own, large = predict(runtime, image), predict(runtime, image, (128, 192))
     assert (large.label_map != large.panoptic_labels).any()
     for name in ("panoptic", "panoptic_labels"):
@@ -187,7 +187,7 @@ def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
     data = run.parent / "data"
     folders = ["--images", data / "images" / "val", "--labels", data / "labels" / "val"]
     output = call("evaluate", run, *folders, "--out", tmp_path, "--json", tmp_path / "a").output
-    assert "These frames have no instance files" in output
+    assert "no instance files" in output
     report = json.loads((tmp_path / "a").read_text())
     assert report["miou"] > 0.9 and "pq" not in report
 

@@ -4,12 +4,12 @@ import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.data.augment import Augmentation
-from deeplab_tf.lab.data.pipeline import TrainingPipeline, resize_frame
-from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.data.pipeline import TrainingPipeline, resize_sample
+from deeplab_tf.lab.data.split import Sample, Split
 
 SIZE = (32, 48)
 STRONG = Augmentation(
-    crop=(24, 32), flip=0.5, rotation=10, scale=(0.7, 1.4), brightness=0.2, hue=0.05, gamma=0.2, noise=3
+    crop=(32, 40), flip=0.5, rotation=10, scale=(0.7, 1.4), brightness=0.2, hue=0.05, gamma=0.2, noise=3
 )
 
 
@@ -20,10 +20,10 @@ class NumberedFrames(Split):
         self.names = [f"frame_{i}" for i in range(count)]
         self.broken, self.size = broken, size
 
-    def frame(self, index):
+    def sample(self, index):
         if index == self.broken:
             raise DeepLabError(f"The image frame_{index}.png is truncated.")
-        return Frame(np.full((*self.size, 3), index, np.uint8), np.full(self.size, index, np.uint8))
+        return Sample(np.full((*self.size, 3), index, np.uint8), np.full(self.size, index, np.uint8))
 
 
 def pipeline(split, *, batch_size=4, seed=1, augmentation=None, size=SIZE):
@@ -68,7 +68,7 @@ def test_no_frame_has_a_favourite_place():
 def test_a_later_start_is_the_tail_of_an_earlier_one(rng):
     pictures = rng.integers(0, 256, (7, *SIZE, 3), np.uint8)
     split = NumberedFrames(7)
-    split.frame = lambda index: Frame(pictures[index], pictures[index, ..., 0] % 5)
+    split.sample = lambda index: Sample(pictures[index], pictures[index, ..., 0] % 5)
     whole = list(pipeline(split, augmentation=STRONG).batches(0, 9))
     tail = list(pipeline(split, augmentation=STRONG).batches(5, 9))
     assert len(whole) == 9 and len(tail) == 4
@@ -80,7 +80,7 @@ def test_a_later_start_is_the_tail_of_an_earlier_one(rng):
 def test_a_frame_is_changed_anew_in_every_epoch(rng):
     picture = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     split = NumberedFrames(1)
-    split.frame = lambda index: Frame(picture, picture[..., 0] % 5)
+    split.sample = lambda index: Sample(picture, picture[..., 0] % 5)
     ((images, _),) = pipeline(split, augmentation=STRONG, batch_size=6).batches(0, 1)
     assert len({image.numpy().tobytes() for image in images}) == 6
 
@@ -94,8 +94,8 @@ def test_names_are_those_of_the_batch():
 
 def test_shapes_are_static():
     images, label_maps = pipeline(NumberedFrames(5), augmentation=STRONG).batches(0, 2).element_spec
-    assert images == tf.TensorSpec((4, 24, 32, 3), tf.uint8)
-    assert label_maps == tf.TensorSpec((4, 24, 32), tf.uint8)
+    assert images == tf.TensorSpec((4, 32, 40, 3), tf.uint8)
+    assert label_maps == tf.TensorSpec((4, 32, 40), tf.uint8)
 
 
 def test_a_frame_that_cannot_be_read_leaves_its_sentence():
@@ -116,7 +116,7 @@ def test_frames_of_another_size_are_brought_to_the_size(rng):
 def test_resize_takes_means_of_images_and_never_of_labels(rng):
     image = rng.integers(0, 256, (64, 96, 3), np.uint8)
     label_map = rng.choice(np.array([0, 7, 255], np.uint8), (64, 96))
-    resized = resize_frame(Frame(image, label_map), (32, 48))
+    resized = resize_sample(Sample(image, label_map), (32, 48))
     means = image.reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(resized.image, means, atol=1)
     assert set(np.unique(resized.label_map)) == {0, 7, 255}
@@ -125,14 +125,14 @@ def test_resize_takes_means_of_images_and_never_of_labels(rng):
 
 
 def test_resize_leaves_a_frame_of_the_size_alone(rng):
-    frame = Frame(rng.integers(0, 256, (32, 48, 3), np.uint8), rng.integers(0, 5, (32, 48), np.uint8))
-    assert resize_frame(frame, (32, 48)) is frame
+    frame = Sample(rng.integers(0, 256, (32, 48, 3), np.uint8), rng.integers(0, 5, (32, 48), np.uint8))
+    assert resize_sample(frame, (32, 48)) is frame
 
 
 def test_labels_stay_on_their_pixels_when_a_frame_is_resized():
     # 90 -> 60 columns: the centre of new column j, (j + 0.5) * 1.5 - 0.5, is nearest to old columns 0, 2 (1.75), 3
     # (3.25), 5 (4.75) ...
     columns = np.arange(90, dtype=np.uint8)
-    frame = Frame(np.zeros((30, 90, 3), np.uint8), np.tile(columns, (30, 1)))
-    resized = resize_frame(frame, (30, 60)).label_map[0]
+    frame = Sample(np.zeros((30, 90, 3), np.uint8), np.tile(columns, (30, 1)))
+    resized = resize_sample(frame, (30, 60)).label_map[0]
     np.testing.assert_array_equal(resized, [int((j + 0.5) * 1.5) for j in range(60)])

@@ -18,7 +18,7 @@ CHOSEN = (
     "test_score.py",
     "test_stream_command.py",
     "test_video_address.py",
-    "test_video_live.py",
+    "test_video_camera.py",
     "test_video_sinks.py",
     "test_video_sources.py",
 )

@@ -13,7 +13,7 @@ from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.core.tables import markdown_table, number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID
-from deeplab_tf.lab.data.split import Frame, Split
+from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.pages import step_title
 from deeplab_tf.lab.runs.folder import best_step
@@ -25,9 +25,9 @@ class Drawn(Split):
     table = CAMVID
     names = ["a", "b", "c", "d"]
 
-    def frame(self, index):
+    def sample(self, index):
         label_map = np.random.default_rng(index).integers(0, 11, SIZE, dtype=np.uint8)
-        return Frame(np.dstack([label_map] * 3), label_map)
+        return Sample(np.dstack([label_map] * 3), label_map)
 
 
 class RedIsTheClass(Predictor):
@@ -87,9 +87,9 @@ def test_report_predicts_at_the_resolution_of_the_truth(run, monkeypatch):
     """As with prepared records, whose images are smaller than what is scored."""
 
     class Shrunk(Drawn):
-        def scored_frame(self, index):
-            image, label_map = self.frame(index)
-            return Frame(image, np.kron(label_map, np.ones((2, 2), np.uint8)))
+        def scored_sample(self, index):
+            image, label_map = self.sample(index)
+            return Sample(image, np.kron(label_map, np.ones((2, 2), np.uint8)))
 
     monkeypatch.setattr(runs, "open_split", lambda data, name: Shrunk())
     result = call(run)

@@ -78,7 +78,7 @@ def test_panels_show_image_truth_and_prediction():
         places = [
             left
             for left in range(panel.shape[1] - 63)
-            if np.array_equal(panel[top:, left : left + 64], split.frame(index).image)
+            if np.array_equal(panel[top:, left : left + 64], split.sample(index).image)
         ]
         assert len(places) == 1, "the image stands in the panel, pixel by pixel"
         assert panel.shape[1] >= 3 * 64

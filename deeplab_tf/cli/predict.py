@@ -40,10 +40,15 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     help="Also write NAME_overlay.jpg: the image with class colours and, if predicted, outlined instances.",
 )
 @click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
+@click.option(
+    "--precision",
+    type=Choice(["int8", "float16", "float32"]),
+    help="Run a bundle at this precision. [default: the best that it has]",
+)
 @click.option("--checkpoint", metavar="STEP", help="Predict with this saved step of a run, or 'best'. [default: best]")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, runtime, checkpoint, json_target, verbose):
+def command(run, images, out, layout, overlay, runtime, precision, checkpoint, json_target, verbose):
     """Predict label maps for images (PNG or JPEG), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
@@ -55,7 +60,7 @@ def command(run, images, out, layout, overlay, runtime, checkpoint, json_target,
     jobs = plan(images, out, layout, overlay)
     writer = None
     written: List[str] = []
-    with deeplab_tf.load(run, runtime or "auto", checkpoint=checkpoint) as model:
+    with deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":

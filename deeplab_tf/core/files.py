@@ -4,10 +4,13 @@ import contextlib
 import fcntl
 import glob
 import hashlib
+import importlib.machinery
 import json
 import os
 import shutil
 import stat
+import sys
+import types
 import uuid
 from typing import Iterator, List
 
@@ -134,3 +137,15 @@ def megabytes(path) -> float:
     if os.path.isdir(path):
         return sum(megabytes(os.path.join(path, name)) for name in files_below(path))
     return os.path.getsize(path) / 1e6
+
+
+def import_file(path) -> types.ModuleType:
+    """Import a Python file that belongs to no package, once, and return the module."""
+    path = os.path.abspath(path)
+    name = f"{os.path.splitext(os.path.basename(path))[0]}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        module = types.ModuleType(name)
+        module.__file__ = path
+        importlib.machinery.SourceFileLoader(name, path).exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]

@@ -60,7 +60,7 @@ def prediction_picture(run, count):
     split = open_run_split(runtime.config, "val")
     rows = []
     for index in spread_indices(len(split), count):
-        frame = split.frame(index)
+        frame = split.sample(index)
         label_maps = [
             (frame.label_map, "truth (black: ignored)"),
             (predict(runtime, frame.image).label_map, "prediction"),
@@ -80,7 +80,7 @@ def panoptic_picture(run, count):
     split = open_run_split(runtime.config, "val")
     rows = []
     for index in spread_indices(len(split), count):
-        frame = split.frame(index)
+        frame = split.sample(index)
         prediction = runtime.predict(frame.image)
         ways = (
             split.panoptic_map(index),

@@ -93,9 +93,9 @@ def measure(
         `panoptic`: (N, h, w) int32 or None; `scored`: of a network that gives probabilities, label maps at `sizes`, by
         frame; the attributes of `ResourceMonitor`.
     """
-    from deeplab_tf.deploy.video.painter import Painter
+    from deeplab_tf.deploy.video.renderer import OverlayRenderer
 
-    painter = Painter(runtime.table, label_stride=runtime.label_stride)
+    painter = OverlayRenderer(runtime.table, label_stride=runtime.label_stride)
     warm_up = _warm_up(runtime, painter, frames)
     times: List[Sequence[float]] = []
     labels: List[np.ndarray] = []
@@ -149,7 +149,7 @@ def one_frame(runtime, painter, frame):
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
-    painter.paint(frame, sized.label_map, panoptic=panoptic)
+    painter.render(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
         (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded),

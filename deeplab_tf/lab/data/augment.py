@@ -1,4 +1,4 @@
-"""Random changes to a training image and its label: one geometric warp, one colour transform.
+"""Augmentation of a training image and its label map: one geometric warp, one color transform.
 
 Flip, rotation, scale and crop are one affine map from the crop's pixels to the image's, so that a pixel is interpolated
 once. Brightness, contrast, saturation, hue and white balance are one affine map of RGB. All draws are stateless: the
@@ -6,41 +6,55 @@ same seed gives the same crop, on any run.
 """
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import tensorflow as tf
+from pydantic import NonNegativeFloat, PositiveFloat, field_validator
 
 from deeplab_tf.core.labels import IGNORE_LABEL
+from deeplab_tf.lab.schema import BelowOne, Fraction, Section, Side
 
 BORDER = 114.0
 """Grey level of image pixels that a warp brings in from outside."""
 
+COLOR_CHANGES = ("brightness", "contrast", "saturation", "hue", "white_balance", "gamma", "noise")
+
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a training image may be changed; the defaults change nothing."""
+class Augmentation(Section):
+    """Random changes to every training image. The defaults change nothing.
 
-    crop: tuple[int, int] | None = None  # height, width of what the network sees; None: the whole image
-    flip: float = 0.0  # probability of a left-right flip
-    rotation: float = 0.0  # at most this many degrees either way
-    scale: tuple[float, float] = (1.0, 1.0)  # drawn evenly in the logarithm
-    brightness: float = 0.0  # 0.3: times 0.7 .. 1.3
-    contrast: float = 0.0  # 0.3: distance from the image's mean grey, times 0.7 .. 1.3
-    saturation: float = 0.0  # 0.3: distance from each pixel's grey, times 0.7 .. 1.3
-    hue: float = 0.0  # 0.1: turned by at most 0.1 of the colour circle either way
-    white_balance: float = 0.0  # 0.1: each channel on its own, times 0.9 .. 1.1
-    gamma: float = 0.0  # 0.3: power between 1 / 1.3 and 1.3
-    noise: float = 0.0  # standard deviation of Gaussian noise, in grey levels, at most
+    The draws depend on `training.seed` and the number of the sample alone, so a resumed run sees what it would have
+    seen. Where rotation, scale or crop reach outside the image, the image is grey and the label ignored.
+    """
+
+    crop: Annotated[tuple[Side, Side] | None, "[height, width] of the crop to train on; none: the whole image"] = None
+    flip: Annotated[Fraction, "probability of a left-right flip"] = 0.0
+    rotation: Annotated[NonNegativeFloat, "degrees, at most, either way"] = 0.0
+    scale: Annotated[tuple[PositiveFloat, PositiveFloat], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
+    brightness: Annotated[BelowOne, "0.3: times 0.7 to 1.3"] = 0.0
+    contrast: Annotated[BelowOne, "0.3: distance from the image's mean grey, times 0.7 to 1.3"] = 0.0
+    saturation: Annotated[Fraction, "0.3: distance from each pixel's grey, times 0.7 to 1.3"] = 0.0
+    hue: Annotated[Fraction, "0.1: turned by at most a tenth of the color circle either way"] = 0.0
+    white_balance: Annotated[Fraction, "0.1: each channel on its own, times 0.9 to 1.1"] = 0.0
+    gamma: Annotated[NonNegativeFloat, "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
+    noise: Annotated[NonNegativeFloat, "standard deviation of Gaussian noise in grey levels, at most"] = 0.0
+
+    @field_validator("scale")
+    @classmethod
+    def _low_to_high(cls, scale):
+        if scale[0] > scale[1]:
+            raise ValueError("must be [low, high] with low <= high")
+        return scale
 
 
 def augment(image, label_map, seed, options: Augmentation, *, outside: int = IGNORE_LABEL):
-    """Changes one frame at random.
+    """Return an image and its label map, changed at random.
 
     Args:
         image: (H, W, 3) uint8.
-        label_map: (H, W) uint8 (or int32, a panoptic map); nearest neighbour.
+        label_map: (H, W) uint8, or int32 for a panoptic map; nearest neighbor.
         seed: (2,) int64; all that the draws depend on.
         options: how far.
         outside: the label where the warp reaches outside the image.
@@ -54,22 +68,9 @@ def augment(image, label_map, seed, options: Augmentation, *, outside: int = IGN
 
 
 class _Draws:
-    """Numbers from a seed, a name each: an augmentation that is switched off does not shift the draws of the others."""
+    """Random numbers by name: an augmentation that is switched off does not shift the draws of the others."""
 
-    NAMES = (
-        "flip",
-        "rotation",
-        "scale",
-        "top",
-        "left",
-        "brightness",
-        "contrast",
-        "saturation",
-        "hue",
-        "white_balance",
-        "gamma",
-        "noise",
-    )
+    NAMES = ("flip", "rotation", "scale", "top", "left", *COLOR_CHANGES)
 
     def __init__(self, seed):
         self.seed = seed
@@ -82,23 +83,19 @@ class _Draws:
 
 
 def warp(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LABEL):
-    """Flip, rotation, scale and crop, in one interpolation."""
-    size = tf.cast(tf.shape(image)[:2], tf.float32)  # H, W
+    """Flip, rotate, scale and crop, in one interpolation."""
     crop = options.crop or tuple(image.shape[:2])
-    if (
-        options.flip == 0
-        and options.rotation == 0
-        and options.scale == (1.0, 1.0)
-        and tuple(crop) == tuple(image.shape[:2])
-    ):
+    moved = options.flip or options.rotation or options.scale != (1.0, 1.0)
+    if not moved and tuple(crop) == tuple(image.shape[:2]):
         return image, label_map
+    size = tf.cast(tf.shape(image)[:2], tf.float32)  # H, W
     low, high = options.scale
-    scale = (
-        tf.exp(draw.uniform("scale", math.log(low), math.log(high))) if low != high else tf.constant(low, tf.float32)
-    )
+    scale = tf.constant(low, tf.float32)
+    if low != high:
+        scale = tf.exp(draw.uniform("scale", math.log(low), math.log(high)))
     angle = draw.uniform("rotation", -options.rotation, options.rotation) * math.pi / 180
     sign = tf.where(draw.uniform("flip") < options.flip, -1.0, 1.0)
-    # The crop's centre in the image: anywhere the crop fits; where it is larger than the scaled image, anywhere the
+    # The crop's center in the image: anywhere the crop fits; where it is larger than the scaled image, anywhere the
     # image fits into it.
     room = (size - tf.constant(crop, tf.float32) / scale) / 2
     offset = tf.stack([draw.uniform("top", -1.0, 1.0), draw.uniform("left", -1.0, 1.0)]) * tf.abs(room)
@@ -130,17 +127,9 @@ def _apply(image, transform, crop, interpolation, fill):
 
 
 def change_colors(image, draw, options: Augmentation):
-    """Brightness, contrast, saturation, hue and white balance as one 3x3 matrix and an offset, then gamma and noise."""
-    factors = (
-        options.brightness,
-        options.contrast,
-        options.saturation,
-        options.hue,
-        options.white_balance,
-        options.gamma,
-        options.noise,
-    )
-    if not any(factors):
+    """Change brightness, contrast, saturation, hue and white balance by one 3x3 matrix and an offset, then gamma and
+    noise."""
+    if not any(getattr(options, name) for name in COLOR_CHANGES):
         return image
     x = tf.cast(image, tf.float32) / 255
     grey = tf.constant(_GREY)
@@ -163,7 +152,7 @@ def change_colors(image, draw, options: Augmentation):
 
 
 def _saturation_and_hue(draw, options):
-    """(3, 3): colour differences from grey, stretched and turned about the grey axis."""
+    """(3, 3): color differences from grey, stretched and turned about the grey axis."""
     grey = tf.constant(_GREY)
     saturation = 1 + draw.uniform("saturation", -options.saturation, options.saturation)
     angle = draw.uniform("hue", -options.hue, options.hue) * 2 * math.pi

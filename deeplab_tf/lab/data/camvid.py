@@ -1,12 +1,14 @@
 """CamVid as released with SegNet (Brostow et al., 2008; Badrinarayanan et al., 2017): 11 classes, 480 x 360 street
 scenes.
 
-ROOT/images/{train,val,test}/NAME.png   8-bit RGB
-ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 as in CAMVID, 11 is unlabelled
+    ROOT/images/{train,val,test}/NAME.png   8-bit RGB
+    ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 are the classes, 11 is unlabelled
 """
 
+from typing import Annotated
+
 from deeplab_tf.core.labels import Label, LabelTable, id_map
-from deeplab_tf.lab.data.split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
+from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
 
 # Colours are CamVid's own.
 _CLASSES = (
@@ -30,8 +32,8 @@ UNLABELLED = 11
 LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(UNLABELLED + 1))
 
 
-def open_split(split: str, *, root: str) -> FileSplit:
-    """Opens one split of CamVid: `train`, `val`, or `test` where its files are there."""
+def open_split(split: str, *, root: Annotated[str, "the folder that holds `images` and `labels`"]) -> FileSplit:
+    """Open `train`, `val`, or `test` where its files are there."""
     folder = open_root(root)
     images = split_folder(folder, "images/{split}", split)
     labels = split_folder(folder, "labels/{split}", split)

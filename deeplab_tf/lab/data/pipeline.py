@@ -1,8 +1,8 @@
 """From a split to training batches, in tf.data.
 
-Sample n of a run is a function of the seed and n alone: which frame it is (a new order every epoch, by a stateless
-shuffle of the index) and how it is changed. So a run that continues at step s starts the pipeline there, and nothing
-has to be replayed.
+Sample n of a run is a function of the seed and n alone: which image it is (a new order every epoch, by a stateless
+shuffle of the index) and how it is augmented. So a run that continues at step s starts the pipeline there, and nothing
+is replayed.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import VOID
 from deeplab_tf.lab.data.augment import Augmentation, augment
 from deeplab_tf.lab.data.panoptic_targets import Targets, panoptic_targets
-from deeplab_tf.lab.data.split import Frame, Split, require_instances
+from deeplab_tf.lab.data.split import Sample, Split, require_instances
 
 
 class TrainingPipeline:
-    """Batches of augmented frames of one split."""
+    """Batches of augmented samples of a split."""
 
     def __init__(
         self,
@@ -33,43 +33,38 @@ class TrainingPipeline:
     ):
         """
         Args:
-            split: where the frames come from.
-            size: height, width to which a frame is brought before it is augmented.
+            split: the samples.
+            size: height, width to which they are resized before augmentation.
             batch_size: B.
             seed: fixes the order and every augmentation.
-            augmentation: what may happen to a frame; its `crop` is the size of what comes out.
-            targets: for a network that predicts instances: options for `panoptic_targets`.
+            augmentation: its `crop` is the size of what comes out.
+            targets: for a network that predicts instances: options of `panoptic_targets`.
 
         Raises:
-            DeepLabError: `targets`, and a frame of the split has no instances.
+            DeepLabError: `targets` are given, and a sample has no instances.
         """
         if targets is not None:
             require_instances(split, "train")
-        self.targets = targets
-        self.split = split
-        self.size = tuple(size)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augmentation = augmentation
+        self.split, self.size, self.batch_size, self.seed = split, size, batch_size, seed
+        self.augmentation, self.targets = augmentation, targets
         self.error: DeepLabError | None = None
 
     def batches(self, first_step: int, last_step: int) -> tf.data.Dataset:
-        """(images (B, h, w, 3) uint8, label_maps (B, h, w) uint8) for the steps first_step .. last_step - 1.
+        """Return images (B, h, w, 3) uint8 and label maps (B, h, w) uint8 for the steps first_step .. last_step - 1.
 
-        With `targets`, `panoptic_targets.Targets` in place of the label maps.
-
-        Where a frame cannot be read the data set fails with a TensorFlow error; the sentence for it is in `error`.
+        With `targets`, `panoptic_targets.Targets` are in place of the label maps.
+        Where an image cannot be read the data set fails with a TensorFlow error; the sentence for it is in `error`.
         """
         samples = tf.data.Dataset.range(first_step * self.batch_size, last_step * self.batch_size)
         samples = samples.map(self._sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return samples.batch(self.batch_size, drop_remainder=True).prefetch(2)
 
     def names(self, step: int) -> list[str]:
-        """The names of the frames in the batch of a step (0 is the first)."""
+        """Return the names of the samples in the batch of a step (0 is the first)."""
         return [self.split.names[index] for index in self._indices(step)]
 
     def files(self, step: int) -> list[str]:
-        """The image files in the batch of a step, for messages."""
+        """Return the image files in the batch of a step, for messages."""
         return [self.split.paths(index)[0] for index in self._indices(step)]
 
     def _indices(self, step):
@@ -88,7 +83,7 @@ class TrainingPipeline:
         return image, self._make_targets(truth)
 
     def _make_targets(self, panoptic):
-        """`panoptic_targets` of a (h, w) int32 tensor."""
+        """Targets of a (h, w) int32 tensor."""
         kinds = [tf.uint8] + [tf.float32] * (len(Targets._fields) - 1)
         made = tf.numpy_function(self._targets_of, [panoptic], kinds, stateful=False)
         last = {"offset": (2,)}
@@ -97,22 +92,22 @@ class TrainingPipeline:
         )
 
     def _index(self, n):
-        """Which frame sample n is: every epoch takes each frame once, in an order of its own."""
+        """The index of sample n: every epoch takes each image once, in an order of its own."""
         epoch, position = n // len(self.split), n % len(self.split)
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch])
         return tf.random.experimental.index_shuffle(position, seed, tf.constant(len(self.split) - 1, tf.int64))
 
     def _load(self, index):
         with self._noted():
-            return tuple(resize_frame(self.split.frame(int(index)), self.size))
+            return tuple(resize_sample(self.split.sample(int(index)), self.size))
 
     def _load_panoptic(self, index):
         with self._noted():
-            image, panoptic = self.split.panoptic_frame(int(index))
+            image, panoptic = self.split.panoptic_sample(int(index))
             return resize_image(image, self.size), resize_labels(panoptic, self.size)
 
     def _targets_of(self, panoptic):
-        return tuple(panoptic_targets(panoptic, self.split.table, **self.targets))
+        return tuple(panoptic_targets(panoptic, self.split.table, **(self.targets or {})))
 
     @contextlib.contextmanager
     def _noted(self):
@@ -123,9 +118,9 @@ class TrainingPipeline:
             raise
 
 
-def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
-    """A frame at another size: the image by area means (or bilinear, where it grows), the label by nearest
-    neighbour."""
-    if frame.image.shape[:2] == tuple(size):
-        return frame
-    return Frame(resize_image(frame.image, size), resize_labels(frame.label_map, size))
+def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
+    """Return a sample at another size: the image by area means (bilinear, where it grows), the label by nearest
+    neighbor."""
+    if sample.image.shape[:2] == tuple(size):
+        return sample
+    return Sample(resize_image(sample.image, size), resize_labels(sample.label_map, size))

@@ -1,4 +1,4 @@
-"""Writes any data set as the records that records.py reads, with a TFDS builder."""
+"""Writes a data set as the records that records.py reads, with a TFDS builder."""
 
 import collections
 import contextlib
@@ -19,8 +19,8 @@ import tensorflow_datasets as tfds
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.panoptic.coco import to_colors
-from deeplab_tf.lab.data import check_options, open_split
-from deeplab_tf.lab.data.pipeline import resize_frame
+from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.pipeline import resize_sample
 from deeplab_tf.lab.data.records import VERSION, version_folder
 from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
 
@@ -28,59 +28,68 @@ SPLITS = ("train", "val", "test")
 """The splits that are prepared, where the data set has them."""
 
 Progress = Callable[[Iterable, str, int], Iterable]
-"""Wraps items, with a label and how many there are, to show how far they are."""
+"""Wraps items, with a label and how many there are, to show progress."""
 
 
 def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
-    """Writes every split that a recipe's data set has.
+    """Write every split that a recipe's data set has, and return a report.
 
     Args:
-        data: the recipe's `data` section: `name`, `size` [height, width], and the data set's options. Its `records` are
-            not read.
-        out: the folder to write to; if left out, the recipe's `records`, or else records/NAME-HEIGHTxWIDTH.
-        progress: shows how far each split is.
+        data: the recipe's `data` section, resolved; its `records` are not read.
+        out: the folder to write to; None: the recipe's `records`, or else records/NAME-HEIGHTxWIDTH.
+        progress: shows the progress of each split.
 
-    Returns `out`, `written` (False: they were there already), `size`, `splits` (name -> number of frames) and `bytes`.
-    Raises DeepLabError as `write` does, and for a data set that cannot be opened.
+    Returns:
+        `out`, `written` (False: they were there already), `size`, `splits` (name -> number of images) and `bytes`.
+
+    Raises:
+        DeepLabError: as `write` does, and for a data set that cannot be opened.
     """
     if data["name"] == "records":
         raise DeepLabError("This recipe reads prepared records already; prepare the data set that they were made from.")
-    data = check_options(data)
-    out = os.path.expanduser(
-        out or data.get("records") or os.path.join("records", "{}-{}x{}".format(data["name"], *data["size"]))
-    )
+    height, width = data["size"]
+    default = os.path.join("records", f"{data['name']}-{height}x{width}")
+    out = os.path.expanduser(out or data.get("records") or default)
     data = {key: value for key, value in data.items() if key != "records"}
-    splits, missing = {}, None
+    splits = _open_all(data)
+    written = write(splits, (height, width), data, out, progress=progress)
+    return {
+        "out": out,
+        "written": written,
+        "size": [height, width],
+        "splits": {name: len(split) for name, split in splits.items()},
+        "bytes": sum(file.stat().st_size for file in version_folder(Path(out)).iterdir()),
+    }
+
+
+def _open_all(data: dict) -> dict[str, Split]:
+    splits, missing = {}, []
     for name in SPLITS:
         try:
             splits[name] = open_split(data, name)
         except UnknownSplit as error:
-            missing = missing or error
+            missing.append(error)
     if not splits:
-        raise missing
-    written = write(splits, tuple(data["size"]), data, out, progress=progress)
-    files = version_folder(Path(out)).iterdir()
-    return {
-        "out": out,
-        "written": written,
-        "size": list(data["size"]),
-        "splits": {name: len(split) for name, split in splits.items()},
-        "bytes": sum(file.stat().st_size for file in files),
-    }
+        raise missing[0]
+    return splits
 
 
 def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: str, *, progress: Progress) -> bool:
-    """Writes all splits of a data set to a folder; the records appear there whole or not at all.
+    """Write all splits of a data set to a folder, where the records appear whole or not at all.
 
     Args:
         splits: what to write, by the split's name.
-        size: height and width to write images and label maps at.
-        source: the recipe's `data` section, to tell these records from others.
+        size: height, width of images and label maps.
+        source: the recipe's `data` section, by which these records are known.
         out: the folder, `root` for reading.
-        progress: shows how far each split is.
+        progress: shows the progress of each split.
 
-    Returns False if these very records are already there. Raises DeepLabError if other records are, if another process
-    is writing them, if the disk is too small, and for whatever is wrong with a frame.
+    Returns:
+        False if these very records are already there.
+
+    Raises:
+        DeepLabError: the folder holds other records, another process writes them, the disk is too small, and whatever
+            is wrong with a sample.
     """
     folder = Path(out).expanduser()
     for name, split in splits.items():
@@ -90,9 +99,7 @@ def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: st
     metadata = _describe(splits, size, source)
     with open(folder / ".prepare.lock", "w") as lock:
         try:
-            fcntl.flock(
-                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # let go by the system when the process ends, however it ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process ends
         except OSError:
             raise DeepLabError(
                 f"Another process is preparing records in {out}; wait for it, or choose another --out."
@@ -104,16 +111,15 @@ def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: st
             shutil.rmtree(leftover)
         _check_space(folder, sum(map(len, splits.values())), size)
         with tempfile.TemporaryDirectory() as nothing:  # TFDS wants a folder for downloads
-            run_builder(
-                Records(splits, metadata, progress, data_dir=folder, file_format="array_record"), download_dir=nothing
-            )
+            builder = Records(splits, metadata, progress, data_dir=folder, file_format="array_record")
+            run_builder(builder, download_dir=nothing)
     return True
 
 
 def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, manual_dir: Path | None = None) -> None:
-    """Lets a TFDS builder write its files: without a network, and without TFDS's own words on standard output.
+    """Let a TFDS builder write its files, without a network and without its messages on standard output.
 
-    Raises DeepLabError for a disk that fills up; TFDS takes away what it wrote.
+    Raise DeepLabError for a disk that fills up; TFDS removes what it wrote.
     """
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False, compute_stats="skip")
@@ -123,10 +129,9 @@ def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, 
     except Exception as error:  # each of the writers beneath TFDS has a type of its own for this
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
-        sentence = (
+        raise DeepLabError(
             f"The disk is full: cannot write records to {builder.data_dir}. Free some space and run the command again."
-        )
-        raise DeepLabError(sentence) from error
+        ) from error
 
 
 class Records(tfds.core.GeneratorBasedBuilder):
@@ -135,9 +140,7 @@ class Records(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(VERSION)
 
     def __init__(self, splits: dict[str, Split], metadata: dict, progress: Progress, **kwargs):
-        self._splits = splits
-        self._metadata = metadata
-        self._progress = progress
+        self._splits, self._metadata, self._progress = splits, metadata, progress
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -154,7 +157,7 @@ class Records(tfds.core.GeneratorBasedBuilder):
             description="Images and label maps at the training size, written by deeplab-tf prepare.",
             features=tfds.features.FeaturesDict(features),
             metadata=tfds.core.MetadataDict(self._metadata),
-            disable_shuffling=True,  # record i is frame i of the split
+            disable_shuffling=True,  # record i is sample i of the split
         )
 
     def _split_generators(self, dl_manager) -> dict:
@@ -166,21 +169,19 @@ class Records(tfds.core.GeneratorBasedBuilder):
 
 
 def _example(split: Split, index: int, size: tuple[int, int]) -> dict:
-    frame = split.frame(index)
-    panoptic = split.panoptic_map(index)
-    resized = resize_frame(frame, size)
+    sample, panoptic = split.sample(index), split.panoptic_map(index)
+    resized = resize_sample(sample, size)
     return {
         "name": split.names[index],
         "image": resized.image,
         "label_map": resized.label_map,
-        "source_label": image_files.encode_image(frame.label_map, ".png"),
+        "source_label": image_files.encode_image(sample.label_map, ".png"),
         "source_panoptic": b"" if panoptic is None else image_files.encode_image(to_colors(panoptic), ".png"),
     }
 
 
 def _in_threads(function: Callable[[int], dict], count: int, *, threads: int = 4, ahead: int = 8) -> Iterator[dict]:
-    """function(0), function(1), ... in order, computed by threads a few items ahead (and no further: frames are
-    large)."""
+    """function(0), function(1), ... in order, computed by threads a few items ahead: images are large."""
     with ThreadPoolExecutor(threads) as pool:
         pending = collections.deque(pool.submit(function, index) for index in range(min(ahead, count)))
         for index in range(count):
@@ -207,8 +208,8 @@ def _check_same(folder: Path, metadata: dict) -> None:
     different = [key for key in metadata if there.get(key) != metadata[key]]
     if different:
         raise DeepLabError(
-            f"{folder} holds records of something else (different {', '.join(different)});"
-            f" choose another --out, or remove {folder / 'records'}."
+            f"{folder} holds records of something else (different {', '.join(different)}); choose another --out, or "
+            f"remove {folder / 'records'}."
         )
 
 
@@ -217,5 +218,5 @@ def _check_space(folder: Path, count: int, size: tuple[int, int]) -> None:
     need, free = 1.5 * count * size[0] * size[1] * 4, shutil.disk_usage(folder).free
     if need > free:
         raise DeepLabError(
-            f"Preparing {count} frames needs {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there."
+            f"Preparing {count} images needs {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there."
         )

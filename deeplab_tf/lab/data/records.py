@@ -1,16 +1,18 @@
-"""A data set written once at the training size, as sharded TFDS records in random-access files: what `deeplab-tf
-prepare` makes.
+"""Records that `deeplab-tf prepare` wrote: a data set at the training size, as sharded TFDS records with random access.
+It is opened by itself here; usually a recipe keeps the data set's own name and sets `data.records`.
 
     ROOT/records/1.1.0/records-SPLIT.array_record-00000-of-00008 ...   and TFDS's own dataset_info.json, features.json,
-    metadata.json
-
-Each record holds the image and the label map at the training size as plain bytes, which the file format compresses with
-Zstandard: 40 % more bytes than PNG, read four times as fast. Beside them lie the label and, where there are any, the
-instances at their own resolution, as PNG, so that scores are the same as on the files. metadata.json holds the classes,
-the frames' names and what the records were made from.
+                                                                       metadata.json
 """
 
+# A record holds image and label map at the training size as plain bytes, which the file format compresses with
+# Zstandard: 40 % more bytes than PNG, read four times as fast. Beside them are the label and, if there are any, the
+# instances at their own resolution, as PNG, so that scores are those of the files. metadata.json holds the classes, the
+# names of the images and the `data` section that the records were made from.
+
+import json
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tensorflow as tf
@@ -20,14 +22,16 @@ from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic.coco import from_colors
-from deeplab_tf.lab.data.split import Frame, Split, UnknownSplit, open_root
+from deeplab_tf.lab.data.file_split import open_root
+from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit
+from deeplab_tf.lab.schema import difference
 
 VERSION = "1.1.0"
 """Of the layout of a record, as TFDS counts versions."""
 
 
-def open_split(split: str, *, root: str) -> "RecordSplit":
-    """Opens one split of a folder that `deeplab-tf prepare` wrote."""
+def open_split(split: str, *, root: Annotated[str, "the folder of the records"]) -> "RecordSplit":
+    """Open a split of a folder that `deeplab-tf prepare` wrote."""
     folder = version_folder(open_root(root))
     if not folder.is_dir() and folder.parent.is_dir() and any(folder.parent.iterdir()):
         raise DeepLabError(
@@ -44,9 +48,29 @@ def open_split(split: str, *, root: str) -> "RecordSplit":
     return RecordSplit(builder, split)
 
 
+def open_prepared(data: dict, split: str) -> "RecordSplit":
+    """Open a split of the records that a recipe's `data` section names. Raise DeepLabError where they are not there, or
+    hold something else than the section describes."""
+    root, wanted = data["records"], json.loads(json.dumps(data, default=str))
+    if not version_folder(Path(root).expanduser()).is_dir():
+        raise DeepLabError(
+            f"data.records, {root}, holds no prepared records; write them with: deeplab-tf prepare CONFIG --out {root}."
+        )
+    opened = open_split(split, root=root)
+    source = {**opened.source, "size": list(opened.size)}
+    keys = sorted((source.keys() | wanted.keys()) - {"root", "manual_dir", "records"})  # where it is, not what
+    different = [difference(f"data.{key}", source.get(key), wanted.get(key)) for key in keys]
+    if any(different):
+        raise DeepLabError(
+            f"The records in {root} were prepared from something else than the recipe's data set: "
+            f"{', '.join(filter(None, different))}. Change the recipe, or prepare again with another --out."
+        )
+    return opened
+
+
 class RecordSplit(Split):
-    """A split of prepared records. Frames come at the training size, `label_map` and `panoptic_map` at the resolution
-    of the source."""
+    """A split of prepared records. Samples are at the training size, `label_map` and `panoptic_map` at the source's
+    resolution."""
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         metadata = builder.info.metadata
@@ -58,13 +82,13 @@ class RecordSplit(Split):
         self.source = dict(metadata["source"])  # the recipe's `data` section that they were prepared from
         self._records = ExampleReader(builder, split)
 
-    def frame(self, index: int) -> Frame:
+    def sample(self, index: int) -> Sample:
         values = self._records[index]
         image = np.frombuffer(values["image"], np.uint8).reshape(*self.size, 3).copy()
-        return Frame(image, np.frombuffer(values["label_map"], np.uint8).reshape(self.size).copy())
+        return Sample(image, np.frombuffer(values["label_map"], np.uint8).reshape(self.size).copy())
 
-    def scored_frame(self, index: int) -> Frame:
-        return Frame(self.frame(index).image, self.label_map(index))
+    def scored_sample(self, index: int) -> Sample:
+        return Sample(self.sample(index).image, self.label_map(index))
 
     def label_map(self, index: int) -> np.ndarray:
         return image_files.decode_ids(self._records[index]["source_label"], self.names[index])
@@ -80,35 +104,29 @@ class RecordSplit(Split):
 class ExampleReader:
     """Random access to the bytes features of a TFDS data set in array_record format. Any thread may read.
 
-    TFDS's own way to NumPy converts every feature through TensorFlow types; here the protocol buffer is parsed and
-    nothing else.
+    TFDS's own way to NumPy converts every feature through TensorFlow types; here only the protocol buffer is parsed.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        self._folder = builder.data_dir
-        self._split = split
+        self._folder, self._split = builder.data_dir, split
         self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> dict[str, bytes]:
-        """The first value of every bytes feature. Raises DeepLabError for a damaged file."""
+        """Return the first value of every bytes feature. Raise DeepLabError for a damaged file."""
         try:
-            example = tf.train.Example.FromString(self._source[index])
-            return {
-                key: value.bytes_list.value[0]
-                for key, value in example.features.feature.items()
-                if value.bytes_list.value
-            }
+            features = tf.train.Example.FromString(self._source[index]).features.feature
         except IndexError:
             raise
         except Exception as error:  # the reader's own types differ by version: whatever it is, the file cannot be read
             raise DeepLabError(
                 f"Record {index} of {self._split} in {self._folder} is damaged: {error}; prepare it again."
             ) from error
+        return {key: each.bytes_list.value[0] for key, each in features.items() if each.bytes_list.value}
 
 
 def version_folder(root: Path) -> Path:
-    """Where TFDS puts what the builder `record_writer.Records` writes."""
+    """Return where TFDS puts what the builder `record_writer.Records` writes."""
     return root / "records" / VERSION

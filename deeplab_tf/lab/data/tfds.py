@@ -1,15 +1,15 @@
 """Cityscapes through tensorflow-datasets' own builder, `cityscapes/semantic_segmentation`, from the official archives.
+The first use extracts them and writes the records: minutes, and some 25 GB. The builder shuffles the images by a hash
+of their names, the same on every machine. It has no instance maps.
 
     MANUAL_DIR/leftImg8bit_trainvaltest.zip
     MANUAL_DIR/gtFine_trainvaltest.zip
-    ROOT/cityscapes/semantic_segmentation/1.0.0/...   written by the builder when a split is first opened
-
-The builder shuffles the frames by a hash of their names, the same on every machine. It has no instance maps.
+    ROOT/cityscapes/semantic_segmentation/1.0.0/...   written by the builder
 """
 
 import json
-import os
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,25 +17,26 @@ import tensorflow_datasets as tfds
 from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import write_json
 from deeplab_tf.lab.data.cityscapes import LABEL_READER
 from deeplab_tf.lab.data.record_writer import run_builder
 from deeplab_tf.lab.data.records import ExampleReader
-from deeplab_tf.lab.data.split import Frame, Split, UnknownSplit, check_same_size
+from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit, check_same_size
 
 ARCHIVES = ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip")
 
 _SPLITS = {"train": "train", "val": "validation"}
 
 
-def open_split(split: str, *, root: str, manual_dir: str | None = None) -> "TfdsCityscapes":
-    """Opens `train` or `val`. The first call extracts the archives and writes the records: minutes, and some 25 GB for
-    all of Cityscapes.
-
-    Args:
-        root: TFDS's data_dir.
-        manual_dir: where the two archives lie; ROOT/downloads/manual, as TFDS has it, if left out. Not needed once the
-            records are written.
-    """
+def open_split(
+    split: str,
+    *,
+    root: Annotated[str, "the data folder of tensorflow-datasets"],
+    manual_dir: Annotated[
+        str | None, "the folder of the archives, for the first use; none: `ROOT/downloads/manual`, as TFDS has it"
+    ] = None,
+) -> "TfdsCityscapes":
+    """Open `train` or `val`. Raise DeepLabError where neither records nor archives are there."""
     if split not in _SPLITS:
         raise UnknownSplit(
             f"There is no split '{split}' with labels in TFDS's Cityscapes. {did_you_mean(split, _SPLITS)}"
@@ -54,17 +55,14 @@ class TfdsCityscapes(Split):
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         self._records = ExampleReader(builder, split)
-        self.names = [
-            f"{image_id.split('_')[0]}/{image_id}"
-            for image_id in _image_ids(self._records, Path(builder.data_dir), split)
-        ]
+        image_ids = _image_ids(self._records, Path(builder.data_dir), split)
+        self.names = [f"{image_id.split('_')[0]}/{image_id}" for image_id in image_ids]
 
-    def frame(self, index: int) -> Frame:
-        values = self._records[index]
-        name = self.names[index]
-        frame = Frame(image_files.decode_image(values["image_left"], name), self._label_map(values, name))
-        check_same_size(frame, name, "its label")
-        return frame
+    def sample(self, index: int) -> Sample:
+        values, name = self._records[index], self.names[index]
+        sample = Sample(image_files.decode_image(values["image_left"], name), self._label_map(values, name))
+        check_same_size(*sample, f"Image {name} and its label")
+        return sample
 
     def label_map(self, index: int) -> np.ndarray:
         return self._label_map(self._records[index], self.names[index])
@@ -73,7 +71,7 @@ class TfdsCityscapes(Split):
         return LABEL_READER.convert(image_files.decode_ids(values["segmentation_label"], name), name)
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, folder: Path, manual_dir: Path) -> None:
+def _prepare(builder, folder: Path, manual_dir: Path) -> None:
     missing = [str(manual_dir / name) for name in ARCHIVES if not (manual_dir / name).is_file()]
     if missing:
         raise DeepLabError(
@@ -84,13 +82,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, folder: Path, manual_dir: Path) 
 
 
 def _image_ids(records: ExampleReader, folder: Path, split: str) -> list[str]:
-    """The frames' names in the order of the records. They stand in the records alone, so they are read once and kept
-    beside them."""
+    """The names of the images in the order of the records, which alone hold them: read once, and kept beside them."""
     kept = folder / f"image_ids_{split}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())
-    image_ids = [records[index]["image_id"].decode() for index in range(len(records))]
-    temporary = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(image_ids))
-    os.replace(temporary, kept)
-    return image_ids
+    if not kept.is_file():
+        write_json(kept, [records[index]["image_id"].decode() for index in range(len(records))])
+    return json.loads(kept.read_text())

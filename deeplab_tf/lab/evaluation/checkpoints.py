@@ -82,7 +82,7 @@ def checkpoints_figure(split: Split, predicted: dict[str, dict[int, np.ndarray]]
     """
     rows = []
     for index in next(iter(predicted.values())):
-        frame = split.scored_frame(index)
+        frame = split.scored_sample(index)
         panels = [LabelPanel(frame.label_map, "truth (black: ignored)")]
         for checkpoint, label_maps in predicted.items():
             confusion = ConfusionMatrix(len(split.table))
@@ -99,7 +99,7 @@ def _titled(progress, text):
 
 def _label_map(network, split, index):
     """Return the label map at the resolution of the truth, which is above the image's in prepared records."""
-    frame = split.scored_frame(index)
+    frame = split.scored_sample(index)
     return predict(network, frame.image, frame.label_map.shape).label_map
 
 

@@ -102,7 +102,7 @@ def evaluate(
     total, of_components, method = ConfusionMatrix(len(table)), None, None
     quality = PanopticQuality(table) if split.has_instances() else None
     for index in progress(range(len(split))):
-        frame = split.scored_frame(index)
+        frame = split.scored_sample(index)
         predicted = predict(network, frame.image, frame.label_map.shape, flip=flip, scales=scales)
         score = ConfusionMatrix(len(table))
         score.update(frame.label_map, predicted.label_map)

@@ -126,7 +126,7 @@ def write_figures(folder: Path, network: Predictor, split: Split, evaluation: Ev
 
 
 def _row(network, split, evaluation: Evaluation, place: str, image: ImageScore):
-    frame = split.scored_frame(image.index)
+    frame = split.scored_sample(image.index)
     size, flip, scales = frame.label_map.shape, evaluation.flip, evaluation.scales
     predicted = predict(network, frame.image, size, flip=flip, scales=scales)
     outlined = evaluation.pq_method == "centers"

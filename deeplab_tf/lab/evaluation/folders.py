@@ -7,7 +7,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable, id_map
 from deeplab_tf.lab.data import load_data_set, open_split
-from deeplab_tf.lab.data.split import FileSplit, IdReader, list_files, pair_files
+from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, pair_files
 
 
 def open_folders(images: str, labels: str, table: LabelTable, data: dict | None = None) -> FileSplit:

@@ -8,7 +8,7 @@ import numpy as np
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import list_images, read_image, resize_image
 from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.lab.data.split import SomeFrames, Split
+from deeplab_tf.lab.data.split import Split, Subset
 from deeplab_tf.lab.evaluation.folders import open_folders
 from deeplab_tf.lab.runs import open_run_split
 
@@ -25,8 +25,8 @@ def calibration_frames(
         DeepLabError: there are none.
     """
     if images is None:
-        split = SomeFrames(open_run_split(config, "train", root), count)
-        return (resize_image(split.frame(i).image, size) for i in range(len(split)))
+        split = Subset(open_run_split(config, "train", root), count)
+        return (resize_image(split.sample(i).image, size) for i in range(len(split)))
     paths = list_images(images, recursive=True)
     if not paths:
         raise DeepLabError(f"Calibration needs real images, and the folder {images} has no PNG or JPEG image in it.")
@@ -58,8 +58,8 @@ def scored_frames(
         split: Split = open_folders(images, labels, table, config.data)
     else:
         split = open_run_split(config, "val", root)
-    some = SomeFrames(split, count)
-    frames = [some.scored_frame(i) for i in range(len(some))]
+    some = Subset(split, count)
+    frames = [some.scored_sample(i) for i in range(len(some))]
     panoptic = [some.panoptic_map(i) for i in range(len(some))] if some.has_instances() else None
     images = np.stack([resize_image(frame.image, size) for frame in frames])
     return Scored(images, [frame.label_map for frame in frames], panoptic, split.label_ids)

@@ -1,9 +1,13 @@
 """DeepLabV3+ (Chen et al., ECCV 2018): backbone, atrous spatial pyramid, decoder, classifier, in this order on the
 page."""
 
+from typing import Annotated
+
 import keras
 from keras import layers
+from pydantic import PositiveInt
 
+from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.layers import Upsample, conv_bn
 from deeplab_tf.lab.models.parts import (
     aspp,
@@ -20,17 +24,17 @@ def deeplab_v3_plus(
     num_classes: int,
     *,
     size: tuple[int | None, int | None] = (None, None),
-    backbone: str = "resnet50",
-    width: float = 1.0,
-    output_stride: int = 16,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    separable: bool = True,
-    aspp_channels: int = 256,
-    low_level_channels: int = 48,
-    decoder_channels: int = 256,
-    dropout: float = 0.1,
-    auxiliary: bool = False,
-    batch_norm_momentum: float = 0.99,
+    backbone: arguments.Backbone = "resnet50",
+    width: arguments.Width = 1.0,
+    output_stride: arguments.OutputStride = 16,
+    multi_grid: arguments.MultiGrid = (1, 1, 1),
+    separable: arguments.Separable = True,
+    aspp_channels: arguments.AsppChannels = 256,
+    low_level_channels: Annotated[PositiveInt, "channels of the early features (`res2`) in the decoder"] = 48,
+    decoder_channels: arguments.DecoderChannels = 256,
+    dropout: arguments.Dropout = 0.1,
+    auxiliary: Annotated[bool, "a second head on `res4`, in training only"] = False,
+    batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",
 ) -> keras.Model:
     """A Keras functional DeepLabV3+.

@@ -1,9 +1,13 @@
 """Lite reduced ASPP (Howard et al., ICCV 2019, section 6.4): a gate from the image's mean for a pyramid, a sum of
 scores for a decoder."""
 
+from typing import Annotated
+
 import keras
 from keras import layers
+from pydantic import PositiveInt
 
+from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.layers import Upsample, conv_bn
 from deeplab_tf.lab.models.parts import (
     check_output_stride,
@@ -19,13 +23,13 @@ def lr_aspp(
     num_classes: int,
     *,
     size: tuple[int | None, int | None] = (None, None),
-    backbone: str = "mobilenet_v3_large",
-    width: float = 1.0,
-    output_stride: int = 16,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    aspp_channels: int = 128,
-    dropout: float = 0.1,
-    batch_norm_momentum: float = 0.99,
+    backbone: arguments.Backbone = "mobilenet_v3_large",
+    width: arguments.Width = 1.0,
+    output_stride: arguments.OutputStride = 16,
+    multi_grid: arguments.MultiGrid = (1, 1, 1),
+    aspp_channels: Annotated[PositiveInt, "channels of the gated features"] = 128,
+    dropout: arguments.Dropout = 0.1,
+    batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",
 ) -> keras.Model:
     """A Keras functional LR-ASPP.

@@ -1,10 +1,14 @@
 """Panoptic-DeepLab (Cheng et al., CVPR 2020): DeepLab with a second branch that says where things are and to which one
 a pixel belongs."""
 
+from typing import Annotated, Literal
+
 import keras
 from keras import layers
+from pydantic import PositiveInt
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.layers import Upsample, conv_bn
 from deeplab_tf.lab.models.parts import (
     aspp,
@@ -24,20 +28,27 @@ def panoptic_deeplab(
     num_classes: int,
     *,
     size: tuple[int | None, int | None] = (None, None),
-    backbone: str = "resnet50",
-    width: float = 1.0,
-    output_stride: int = 16,
-    multi_grid: tuple[int, int, int] = (1, 1, 1),
-    separable: bool = True,
-    shared: str = "none",
-    aspp_channels: int = 256,
-    low_level_channels: tuple[int, int] = (64, 32),
-    decoder_channels: int = 256,
-    instance_low_level_channels: tuple[int, int] = (32, 16),
-    instance_channels: int = 128,
-    head_channels: int = 32,
-    dropout: float = 0.1,
-    batch_norm_momentum: float = 0.99,
+    backbone: arguments.Backbone = "resnet50",
+    width: arguments.Width = 1.0,
+    output_stride: arguments.OutputStride = 16,
+    multi_grid: arguments.MultiGrid = (1, 1, 1),
+    separable: arguments.Separable = True,
+    shared: Annotated[
+        Literal["none", "aspp", "decoder"],
+        "what classes and instances share behind the backbone; less is better and slower",
+    ] = "none",
+    aspp_channels: arguments.AsppChannels = 256,
+    low_level_channels: Annotated[
+        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the decoder of the classes"
+    ] = (64, 32),
+    decoder_channels: arguments.DecoderChannels = 256,
+    instance_low_level_channels: Annotated[
+        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the decoder of the instances"
+    ] = (32, 16),
+    instance_channels: Annotated[PositiveInt, "channels of the convolutions in the decoder of the instances"] = 128,
+    head_channels: Annotated[PositiveInt, "channels of the convolutions before centers and offsets"] = 32,
+    dropout: arguments.Dropout = 0.1,
+    batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",
 ) -> keras.Model:
     """A Keras functional Panoptic-DeepLab.

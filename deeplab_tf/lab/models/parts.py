@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import import_file
 from deeplab_tf.lab.models.layers import Upsample, batch_norm, conv_bn, kernel_initializer
 
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
@@ -71,25 +72,34 @@ def scores(x, channels: int, *, name: str):
     return layers.Conv2D(channels, 1, kernel_initializer=small, dtype="float32", name=f"{name}_conv")(x)
 
 
+def backbones() -> list[str]:
+    """Return the names of the backbones."""
+    return sorted(path.stem for path in (Path(__file__).parent / "backbones").glob("[!_]*.py"))
+
+
 def load_backbone(name: str):
-    """The module of a backbone by its file's name. Raises DeepLabError, naming the choices, where there is none."""
-    folder = Path(__file__).parent / "backbones"
-    names = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
-    if name not in names:
-        raise DeepLabError(f"There is no backbone '{name}'. {did_you_mean(str(name), names)}")
+    """Return the module of a backbone, by its file's name or the path of a file of your own (NAME.py).
+
+    Raise DeepLabError, with the choices, where there is none.
+    """
+    if name.endswith(".py") and Path(name).is_file():
+        return import_file(name)
+    if name not in backbones():
+        raise DeepLabError(f"There is no backbone '{name}'. {did_you_mean(str(name), backbones())}")
     return importlib.import_module(f"deeplab_tf.lab.models.backbones.{name}")
 
 
+def networks() -> list[str]:
+    """Return the names of the networks."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [path.stem for path in files if f"\ndef {path.stem}(" in path.read_text(encoding="utf-8")]
+
+
 def load_network(name: str):
-    """The function that builds a network, by its file's name. Raises DeepLabError, naming the choices, where there is
-    none."""
-    names = [
-        path.stem
-        for path in Path(__file__).parent.glob("*.py")
-        if f"\ndef {path.stem}(" in path.read_text(encoding="utf-8")
-    ]
-    if name not in names:
-        raise DeepLabError(f"There is no network '{name}' for model.name. {did_you_mean(str(name), names)}")
+    """Return the function that builds a network, by its file's name. Raise DeepLabError, with the choices, where there
+    is none."""
+    if name not in networks():
+        raise DeepLabError(f"There is no network '{name}' for model.name. {did_you_mean(str(name), networks())}")
     return getattr(importlib.import_module(f"deeplab_tf.lab.models.{name}"), name)
 
 

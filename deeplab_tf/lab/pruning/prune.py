@@ -1,6 +1,5 @@
 """Prunes a trained network in rounds: measure what units are worth, take the cheapest, measure the statistics anew."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -102,7 +101,7 @@ def _check_reachable(model, target):
 
 def _loss(model, config, split):
     """(outputs, truth as `fit` takes it) -> the loss of the run's recipe."""
-    config = dataclasses.replace(config, distillation=Distillation())  # the labels' alone
+    config = config.model_copy(update={"distillation": Distillation()})  # the labels' alone
     losses, share = make_losses(config, model, class_weights(config.loss.class_weights, split))
 
     def loss(outputs, batch):
@@ -114,9 +113,9 @@ def _loss(model, config, split):
 
 def _batches(config, model, split, images, label):
     """Small batches for the loss, with progress."""
-    training = dataclasses.replace(config.training, batch_size=BATCH)
+    training = config.training.model_copy(update={"batch_size": BATCH})
     for image, truth in progress(
-        _training_batches(dataclasses.replace(config, training=training), model, split, images), label, unit="batches"
+        _training_batches(config.model_copy(update={"training": training}), model, split, images), label, unit="batches"
     ):
         _, truths, *weights = as_keras(model, image, truth)
         yield image, (truths, weights[0] if weights else {})

@@ -1,12 +1,11 @@
 """From a run to a smaller run."""
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from deeplab_tf.core.progress import progress
-from deeplab_tf.lab.data.split import SomeFrames
+from deeplab_tf.lab.data.split import Subset
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.export.layers import model_layers
 from deeplab_tf.lab.pruning.prune import Way, prune
@@ -45,7 +44,7 @@ def prune_run(
     config = runtime.config
     train, val = (open_run_split(config, split, root) for split in ("train", "val"))
     model = prune(runtime.model, config, train, target, way, say)
-    some = SomeFrames(val, score_images)
+    some = Subset(val, score_images)
     scores = [_score(runtime, some, "before"), _score(KerasRuntime(model, runtime.table, config), some, "after")]
     models = runtime.model, model
     _write(Path(out), _recipe(config, models, out, root), model, runtime.table)
@@ -62,7 +61,7 @@ def _recipe(config, models, out, root):
     changed = {name: count for name, count in after.items() if count != before[name]}
     section = {**config.model, "weights": out, "channels": {**(config.model["channels"] or {}), **changed}}
     data = config.data if root is None else {**config.data, "root": root, "records": None}
-    return dataclasses.replace(config, data=data, model=section)
+    return config.model_copy(update={"data": data, "model": section})
 
 
 def _write(out, config, model, table):

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.config import Config, load
+from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.panoptic_targets import Targets
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
@@ -118,7 +118,7 @@ def make_pipeline(config: Config, split: Split, *, instances: bool) -> TrainingP
     if instances:
         targets = {
             "sigma": options.center_sigma,
-            "small_area": options.small_instance_threshold,
+            "small": options.small_instance_threshold,
             "small_weight": options.small_instance_weight,
         }
     return TrainingPipeline(
@@ -320,7 +320,6 @@ BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", "ranges.json", "logs", "
 def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raises DeepLabError where a run has begun in the folder: another one (saying which key differs), or this one
     without `resume`."""
-    recipe = run_dir / "config.yaml"
     if run_dir.exists() and not run_dir.is_dir():
         raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
     for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
@@ -336,7 +335,7 @@ def check_run(run_dir: Path, config: Config, *, resume: bool) -> None:
                 f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
             )
         return
-    different = config.difference(load(recipe))
+    different = config.difference(load_run(run_dir))
     if different:
         raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
     if not resume:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from deeplab_tf.core import draw
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.progress import progress
-from deeplab_tf.lab.data.split import SomeFrames, Split
+from deeplab_tf.lab.data.split import Split, Subset
 from deeplab_tf.lab.evaluation.evaluate import Evaluation, evaluate
 from deeplab_tf.lab.evaluation.figures import confusion_figure
 from deeplab_tf.lab.training.callbacks import append_json
@@ -28,7 +28,7 @@ class Scorer:
             images: score on so many frames, evenly spread; None for all.
             stop: asked before each frame.
         """
-        self.split = split if images is None else SomeFrames(split, images)
+        self.split = split if images is None else Subset(split, images)
         self.run_dir = run_dir
         self.stop = stop
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
@@ -61,7 +61,7 @@ class Scorer:
 
     def _panel(self, index, runtime):
         """Image, truth and prediction side by side."""
-        frame, table = self.split.scored_frame(index), self.split.table
+        frame, table = self.split.scored_sample(index), self.split.table
         predicted = predict(runtime, frame.image, frame.label_map.shape)
         pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted.label_map, table)]
         truth = self.split.panoptic_map(index)

@@ -40,7 +40,7 @@ def ours(options, data):
     import tensorflow as tf
 
     from deeplab_tf.lab.data import open_split
-    from deeplab_tf.lab.data.pipeline import resize_frame
+    from deeplab_tf.lab.data.pipeline import resize_sample
     from deeplab_tf.lab.data.record_writer import write
 
     split = open_split(data, "train")
@@ -50,7 +50,7 @@ def ours(options, data):
         split = open_split({"name": "records", "root": options["folder"], "size": data["size"]}, "train")
 
     def load(index):
-        return tuple(resize_frame(split.frame(int(index)), data["size"]))
+        return tuple(resize_sample(split.sample(int(index)), data["size"]))
 
     indices = tf.data.Dataset.range(len(split))
     return indices.map(
