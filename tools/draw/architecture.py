@@ -19,11 +19,11 @@ from deeplab_tf.cli.options import show
 def main(recipe, figure, classes):
     """Draw the network of RECIPE as boxes and arrows into FIGURE (PNG or SVG)."""
     from deeplab_tf.lab.config import load
-    from deeplab_tf.lab.models.figure import architecture_figure
-    from deeplab_tf.lab.training.fit import build_model
+    from deeplab_tf.lab.models.diagram import architecture_figure
+    from deeplab_tf.lab.models.registry import build_network
 
     config = load(recipe)
-    architecture_figure(build_model(config, classes), config.size).savefig(figure, dpi=130)
+    architecture_figure(build_network(config.model, classes), config.size).savefig(figure, dpi=130)
     show(f"Drew {figure}")
 
 
