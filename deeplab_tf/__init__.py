@@ -11,7 +11,8 @@
 Python 3.6 on. `build_model`, `train`, `evaluate` and `convert` need Python 3.11 and TensorFlow, as in
 pip install '.[train]'. Importing the package imports none of them. The command line `deeplab-tf` runs the same code.
 
-Whatever is wrong with data, files or options raises `DeepLabError`, with a sentence that says what to do.
+`load` returns a `deeplab_tf.deploy.model.Model`, whose `predict` returns a `Result`. Wrong data, files or options raise
+`deeplab_tf.DeepLabError`, with a sentence that says what to do.
 """
 
 import json as _json
@@ -20,15 +21,15 @@ import sys as _sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Union
 
 from deeplab_tf.core import __version__
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError as DeepLabError  # public, but its help is that of any exception
 
 if TYPE_CHECKING:
     from deeplab_tf.deploy.model import Model
     from deeplab_tf.deploy.video.reader import VideoReader
 
-__all__ = ["DeepLabError", "__version__", "build_model", "convert", "evaluate", "load", "open_video", "train"]
+__all__ = ["__version__", "build_model", "convert", "evaluate", "load", "open_video", "train"]
 
-_Path = Union[str, "_os.PathLike[str]"]
+_Path = Union[str, _os.PathLike]
 
 
 def load(

@@ -13,7 +13,7 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import instance_counts
 from deeplab_tf.core.prediction import ImagePrediction, Predictor, predict
 
-Path = Union[str, "os.PathLike[str]"]
+Path = Union[str, os.PathLike]
 
 FORMATS = ("overlay", "color", "ids", "cityscapes")
 """What `Result.save` writes."""
