@@ -27,7 +27,7 @@ format: .venv/ready
 
 # The documentation site, in build/site: open build/site/index.html. A broken link or a page outside the menu fails it.
 docs: .venv/ready-docs
-	$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Built build/site/index.html"
 
 # Lines and branches that the tests reach, the least covered modules first.

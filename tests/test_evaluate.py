@@ -12,7 +12,8 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import Predictor, View, best_class, predict, scaled_size
+from deeplab_tf.core.prediction import View, best_class, predict, scaled_size
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Sample, Split

@@ -282,4 +282,4 @@ def test_compare_holds_things_against_the_first_runtime(run, bundle, tmp_path):
     options = ["--runtimes", "onnx:float32,onnx:int8", "--seconds", 0, "--json", tmp_path / "compared.json"]
     output = call("compare", bundle[0].path, "--source", images, *options).output
     first, second = json.loads((tmp_path / "compared.json").read_text())["runtimes"]
-    assert first["agreement_pq"] == 1.0 and 0.8 < second["agreement_pq"] <= 1.0 and "PQ with the first" in output
+    assert first["agreement_pq"] == 1.0 and 0.8 < second["agreement_pq"] <= 1.0 and "PQ against the first" in output

@@ -27,11 +27,7 @@ ROAD, CROWD, CAR_1, CAR_2, BUS = 0, DIVISOR, DIVISOR + 1, DIVISOR + 2, 2 * DIVIS
 def test_worked_by_hand():
     # the car's center of mass: row 0, column (0 + 1 + 2) / 3 = 1; the bus stands alone at column 5
     targets = panoptic_targets(
-        np.array([[CAR_1, CAR_1, CAR_1, ROAD, CROWD, BUS, VOID]], np.int32),
-        TABLE,
-        sigma=2.0,
-        small_threshold=2,
-        small_weight=3.0,
+        np.array([[CAR_1, CAR_1, CAR_1, ROAD, CROWD, BUS, VOID]], np.int32), TABLE, sigma=2.0, small=2, small_weight=3.0
     )
     assert targets.label_map.tolist() == [[1, 1, 1, 0, 1, 2, 255]]
     np.testing.assert_allclose(targets.offset[0], [[0, 1], [0, 0], [0, -1], [0, 0], [0, 0], [0, 0], [0, 0]])

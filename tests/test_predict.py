@@ -11,7 +11,7 @@ from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSC
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.metrics.label_folders import match_cityscapes, match_stems
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import Predictor
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID
 

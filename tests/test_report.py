@@ -9,7 +9,7 @@ from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import Predictor
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.core.tables import markdown_table, number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID

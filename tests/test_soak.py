@@ -30,7 +30,7 @@ def has_server():
 @pytest.mark.skipif(
     not has_server(), reason="no GStreamer RTSP server here; tools/check/rtsp_server.py says what to install"
 )
-def test_a_stream_outlives_its_camera(tmp_path):
+def test_stream_outlives_its_camera(tmp_path):
     bundle = streams.write_bundle(tmp_path / "bundle")
     command = [
         sys.executable,

@@ -1,7 +1,8 @@
 """The command line `deeplab-tf`. One file per command: cli/NAME.py defines `command`; nothing else registers it.
 
-A command module is imported for its help, so it imports everything but click inside the command function. Exit codes: 0
-done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
+A command module is imported for its help, so it imports everything but click inside the command function. Its constants
+NEEDS and OPTION_NEEDS name the software that the command and its options need, for `doctor`. Exit codes: 0 done, 1 one
+sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
 """
 
 import errno

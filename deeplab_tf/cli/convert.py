@@ -10,8 +10,10 @@ import click
 from deeplab_tf.cli.options import Choice, SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.conversion import TARGETS
 
-_TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
+NEEDS = ("numpy", "cv2", "lab or runtime")
+OPTION_NEEDS = {"a run": "export"}
 
 
 @click.command(
@@ -25,7 +27,7 @@ _TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
 @click.option("--out", metavar="DIR", help="Write the bundle here. [default: RUN/bundle]")
 @click.option("--int8", is_flag=True, help="Also write the INT8 network, calibrated on real images.")
 @click.option("--fp16", is_flag=True, help="Build FP16 engines where there is a GPU.")
-@click.option("--target", type=Choice(("all", *_TARGETS)), default="all", show_default=True, help="Convert to this.")
+@click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Convert to this.")
 @click.option("--images", metavar="DIR", help="Calibrate on these images. [default: the run's training images]")
 @click.option(
     "--labels",

@@ -5,6 +5,8 @@ import click
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2", "lab or runtime")
+
 
 def parse_scales(ctx, param, value):
     """Return "0.75,1,1.25" as (0.75, 1.0, 1.25); a wrong call otherwise."""

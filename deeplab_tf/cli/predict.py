@@ -9,6 +9,7 @@ from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_o
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2", "lab or runtime")
 SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
 """The end of the file name by format."""
 OVERLAY_SUFFIX = "_overlay.jpg"

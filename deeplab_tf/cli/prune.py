@@ -8,6 +8,8 @@ import click
 from deeplab_tf.cli.options import Choice, DeviceType, SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "lab")
+
 
 @click.command(
     epilog=example(

@@ -5,6 +5,8 @@ import click
 from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2", "lab")
+
 
 @click.command(
     epilog=example("deeplab-tf report runs/camvid", "deeplab-tf report runs/camvid --split test --frames 5 --json -")

@@ -43,12 +43,12 @@ def convert_bundle(
     Raises:
         DeepLabError: no bundle, no such image, or an engine that cannot be built.
     """
-    from deeplab_tf.deploy.compare.frames import gather
+    from deeplab_tf.deploy.compare.labeled_frames import load_frames
 
     bundle, targets = open_bundle(path), targets_of(target)
     if calibrate_on_gpu and images is None:
         raise DeepLabError("--calibrate-on-gpu needs real images; name a folder of them with --images.")
-    frames = None if images is None else gather(images, bundle, score_images, labels)
+    frames = None if images is None else load_frames(images, bundle, score_images, labels)
     rows = [row for row in conversion.exported(bundle, {}, {}) if row.target in targets]
     rows = [row for row in rows if row.target not in conversion.BUILT_ON_THE_DEVICE]
     own = {"calibrate_on_gpu": True, "images": list(frames.images)} if calibrate_on_gpu and frames else {}

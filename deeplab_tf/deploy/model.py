@@ -11,7 +11,8 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.image_files import read_image, write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import instance_counts
-from deeplab_tf.core.prediction import ImagePrediction, Predictor, predict
+from deeplab_tf.core.prediction import ImagePrediction, predict
+from deeplab_tf.core.predictor import Predictor
 
 Path = Union[str, os.PathLike]
 

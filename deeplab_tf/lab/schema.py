@@ -1,9 +1,8 @@
 """Schemas of a recipe's sections, by pydantic; an error is one sentence that names the key.
 
-An option is declared once, with its type, default, range and meaning, as a field of a Section or as an argument:
+An option is declared once, with its type, range, meaning and default, as a field of a Section or as an argument:
 
-    learning_rate: PositiveFloat = Field(0.001, description="the highest learning rate")
-    def network(*, width: Annotated[PositiveFloat, Field(description="multiplies the channels")] = 1.0): ...
+    learning_rate: Annotated[PositiveFloat, "peak learning rate"] = 0.001
 """
 
 import copy
@@ -81,9 +80,7 @@ def validate(schema: type[S], options: dict, section: str) -> S:
     try:
         return schema.model_validate(options)
     except ValidationError as error:
-        first = min(
-            error.errors(), key=lambda each: each["type"] != "extra_forbidden"
-        )  # a slip of the pen explains more
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # the cause of a missing key
         raise DeepLabError(_sentence(first, FieldInfo(annotation=schema), options, section)) from None
 
 
@@ -102,7 +99,7 @@ def _sentence(error, field: FieldInfo, value, place: str) -> str:
         field = schema.model_fields[part]
         if part not in value:
             hint = "" if index else f" Set it in the recipe or with --set {place}=VALUE."
-            return f"{place} is missing: {field.description or describe(field)}.{hint}"
+            return f"{place} is missing: {meaning(field) or describe(field)}.{hint}"
         value = value[part]
     words = str(error["ctx"]["error"]) if error["type"] == "value_error" else f"must be {describe(field)}"
     meant = did_you_mean(value, _choices(field.annotation)) if isinstance(value, str) else ""
@@ -124,6 +121,11 @@ def _choices(hint) -> Iterator[str]:
             yield from _choices(part)
         elif isinstance(part, str):
             yield part
+
+
+def meaning(field: FieldInfo) -> str:
+    """Return the meaning that an option is declared with."""
+    return next((each for each in field.metadata if isinstance(each, str)), "")
 
 
 def describe(field: FieldInfo) -> str:
@@ -162,7 +164,17 @@ def _words(hint, limits=(), *, plural: bool = False) -> str:
     return WORDS[hint][plural]
 
 
+def difference(key: str, there, here) -> str | None:
+    """Return how two values of a key differ, such as "data.size: [48, 64] there, [96, 128] here"; None: not at all."""
+    if there == here:
+        return None
+    texts = show(there), show(here)
+    return f"{key} differs" if max(map(len, texts)) > 80 else f"{key}: {texts[0]} there, {texts[1]} here"
+
+
 def show(value) -> str:
     """Return a value as YAML writes it, on one line."""
+    if value is None:
+        return "none"
     text = yaml.safe_dump(to_jsonable_python(value), default_flow_style=True, width=10**6).strip()
     return text.removesuffix("...").strip()

@@ -22,7 +22,7 @@ import numpy as np
 from deeplab_tf.core.bundle import open_bundle
 from deeplab_tf.deploy.runtimes import open_runtime
 from deeplab_tf.deploy.video.loop import Stream
-from deeplab_tf.deploy.video.sinks import VideoFile
+from deeplab_tf.deploy.video.sinks import Sink, VideoFileSink
 from deeplab_tf.deploy.video.source import collect
 from deeplab_tf.deploy.video.sources import open_source
 from deeplab_tf.synth import draw_scene
@@ -31,23 +31,20 @@ DRAWN = 24
 """Different frames in the video."""
 
 
-class Ages:
-    """A sink that notes how old each frame is, and what its parts took."""
+class Latencies(Sink):
+    """Records each frame's capture time, latency and the sum of its stages, in ms."""
 
     def __init__(self):
         self.rows = []
 
-    def write(self, shown):
-        latency = shown.figures.latency_ms
-        parts = latency["capture"] + latency["run"] + latency["post"]
-        self.rows.append((shown.captured, 1000.0 * (time.monotonic() - shown.captured), parts))
-
-    def close(self):
-        """Nothing to close."""
+    def write(self, frame):
+        latency = frame.stats.latency_ms
+        stages = latency["capture"] + latency["run"] + latency["post"]
+        self.rows.append((frame.captured_at, 1000.0 * (time.monotonic() - frame.captured_at), stages))
 
 
 class Slower:
-    """A runtime that takes `factor` times as long: it sleeps the rest."""
+    """A runtime slowed down by a factor."""
 
     def __init__(self, runtime, factor):
         self._runtime, self._factor = runtime, factor
@@ -62,7 +59,7 @@ class Slower:
 
 
 def write_video(path, size, count):
-    """`count` frames of a drive, forwards and backwards, at 30 frames/s."""
+    """Write `count` frames of a drive, forwards and backwards, at 30 frames/s."""
     import cv2
 
     frames = [cv2.cvtColor(draw_scene(1, 0, size, time=i / 30.0).image, cv2.COLOR_RGB2BGR) for i in range(DRAWN)]
@@ -74,7 +71,7 @@ def write_video(path, size, count):
 
 
 def bare(runtime, frames):
-    """Frames a second of the runtime alone."""
+    """Return the frames/s of the runtime alone."""
     start = time.monotonic()
     for frame in frames:
         runtime(frame.image)
@@ -82,13 +79,13 @@ def bare(runtime, frames):
 
 
 def streamed(runtime, path, folder):
-    """Frames a second of the stream, between its first and its last shown frame."""
+    """Return the frames/s of the stream, between its first and its last shown frame."""
     source = open_source(path)
-    return Stream(source, runtime, [VideoFile(os.path.join(folder, "out.mp4"), source)]).run().fps
+    return Stream(source, runtime, [VideoFileSink(os.path.join(folder, "out.mp4"), source)]).run().fps
 
 
 def from_file(runtime, count, folder):
-    """The two rates, each the mean of two turns, and their ratio."""
+    """Return both rates, two turns each, and their ratio."""
     path = os.path.join(folder, "in.mp4")
     write_video(path, runtime.size, count)
     frames = collect(open_source(path), count)
@@ -100,28 +97,28 @@ def from_file(runtime, count, folder):
 
 
 def live(runtime, seconds, fps):
-    """Age and drops with a live source for so long."""
+    """Return latency and drops with a live source."""
     source = open_source(f"sample://?size={runtime.size[0]}x{runtime.size[1]}&fps={fps}&seconds={DRAWN / fps}")
-    ages = Ages()
+    latencies = Latencies()
     source.prepare(threading.Event())
-    stream = Stream(source, runtime, [ages])
+    stream = Stream(source, runtime, [latencies])
     timer = threading.Timer(seconds, stream.stop)
     timer.start()
     report = stream.run()
     timer.cancel()
-    while stream.left():  # the run that was under way
+    while stream.hanging_threads():  # the run that was under way
         time.sleep(0.05)
-    rows = np.array(ages.rows[2:])  # the first frames meet a cold cache
-    age, fifth = rows[:, 1], max(1, len(rows) // 5)
+    rows = np.array(latencies.rows[2:])  # the first frames meet a cold cache
+    latency, fifth = rows[:, 1], max(1, len(rows) // 5)
     return {
         "frames": report.frames,
         "captured": report.captured,
         "dropped": report.dropped,
-        "dropped_by_the_channels": stream.dropped,
+        "dropped_by_queues": stream.dropped,
         "fps": report.fps,
-        "age_ms": {"p50": np.percentile(age, 50), "p90": np.percentile(age, 90), "max": age.max()},
-        "age_by_parts_p90": np.percentile(age / rows[:, 2], 90),
-        "age_ms_first_and_last_fifth": [np.median(age[:fifth]), np.median(age[-fifth:])],
+        "latency_ms": {"p50": np.percentile(latency, 50), "p90": np.percentile(latency, 90), "max": latency.max()},
+        "latency_by_stages_p90": np.percentile(latency / rows[:, 2], 90),
+        "latency_ms_first_and_last_fifth": [np.median(latency[:fifth]), np.median(latency[-fifth:])],
     }
 
 
@@ -129,15 +126,15 @@ def live(runtime, seconds, fps):
 @click.argument("bundle", type=click.Path(exists=True))
 @click.option("--runtime", "runtime_name", default="auto", show_default=True)
 @click.option("--precision")
-@click.option("--frames", default=60, show_default=True, help="Of the video file.")
-@click.option("--seconds", default=20.0, show_default=True, help="How long the live source is watched.")
-@click.option("--fps", default=30, show_default=True, help="Of the live source.")
+@click.option("--frames", default=60, show_default=True, help="Frames of the video file.")
+@click.option("--seconds", default=20.0, show_default=True, help="Duration of the live source.")
+@click.option("--fps", default=30, show_default=True, help="Frame rate of the live source.")
 @click.option(
-    "--slower", default=1.0, show_default=True, help="Make the runtime so many times slower, and leave the file out."
+    "--slower", default=1.0, show_default=True, help="Slow the runtime down by this factor, and skip the file."
 )
-@click.option("--json", "json_target", type=click.Path(), help="Also write what was found.")
+@click.option("--json", "json_target", type=click.Path(), help="Also write the result.")
 def main(bundle, runtime_name, precision, frames, seconds, fps, slower, json_target):
-    """Measures; see the head of this file."""
+    """Measure throughput and latency of `deeplab-tf stream`."""
     import cv2
 
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # as in the command

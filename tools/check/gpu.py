@@ -33,6 +33,7 @@ from gpu_frames import compare, frames_of, pack  # noqa: E402
 
 from deeplab_tf.core.bundle import open_bundle  # noqa: E402
 from deeplab_tf.core.errors import DeepLabError  # noqa: E402
+from deeplab_tf.core.files import write_json  # noqa: E402
 from deeplab_tf.deploy.runtimes import _cudart, _engines, module  # noqa: E402
 
 CASES = [("tensorrt", precision, {}) for precision in ("float32", "float16", "int8")]
@@ -110,7 +111,7 @@ def check(bundles, frames_file, json_file, run) -> dict:
                 if problem in row:
                     print(f"  {problem}: {row[problem]}", flush=True)
             report["results"].append(row)
-            _engines.write_whole(json_file, json.dumps(report, indent=2, sort_keys=True).encode())
+            write_json(json_file, report, sort_keys=True)
     return report
 
 
@@ -279,7 +280,7 @@ def main(arguments=None) -> int:
             report = check(
                 options.bundles, frames_file, options.json, in_a_process(frames_file, options.seconds, options.limit)
             )
-    except DeepLabError as error:
+    except (DeepLabError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     print(table(report))

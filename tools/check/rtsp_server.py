@@ -1,16 +1,16 @@
-"""A real RTSP camera on this machine, for trials of `deeplab-tf stream --source rtsp://...`: a moving ball, by
-GStreamer's own server.
+"""Serve a moving ball over RTSP, to try `deeplab-tf stream --source rtsp://...` without a camera.
 
     /usr/bin/python3 tools/check/rtsp_server.py [PORT] [SIZE] [FPS]
     deeplab-tf stream BUNDLE --source rtsp://user:secret@127.0.0.1:8554/live --serve 8080
 
-On Debian and Ubuntu: apt install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
-(with the system's own Python, which has the bindings). User and password are user and secret.
+The server is GStreamer's. On Debian and Ubuntu: apt install gir1.2-gst-rtsp-server-1.0 python3-gi
+gstreamer1.0-plugins-good; run it with the system's own Python, which has the bindings. User and password are user and
+secret.
 """
 
 import sys
 
-PICTURE = (
+PIPELINE = (
     "( videotestsrc is-live=true pattern=ball ! "
     "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
     "jpegenc ! rtpjpegpay name=pay0 )"
@@ -18,7 +18,7 @@ PICTURE = (
 
 
 def main():
-    """Serves until it is killed."""
+    """Serve until killed."""
     import gi
 
     gi.require_version("Gst", "1.0")
@@ -29,7 +29,7 @@ def main():
     height, width = size.split("x")
     Gst.init(None)
     factory = GstRtspServer.RTSPMediaFactory.new()
-    factory.set_launch(PICTURE.format(width=width, height=height, fps=fps))
+    factory.set_launch(PIPELINE.format(width=width, height=height, fps=fps))
     factory.set_shared(True)
     permissions = GstRtspServer.RTSPPermissions.new()
     permissions.add_permission_for_role("viewer", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_ACCESS, True)
@@ -47,7 +47,7 @@ def main():
 
 
 def _users(rtsp):
-    """One user, who may look and play."""
+    """Return the authentication of one user, who may view."""
     token = rtsp.RTSPToken.new()
     token.set_string(rtsp.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "viewer")
     auth = rtsp.RTSPAuth.new()

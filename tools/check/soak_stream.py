@@ -1,14 +1,12 @@
-"""Does a stream last? A network camera is killed and started again, over and over, while `deeplab-tf stream` looks at
-it.
+"""Soak test: kill and restart a network camera over and over while `deeplab-tf stream` shows it.
 
     python tools/check/soak_stream.py BUNDLE                                ten minutes, ten kills
     python tools/check/soak_stream.py BUNDLE --minutes 2 --kills 3 --json soak.json
 
-The camera is tools/check/rtsp_server.py, a real RTSP server; see there what to install. It is killed without warning
-(SIGKILL). The stream passes if it counts as many reconnects as there were kills, its memory grows by less than 5 %
-after the first minute (or the first tenth of a short soak), it has no more threads at the end than then, every captured
-frame is shown or counted as dropped, no password is in what it prints, and SIGTERM ends it within a second, with exit
-code 0 and no process of it left.
+The camera is rtsp_server.py, a real RTSP server; see there what to install. It is killed with SIGKILL. The stream
+passes if it counts a reconnect for each kill; memory grows by less than 5 % after the first minute (or the first tenth
+of a short test), and threads do not; captured = shown + dropped; no password is printed; and SIGTERM ends it within a
+second, with exit code 0 and no process left.
 """
 
 import json
@@ -26,7 +24,7 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rtsp_server.p
 SYSTEM_PYTHON = os.environ.get("SYSTEM_PYTHON", "/usr/bin/python3")
 MEMORY_GROWTH = 1.05
 DOWN_S = 2.0
-"""How long the camera is away each time."""
+"""Seconds until the camera is restarted."""
 
 
 class Server:
@@ -53,14 +51,14 @@ class Server:
 
 
 def look(pid):
-    """(resident memory in MB, threads) of a process."""
+    """Return (resident memory in MB, threads) of a process."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         fields = dict(line.split(":", 1) for line in file if ":" in line)
     return int(fields["VmRSS"].split()[0]) / 1024.0, int(fields["Threads"])
 
 
 def children(pid):
-    """Processes whose parent it is."""
+    """Return the child processes."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -81,7 +79,7 @@ def wait_until(condition, process, seconds, what):
 
 
 def last_line(path):
-    """The newest whole line of figures, or None."""
+    """Return the newest complete line of JSON, or None."""
     if not os.path.exists(path):
         return None
     with open(path, "rb") as file:
@@ -91,7 +89,7 @@ def last_line(path):
 
 
 def soak(process, server, lines, minutes, kills):
-    """Kills the camera `kills` times, evenly; what memory and threads were after the first minute, and at the end."""
+    """Kill the camera `kills` times, evenly. Return memory and threads after the first minute, and at the end."""
     wait_until(lambda: last_line(lines), process, 120, "No frame was shown")
     start, seconds, first, at_most = time.monotonic(), 60.0 * minutes, None, 0.0
     due = [seconds * (index + 1) / (kills + 1) for index in range(kills)]
@@ -109,22 +107,19 @@ def soak(process, server, lines, minutes, kills):
             wait_until(
                 lambda done=done: last_line(lines)["reconnects"] >= done, process, 60, f"Reconnect {done} did not come"
             )
-            click.echo(
-                "{:4.0f} s: killed {} times, {} reconnects, {:.1f} MB, {} threads".format(
-                    now, done, done, *look(process.pid)
-                )
-            )
+            memory, threads = look(process.pid)
+            click.echo(f"{now:4.0f} s: {done} kills, {done} reconnects, {memory:.1f} MB, {threads} threads")
     return {"first": first, "last": look(process.pid), "most_memory_mb": at_most}
 
 
 def verdict(report, seen, kills, code, ended_s, left, output):
-    """What did not hold, one sentence each."""
+    """Return the problems, one sentence each."""
     growth = seen["last"][0] / seen["first"][0]
     checks = [
-        (report["reconnects"] == kills, "{} kills, but {} reconnects".format(kills, report["reconnects"])),
+        (report["reconnects"] == kills, f"{kills} kills, but {report['reconnects']} reconnects"),
         (report["captured"] == report["frames"] + report["dropped"], "captured is not shown + dropped"),
         (growth < MEMORY_GROWTH, f"memory grew by {100 * (growth - 1):.1f} %"),
-        (seen["last"][1] <= seen["first"][1], "{} threads became {}".format(seen["first"][1], seen["last"][1])),
+        (seen["last"][1] <= seen["first"][1], f"{seen['first'][1]} threads became {seen['last'][1]}"),
         (code == 0, f"exit code {code}"),
         (ended_s < 1.5, f"SIGTERM took {ended_s:.1f} s (1 s, and the interpreter's own end)"),
         (not left, f"processes left: {left}"),
@@ -137,30 +132,18 @@ def verdict(report, seen, kills, code, ended_s, left, output):
 @click.argument("bundle", type=click.Path(exists=True))
 @click.option("--minutes", type=float, default=10.0, show_default=True)
 @click.option("--kills", type=int, default=10, show_default=True)
-@click.option("--size", default="256x512", show_default=True, help="Of the camera's pictures, height x width.")
+@click.option("--size", default="256x512", show_default=True, help="Height x width of the camera's frames.")
 @click.option("--runtime", default="auto", show_default=True)
-@click.option("--program", help="A Python file to run in the place of deeplab-tf.")
-@click.option("--json", "json_target", type=click.Path(), help="Also write what was found.")
+@click.option("--program", help="Run this Python file in place of deeplab-tf.")
+@click.option("--json", "json_target", type=click.Path(), help="Also write the result.")
 def main(bundle, minutes, kills, size, runtime, program, json_target):
-    """Soaks `deeplab-tf stream`; exit 1 if anything does not hold."""
+    """Test that `deeplab-tf stream` survives its camera; exit 1 if anything fails."""
     with tempfile.TemporaryDirectory() as folder:
         lines, out, log = (os.path.join(folder, name) for name in ("lines.jsonl", "report.json", "log"))
         server = Server(size)
-        command = (
-            [sys.executable]
-            + ([program] if program else ["-m", "deeplab_tf"])
-            + ["stream", bundle, "--source", server.url]
-        )
-        command += [
-            "--runtime",
-            runtime,
-            "--json-lines",
-            lines,
-            "--json",
-            out,
-            "--save",
-            os.path.join(folder, "out.mp4"),
-        ]
+        command = [sys.executable] + ([program] if program else ["-m", "deeplab_tf"])
+        command += ["stream", bundle, "--source", server.url, "--runtime", runtime, "--json-lines", lines]
+        command += ["--json", out, "--save", os.path.join(folder, "out.mp4")]
         with open(log, "wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
@@ -178,27 +161,20 @@ def main(bundle, minutes, kills, size, runtime, program, json_target):
             report = json.load(file)
         with open(log, "rb") as file:
             problems = verdict(report, seen, kills, code, ended_s, left, file.read())
-    found = dict(
-        seen,
-        reconnects=report["reconnects"],
-        frames=report["frames"],
-        dropped=report["dropped"],
-        problems=problems,
-        end_s=ended_s,
-    )
-    text = (
-        "{} reconnects, {} frames shown, {} dropped; {:.1f} MB and {} threads became {:.1f} MB and {}; ended "
-        "in {:.2f} s."
-    )
+    found = dict(seen, problems=problems, end_s=ended_s)
+    found.update({key: report[key] for key in ("reconnects", "frames", "dropped")})
+    (first_mb, first_threads), (last_mb, last_threads) = seen["first"], seen["last"]
     click.echo(
-        text.format(found["reconnects"], found["frames"], found["dropped"], *seen["first"], *seen["last"], ended_s)
+        f"{found['reconnects']} reconnects, {found['frames']} frames shown, {found['dropped']} dropped; "
+        f"{first_mb:.1f} MB and {first_threads} threads became {last_mb:.1f} MB and {last_threads}; "
+        f"ended in {ended_s:.2f} s."
     )
     if json_target:
         with open(json_target, "w", encoding="utf-8") as file:
             json.dump(found, file, indent=2)
     if problems:
         raise click.ClickException("; ".join(problems) + ".")
-    click.echo("It lasts.")
+    click.echo("Passed.")
 
 
 if __name__ == "__main__":

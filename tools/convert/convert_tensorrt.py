@@ -49,7 +49,7 @@ def main(arguments=None) -> int:
         if reason is not None:
             raise DeepLabError(reason)
         gpu = _cudart.open_cuda().gpu()
-        precision = _engines.affordable(options.precision, gpu, strict=options.strict)
+        precision = _engines.supported_precision(options.precision, gpu, strict=options.strict)
         built = tensorrt.build_engine(
             options.model,
             options.out,

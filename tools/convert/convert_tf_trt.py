@@ -54,7 +54,7 @@ def convert(options) -> dict:
         raise DeepLabError(reason)
     _engines.check_output(options.out)
     gpu = _cudart.open_cuda().gpu()
-    precision = _engines.affordable(options.precision, gpu, strict=options.strict)
+    precision = _engines.supported_precision(options.precision, gpu, strict=options.strict)
     images = None
     if options.images and precision == "int8":
         _, shape, _ = _tf_trt_convert.image_input(options.model)

@@ -1,9 +1,8 @@
-"""Draws the README's pictures: drawn scenes with their labels, and what the demo's network makes of scenes that it has
-not seen.
+"""Draw the images of the README and of the documentation.
 
-python tools/draw/readme_pictures.py docs                     # docs/scenes.jpg
-make demo && python tools/draw/readme_pictures.py docs --run demo/run      # and docs/prediction.jpg
-python tools/draw/readme_pictures.py docs --panoptic-run runs/sample_panoptic     # and docs/panoptic.jpg
+python tools/draw/readme_pictures.py docs                                       # scenes.jpg
+python tools/draw/readme_pictures.py docs --run demo/run                        # segmented.jpg, prediction.jpg
+python tools/draw/readme_pictures.py docs --panoptic-run runs/sample_panoptic   # panoptic.jpg
 """
 
 import os
@@ -34,6 +33,20 @@ def scenes_picture(seed):
         rows.append(draw.side_by_side(pictures))
     picture = draw.stacked(rows)
     return draw.side_by_side([picture, draw.legend(picture.shape[0], CITYSCAPES)])
+
+
+def segmented_picture(run, name):
+    """One validation scene, its predicted labels, and both over each other."""
+    from deeplab_tf.core.prediction import predict
+    from deeplab_tf.lab.runs import open_run_split, open_runtime
+
+    runtime = open_runtime(run)
+    split = open_run_split(runtime.config, "val")
+    (index,) = (i for i, each in enumerate(split.names) if name in each)
+    image = split.frame(index).image
+    label_map = predict(runtime, image)
+    panels = [image, draw.colorize(label_map, split.table), draw.overlay(image, label_map, split.table)]
+    return draw.side_by_side(panels, ["image", "predicted labels", "overlay"])
 
 
 def prediction_picture(run, count):
@@ -90,11 +103,13 @@ def panoptic_picture(run, count):
 @click.option("--run", metavar="DIR", help="The demo's run; without it only the scenes are drawn.")
 @click.option("--panoptic-run", metavar="DIR", help="A run of configs/sample_panoptic.yaml.")
 @click.option("--seed", default=1, show_default=True, help="Of the scenes; the demo draws with 1.")
+@click.option("--scene", default="000239", show_default=True, help="The validation scene of segmented.jpg.")
 @click.option("--frames", default=4, show_default=True, help="How many predictions are shown.")
-def main(folder, run, panoptic_run, seed, frames):
-    """Draw the README's pictures into FOLDER."""
+def main(folder, run, panoptic_run, seed, scene, frames):
+    """Draw the images into FOLDER."""
     pictures = {"scenes.jpg": lambda: scenes_picture(seed)}
     if run is not None:
+        pictures["segmented.jpg"] = lambda: segmented_picture(run, scene)
         pictures["prediction.jpg"] = lambda: prediction_picture(run, frames)
     if panoptic_run is not None:
         pictures["panoptic.jpg"] = lambda: panoptic_picture(panoptic_run, frames - 1)

@@ -5,7 +5,7 @@ from typing import Iterator, List, Optional
 
 import numpy as np
 
-from deeplab_tf.deploy.video.channel import Channel
+from deeplab_tf.deploy.video.frame_queue import FrameQueue
 from deeplab_tf.deploy.video.source import Source
 
 _PATIENCE_S = 2.0
@@ -32,7 +32,7 @@ class VideoReader:
     def __init__(self, source: Source):
         self.live, self.fps, self.total = source.live, source.fps, source.total
         self._source, self._stopped = source, threading.Event()
-        self._channel = Channel(1 if source.live else 2, newest=source.live)
+        self._queue = FrameQueue(1 if source.live else 2, drop_oldest=source.live)
         self._failure: Optional[BaseException] = None
         self._threads: List[threading.Thread] = []
 
@@ -40,7 +40,7 @@ class VideoReader:
         if not self._threads:
             self._threads = [threading.Thread(target=self._run, name="video-reader", daemon=True)]
             self._threads[0].start()
-        yield from self._channel
+        yield from self._queue
         if self._failure is not None:
             raise self._failure
 
@@ -50,15 +50,15 @@ class VideoReader:
         except BaseException as error:  # raised where the frames are read
             self._failure = error
         finally:
-            self._channel.close()
+            self._queue.close()
 
-    def _deliver(self, captured, image, seconds=0.0, name=""):
-        return self._channel.put(image) and not self._stopped.is_set()
+    def _deliver(self, captured_at, image, seconds=0.0, name=""):
+        return self._queue.put(image) and not self._stopped.is_set()
 
     def close(self) -> None:
         """Let the camera or file go; leaving a `with` block does it."""
         self._stopped.set()
-        self._channel.abort()
+        self._queue.abort()
         for thread in self._threads:
             thread.join(_PATIENCE_S)
 

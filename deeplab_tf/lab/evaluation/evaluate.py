@@ -11,7 +11,8 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.panoptic.grouping import components
-from deeplab_tf.core.prediction import Predictor, predict
+from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab.data.split import Split
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from deeplab_tf.core.bundle import is_bundle
 from deeplab_tf.core.files import write_json, write_text
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.core.prediction import Predictor, predict
+from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplab_tf.core import __version__
-from deeplab_tf.core.prediction import Predictor
+from deeplab_tf.core.predictor import Predictor
 
 
 def frames_per_second(network: Predictor, *, seconds: float = 5.0) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.layers import Upsample, conv_bn
@@ -30,12 +30,10 @@ def deeplab_v3_plus(
     multi_grid: arguments.MultiGrid = (1, 1, 1),
     separable: arguments.Separable = True,
     aspp_channels: arguments.AsppChannels = 256,
-    low_level_channels: Annotated[
-        PositiveInt, Field(description="channels of the early features (`res2`) in the decoder")
-    ] = 48,
+    low_level_channels: Annotated[PositiveInt, "channels of the early features (`res2`) in the decoder"] = 48,
     decoder_channels: arguments.DecoderChannels = 256,
     dropout: arguments.Dropout = 0.1,
-    auxiliary: Annotated[bool, Field(description="a second head on `res4`, in training only")] = False,
+    auxiliary: Annotated[bool, "a second head on `res4`, in training only"] = False,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",
 ) -> keras.Model:

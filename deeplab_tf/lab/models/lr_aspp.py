@@ -5,7 +5,7 @@ from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.layers import Upsample, conv_bn
@@ -27,7 +27,7 @@ def lr_aspp(
     width: arguments.Width = 1.0,
     output_stride: arguments.OutputStride = 16,
     multi_grid: arguments.MultiGrid = (1, 1, 1),
-    aspp_channels: Annotated[PositiveInt, Field(description="channels of the gated features")] = 128,
+    aspp_channels: Annotated[PositiveInt, "channels of the gated features"] = 128,
     dropout: arguments.Dropout = 0.1,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",

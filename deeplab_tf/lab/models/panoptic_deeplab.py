@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.lab.models import arguments
@@ -35,24 +35,18 @@ def panoptic_deeplab(
     separable: arguments.Separable = True,
     shared: Annotated[
         Literal["none", "aspp", "decoder"],
-        Field(description="what classes and instances share behind the backbone; less is better and slower"),
+        "what classes and instances share behind the backbone; less is better and slower",
     ] = "none",
     aspp_channels: arguments.AsppChannels = 256,
     low_level_channels: Annotated[
-        tuple[PositiveInt, PositiveInt],
-        Field(description="channels of `res3` and `res2` in the decoder of the classes"),
+        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the decoder of the classes"
     ] = (64, 32),
     decoder_channels: arguments.DecoderChannels = 256,
     instance_low_level_channels: Annotated[
-        tuple[PositiveInt, PositiveInt],
-        Field(description="channels of `res3` and `res2` in the decoder of the instances"),
+        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the decoder of the instances"
     ] = (32, 16),
-    instance_channels: Annotated[
-        PositiveInt, Field(description="channels of the convolutions in the decoder of the instances")
-    ] = 128,
-    head_channels: Annotated[
-        PositiveInt, Field(description="channels of the convolutions before centers and offsets")
-    ] = 32,
+    instance_channels: Annotated[PositiveInt, "channels of the convolutions in the decoder of the instances"] = 128,
+    head_channels: Annotated[PositiveInt, "channels of the convolutions before centers and offsets"] = 32,
     dropout: arguments.Dropout = 0.1,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",

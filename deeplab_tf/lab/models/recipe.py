@@ -1,7 +1,9 @@
 """From the `model` section of a recipe to a network."""
 
+from typing import Annotated
+
 import keras
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from deeplab_tf.lab.models.channels import set_channels
 from deeplab_tf.lab.models.parts import load_network
@@ -9,18 +11,17 @@ from deeplab_tf.lab.schema import Section, schema_of
 
 
 class ModelOptions(Section):
-    """Keys of the section that are no arguments of a network."""
+    """The network. Each has keys of its own, and takes any backbone.
 
-    name: str = Field("deeplab_v3_plus", description="the network")
-    weights: str = Field(
-        "none",
-        description="initial weights: `none`, random; `imagenet`, published for the backbone, downloaded on first use; "
-        "the path of that file; or a run whose network has the same layers. Published weights need `width: 1`, and "
-        "`efficientnet_lite0` has none",
-    )
-    channels: dict[str, PositiveInt] | None = Field(
-        None,
-        description="output channels of some layers, by name, in place of what the other keys give; `prune` writes it",
+    `weights: none` is random initialization; `imagenet` the weights that are published for the backbone, downloaded on
+    first use. It may also be the path of that file, or a run whose network has the same layers. Published weights need
+    `width: 1`; `efficientnet_lite0` has none. `deeplab-tf prune` writes `channels`.
+    """
+
+    name: Annotated[str, "the network"] = "deeplab_v3_plus"
+    weights: Annotated[str, "initial weights: none, imagenet, a file or a run"] = "none"
+    channels: Annotated[dict[str, PositiveInt] | None, "output channels, by layer, that differ from the other keys"] = (
+        None
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deeplab_tf.core.bundle import is_bundle, open_bundle
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.prediction import Predictor
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.split import Split

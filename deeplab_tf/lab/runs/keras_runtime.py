@@ -12,7 +12,7 @@ import deeplab_tf.lab.models.layers  # noqa: F401  (registers the layers of save
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import Predictor
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.runs.folder import network_file
 

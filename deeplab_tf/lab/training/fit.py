@@ -118,7 +118,7 @@ def make_pipeline(config: Config, split: Split, *, instances: bool) -> TrainingP
     if instances:
         targets = {
             "sigma": options.center_sigma,
-            "small_threshold": options.small_instance_threshold,
+            "small": options.small_instance_threshold,
             "small_weight": options.small_instance_weight,
         }
     return TrainingPipeline(

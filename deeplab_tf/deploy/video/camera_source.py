@@ -1,5 +1,4 @@
-"""A live source: one thread reads it, a watchdog notices when it stalls or ends, and it is opened again, ever less
-often."""
+"""A live source: one thread reads it, a watchdog notices when it stalls or ends, and it is reconnected with backoff."""
 
 import random
 import threading
@@ -14,21 +13,14 @@ from deeplab_tf.deploy.video.address import Address
 from deeplab_tf.deploy.video.source import Source
 
 
-class Backoff:
-    """How long to wait before the next attempt: twice as long each time, with jitter so that many devices do not come
-    back at once."""
-
-    def __init__(self, first: float = 0.5, longest: float = 30.0):
-        """Seconds before the second attempt, and before any late one; at least half of it is always waited."""
-        self.first, self.longest = first, longest
-
-    def delay(self, attempt: int) -> float:
-        """Seconds to wait before attempt 1, 2, ... after a loss."""
-        return min(self.longest, self.first * 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1.0)
+def backoff(attempt: int, first: float = 0.5, longest: float = 30.0) -> float:
+    """Return the seconds to wait before attempt 1, 2, ... after a loss: exponential backoff from `first` to `longest`,
+    with half of it as jitter so that many devices do not come back at once."""
+    return min(longest, first * 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1.0)
 
 
-class Live(Source):
-    """A camera, a network camera or a pipeline."""
+class CameraSource(Source):
+    """A USB, CSI or network camera, or a pipeline."""
 
     live = True
 
@@ -38,29 +30,30 @@ class Live(Source):
         *,
         retries: Optional[int] = None,
         stall: float = camera.TIMEOUT_S,
-        backoff: Optional[Backoff] = None,
+        delay: Callable[[int], float] = backoff,
         open_capture: Callable = camera.open_capture,
     ):
-        """
+        """Check that the camera exists; `run` opens it.
+
         Args:
-            address: of the source.
-            retries: attempts in a row after a loss, before it is given up; None: for ever.
-            stall: seconds without a frame after which a source counts as lost; twice that for its first frame.
-            backoff: waits between attempts.
-            open_capture: takes the address, gives what behaves like cv2.VideoCapture.
+            address: of the camera.
+            retries: attempts in a row to reconnect; None: no limit.
+            stall: seconds without a frame after which the camera counts as lost; twice that for its first frame.
+            delay: seconds to wait before attempt 1, 2, ...
+            open_capture: takes the address, returns an object like cv2.VideoCapture.
 
         Raises:
-            DeepLabError: the camera or host is not there. That a source cannot be opened shows in `run`.
+            DeepLabError: the camera or host does not exist.
         """
         super().__init__(address)
         if open_capture is camera.open_capture:
             camera.check(address)
         self._address, self._retries, self._stall = address, retries, stall
-        self._backoff, self._open = backoff or Backoff(), open_capture
+        self._delay, self._open = delay, open_capture
         self._seen = False
 
     def run(self, deliver, stopped):
-        """See `Source.run`. The first connection must succeed; a lost one is tried again."""
+        """See `Source.run`. The first connection must succeed; a lost one is retried."""
         attempts = 0
         while not stopped.is_set():
             reader = _Reader(self._open, self._address, self._accept(deliver))
@@ -75,40 +68,43 @@ class Live(Source):
                 attempts, lost_at = 0, time.monotonic()
             attempts += 1
             if self._retries is not None and attempts > self._retries:
-                message = "{}: lost, and not back after {} attempts in {:.0f} s ({})."
+                seconds = time.monotonic() - lost_at
                 raise DeepLabError(
-                    message.format(self.safe, self._retries, time.monotonic() - lost_at, reason.rstrip("."))
+                    f"{self.safe}: lost, and not back after {self._retries} attempts in {seconds:.0f} s "
+                    f"({reason.rstrip('.')})."
                 )
-            delay = self._backoff.delay(attempts)
+            delay = self._delay(attempts)
             self.say(f"{reason} Attempt {attempts} in {delay:.1f} s.")
             stopped.wait(delay)
 
     def _accept(self, deliver):
-        """`deliver` for one connection; its first frame tells that a lost source is back."""
-        state = {"new": True}
+        """Return `deliver` for one connection; its first frame shows that a lost camera is back."""
+        first = True
 
-        def accept(capture, captured, image, seconds):
-            if state["new"]:
-                state["new"] = False
+        def accept(capture, captured_at, image, seconds):
+            nonlocal first
+            if first:
+                first = False
                 fps = capture.get(cv2.CAP_PROP_FPS)
                 self.fps = fps if 0 < fps < 1000 else None
                 if self._seen:
                     self.reconnects += 1
                     self.say(f"{self.safe}: back.")
                 self._seen = True
-            return deliver(captured, image, seconds, "")
+            return deliver(captured_at, image, seconds, "")
 
         return accept
 
     def _watch(self, reader, stopped) -> Optional[str]:
-        """Waits until the reader ends, stalls or is to end; a sentence why it was lost, None where it was not."""
+        """Wait until the reader ends or stalls, or `stopped` is set. Return why the camera was lost, else None."""
         reader.start()
         try:
             while not reader.done.wait(0.05):
                 if stopped.is_set():
                     return None
-                if time.monotonic() - reader.last > self._stall * (1 if reader.frames else 2):
-                    return f"{self.safe}: no picture for {time.monotonic() - reader.last:.0f} s."
+                silence = time.monotonic() - reader.last
+                if silence > self._stall * (1 if reader.frames else 2):
+                    return f"{self.safe}: no frame for {silence:.0f} s."
             return reader.reason
         finally:
             reader.abandon()
@@ -120,10 +116,11 @@ class _Reader(threading.Thread):
     delivers nothing more.
 
     Attributes:
-        done: set at the end. Then `reason` says why the source was lost (None: it was not), `error` holds a bug's
-            exception.
+        done: set at the end.
+        reason: why the camera was lost; None if it was not.
+        error: an exception that is a bug.
         last: time.monotonic() of the last frame, or of the start.
-        frames: how many were delivered.
+        frames: frames delivered.
     """
 
     def __init__(self, open_capture, address, accept):
@@ -131,10 +128,11 @@ class _Reader(threading.Thread):
         self._open, self._address, self._accept = open_capture, address, accept
         self._abandoned, self._delivering = False, threading.Lock()
         self.done, self.last, self.frames = threading.Event(), time.monotonic(), 0
-        self.reason, self.error = None, None  # type: Optional[str], Optional[BaseException]
+        self.reason: Optional[str] = None
+        self.error: Optional[BaseException] = None
 
     def abandon(self):
-        """From now on nothing is delivered. Waits for a delivery that is under way."""
+        """Deliver nothing from now on; wait for a delivery in progress."""
         self._abandoned = True
         with self._delivering:
             pass
@@ -159,15 +157,15 @@ class _Reader(threading.Thread):
         total = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         while not self._abandoned:
             if not capture.grab():
-                whole = total > 0 and self.frames >= total - 1  # a video file over HTTP
-                return None if whole else f"{self._address.safe}: it stopped sending."
-            captured = time.monotonic()
-            there, image = capture.retrieve()
-            if not there:
-                return f"{self._address.safe}: it sent a picture that cannot be decoded."
+                complete = total > 0 and self.frames >= total - 1  # a video file over HTTP
+                return None if complete else f"{self._address.safe}: it stopped sending."
+            captured_at = time.monotonic()
+            decoded, image = capture.retrieve()
+            if not decoded:
+                return f"{self._address.safe}: it sent a frame that cannot be decoded."
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             with self._delivering:
-                if self._abandoned or not self._accept(capture, captured, image, time.monotonic() - captured):
+                if self._abandoned or not self._accept(capture, captured_at, image, time.monotonic() - captured_at):
                     return None
             self.last = time.monotonic()
             self.frames += 1

@@ -1,5 +1,4 @@
-"""A network camera that is killed, started again and stalled: every loss is seen, counted, and given up after so many
-attempts."""
+"""Live cameras that are killed, restarted and stalled: losses are noticed, counted, and given up after the retries."""
 
 import threading
 import time
@@ -11,9 +10,11 @@ import streams
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.video.address import parse
-from deeplab_tf.deploy.video.live import Backoff, Live
+from deeplab_tf.deploy.video.camera_source import CameraSource, backoff
 
-QUICK = Backoff(0.05, 0.2)
+
+def quick(attempt):
+    return backoff(attempt, 0.05, 0.2)
 
 
 class FakeCapture:
@@ -42,43 +43,42 @@ class FakeCapture:
         self.released = True
 
 
-def live(captures, **options):
-    """A source that opens these, one after the other; a DeepLabError among them is raised instead."""
+def camera(captures, **options):
+    """A source that opens these captures in turn; a DeepLabError among them is raised instead."""
     waiting = list(captures)
 
     def open_capture(address):
-        capture = waiting.pop(0) if waiting else DeepLabError("no camera any more.")
+        capture = waiting.pop(0) if waiting else DeepLabError("out of cameras.")
         if isinstance(capture, Exception):
             raise capture
         return capture
 
-    options.setdefault("backoff", QUICK)
-    return Live(parse("0"), open_capture=open_capture, **options)
+    options.setdefault("delay", quick)
+    return CameraSource(parse("0"), open_capture=open_capture, **options)
 
 
 def run(source, count=10**6):
     seen = []
 
-    def deliver(captured, image, seconds, name):
-        seen.append(captured)
+    def deliver(captured_at, image, seconds, name):
+        seen.append(captured_at)
         return len(seen) < count
 
     source.run(deliver, threading.Event())
     return seen
 
 
-def test_backoff_doubles_up_to_its_longest_with_half_of_it_as_jitter():
-    backoff = Backoff(1.0, 6.0)
+def test_backoff_doubles_up_to_a_limit_with_jitter():
     for attempt, longest in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 6.0), (500, 6.0)):
-        delays = [backoff.delay(attempt) for _ in range(200)]
+        delays = [backoff(attempt, 1.0, 6.0) for _ in range(200)]
         assert longest / 2 <= min(delays) < 0.6 * longest and 0.9 * longest < max(delays) <= longest
 
 
-def test_a_lost_camera_is_opened_again_and_every_return_is_counted():
+def test_lost_camera_is_reconnected_and_counted():
     captures = [FakeCapture(3), FakeCapture(2), DeepLabError("unplugged."), FakeCapture(4)]
-    source, said = live(captures, retries=2), []
+    source, said = camera(captures, retries=2), []
     source.say = said.append
-    with pytest.raises(DeepLabError, match=r"/dev/video0|0: lost, and not back after 2 attempts .*no camera any more"):
+    with pytest.raises(DeepLabError, match="lost.* 2 attempts .*out of cameras"):
         run(source)
     assert source.reconnects == 2
     assert all(capture.released for capture in captures if isinstance(capture, FakeCapture))
@@ -86,37 +86,37 @@ def test_a_lost_camera_is_opened_again_and_every_return_is_counted():
     assert any("unplugged. Attempt 2 in" in line for line in said)
 
 
-def test_a_camera_that_never_opened_is_an_error_at_once():
+def test_camera_that_never_opened_is_an_error():
     with pytest.raises(DeepLabError, match="unplugged"):
-        run(live([DeepLabError("unplugged."), FakeCapture(3)]))
+        run(camera([DeepLabError("unplugged."), FakeCapture(3)]))
 
 
-def test_a_stalled_camera_is_left_and_its_late_frames_are_not_taken():
+def test_stalled_camera_is_abandoned():
     stuck = FakeCapture(2, then="hang")
-    source = live([stuck, FakeCapture(3)], stall=0.2, retries=0)
-    with pytest.raises(DeepLabError, match="not back after 0 attempts"):
+    source = camera([stuck, FakeCapture(3)], stall=0.2, retries=0)
+    with pytest.raises(DeepLabError, match="0 attempts"):
         run(source)
-    source = live([FakeCapture(2, then="hang"), FakeCapture(50)], stall=0.2)
+    source = camera([FakeCapture(2, then="hang"), FakeCapture(50)], stall=0.2)
     assert len(run(source, 10)) == 10 and source.reconnects == 1
     time.sleep(0.6)
     assert stuck.released
 
 
-def test_the_camera_ends_when_its_frames_are_refused():
+def test_camera_is_released_when_no_more_frames_are_wanted():
     capture = FakeCapture(1000)
-    assert len(run(live([capture]), 5)) == 5
+    assert len(run(camera([capture]), 5)) == 5
     assert capture.released
 
 
-def test_a_bug_in_the_cameras_thread_comes_out():
+def test_exception_in_the_reader_thread_is_raised():
     with pytest.raises(ZeroDivisionError):
-        run(live([FakeCapture(1, then="bug")]))
+        run(camera([FakeCapture(1, then="bug")]))
 
 
-def test_a_real_server_killed_three_times_gives_three_reconnects():
+def test_killed_server_is_reconnected():
     threads = threading.active_count()
     with streams.NetworkCamera(fps=60.0) as network:
-        source = Live(parse(network.url), backoff=QUICK)
+        source = CameraSource(parse(network.url), delay=quick)
         seen, stopped = [], threading.Event()
         thread = threading.Thread(target=source.run, args=(lambda *frame: seen.append(frame) or True, stopped))
         thread.start()
@@ -133,16 +133,16 @@ def test_a_real_server_killed_three_times_gives_three_reconnects():
     wait_until(lambda: threading.active_count() == threads)
 
 
-def test_a_server_that_stops_sending_is_noticed():
+def test_stalled_server_is_noticed():
     with streams.NetworkCamera() as network:
-        source, said = Live(parse(network.url), backoff=QUICK, stall=0.3), []
+        source, said = CameraSource(parse(network.url), delay=quick, stall=0.3), []
         source.say = said.append
         stopped = threading.Event()
         thread = threading.Thread(target=source.run, args=(lambda *frame: True, stopped))
         thread.start()
         wait_until(lambda: source.fps is not None)
         network.stall()
-        wait_until(lambda: any("no picture for" in line for line in said))
+        wait_until(lambda: any("no frame for" in line for line in said))
         stopped.set()
         thread.join(2.0)
         assert not thread.is_alive()

@@ -1,5 +1,7 @@
-"""A network as the layers that a device runs, after fusion: a convolution takes its bias, its ReLU and a residual sum
-along."""
+"""The layers that a device runs for one frame, with their operations and bytes.
+
+Layers are counted after fusion: a convolution includes its bias, its ReLU and a residual sum.
+"""
 
 from typing import Dict, List, NamedTuple, Sequence
 
@@ -7,22 +9,22 @@ KINDS = {
     "conv": "convolutions larger than 1x1",
     "conv1x1": "1x1 convolutions",
     "depthwise": "depthwise convolutions",
-    "other": "pooling, resizing, sums, products, hard swish and the choice of the class",
+    "other": "pooling, resizing, sums, products, hard swish and argmax",
 }
-"""What a device is differently good at."""
+"""Kinds of layers that devices run at different efficiency."""
 
 BYTES = {"float32": 4, "float16": 2, "int8": 1}
-"""Of one number."""
+"""Bytes a value."""
 
 
 class Layer(NamedTuple):
     """One kernel, for one frame.
 
     Attributes:
-        kind: of KINDS.
+        kind: a key of KINDS.
         macs: multiply-adds; two operations each.
-        weights: numbers that it holds.
-        reads, writes: numbers of feature maps that go in and out.
+        weights: parameters.
+        reads, writes: values of the feature maps that go in and out.
     """
 
     name: str
@@ -33,39 +35,39 @@ class Layer(NamedTuple):
     writes: int
 
     def traffic(self, precision: str) -> int:
-        """Bytes moved between memory and processor, if nothing stays in a cache."""
+        """Return the bytes moved between memory and processor, if nothing stays in a cache."""
         return BYTES[precision] * (self.weights + self.reads + self.writes)
 
 
 def macs(layers: Sequence[Layer]) -> int:
-    """Multiply-adds a frame."""
+    """Return the multiply-adds a frame."""
     return sum(layer.macs for layer in layers)
 
 
-def weights(layers: Sequence[Layer]) -> int:
-    """Numbers that the network holds."""
+def parameters(layers: Sequence[Layer]) -> int:
+    """Return the number of parameters."""
     return sum(layer.weights for layer in layers)
 
 
 def traffic(layers: Sequence[Layer], precision: str) -> int:
-    """Bytes moved a frame."""
+    """Return the bytes moved a frame."""
     return sum(layer.traffic(precision) for layer in layers)
 
 
 def to_rows(layers: Sequence[Layer]) -> List[dict]:
-    """For JSON; `from_rows` reads them back."""
+    """Return layers for JSON; `from_rows` reads them back."""
     return [dict(layer._asdict()) for layer in layers]
 
 
 def from_rows(rows: Sequence[Dict]) -> List[Layer]:
-    """The layers of `to_rows`."""
+    """Return the layers of `to_rows`."""
     return [Layer(**row) for row in rows]
 
 
 def convolution(
     name: str, size: Sequence[int], channels: int, out: int, kernel: int, stride: int = 1, *, skip: bool = False
 ) -> Layer:
-    """A dense convolution that keeps the size, but for its stride; with `skip` it adds another map to its own.
+    """Return a dense convolution that keeps the size, but for its stride; with `skip` it includes a residual sum.
 
     Args:
         size: height, width of its input.
