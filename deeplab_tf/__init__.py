@@ -236,31 +236,42 @@ def evaluate(
     )
 
 
-def convert(run: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[str, Any]:
-    """Convert a run to a bundle: the folder that TensorRT, TF-TRT, ONNX Runtime and TensorFlow load.
+def convert(path: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[str, Any]:
+    """Convert a run to a bundle, the folder that every runtime loads; or build the engines of a bundle on a device.
 
     Args:
-        run: the folder that `train` wrote.
-        out: the bundle to write; RUN/bundle if left out.
-        options: those of `deeplab-tf convert`, such as `int8=True` (quantize, calibrated on real images),
+        path: the run, as `train` wrote it; or, on a device, the bundle.
+        out: the bundle to write; RUN/bundle if left out. Not for a bundle.
+        options: those of `deeplab-tf convert`: of a run `int8=True` (quantize, calibrated on real images),
             `output="logits"` (for class probabilities), `label_stride=4`, `images=DIR` (to calibrate on), `size=(512,
-            1024)`, `target="onnx"`; all are in `deeplab_tf.lab.export.convert.convert_run`.
+            1024)`, `target="onnx"` and others, see `deeplab_tf.lab.export.convert.convert_run`; of a bundle `int8=True`
+            or `fp16=True` and others, see `deeplab_tf.deploy.convert_bundle.convert_bundle`.
 
     Returns:
         `bundle` (its path) and `rows`: size, difference from Keras, mIoU and frames/s of each network in it.
 
     Raises:
-        DeepLabError: no such run or image, options that exclude each other, a network that cannot be exported.
+        DeepLabError: no such run or image, options that exclude each other, a network that cannot be converted.
 
     Example:
         report = deeplab_tf.convert("runs/camvid", "camvid_bundle", int8=True)
         model = deeplab_tf.load(report["bundle"])
     """
+    from deeplab_tf.core.bundle import is_bundle
+
+    path = _os.fspath(path)
+    if is_bundle(path):
+        from deeplab_tf.deploy.convert_bundle import convert_bundle
+
+        if out is not None:
+            raise DeepLabError(f"{path} is a bundle, whose engines are built into it; omit out={_os.fspath(out)!r}.")
+        _check_options("conversion of a bundle", convert_bundle, options)
+        return convert_bundle(path, **options)
     _need_lab("Converting a run")
     from deeplab_tf.lab.export.convert import convert_run
 
-    _check_options("convert", convert_run, options)
-    return convert_run(_os.fspath(run), None if out is None else _os.fspath(out), **options)
+    _check_options("conversion of a run", convert_run, options)
+    return convert_run(path, None if out is None else _os.fspath(out), **options)
 
 
 def _need_lab(what):

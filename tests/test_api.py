@@ -1,8 +1,10 @@
 """The Python API: what `import deeplab_tf` offers, on the code paths of the command line."""
 
+import ast
 import json
 import os
 import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,14 +28,7 @@ from deeplab_tf.core.prediction import ImagePrediction
 from deeplab_tf.deploy.model import Result
 from deeplab_tf.lab.data.split import Sample, Split
 
-SIX_LINES = """
-import deeplab_tf
-model = deeplab_tf.load("demo/bundle")
-result = model.predict("street.jpg")
-for name, share in result.class_shares().items():
-    print(f"{name:15} {share:.1%}")
-result.save("overlay.jpg")
-"""
+SIX_LINES = re.search(r"```python\n(import deeplab_tf\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +65,16 @@ def test_every_public_name_is_explained_with_an_example():
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.6"])
-def test_six_lines_label_an_image(bundle, tmp_path, python):
-    image_files.write_image(tmp_path / "street.jpg", image(1, (48, 80)))
+def test_the_six_lines_of_the_readme_run(bundle, tmp_path, python):
+    assert len([line for line in SIX_LINES.splitlines() if line]) <= 6
+    image_files.write_image(tmp_path / "photo.jpg", image(1, (48, 80)))
     interpreter = python36() if python == "3.6" else sys.executable
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     source = SIX_LINES.replace("demo/bundle", bundle)
-    output = subprocess.run(
-        [interpreter, "-c", source], cwd=tmp_path, env=variables, stdout=subprocess.PIPE, check=True
-    )
-    shares = [float(line.split()[1].rstrip("%")) for line in output.stdout.decode().splitlines()]
-    assert sum(shares) == pytest.approx(100, abs=0.5) and shares == sorted(shares, reverse=True)
+    command = [interpreter, "-c", source]
+    output = subprocess.run(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, check=True).stdout.decode()
+    shares = ast.literal_eval(output[output.index("{") :])
+    assert sum(shares.values()) == pytest.approx(1) and list(shares.values()) == sorted(shares.values(), reverse=True)
     assert image_files.read_image(tmp_path / "overlay.jpg").shape == (48, 80, 3)
 
 
@@ -384,3 +379,12 @@ def test_convert_makes_a_bundle_that_load_takes(tmp_path):
         np.testing.assert_allclose(probabilities, keras_run.predict(path).probabilities, atol=1e-3)
     with pytest.raises(DeepLabError, match="label_stride"):
         deeplab_tf.convert(run, tmp_path / "b", label_strid=4)
+
+
+def test_convert_of_a_bundle_builds_its_engines(bundle, capsys):
+    report = deeplab_tf.convert(bundle, int8=True)
+    assert report["bundle"] == bundle and {row["target"] for row in report["rows"]} >= {"onnx", "tensorrt"}
+    with pytest.raises(DeepLabError, match="out='elsewhere'"):
+        deeplab_tf.convert(bundle, "elsewhere")
+    with pytest.raises(DeepLabError, match="no option 'label_stride'"):
+        deeplab_tf.convert(bundle, label_stride=4)
