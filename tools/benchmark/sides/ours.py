@@ -1,10 +1,10 @@
-"""Ours: frames of a bundle through its own ONNX Runtime, or steps of `deeplab-tf train`."""
+"""Run ours: frames of a bundle in ONNX Runtime, or steps of `deeplab-tf train`."""
 
 from worker import serve
 
 
 def frames(options):
-    """Of a bundle; `precision` float32 or int8."""
+    """Prepare frames of a bundle; `precision` is float32 or int8."""
     import onnxruntime
     from deeplab_tf.deploy.budget.layers import from_rows, macs, weights
 
