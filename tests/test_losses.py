@@ -119,18 +119,9 @@ def test_given_class_weights_are_taken_as_they_are():
     assert class_weights(None, SPLIT) is None
 
 
-@pytest.mark.parametrize(
-    "choice, words",
-    [
-        ("ballanced", "Did you mean 'balanced'"),
-        ((1.0, 2.0), "3 classes. Got 2"),
-        ((1.0, -1.0, 1.0), "0 or greater"),
-        ((0.0, 0.0, 0.0), "not all 0"),
-    ],
-)
-def test_wrong_class_weights_get_a_sentence(choice, words):
-    with pytest.raises(DeepLabError, match=words):
-        class_weights(choice, SPLIT)
+def test_another_number_of_class_weights_gets_a_sentence():
+    with pytest.raises(DeepLabError, match="3 classes. Got 2"):
+        class_weights((1.0, 2.0), SPLIT)
 
 
 def test_a_split_without_labelled_pixels_gets_a_sentence():

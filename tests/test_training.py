@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.config import load, resolve
+from deeplab_tf.lab.config import Training, load, resolve
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.models.registry import build_network
@@ -241,5 +241,5 @@ def test_a_run_takes_one_training_at_a_time(tmp_path):
 
 
 def test_save_steps_after_the_last_one_are_named(capsys):
-    Progress(500, save_steps=(100, 10_000)).on_train_begin()
+    Progress(Training(steps=500, save_steps=(100, 10_000))).on_train_begin()
     assert "500: [10000]" in capsys.readouterr().err

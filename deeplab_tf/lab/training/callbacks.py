@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
+from deeplab_tf.lab.config import Training
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
+from deeplab_tf.lab.runs.folder import read_metrics
 from deeplab_tf.lab.training import state
-from deeplab_tf.lab.training.rewind import read_metrics
 from deeplab_tf.lab.training.stopping import StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
 
@@ -69,15 +70,16 @@ class StopOnNaN(StepCallback):
 class Progress(StepCallback):
     """Shows steps, rate, time left and loss in one line."""
 
-    def __init__(self, steps: int, save_steps: Sequence[int] = ()):
+    def __init__(self, options: Training):
         super().__init__()
-        self.steps = steps
-        self.late = [step for step in save_steps if step > steps]
+        self.options = options
 
     def on_train_begin(self, logs=None):
-        self.bar = progress(self.steps, "train", unit="steps", done=self.first_step)
-        if self.late:
-            self.bar.say(f"training.save_steps: ignoring steps after the last one, {self.steps}: {self.late}.")
+        steps = self.options.steps
+        self.bar = progress(steps, "train", unit="steps", done=self.first_step)
+        late = [step for step in self.options.save_steps if step > steps]
+        if late:
+            self.bar.say(f"training.save_steps: ignoring steps after the last one, {steps}: {late}.")
         self.bar.say("Tracing the network (the first step takes half a minute) ...")
         self.bar.__enter__()
 
@@ -98,7 +100,7 @@ class MetricsLogger(StepCallback):
         self.file = run_dir / "metrics.jsonl"
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "train"))
         self.every = every
-        self.start = time.time() - max((row.get("seconds", 0.0) for row in read_metrics(self.file)), default=0.0)
+        self.start = time.time() - max((row.get("seconds", 0.0) for row in read_metrics(run_dir)), default=0.0)
 
     def after_step(self, step, logs):
         if step % self.every and step != 1:
@@ -131,34 +133,31 @@ class Validation(StepCallback):
         self,
         export: WeightExport,
         scorer: Callable[..., dict],
-        *,
-        every: int,
-        steps: int,
-        save_steps: Sequence[int] = (),
-        monitor: str = "miou",
-        watchers: Sequence[keras.callbacks.Callback] = (),
+        options: Training,
+        monitor: str,
+        watchers: Sequence[keras.callbacks.Callback],
     ):
         """
         Args:
             export: makes and saves the network to score.
             scorer: called with a runtime and the step; writes down and returns the report.
-            every, steps, save_steps: when; the last step is always scored.
+            options: say at which steps; the last one is always scored.
+            monitor: see above.
             watchers: callbacks that get `on_test_begin` and `on_test_end` of each validation.
         """
         super().__init__()
-        self.export, self.scorer, self.monitor, self.watchers = export, scorer, monitor, watchers
-        self.every, self.steps, self.save_steps = every, steps, set(save_steps)
+        self.export, self.scorer, self.options, self.monitor, self.watchers = export, scorer, options, monitor, watchers
         self.best, self.step, self.pending = -1.0, 0, False
 
     def after_step(self, step, logs):
-        self.pending = step in self.save_steps or self._scores(step)
+        self.pending = step in self.options.save_steps or self._scores(step)
         if self.pending:
             self.finish(step)
 
     def finish(self, step: int) -> None:
         """Save and score the network after a step, as far as that is due."""
         self.step = step
-        if step in self.save_steps:
+        if step in self.options.save_steps:
             self.export.save(f"kept/step_{step:08d}.keras")
         if self._scores(step):
             for watcher in self.watchers:
@@ -175,23 +174,22 @@ class Validation(StepCallback):
 
     def _scores(self, step):
         """Return whether a step is scored; so is the one at which a callback ends the training."""
-        return step % self.every == 0 or step == self.steps or self.model.stop_training
+        return step % self.options.validate_every == 0 or step == self.options.steps or self.model.stop_training
 
 
 class Checkpoints(StepCallback):
     """Saves the state to resume from: every few steps, at the end, and when training is stopped."""
 
-    def __init__(self, folder: Path, validation: Validation, stop: StopSignal, *, every: int, steps: int):
+    def __init__(self, folder: Path, validation: Validation, stop: StopSignal, options: Training):
         super().__init__()
-        self.folder, self.validation, self.stop = folder, validation, stop
-        self.every, self.steps = every, steps
-        self.last = 0
+        self.folder, self.validation, self.stop, self.options, self.last = folder, validation, stop, options, 0
 
     def after_step(self, step, logs):
         self.last, self.stop.worth_saving = step, True
-        if step % self.every == 0 or step == self.steps or self.stop.requested or self.model.stop_training:
+        ends = step == self.options.steps or self.stop.requested or self.model.stop_training
+        if ends or step % self.options.checkpoint_every == 0:
             self.save(step)
-        if step < self.steps:
+        if step < self.options.steps:
             self.stop.check()
 
     def save(self, step: int) -> None:

@@ -5,7 +5,6 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import keras
@@ -20,7 +19,7 @@ from deeplab_tf.lab.data.split import Split, require_instances
 from deeplab_tf.lab.models.layer_graph import output_layer
 from deeplab_tf.lab.models.registry import build_network
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
-from deeplab_tf.lab.training import state
+from deeplab_tf.lab.training import run_folder, state
 from deeplab_tf.lab.training.callbacks import (
     Checkpoints,
     MetricsLogger,
@@ -35,16 +34,6 @@ from deeplab_tf.lab.training.initial_weights import load_initial_weights
 from deeplab_tf.lab.training.losses import class_weights
 from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline
 from deeplab_tf.lab.training.optimizers import make_optimizer
-from deeplab_tf.lab.training.run_folder import (
-    CHECKPOINTS,
-    Resumed,
-    begin_run,
-    check_run_folder,
-    locked,
-    restore_run,
-    restore_state,
-    saved_step,
-)
 from deeplab_tf.lab.training.scoring import ValidationScorer
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
@@ -55,16 +44,14 @@ def train(
 ) -> dict:
     """Train a network into a run folder.
 
-    `callbacks` get Keras' hooks. The training is one epoch; `batch` counts from 0 in this process (a `StepCallback`
-    gets the number of the step in the run), and `logs["loss"]` is the loss of that step alone. Each validation calls
-    `on_test_begin()` and `on_test_end(logs)` with `miou`, `pixel_accuracy` and, for instances, `pq`. Setting
-    `self.model.stop_training = True` ends the run after this step, scored and saved.
-
     Args:
         config: a resolved recipe.
         run_dir: made where missing; a run that has begun there is continued with `resume`, and refused without.
         resume: continue from the newest state; without one, start with step 1.
-        callbacks: called after each step, before it is validated and saved.
+        callbacks: get Keras' hooks, before a step is validated and saved. The training is one epoch; its batches count
+            from 0 in this process (a `StepCallback` gets the number of the step in the run); `logs["loss"]` is that of
+            the step. A validation calls `on_test_begin()` and `on_test_end(logs)` with `miou`, `pixel_accuracy` and,
+            for instances, `pq`. `self.model.stop_training = True` ends the run after this step, scored and saved.
 
     Returns:
         `step`, the last one; `best_miou` (or `best_pq`); and `digest`, of all weights, averages and optimizer state.
@@ -79,14 +66,14 @@ def train(
     keras.utils.set_random_seed(config.training.seed)
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     table, precision = training.table, config.training.precision
-    check_run_folder(run_dir, config, resume=resume)
+    run_folder.check_run_folder(run_dir, config, resume=resume)
     auxiliary = False if config.quantization.aware else None
     network = build_network(config.model, len(table), precision=precision, auxiliary=auxiliary)
     instances = "center" in network.output
     if instances:
         require_instances(validation, "val")
     pipeline = make_pipeline(config, training, instances=instances)
-    if not saved_step(run_dir):
+    if not run_folder.saved_step(run_dir):
         load_initial_weights(network, config.model, table)
     model, quantization = network, None
     if config.quantization.aware:
@@ -99,20 +86,20 @@ def train(
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
 
-    begin_run(run_dir, config, table)
+    run_folder.begin_run(run_dir, config, table)
     if quantization:
         quantization.save(run_dir)
     export = make_export(config, model, optimizer, table, run_dir, quantization)
-    with locked(run_dir), _plain_errors(pipeline, run_dir):
-        resumed = restore_run(run_dir, model)
+    with run_folder.locked(run_dir), _plain_errors(pipeline, run_dir):
+        resumed = run_folder.restore_run(run_dir, model)
         if resume and not resumed.step:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
-        hooks = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks)
-        _fit(model, pipeline, hooks, resumed.step, config.training.steps)
+        hooks, checkpoints = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks)
+        _fit(model, pipeline, hooks, checkpoints, resumed.step)
         # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
-        step = restore_state(run_dir, model).step
-    best = {f"best_{hooks.validation.monitor}": hooks.validation.best}
-    return {"step": step, **best, "digest": state.digest(model, model.optimizer)}
+        step = run_folder.restore_state(run_dir, model).step
+    best = checkpoints.validation
+    return {"step": step, f"best_{best.monitor}": best.best, "digest": state.digest(model, model.optimizer)}
 
 
 def make_export(
@@ -127,78 +114,55 @@ def make_export(
     return WeightExport(model, optimizer, exported, make_runtime, run_dir)
 
 
-class RunCallbacks(NamedTuple):
-    """The callbacks of a run in the order in which they act on a step, and those that `train` addresses."""
-
-    all: list[keras.callbacks.Callback]
-    validation: Validation
-    checkpoints: Checkpoints
-    stop: StopSignal
-
-
 def make_callbacks(
     config: Config,
     pipeline: TrainingPipeline,
     export: WeightExport,
     split: Split,
     run_dir: Path,
-    resumed: Resumed,
+    resumed: run_folder.Resumed,
     others: Sequence[keras.callbacks.Callback] = (),
-) -> RunCallbacks:
-    """Make the callbacks of a run that continues from `resumed`, among them the caller's `others`."""
+) -> tuple[list[keras.callbacks.Callback], Checkpoints]:
+    """Return the callbacks of a run that continues from `resumed`, with the caller's `others`, and the last of them."""
     options, stop = config.training, StopSignal()
-    validation = Validation(
-        export,
-        ValidationScorer(split, run_dir, options.validation_images, stop),
-        every=options.validate_every,
-        steps=options.steps,
-        save_steps=options.save_steps,
-        monitor="pq" if "center" in export.trained.output else "miou",
-        watchers=others,
-    )
+    scorer = ValidationScorer(split, run_dir, options.validation_images, stop)
+    monitor = "pq" if "center" in export.trained.output else "miou"
+    validation = Validation(export, scorer, options, monitor, others)
     validation.step, validation.best, validation.pending = resumed
-    checkpoints = Checkpoints(
-        run_dir / CHECKPOINTS, validation, stop, every=options.checkpoint_every, steps=options.steps
-    )
-    hooks = [
-        StepLoss(),
-        StopOnNaN(pipeline),
-        Progress(options.steps, options.save_steps),
-        MetricsLogger(run_dir, options.log_every),
-        *others,
-        validation,
-        checkpoints,
-    ]
+    checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS, validation, stop, options)
+    own = StepLoss(), StopOnNaN(pipeline), Progress(options), MetricsLogger(run_dir, options.log_every)
+    hooks = [*own, *others, validation, checkpoints]
     for hook in hooks:
         hook.set_model(export.trained)
         if isinstance(hook, StepCallback):
             hook.first_step = resumed.step
-    return RunCallbacks(hooks, validation, checkpoints, stop)
+    return hooks, checkpoints
 
 
-def _fit(model, pipeline, hooks, first_step, last_step):
+def _fit(model, pipeline, hooks, checkpoints, first_step):
     """Take the steps after `first_step`. A validation that is stopped leaves a state from which it is done again."""
-    batches = pipeline.batches(first_step, last_step).map(lambda images, truth: keras_batch(model, images, truth))
+    validation, stop, steps = checkpoints.validation, checkpoints.stop, checkpoints.options.steps
+    batches = pipeline.batches(first_step, steps).map(lambda images, truth: keras_batch(model, images, truth))
     try:
-        with hooks.stop:
-            if hooks.validation.pending:
-                hooks.validation.finish(first_step)
-                hooks.checkpoints.save(first_step)
-            if first_step < last_step and not model.stop_training:
-                model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks.all)
+        with stop:
+            if validation.pending:
+                validation.finish(first_step)
+                checkpoints.save(first_step)
+            if first_step < steps and not model.stop_training:
+                model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks)
     except BaseException as error:
-        if hooks.validation.pending:
-            hooks.checkpoints.save(hooks.validation.step)
+        if validation.pending:
+            checkpoints.save(validation.step)
             if isinstance(error, DeepLabError):  # from a frame of the validation
-                raise DeepLabError(f"{error}{_how_to_resume(hooks.checkpoints.folder.parent)}") from error
-        elif pipeline.error is not None and hooks.stop.worth_saving:
-            hooks.checkpoints.save(hooks.checkpoints.last)  # a frame that cannot be read costs no steps
+                raise DeepLabError(f"{error}{_how_to_resume(checkpoints.folder.parent)}") from error
+        elif pipeline.error is not None and stop.worth_saving:
+            checkpoints.save(checkpoints.last)  # a frame that cannot be read costs no steps
         raise
 
 
 def _how_to_resume(run_dir):
     """Return what the error for a bad file adds: the steps before it are not lost."""
-    step = saved_step(run_dir)
+    step = run_folder.saved_step(run_dir)
     return f" The state after step {step} is saved; when the file is mended, continue with --resume." if step else ""
 
 
@@ -208,7 +172,7 @@ def _plain_errors(pipeline: TrainingPipeline, run_dir: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        raise Interrupted(saved_step(run_dir)) from interrupt
+        raise Interrupted(run_folder.saved_step(run_dir)) from interrupt
     except tf.errors.OpError as error:
         if pipeline.error is not None:
             raise DeepLabError(f"{pipeline.error}{_how_to_resume(run_dir)}") from error

@@ -1,7 +1,7 @@
 """Keras' optimizers with warm-up, poly decay, a lower learning rate for the backbone, and weight decay of kernels."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -60,12 +60,8 @@ def make_optimizer(options: Optimizer, model: keras.Model, steps: int) -> keras.
         optimizer = Adam(**common)
     optimizer.build(model.trainable_variables)
     for variable in model.trainable_variables:
-        decay = options.weight_decay if decays(variable) else 0.0
-        optimizer.settings[variable.value.ref()] = VariableSettings(
-            lr_multiplier=options.backbone_lr_multiplier if in_backbone(variable) else 1.0,
-            l2=decay if options.name == "sgd" else 0.0,
-            weight_decay=0.0 if options.name == "sgd" else decay,
-        )
+        multiplier = options.backbone_lr_multiplier if in_backbone(variable) else 1.0
+        optimizer.settings[variable.value.ref()] = multiplier, options.weight_decay if decays(variable) else 0.0
     return optimizer
 
 
@@ -79,39 +75,33 @@ def in_backbone(variable) -> bool:
     return not variable.path.startswith(("aspp", "decoder", "logits", "auxiliary", "instance", "center", "offset"))
 
 
-class VariableSettings(NamedTuple):
-    """How an optimizer treats one variable.
+class _PerVariable(keras.optimizers.Optimizer):
+    """Adds to a Keras optimizer a multiplier of the learning rate, and weight decay, of each variable.
 
-    Attributes:
-        lr_multiplier: of the learning rate.
-        l2: regularisation through the gradient, which SGD recipes call weight decay.
-        weight_decay: decoupled from the gradient, as in AdamW, at the variable's own learning rate.
+    Weight decay is decoupled from the gradient, as in AdamW, at the variable's own learning rate; with `l2` it is added
+    to the gradient, as SGD recipes mean it. `settings` has both by the variable's `value.ref()`.
     """
 
-    lr_multiplier: float
-    l2: float
-    weight_decay: float
-
-
-class _PerVariable(keras.optimizers.Optimizer):
-    """Adds to a Keras optimizer the `settings` of each variable, by its `value.ref()`."""
+    l2 = False
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.settings: dict[Any, VariableSettings] = {}
+        self.settings: dict[Any, tuple[float, float]] = {}
 
     def update_step(self, gradient, variable, learning_rate):
-        multiplier, l2, weight_decay = self.settings[variable.ref()]
+        multiplier, weight_decay = self.settings[variable.ref()]
         learning_rate = learning_rate * multiplier
-        if weight_decay:
+        if weight_decay and self.l2:
+            gradient = gradient + weight_decay * tf.cast(variable, gradient.dtype)
+        elif weight_decay:
             variable.assign_sub(variable * weight_decay * learning_rate)
-        if l2:
-            gradient = gradient + l2 * tf.cast(variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate)
 
 
 class SGD(_PerVariable, keras.optimizers.SGD):
     """keras.optimizers.SGD with `settings`."""
+
+    l2 = True
 
 
 class Adam(_PerVariable, keras.optimizers.Adam):

@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from deeplab_tf.core.files import replacing, write_text
+from deeplab_tf.lab.runs.folder import read_metrics
 
 UNFINISHED = (".*.part*", ".*.tmp*")
 """What a killed process leaves of a file that it was writing, now and up to version 0.1."""
@@ -23,27 +24,16 @@ def rewind(run_dir: Path, step: int, *, validated: bool = True) -> None:
         for path in list(run_dir.rglob(pattern)):
             path.unlink()
     last_scores = step if validated else step - 1
-    _rewind_metrics(run_dir / "metrics.jsonl", step, last_scores)
+    _rewind_metrics(run_dir, step, last_scores)
     for folder, last in (("train", step), ("val", last_scores)):
         for path in sorted((run_dir / "logs" / folder).glob("events.out.tfevents.*")):
             _rewind_events(path, last)
 
 
-def read_metrics(path: Path) -> list[dict]:
-    """Return the lines of a metrics.jsonl, without an incomplete one, which a killed run leaves."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
-
-
-def _rewind_metrics(path, last_step, last_scores):
-    if path.is_file():
-        rows = [row for row in read_metrics(path) if row["step"] <= (last_scores if "val" in row else last_step)]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+def _rewind_metrics(run_dir, last_step, last_scores):
+    rows = [row for row in read_metrics(run_dir) if row["step"] <= (last_scores if "val" in row else last_step)]
+    if (run_dir / "metrics.jsonl").is_file():
+        write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _rewind_events(path, last_step):

@@ -16,10 +16,9 @@ class WeightExport:
         """
         Args:
             trained: the model in training.
-            optimizer: that keeps the averages: the inner one, where float16's loss scaling wraps it.
-            exported: a float32 network that gets the weights.
-            make_runtime: makes the runtime that computes with it.
-            run_dir: where it is saved.
+            optimizer: the one that keeps the averages, which float16's loss scaling wraps.
+            exported: a float32 network for the weights, and `make_runtime` what computes with it.
+            run_dir: where networks are saved.
         """
         self.trained, self.optimizer, self.exported, self.run_dir = trained, optimizer, exported, run_dir
         self._runtime = make_runtime(exported)
