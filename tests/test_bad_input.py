@@ -244,7 +244,7 @@ def test_a_run_folder_of_another_recipe(run, tmp_path):
 
 WRONG_VALUES = [
     ("model.backbone=resnet51", "Did you mean 'resnet50'?"),
-    ("model.output_stride=12", "must be 8, 16 or 32. Got 12"),
+    ("model.output_stride=12", "model.output_stride must be one of 8, 16, 32. Got 12"),
     ("model.widht=2", "Did you mean 'width'?"),
     ("optimizer.name=adma", "Did you mean 'adam'?"),
     ("data.name=foldr", "Did you mean 'folder'?"),
@@ -252,7 +252,7 @@ WRONG_VALUES = [
     ("data.label_format=colours", "Did you mean 'colors'?"),
     ("loss.class_weights=[1, 2]", "number for each of the 3 classes"),
     ("loss.class_weights=logs", "Did you mean 'log'?"),
-    ("training.steps=ten", "training.steps must be a whole number. Got ten"),
+    ("training.steps=ten", "training.steps must be an integer > 0. Got ten"),
     ("training.precision=bfloat16", "Did you mean 'mixed_bfloat16'?"),
     ("training", "--set takes section.key=value"),
     ("model.weights=/nowhere/weights.h5", "/nowhere/weights.h5"),
