@@ -1,21 +1,21 @@
 #!/bin/sh
-# Sets deeplab-tf up on a Jetson: what JetPack lacks, and an environment of its own that sees JetPack's OpenCV and TensorRT.
+# Set up deeplab-tf on a Jetson: what JetPack lacks, and a virtual environment that sees JetPack's OpenCV and TensorRT.
 #
-#     sh jetson/install.sh [FOLDER]          FOLDER of the environment; .venv-jetson in this clone where left out
+#     sh jetson/install.sh [FOLDER]          FOLDER of the environment; .venv-jetson in this clone if left out
 #
-# Asks for the password of sudo once. Called again, it goes on where it was interrupted.
+# Asks for the sudo password once. If interrupted, run it again: it goes on where it stopped.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-$here/../.venv-jetson}
 
-[ -r /etc/nv_tegra_release ] || { echo "This is no Jetson (/etc/nv_tegra_release is missing). Elsewhere: pip install '.[page]' onnxruntime" >&2; exit 1; }
+[ -r /etc/nv_tegra_release ] || { echo "This is not a Jetson (/etc/nv_tegra_release is missing). Elsewhere: pip install '.[page]' onnxruntime" >&2; exit 1; }
 release=$(sed -n 's/^# R\([0-9]*\) (release), REVISION: \([0-9.]*\).*/\1.\2/p' /etc/nv_tegra_release)
 case $release in
   32.7.*) jetpack=4; python=python3.6; more="libhdf5-serial-dev hdf5-tools libhdf5-dev zlib1g-dev pkg-config gcc g++ python3-dev" ;;
   32.*) echo "L4T $release has TensorRT 8.0 or older; upgrade to JetPack 4.6.1 or newer of the 4.6 series." >&2; exit 1 ;;
   35.*) jetpack=5; python=python3.8; more= ;;
   36.*) jetpack=6; python=python3.10; more= ;;
-  *) echo "L4T $release is not known here; JetPack 4.6.1 to 6.2 are." >&2; exit 1 ;;
+  *) echo "L4T $release is not supported; JetPack 4.6.1 to 6.2 are." >&2; exit 1 ;;
 esac
 echo "JetPack $jetpack (L4T $release): installing into $folder"
 

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parent.parent
 
 def python36():
     """The Python of .venv-py36: Python 3.6 and TensorFlow 2.6, as on a Jetson Nano."""
-    return _python(".venv-py36", "DEEPLAB_PY36_ENVIRONMENT", "tools/make_jetson_environment.sh")
+    return _python(".venv-py36", "DEEPLAB_PY36_ENVIRONMENT", "tools/environments/jetson.sh")
 
 
 def tf_trt_python():
     """The Python of .venv-tftrt: TensorFlow 2.14 with TF-TRT and TensorRT 8.5. It needs the variables of env.sh beside
     it."""
-    return _python(".venv-tftrt", "DEEPLAB_TF_TRT_ENVIRONMENT", "tools/make_tf_trt_environment.sh")
+    return _python(".venv-tftrt", "DEEPLAB_TF_TRT_ENVIRONMENT", "tools/environments/tf_trt.sh")
 
 
 def cityscapes_scripts():

@@ -1,7 +1,6 @@
-"""What tests of streams share: a bundle without a network, a runtime that is none, video files, a network camera on
-loopback.
+"""Shared by tests of streams: a bundle without a network, a fake runtime, video files, a network camera on loopback.
 
-As a script it is `deeplab-tf` with that runtime; FAKE_DELAY says how many seconds it takes for a frame.
+As a script it is `deeplab-tf` with that runtime; FAKE_DELAY is its seconds per frame.
 """
 
 import contextlib
@@ -25,8 +24,7 @@ TABLE = LabelTable(
 
 
 class FakeRuntime(Runtime):
-    """No network: dark, grey and bright pixels are its classes; a frame takes `delay` seconds, and a core as little as
-    a GPU's run does."""
+    """Dark, grey and bright pixels are its classes; a frame takes `delay` seconds without using a core."""
 
     name = "fake"
 
@@ -61,7 +59,7 @@ def fake_runtime(path, delay=0.0, **options):
 
 
 def numbered(index, size=(64, 128)):
-    """An RGB frame whose grey value tells its number, 0 to 24, also after lossy coding."""
+    """An RGB frame whose grey value encodes its number, 0 to 24, and survives lossy coding."""
     return np.full(size + (3,), 5 + 10 * (index % 25), np.uint8)
 
 

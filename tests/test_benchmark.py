@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def tools(monkeypatch):
-    """tools/benchmark.py and its parts, which stand outside the package."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import benchmark
-    from benchmarks import rows, table, worker
+    """tools/benchmark/peers.py and its parts, which stand outside the package."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools" / "benchmark"))
+    import peers
+    from sides import rows, table, worker
 
-    yield benchmark, rows, table, worker
-    for name in [name for name in sys.modules if name.split(".")[0] in ("benchmark", "benchmarks")]:
+    yield peers, rows, table, worker
+    for name in [name for name in sys.modules if name.split(".")[0] in ("peers", "sides")]:
         del sys.modules[name]
 
 
@@ -102,7 +102,7 @@ def test_every_side_is_there(tools):
     found = benchmark.chosen(benchmark.parse([]), shared)
     assert len({row.name for row in found}) == len(found) >= 15
     for side in [side for row in found for side in (row.ours, row.peer)]:
-        program = ROOT / "tools" / "benchmarks" / (side.program + ".py")
+        program = ROOT / "tools" / "benchmark" / "sides" / (side.program + ".py")
         assert program.is_file() and "serve(" in program.read_text()
         assert side.bundle in ("", *rows.NETWORKS) and (not side.environment or side.environment in rows.INSTALLED_BY)
         assert not side.environment or side.needs
@@ -114,9 +114,7 @@ def test_every_side_is_there(tools):
 def test_a_peer_that_is_not_installed_has_the_line_that_installs_it(tools):
     benchmark, rows, _, _ = tools
     side = rows.Side("p", "ours", {}, environment=rows.TORCH, needs="a_module_that_nobody_has")
-    assert (
-        benchmark.missing(side) == "a_module_that_nobody_has is not installed: sh tools/make_peer_environment.sh torch"
-    )
+    assert benchmark.missing(side) == "a_module_that_nobody_has is not installed: sh tools/environments/peers.sh torch"
     assert benchmark.missing(rows.Side("p", "ours", {})) is None
 
 

@@ -1,5 +1,6 @@
 """The command line's manners: what is said, where, and with which exit code."""
 
+import configparser
 import errno
 import json
 import os
@@ -13,8 +14,9 @@ import pytest
 from click_runner import CliRunner
 
 from deeplab_tf.cli import FolderGroup, group
-from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import Choice, example, json_option, renamed_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.extras import EXTRAS
 from deeplab_tf.core.progress import duration, progress
 
 COMMANDS = group.list_commands(None)
@@ -114,7 +116,7 @@ def test_wrong_calls_exit_2_and_say_what_was_meant(arguments, message):
     ],
 )
 def test_failures_exit_1_with_one_sentence(ending, message, monkeypatch):
-    monkeypatch.setattr("deeplab_tf.cli._LAB_PYTHON", (3, 6))  # whichever Python this is, it is not the reason
+    monkeypatch.setattr("deeplab_tf.cli.LAB_PYTHON", ((3, 6),))  # whichever Python this is, it is not the reason
     result = trial(ending=ending)
     assert result.exit_code == 1
     assert result.stderr.startswith(message) and len(result.stderr.splitlines()) == 1
@@ -140,15 +142,37 @@ def test_bugs_keep_their_traceback(bug):
 
 
 def test_python_of_a_jetson_is_named_where_the_lab_cannot_be_imported(monkeypatch):
-    monkeypatch.setattr("deeplab_tf.cli._LAB_PYTHON", (99, 0))
+    monkeypatch.setattr("deeplab_tf.cli.LAB_PYTHON", ((99, 0), (99, 1)))
     for ending in (SyntaxError("walrus"), ModuleNotFoundError("no", name="tensorflow")):
-        assert trial(ending=ending).stderr.startswith("Error: This command needs Python 3.11 or 3.12")
+        assert trial(ending=ending).stderr.startswith("Error: This command needs Python 99.0 or 99.1")
     bug = TypeError("'type' object is not subscriptable")
     assert trial(ending=bug).exception is bug
     try:  # the same error while a module is imported
         exec(compile("list[int][0][0]", "lab.py", "exec"))
     except TypeError as error:
-        assert trial(ending=error).stderr.startswith("Error: This command needs Python 3.11 or 3.12")
+        assert trial(ending=error).stderr.startswith("Error: This command needs Python 99.0 or 99.1")
+
+
+def test_the_extras_that_errors_name_exist():
+    setup = configparser.ConfigParser()
+    setup.read(os.path.join(os.path.dirname(__file__), "..", "setup.cfg"))
+    assert set(EXTRAS) <= set(setup["options.extras_require"])
+
+
+def test_a_renamed_option_names_the_new_one():
+    @click.command()
+    @renamed_option("--old", "--new")
+    @renamed_option("--flag", "--new-flag", is_flag=True)
+    @click.option("--new")
+    def command(new):
+        pass
+
+    for call, message in ((["--old", "1"], "--old has been renamed: use --new."), (["--flag"], "use --new-flag.")):
+        result = CliRunner().invoke(command, call)
+        assert result.exit_code == 2 and message in result.stderr
+    result = CliRunner().invoke(command, ["--help"])
+    assert result.exit_code == 0 and "--old" not in result.output
+    assert CliRunner().invoke(command, ["--new", "1"]).exit_code == 0
 
 
 def test_json_to_standard_output_leaves_the_table_to_standard_error():

@@ -1,4 +1,4 @@
-"""`compare`: what is run in which order, what is measured, and what is said of it."""
+"""`compare`: what is run in which order, what is measured, and what is reported."""
 
 import json
 import time
@@ -10,16 +10,15 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.core.labels import CITYSCAPES
 from deeplab_tf.core.metrics.latency import is_stable, percentiles
 from deeplab_tf.deploy import jetpack, probe
-from deeplab_tf.deploy.compare import report as reports
-from deeplab_tf.deploy.compare import worker
-from deeplab_tf.deploy.compare.frames import gather
-from deeplab_tf.deploy.compare.plan import Pair, order, pairs
+from deeplab_tf.deploy.compare import results, worker
+from deeplab_tf.deploy.compare.labeled_frames import load_frames
+from deeplab_tf.deploy.compare.plan import Variant, variants, visit_order
 from deeplab_tf.deploy.compare.runner import Outcome, run_all
 
 SIZE = (32, 48)
@@ -35,8 +34,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Three images, and the labels that the bundle's network gives them, enlarged to 32x48; half of the second image is
-    ignored."""
+    """Three images, and the bundle's own predictions as labels, upsampled to 32x48; half of the second is ignored."""
     folder = tmp_path_factory.mktemp("images")
     for i in range(3):
         image = tiny_bundle.frame(i, SIZE)
@@ -55,7 +53,7 @@ def test_percentiles_are_linear_between_neighbours():
     assert np.isnan(percentiles([])["p50"])
 
 
-def test_stable_is_when_the_last_times_are_like_those_before():
+def test_stable_times():
     assert not is_stable([100.0] * 9)
     assert is_stable([100.0] * 10)
     assert is_stable([500.0] * 3 + [100.0] * 5 + [96.0] * 5)
@@ -63,10 +61,10 @@ def test_stable_is_when_the_last_times_are_like_those_before():
     assert is_stable([100.0] * 5 + [100.0, 100.0, 101.0, 900.0, 900.0]), "two slow frames of five do not move a median"
 
 
-def test_everybody_goes_forward_and_back():
-    assert order(3, 1) == [0, 1, 2, 2, 1, 0]
-    assert order(2, 2) == [0, 1, 1, 0, 0, 1, 1, 0]
-    positions = {i: [at for at, j in enumerate(order(5, 3)) if j == i] for i in range(5)}
+def test_visits_go_forward_and_back():
+    assert visit_order(3, 1) == [0, 1, 2, 2, 1, 0]
+    assert visit_order(2, 2) == [0, 1, 1, 0, 0, 1, 1, 0]
+    positions = {i: [at for at, j in enumerate(visit_order(5, 3)) if j == i] for i in range(5)}
     assert len({sum(places) for places in positions.values()}) == 1, "a drift in time adds the same to each"
 
 
@@ -79,13 +77,13 @@ class WithEveryFile:
 
 def test_plain_tensorflow_comes_first_and_tensorrt_last():
     bundle = WithEveryFile()
-    found = [str(pair) for pair in pairs(None, bundle, NONE_MISSING)]
+    found = [str(variant) for variant in variants(None, bundle, NONE_MISSING)]
     assert found[:4] == ["saved_model:float32", "onnx:float32", "onnx:int8", "tf_trt:float32"]
     assert found[-3:] == ["tensorrt:float32", "tensorrt:float16", "tensorrt:int8"]
-    assert pairs("onnx:int8,saved_model,onnx", bundle, NONE_MISSING) == [
-        Pair("onnx", "int8"),
-        Pair("saved_model", "float32"),
-        Pair("onnx", "float32"),
+    assert variants("onnx:int8,saved_model,onnx", bundle, NONE_MISSING) == [
+        Variant("onnx", "int8"),
+        Variant("saved_model", "float32"),
+        Variant("onnx", "float32"),
     ]
 
 
@@ -99,14 +97,14 @@ def test_plain_tensorflow_comes_first_and_tensorrt_last():
 )
 def test_what_cannot_run_is_one_sentence(bundle, wanted, message):
     with pytest.raises(DeepLabError) as caught:
-        pairs(wanted, bundle, dict(NONE_MISSING, tensorrt="no GPU."))
+        variants(wanted, bundle, dict(NONE_MISSING, tensorrt="no GPU."))
     assert str(caught.value) == message
 
 
 class FakeRuntime:
     """Takes 2, 6 and 4 ms for its three steps, and gives the frame's red channel modulo 3, always in the same array."""
 
-    table, gives_scores, label_stride = CITYSCAPES, False, 1
+    table, gives_probabilities, label_stride = CITYSCAPES, False, 1
 
     def __init__(self, slow_runs=0):
         self.runs, self.slow_runs, self.out = 0, slow_runs, np.zeros((4, 6), np.int32)
@@ -126,11 +124,11 @@ class FakeRuntime:
 
 
 @pytest.mark.alone
-def test_each_step_is_timed_on_its_own_and_all_of_them_make_the_whole():
+def test_stages_add_up_to_end_to_end():
     frames = np.stack([tiny_bundle.frame(i, (8, 12)) for i in range(4)])
     result = worker.measure(FakeRuntime(), frames, seconds=0.0)
     latency = {stage: np.array(times) for stage, times in result["latency_ms"].items()}
-    assert {len(times) for times in latency.values()} == {worker.FEWEST_RUNS}
+    assert {len(times) for times in latency.values()} == {worker.MIN_RUNS}
     np.testing.assert_allclose(
         sum(latency[stage] for stage in ("upload", "run", "download", "post")), latency["end_to_end"]
     )
@@ -144,15 +142,15 @@ def test_slow_first_runs_are_not_timed():
     runtime = FakeRuntime(slow_runs=7)
     result = worker.measure(runtime, frames, seconds=0.0)
     assert result["warm_up"]["runs"] > 7 and max(result["latency_ms"]["run"]) < 250
-    assert runtime.runs == result["warm_up"]["runs"] + worker.FEWEST_RUNS
+    assert runtime.runs == result["warm_up"]["runs"] + worker.MIN_RUNS
 
 
 def outcome(name, milliseconds, labels, **changes):
-    """Of two visits, with these whole times."""
+    """Of two visits, with these times."""
     latency = {stage: list(milliseconds) for stage in worker.STAGES}
     visit = {"latency_ms": latency, "precision": "float32", "warm_up": {"runs": 10, "stable": True}, "load_s": 1.0}
     visit.update(power_w=None, temperature_c=40.0, throttled=None, peak_memory_mb=100.0, system_memory_mb=None)
-    return Outcome(Pair(name, "float32"), [visit, dict(visit, **changes)], labels, None)
+    return Outcome(Variant(name, "float32"), [visit, dict(visit, **changes)], labels, None)
 
 
 class ThreeClasses:
@@ -169,14 +167,14 @@ def test_a_row_by_hand():
     other = np.array([[[0, 1, 1, 1]]], np.uint8)
     truth = np.array([[0, 0, 0, 0, 1, 1, 1, 255]], np.uint8)  # twice as wide
     faster = {"latency_ms": {stage: [8.0, 8.0] for stage in worker.STAGES}, "peak_memory_mb": 120.0}
-    rows = reports.rows(
+    rows = results.rows(
         [outcome("a", [10.0, 10.0], first), outcome("b", [10.0, 10.0], other, **faster)], ThreeClasses, [truth]
     )
     assert rows[0]["agreement"] == 1.0 and rows[0]["miou"] == 1.0 and rows[0]["fps"] == pytest.approx(100.0)
     # b: three of four pixels agree; a: 1 of 2 pixels that either calls a; b: 2 of 3; c is nowhere
     assert rows[1]["agreement"] == 0.75
     assert rows[1]["agreement_by_class"] == {"a": 0.5, "b": pytest.approx(2 / 3), "c": None}
-    # enlarged, b's row is 0 0 1 1 1 1 1 1: class a has 2 of 4 pixels, class b 3 of the 5 that count; half of both
+    # upsampled, b's row is 0 0 1 1 1 1 1 1: class a has 2 of 4 pixels, class b 3 of the 5 that count; half of both
     # together
     assert rows[1]["miou"] == pytest.approx((2 / 4 + 3 / 5) / 2)
     assert (
@@ -184,36 +182,36 @@ def test_a_row_by_hand():
         and rows[1]["fps"] == pytest.approx(1000 / 9)
         and rows[1]["peak_memory_mb"] == 120.0
     )
-    (warning,) = reports.warnings(rows, [])
+    (warning,) = results.warnings(rows, [])
     assert warning.startswith("b:float32 was 25% slower in one visit")
 
 
-def test_the_published_figures_stand_beside_ours_as_claims():
+def test_the_published_figures_are_marked_as_claims():
     labels = np.zeros((1, 1, 4), np.uint8)
-    rows = reports.rows(
+    rows = results.rows(
         [outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None]
     )
-    claim, ours = reports.table_2({"runtimes": rows, "size": [512, 1024]})[1:]
+    claim, ours = results.table_2({"runtimes": rows, "size": [512, 1024]})[1:]
     assert "512x1024    10.0   25.0    2.50  a claim, not measured by us" in claim
     assert "512x1024    10.0   50.0    5.00  saved_model:float32 -> tensorrt:float32" in ours
     assert rows[0]["miou"] is None
 
 
-def test_a_runtime_that_dies_is_one_row_and_the_others_go_on(tmp_path):
+def test_a_failing_runtime_is_one_row(tmp_path):
     pytest.importorskip("onnxruntime")
     made = tiny_bundle.write_bundle(tmp_path / "bundle", size=SIZE)
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"no model")
     said = []
     frames = np.stack([tiny_bundle.frame(i, SIZE) for i in range(2)])
-    chosen = [Pair("onnx", "float32"), Pair("onnx", "int8")]
+    chosen = [Variant("onnx", "float32"), Variant("onnx", "int8")]
     outcomes = run_all(str(tmp_path / "bundle"), chosen, frames, seconds=0.0, say=said.append)
     assert len(said) == 1 and said[0].startswith("onnx:float32 failed: ONNX Runtime ") and "cannot load" in said[0]
-    rows = reports.rows(outcomes, made, [None, None])
+    rows = results.rows(outcomes, made, [None, None])
     assert rows[0]["error"] in said[0] and rows[0]["fps"] is None
     assert rows[1]["error"] is None and rows[1]["agreement"] == 1.0 and len(outcomes[1].visits) == 2
 
 
-def test_probes_say_why_there_is_no_answer():
+def test_probes_report_why_there_is_no_answer():
     assert probe.ask("answer = {'a': [1, None]}", 30.0) == ({"a": [1, None]}, None)
     assert probe.ask("print('noise'); answer = 1 / 0", 30.0) == (None, "ZeroDivisionError: division by zero")
     assert probe.ask("import os; os.kill(os.getpid(), 9)", 30.0) == (None, "ended by signal 9: out of memory?")
@@ -260,7 +258,7 @@ def test_compare_end_to_end(bundle, images, tmp_path):
             <= row["latency_ms"]["end_to_end"]["p90"]
             <= row["latency_ms"]["end_to_end"]["p99"]
         )
-        assert row["runs"] == 2 * worker.FEWEST_RUNS and 20 < row["peak_memory_mb"] < 2000
+        assert row["runs"] == 2 * worker.MIN_RUNS and 20 < row["peak_memory_mb"] < 2000
     assert "a claim" in result.output and "onnx:float32 -> onnx:int8, no TensorRT" in result.output
     assert [path.name for path in tmp_path.glob("*.png")] == ["disagreement_onnx_int8.png"]
 
@@ -286,38 +284,36 @@ def test_bad_input_is_one_sentence(bundle, images, arguments, code, message):
     assert message in result.output.splitlines()[-1]
 
 
-def test_labels_hold_the_ids_of_the_runs_own_data_set(images, tmp_path):
+def test_label_files_hold_ids_of_the_data_set(images, tmp_path):
     """As CamVid's do, where 11 is unlabelled."""
     made = tiny_bundle.write_bundle(tmp_path / "own", size=SIZE)
     tiny_bundle.rewrite_info(made.path, label_ids={"0": 0, "1": 1, "2": 2, "11": 255})
     ids = np.resize(np.array([0, 2, 11], np.uint8), SIZE)
     write_image(str(tmp_path / "labels" / "frame_0.png"), ids)
-    (truth,) = gather(str(images / "images"), open_bundle(made.path), 1, str(tmp_path / "labels")).truth
+    (truth,) = load_frames(str(images / "images"), open_bundle(made.path), 1, str(tmp_path / "labels")).truth
     np.testing.assert_array_equal(truth, np.where(ids == 11, 255, ids))
 
 
-def test_labels_of_other_classes_and_missing_ones_are_named(bundle, images, tmp_path):
+def test_wrong_and_missing_labels_are_named(bundle, images, tmp_path):
     source = str(images / "images")
     for i in range(2):
         write_image(str(tmp_path / f"frame_{i}.png"), np.full(SIZE, 2 + i, np.uint8))
     with pytest.raises(
         DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's data set: 0, 1, 2, 255."
     ):
-        gather(source, bundle, 3, str(tmp_path))
-    assert len(gather(source, bundle, 1, str(tmp_path)).images) == 1
+        load_frames(source, bundle, 3, str(tmp_path))
+    assert len(load_frames(source, bundle, 1, str(tmp_path)).images) == 1
     write_image(str(tmp_path / "frame_1.png"), np.zeros(SIZE, np.uint8))
     with pytest.raises(DeepLabError, match=r"frame_2.png has no label file: expected frame_2.png below"):
-        gather(source, bundle, 3, str(tmp_path))
+        load_frames(source, bundle, 3, str(tmp_path))
 
 
-def test_drawn_streets_bring_their_truth(bundle, tmp_path):
-    gathered = gather("sample://?size=64x96", bundle, 2)
-    assert gathered.images.shape == (2,) + SIZE + (3,) and gathered.truth == [None, None], (
-        "the network knows other classes"
-    )
+def test_drawn_streets_have_labels(bundle, tmp_path):
+    loaded = load_frames("sample://?size=64x96", bundle, 2)
+    assert loaded.images.shape == (2,) + SIZE + (3,) and loaded.truth == [None, None], "the network knows other classes"
     tiny_bundle.rewrite_info(bundle.path, classes=CITYSCAPES.to_dicts())
     try:
-        truth = gather("sample://?size=64x96", open_bundle(bundle.path), 1).truth[0]
+        truth = load_frames("sample://?size=64x96", open_bundle(bundle.path), 1).truth[0]
     finally:
         tiny_bundle.rewrite_info(bundle.path, classes=tiny_bundle.INFO["classes"])
     assert truth.shape == (64, 96) and len(np.unique(truth[truth != 255])) > 3
@@ -352,7 +348,7 @@ def nano(tmp_path):
     return str(tmp_path)
 
 
-def test_a_jetson_says_its_release_mode_and_clocks(nano):
+def test_jetson_release_mode_and_clocks(nano):
     assert (jetpack.l4t(nano), jetpack.jetpack(nano)) == ("32.7.1", "4.6.1")
     assert jetpack.power_mode(nano) == (1, "5W", False)
     assert jetpack.clocks(nano) == [("cpu0", 1479.0, 102.0, 1479.0), ("gpu", 921.6, 921.6, 921.6)]
@@ -363,7 +359,7 @@ def test_a_jetson_says_its_release_mode_and_clocks(nano):
     assert jetpack.describe(nano) == {"jetpack": "4.6.1", "l4t": "32.7.1", "power_mode": "5W", "clocks_held": False}
 
 
-def test_the_whole_board_is_what_counts_of_its_rails(nano, tmp_path):
+def test_power_is_that_of_the_board(nano, tmp_path):
     from deeplab_tf.deploy import device
 
     assert device.power_w(nano) == 5.2

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from environments import cityscapes_scripts
 
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_TO_CLASS, IGNORE_LABEL, Label, LabelTable
-from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs, score_text
+from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs, iou_table
 
 
 def ids(rows):
@@ -56,7 +57,7 @@ def test_class_without_pixels_is_undefined_and_left_out_of_the_mean():
         "pixel_accuracy": 0.75,
         "images": 1,
     }
-    assert [line.split()[-1] for line in score_text(report).splitlines()[1:4]] == ["0.7500", "0.0000", "-"]
+    assert [line.split()[-1] for line in iou_table(report).splitlines()[1:4]] == ["0.7500", "0.0000", "-"]
 
 
 def test_nothing_scored_is_undefined_everywhere():

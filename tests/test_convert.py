@@ -65,10 +65,10 @@ def test_table_has_a_row_for_each_and_figures_where_it_runs_here(made):
         assert abs(row["miou"] - rows["keras", "float32"]["miou"]) < (0.05 if key[1] == "int8" else 1e-3)
     assert rows["saved_model", "float32"]["difference"] < 1e-3 and rows["onnx", "float32"]["difference"] < 1e-3
     assert rows["tensorrt", "int8"]["fps"] is None or rows["tensorrt", "int8"]["fps"] > 0
-    for word in ("largest difference", "mIoU", "frames/s", "Calibration:", "label-stride"):
+    for word in ("largest difference", "mIoU", "frames/s", "Calibration:", "label stride"):
         assert word in text
     assert "Traceback" not in text and "WARNING" not in text
-    assert "On the device it is for: deeplab-tf convert bundle --int8" in text
+    assert "On the device: deeplab-tf convert bundle --int8" in text
 
 
 def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):
@@ -106,7 +106,7 @@ def test_logits_at_a_stride(run, tmp_path):
     assert list(bundle.digests) == ["model.onnx"]
     with open_runtime(bundle, "onnx") as runtime:
         frame = np.zeros((64, 64, 3), np.uint8)
-        scores = runtime.class_scores(frame)
+        scores = runtime.class_probabilities(frame)
         assert scores.shape == (16, 16, 3)
         np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
         np.testing.assert_array_equal(runtime(frame), scores.argmax(-1))
@@ -115,7 +115,7 @@ def test_logits_at_a_stride(run, tmp_path):
 def test_half_precision_without_a_gpu_says_where_it_is_built(made):
     result = call(made[0], "--fp16")
     assert result.exit_code == 0 and "no engine here" in result.output
-    assert "See it at work: deeplab-tf stream" in result.output and "On the device" not in result.output  # it is here
+    assert "See it at work: deeplab-tf stream" in result.output and "On the device:" not in result.output  # it is here
     result = call(made[0], "--fp16", "--strict")
     assert result.exit_code == 1 and "was not built" in result.output  # here none can be
 
@@ -126,7 +126,7 @@ def test_half_precision_without_a_gpu_says_where_it_is_built(made):
         (["{tmp}/nothing", "--int8"], 1, "Expected a run folder"),
         (["{run}", "--int8", "--fp16"], 2, "exclude each other"),
         (["{run}", "--calibration", "percentil"], 2, "percentile"),
-        (["{run}", "--size", "12"], 2, "expected HxW"),
+        (["{run}", "--size", "12"], 2, "'12' is not a size"),
         (["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"], 1, "has no PNG or JPEG image in it"),
         (["{run}", "--int8", "--images", "{tmp}/none", "--out", "{tmp}/b"], 1, "There is no folder"),
         (["{run}", "--out", "{tmp}/full"], 1, "holds other files"),

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from deeplab_tf.core import image_files
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.synth import draw_scene
 
 RANDOM = np.random.RandomState(0)

@@ -1,4 +1,4 @@
-"""What a machine says of itself, read from made-up /proc and /sys folders."""
+"""Facts of a machine, read from made-up /proc and /sys folders."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def cooling(number, kind, state):
     return {folder + "type": kind + "\n", folder + "cur_state": state + "\n"}
 
 
-def test_a_board_goes_before_its_processor(tmp_path):
+def test_the_name_is_the_boards_or_the_processors(tmp_path):
     files = {"proc/cpuinfo": "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n"}
     assert device.name(write(tmp_path, files)) == "ARMv8 Processor rev 1 (v8l)"
     assert (
@@ -31,7 +31,7 @@ def test_a_board_goes_before_its_processor(tmp_path):
     )
 
 
-def test_the_hottest_zone_that_measures_counts(tmp_path):
+def test_temperature_is_that_of_the_hottest_zone(tmp_path):
     files = dict(zone(0, "CPU-therm", "41500"))
     files.update(zone(1, "GPU-therm", "52250"))
     files.update(zone(2, "PMIC-Die", "100000"))  # a constant
@@ -40,13 +40,13 @@ def test_the_hottest_zone_that_measures_counts(tmp_path):
 
 
 @pytest.mark.parametrize("state, expected", [("0", False), ("3", True)])
-def test_only_what_slows_down_throttles(tmp_path, state, expected):
+def test_fans_do_not_throttle(tmp_path, state, expected):
     files = dict(cooling(0, "pwm-fan", "2"))
     files.update(cooling(1, "gpu-balanced", state))
     assert device.throttled(write(tmp_path, files)) is expected
 
 
-def test_what_a_machine_does_not_tell_is_none(tmp_path):
+def test_unknown_facts_are_none(tmp_path):
     files = dict(cooling(0, "pwm-fan", "2"))
     files.update(zone(0, "CPU-therm", "not a number"))
     root = write(tmp_path, files)

@@ -1,4 +1,4 @@
-"""`doctor`: it tells what is there and what to run, on odd machines too, and knows what each command needs."""
+"""`doctor`: it reports what is there and what to run, on odd machines too, and knows what each command needs."""
 
 import ast
 import json
@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from deeplab_tf.cli import group
+from deeplab_tf.cli import doctor, group
 from deeplab_tf.deploy import device, probe
-from deeplab_tf.deploy.doctor import commands, machine, parts, text
-from deeplab_tf.deploy.doctor.parts import Part
+from deeplab_tf.deploy.doctor import commands, machine, software
+from deeplab_tf.deploy.doctor.software import Component
+from deeplab_tf.deploy.doctor.summary import summary
 from deeplab_tf.deploy.probe import Answer
 
-CLI = Path(commands.__file__).parents[2] / "cli"
+CLI = Path(doctor.__file__).parent
 
 
 @pytest.mark.alone
@@ -29,7 +30,7 @@ def test_the_report_names_every_command_and_is_quick(tmp_path):
     report = json.loads((tmp_path / "a.json").read_text())
     assert sorted(report["commands"]) == group.list_commands(None)
     assert report["machine"]["processor"] == device.processor() and report["machine"]["memory_mb"] > 100
-    assert report["parts"]["python"]["text"].startswith("{}.{}.".format(*sys.version_info[:2]))
+    assert report["software"]["python"]["text"].startswith("{}.{}.".format(*sys.version_info[:2]))
     assert report["commands"]["doctor"] == {"works": True, "lacks": [], "fixes": []}
     for title in ("Machine", "Software", "Commands"):
         assert title in result.output.splitlines()
@@ -45,7 +46,7 @@ def test_it_needs_the_standard_library_and_click_alone(tmp_path):
     report = json.loads(done.stdout.decode())
     # probes put the package before PYTHONPATH; there is nothing of these names in it
     for name in ("numpy", "cv2", "tensorflow"):
-        assert report["parts"][name]["works"] is False and "broken for this test" in report["parts"][name]["text"]
+        assert report["software"][name]["works"] is False and "broken for this test" in report["software"][name]["text"]
     assert report["commands"]["stream"]["works"] is False
     assert "pip install opencv-python-headless" in report["commands"]["sample"]["fixes"]
 
@@ -59,15 +60,16 @@ def reached(name):
     return found | {"runtimes" for module in modules if module.startswith("deeplab_tf.deploy.runtimes")}
 
 
-@pytest.mark.parametrize("name", commands.names())
+@pytest.mark.parametrize("name", group.list_commands(None))
 def test_what_a_command_imports_is_among_its_needs(name):
-    needs = " ".join([*commands.NEEDS.get(name, ()), *(need for need, _ in commands.EXTRAS.get(name, ()))])
+    required = doctor.requirements()[name]
+    needs = " ".join([*required.needs, *required.option_needs.values()])
     for package in reached(name):
         assert ("runtime" if package == "runtimes" else "lab") in needs or "lab" in needs, f"{name} imports {package}"
 
 
 def everything(**changes):
-    """The parts of a machine that has all, with some changed."""
+    """The components of a machine that has all, with some changed."""
     names = (
         "python",
         "numpy",
@@ -81,36 +83,40 @@ def everything(**changes):
         "lab",
         "export",
     )
-    found = {name: Part(True, "1.0") for name in names}
-    found["runtime onnx"] = Part(True, "works")
+    found = {name: Component(True, "1.0") for name in names}
+    found["runtime onnx"] = Component(True, "works")
     return dict(found, **changes)
 
 
+def examine(**changes):
+    return commands.examine(doctor.requirements(), everything(**changes))
+
+
 def row(name, **changes):
-    return next(command for command in commands.examine(everything(**changes)) if command.name == name)
+    return next(command for command in examine(**changes) if command.name == name)
 
 
 def test_commands_lack_what_they_need_and_nothing_else():
-    assert all(command.works for command in commands.examine(everything()))
-    no_lab = {"lab": Part(False, "lacks keras", "pip install '.[train]'")}
+    assert all(command.works for command in examine())
+    no_lab = {"lab": Component(False, "lacks keras", "pip install '.[train]'")}
     assert row("train", **no_lab) == ("train", False, ["lab: lacks keras"], ["pip install '.[train]'"])
     assert row("stream", **no_lab).works and row("score", **no_lab).works
     assert row("evaluate", **no_lab).works, "a bundle can still be evaluated by a runtime"
-    no_runtime = {"runtime onnx": Part(False, "ONNX Runtime is not installed.", "pip install onnxruntime")}
+    no_runtime = {"runtime onnx": Component(False, "ONNX Runtime is not installed.", "pip install onnxruntime")}
     assert row("stream", **no_runtime) == ("stream", False, ["no runtime works here"], ["pip install onnxruntime"])
-    no_page = {"tornado": Part(False, "not installed", "pip install tornado")}
+    no_page = {"tornado": Component(False, "not installed", "pip install tornado")}
     assert row("stream", **no_page) == (
         "stream",
         True,
         ["--serve needs tornado: not installed"],
         ["pip install tornado"],
     )
-    slow = {"numpy": Part(None, "it was not loaded in the time given", parts.LONGER)}
-    assert row("score", **slow).works is None and row("score", **slow).fixes == [parts.LONGER]
+    slow = {"numpy": Component(None, "it did not load within the time limit", software.RETRY)}
+    assert row("score", **slow).works is None and row("score", **slow).fixes == [software.RETRY]
 
 
 @pytest.mark.parametrize(
-    "answer, works, said",
+    "answer, works, text",
     [
         (Answer({"version": "2.17.1", "tf_trt": [True, [8, 6, 1]]}, None), True, "in TensorFlow, for TensorRT 8.6.1"),
         (
@@ -127,17 +133,33 @@ def test_commands_lack_what_they_need_and_nothing_else():
         (Answer(None, "ImportError: libcudart"), False, "no TensorFlow"),
     ],
 )
-def test_tf_trt_is_believed_only_where_tensorflow_says_so(answer, works, said):
-    tensorflow = Part(answer.problem is None, "")
-    found = parts._tf_trt(answer, tensorflow, {"tf_trt": "a", "tensorrt": "b"})
-    assert (found.works, found.text) == (works, said)
+def test_tf_trt_works_only_if_tensorflow_says_so(answer, works, text):
+    tensorflow = Component(answer.problem is None, "")
+    found = software._tf_trt(answer, tensorflow, {"tf_trt": "a", "tensorrt": "b"})
+    assert (found.works, found.text) == (works, text)
+
+
+def test_convert_works_on_a_device_without_the_lab():
+    """From a bundle: a run needs the lab."""
+    lacking = Component(False, "lacks keras", "pip install '.[train]'")
+    assert row("convert", lab=lacking).works
+    onnx = Component(False, "ONNX Runtime is not installed.", "pip install onnxruntime")
+    assert row("convert", lab=lacking, **{"runtime onnx": onnx}).works is False
+
+
+def test_a_runtimes_package_is_what_installs_it(tmp_path):
+    """Also a package that the doctor does not know."""
+    answers = {"runtimes": Answer({"onnx": ["missing", "onnxruntime"], "new": ["missing", "some_sdk"]}, None)}
+    found = software._components(answers, str(tmp_path))
+    assert found["runtime onnx"].fix == "pip install onnxruntime"
+    assert found["runtime new"].fix == "pip install some_sdk"
 
 
 def test_advice_fits_the_machine(tmp_path):
-    assert parts.fix_lines(str(tmp_path))["cv2"] == "pip install opencv-python-headless"
+    assert software.fix_lines(str(tmp_path))["cv2"] == "pip install opencv-python-headless"
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "nv_tegra_release").write_text("# R32 (release), REVISION: 7.1\n")
-    advice = parts.fix_lines(str(tmp_path))
+    advice = software.fix_lines(str(tmp_path))
     assert advice["cv2"] == advice["windows"] == "sudo apt-get install python3-opencv", (
         "a wheel would hide JetPack's own OpenCV"
     )
@@ -145,7 +167,7 @@ def test_advice_fits_the_machine(tmp_path):
         assert "pip" not in line
 
 
-def test_a_machine_of_another_kind_tells_nothing_and_harms_nothing(tmp_path):
+def test_a_machine_of_another_kind_has_no_facts(tmp_path):
     facts = machine.facts(str(tmp_path))
     assert (
         facts["cameras"] == []
@@ -153,8 +175,8 @@ def test_a_machine_of_another_kind_tells_nothing_and_harms_nothing(tmp_path):
         and facts["memory_mb"] is None
         and facts["temperature_c"] is None
     )
-    told = text.text(dict(facts, gpu=None), {"python": Part(True, "3")}, [], [])
-    assert "no NVIDIA GPU" in told and "None" not in told
+    text = summary(dict(facts, gpu=None), {"python": Component(True, "3")}, [], [])
+    assert "no NVIDIA GPU" in text and "None" not in text
 
 
 def test_cameras_and_cuda_of_a_file_system(tmp_path):
@@ -170,8 +192,8 @@ def test_cameras_and_cuda_of_a_file_system(tmp_path):
     assert machine.cuda(str(tmp_path)) == "11.4.19"
 
 
-def test_one_part_that_ends_its_process_is_told_and_hides_no_other():
+def test_a_crash_hides_no_other_component():
     answers = probe.ask_all({"good": "answer = 1", "bad": "import os; os.kill(os.getpid(), 11)"}, 30.0)
     assert answers["good"].value == 1 and answers["bad"].problem == "ended by signal 11"
-    found = parts._part("onnxruntime", answers["bad"], "pip install onnxruntime")
+    found = software._component("onnxruntime", answers["bad"], "pip install onnxruntime")
     assert found.works is False and found.text.endswith("installed, but it does not load: ended by signal 11")

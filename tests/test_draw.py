@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from deeplab_tf.core import draw
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.labels import Label, LabelTable
 
 TABLE = LabelTable([Label(0, "road", (10, 20, 30), False), Label(1, "car", (200, 100, 0), True)])
 
@@ -94,7 +95,7 @@ def test_side_by_side_refuses_nothing_and_a_missing_title():
         draw.side_by_side([np.zeros((5, 6, 3), np.uint8)] * 2, ["one"])
 
 
-def test_stacked_fills_narrow_pictures_with_white():
+def test_stacked_fills_narrow_images_with_white():
     stack = draw.stacked([np.zeros((2, 3, 3), np.uint8), np.zeros((1, 5, 3), np.uint8)])
     assert stack.shape == (7, 5, 3)
     assert (stack[:2, 3:] == 255).all() and (stack[2:6] == 255).all() and (stack[6] == 0).all()

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from environments import ROOT
 
-SCRIPTS = {"make_jetson_environment.sh": "3.6", "make_tf_trt_environment.sh": "3.10"}
+SCRIPTS = {"jetson.sh": "3.6", "tf_trt.sh": "3.10"}
 
 
 def run(script, folder, home):
@@ -19,7 +19,7 @@ def run(script, folder, home):
         (home / "bin" / name).write_text("#!/bin/sh\nexit 1\n")
         (home / "bin" / name).chmod(0o755)
     variables = {"PATH": str(home / "bin"), "HOME": str(home)}
-    call = [shutil.which("sh"), str(ROOT / "tools" / script), str(folder)]
+    call = [shutil.which("sh"), str(ROOT / "tools" / "environments" / script), str(folder)]
     result = subprocess.run(call, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return result.returncode, result.stdout.decode(), result.stderr.decode()
 
@@ -37,7 +37,7 @@ def test_what_is_ready_is_left_alone_unless_the_script_is_newer(script, tmp_path
     folder = tmp_path / "environment"
     folder.mkdir()
     (folder / "ready").touch()
-    future = os.stat(ROOT / "tools" / script).st_mtime + 10
+    future = os.stat(ROOT / "tools" / "environments" / script).st_mtime + 10
     os.utime(folder / "ready", (future, future))
     home = tmp_path / "home"
     home.mkdir()

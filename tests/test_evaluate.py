@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,13 +7,17 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID, CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
-from deeplab_tf.core.prediction import best_class, predict, scaled_size
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.prediction import View, best_class, predict, scaled_size
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Sample, Split
-from deeplab_tf.lab.evaluation.comparison import spread
+from deeplab_tf.lab.evaluation.checkpoints import spread_indices
 from deeplab_tf.lab.evaluation.evaluate import check_classes, evaluate
 from deeplab_tf.lab.evaluation.figures import comparison, confusion_figure
 from deeplab_tf.lab.evaluation.folders import open_folders
@@ -38,27 +41,31 @@ class MemorySplit(Split):
         return Sample(self.images[index], self.label_maps[index])
 
 
-class LabelsOnly:
-    """A runtime without class scores: the class is the image's red value."""
+class LabelsOnly(Predictor):
+    """A network without probabilities: the class is the image's red value."""
 
     name, table = "fake", TABLE
 
     def __init__(self, size):
         self.size = size
 
-    def __call__(self, frame):
-        return frame[..., 0].copy()
+    def predict(self, frame):
+        return Prediction(frame[..., 0].copy())
 
 
 class Oracle(LabelsOnly):
-    """Class scores from each pixel's red value alone: 0, 100, 200 stand for the classes, what lies between for a
+    """Probabilities from each pixel's red value alone: 0, 100, 200 stand for the classes, values between for a
     mixture."""
 
-    def class_scores(self, frame):
+    gives_probabilities = True
+
+    def probabilities(self, frame):
         return np.clip(1.0 - np.abs(frame[..., :1] / np.float32(100) - np.arange(3, dtype=np.float32)), 0, 1)
 
-    def __call__(self, frame):
-        return self.class_scores(frame).argmax(-1).astype(np.uint8)
+    def predict(self, frame):
+        probabilities = self.probabilities(frame)
+        logits = np.log(np.maximum(probabilities, np.float32(1e-30)))
+        return Prediction(probabilities.argmax(-1).astype(np.uint8), logits=logits)
 
 
 def blocks(size, grid):
@@ -122,12 +129,12 @@ def test_labels_are_scored_at_their_own_resolution():
 def test_shrinking_looks_at_every_pixel():
     image = np.zeros((16, 16, 3), np.uint8)
     image[::4] = image[3::4] = 200  # half of each 4 x 4 pixels, in rows that linear interpolation would pass over
-    assert (predict(Oracle((4, 4)), image, (4, 4)) == 1).all()
+    assert (predict(Oracle((4, 4)), image, (4, 4)).label_map == 1).all()
 
 
-def test_labels_without_scores_are_resized_by_nearest():
+def test_labels_without_probabilities_are_resized_by_nearest():
     image = np.dstack([np.array([[0, 1], [2, 1]], np.uint8)] * 3)
-    assert predict(LabelsOnly((2, 2)), image, (4, 4)).tolist() == [
+    assert predict(LabelsOnly((2, 2)), image, (4, 4)).label_map.tolist() == [
         [0, 0, 1, 1],
         [0, 0, 1, 1],
         [2, 2, 1, 1],
@@ -137,11 +144,10 @@ def test_labels_without_scores_are_resized_by_nearest():
 
 def test_best_class_is_the_argmax_of_the_resized_mean():
     rng = np.random.default_rng(2)
-    small, large = rng.random((8, 12, 5), np.float32), rng.random((16, 20, 5), np.float32)
-    whole = cv2.resize(small, (30, 24), interpolation=cv2.INTER_LINEAR) + cv2.resize(
-        large, (30, 24), interpolation=cv2.INTER_LINEAR
-    )
-    assert np.array_equal(best_class([small, large], (24, 30)), whole.argmax(-1))
+    arrays = rng.random((8, 12, 5), np.float32), rng.random((16, 20, 5), np.float32)
+    total = sum(cv2.resize(array, (30, 24), interpolation=cv2.INTER_LINEAR) for array in arrays)
+    views = [View(np.ascontiguousarray(np.moveaxis(array, -1, 0))) for array in arrays]
+    assert np.array_equal(best_class(views, (24, 30)), total.argmax(-1))
 
 
 @pytest.mark.parametrize("options", [{"flip": True}, {"scales": (0.5, 1.0, 1.5)}, {"flip": True, "scales": (0.5, 2.0)}])
@@ -149,14 +155,14 @@ def test_flip_and_scales_change_nothing_for_a_runtime_that_commutes_with_them(op
     # edges in the middle: bilinear resizing is symmetric about them, so that the probabilities cross exactly there
     image = np.dstack([blocks((64, 128), [[0, 1], [1, 2]]) * 100] * 3)
     runtime = Oracle((64, 128))
-    assert np.array_equal(predict(runtime, image, **options), runtime(image))
+    assert np.array_equal(predict(runtime, image, **options).label_map, runtime(image))
 
 
 def test_averaging_probabilities_differs_from_either_alone():
     class Sided(Oracle):
         """Sure of class 0 (0.6) in the left half of what it sees, of class 1 (0.9) in the right half."""
 
-        def class_scores(self, frame):
+        def probabilities(self, frame):
             scores = np.zeros((*frame.shape[:2], 3), np.float32)
             middle = frame.shape[1] // 2
             scores[:, :middle] = (0.6, 0.4, 0.0)
@@ -164,10 +170,10 @@ def test_averaging_probabilities_differs_from_either_alone():
             return scores
 
     image, runtime = np.zeros((2, 4, 3), np.uint8), Sided((2, 4))
-    assert predict(runtime, image).tolist() == [[0, 0, 1, 1]] * 2
-    assert (
-        predict(runtime, image, flip=True).tolist() == [[1, 1, 1, 1]] * 2
-    )  # class 0: (0.6 + 0.1) / 2, class 1: (0.4 + 0.9) / 2
+    assert predict(runtime, image).label_map.tolist() == [[0, 0, 1, 1]] * 2
+    flipped = predict(runtime, image, flip=True)  # class 0: (0.6 + 0.1) / 2, class 1: (0.4 + 0.9) / 2
+    assert flipped.label_map.tolist() == [[1, 1, 1, 1]] * 2
+    np.testing.assert_allclose(flipped.probabilities, np.broadcast_to([0.35, 0.65, 0.0], (2, 4, 3)), atol=1e-6)
 
 
 def test_scaled_size_rounds_to_32_and_keeps_scale_one():
@@ -179,8 +185,8 @@ def test_scaled_size_rounds_to_32_and_keeps_scale_one():
         scaled_size((64, 64), 0.0)
 
 
-def test_flip_needs_class_scores():
-    with pytest.raises(DeepLabError, match="fake gives labels only"):
+def test_flip_needs_probabilities():
+    with pytest.raises(DeepLabError, match="labels only.*--output logits"):
         predict(LabelsOnly((4, 4)), np.zeros((4, 4, 3), np.uint8), flip=True)
 
 
@@ -230,9 +236,9 @@ def test_the_comparison_shows_the_colors_of_truth_and_prediction():
 
 
 def test_spread_is_even_and_never_repeats():
-    assert spread(10, 3) == [1, 5, 8]
-    assert spread(2, 5) == [0, 1]
-    assert spread(1, 1) == [0]
+    assert spread_indices(10, 3) == [1, 5, 8]
+    assert spread_indices(2, 5) == [0, 1]
+    assert spread_indices(1, 1) == [0]
 
 
 # Folders of images and labels
@@ -292,12 +298,12 @@ def run(tmp_path, monkeypatch):
     split = oracle_split(random_label_maps(5))
 
     class Blind(Oracle):
-        def class_scores(self, frame):
-            return super().class_scores(np.zeros_like(frame))
+        def probabilities(self, frame):
+            return super().probabilities(np.zeros_like(frame))
 
     def open_runtime(path, checkpoint=None, runtime=None, precision=None):
         runtime = (Blind if runs.resolve_checkpoint(path, checkpoint) == "10" else Oracle)((20, 30))
-        runtime.config = SimpleNamespace(data={"name": "camvid", "root": str(tmp_path)})
+        runtime.data = {"name": "camvid", "root": str(tmp_path)}
         return runtime
 
     monkeypatch.setattr(runs, "open_runtime", open_runtime)
@@ -375,8 +381,8 @@ def test_evaluate_called_wrongly_exits_2(run, arguments, sentence):
     "spoil, arguments, sentence",
     [
         ("", ["--checkpoint", "77"], "has no checkpoint '77'. It has: 10, best."),
-        ("config.yaml", [], "has no config.yaml in it"),
-        ("best.keras kept/step_00000010.keras", [], "has no checkpoint to predict with"),
+        ("config.yaml", [], "has no config.yaml"),
+        ("best.keras kept/step_00000010.keras", [], "has no checkpoint yet"),
     ],
 )
 def test_evaluate_of_a_broken_run_exits_1(run, spoil, arguments, sentence):

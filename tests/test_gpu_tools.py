@@ -1,4 +1,4 @@
-"""tools/convert_tensorrt.py, tools/convert_tf_trt.py and tools/check_gpu.py, on fakes of the GPU's libraries."""
+"""The tools of tools/convert, and tools/check/gpu.py, on fakes of the GPU's libraries."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from deeplab_tf.core.image_files import write_image
 from deeplab_tf.deploy.runtimes import _cudart
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools" / folder) for folder in ("check", "convert")]
 
-import check_gpu  # noqa: E402
-import check_gpu_frames  # noqa: E402
 import convert_tensorrt  # noqa: E402
 import convert_tf_trt  # noqa: E402
+import gpu as check_gpu  # noqa: E402
+import gpu_frames as check_gpu_frames  # noqa: E402
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_check_gpu_needs_neither_opencv_nor_click(bundle, packed, tmp_path):
     for name in ("cv2", "click", "onnxruntime", "tensorflow"):
         (blocker / (name + ".py")).write_text(f"raise ImportError('{name} is not on this machine')")
     out = str(tmp_path / "out.json")
-    command = [sys.executable, "tools/check_gpu.py", bundle.path, "--frames", packed, "--json", out, "--seconds", "0"]
+    command = [sys.executable, "tools/check/gpu.py", bundle.path, "--frames", packed, "--json", out, "--seconds", "0"]
     environment = {**os.environ, "PYTHONPATH": str(blocker)}
     result = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False

@@ -5,7 +5,7 @@ import pytest
 
 from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID, Prediction, grouping, instance_counts, label_map_of, panoptic_map
-from deeplab_tf.core.panoptic.grouping import components, find_centers, group, to_panoptic
+from deeplab_tf.core.panoptic.grouping import components, find_centers, group_pixels, to_panoptic
 
 TABLE = LabelTable(
     [
@@ -31,7 +31,7 @@ def maps(label_map, centers):
 
 
 def slowly(label_map, center, offset, table, *, stride, threshold, smallest_stuff, smallest_thing):
-    """What `group` does, pixel by pixel."""
+    """What `group_pixels` does, pixel by pixel."""
     height, width = label_map.shape
     reach = max(3, 7 // stride | 1) // 2
     centers = []
@@ -79,7 +79,7 @@ def test_equals_the_plain_version(seed, stride):
     offset = ((chosen - np.stack(np.indices(label_map.shape), axis=-1)) * stride).astype(np.float32)
     options = {"stride": stride, "threshold": 0.55, "smallest_stuff": 0.05, "smallest_thing": 0.02}
     expected = slowly(label_map, center, offset, TABLE, **options)
-    np.testing.assert_array_equal(group(label_map, center, offset, TABLE, **options), expected)
+    np.testing.assert_array_equal(group_pixels(label_map, center, offset, TABLE, **options), expected)
     assert len(np.unique(expected)) > 8
 
 
@@ -99,7 +99,7 @@ def test_two_touching_cars_and_the_majority():
     # a car of 3 columns and one of 5 beside each other; 2 pixels of the second look like a bus
     label_map, center, offset = maps(np.full((4, 8), CAR), [(2, 1), (2, 5)])
     label_map[0, 6:] = BUS
-    panoptic = group(label_map, center, offset, TABLE, smallest_stuff=0, smallest_thing=0)
+    panoptic = group_pixels(label_map, center, offset, TABLE, smallest_stuff=0, smallest_thing=0)
     expected = np.repeat(
         [[2001] * 3 + [2002] * 5], 4, axis=0
     )  # column 3 is as far from both: the first center takes it
@@ -113,15 +113,17 @@ def test_two_touching_cars_and_the_majority():
 def test_no_center_leaves_things_void():
     label_map = np.array([[ROAD, CAR], [ROAD, ROAD]], np.uint8)
     nothing = np.zeros((2, 2), np.float32)
-    panoptic = group(label_map, nothing, np.zeros((2, 2, 2), np.float32), TABLE, smallest_stuff=0)
+    panoptic = group_pixels(label_map, nothing, np.zeros((2, 2, 2), np.float32), TABLE, smallest_stuff=0)
     assert panoptic.tolist() == [[0, VOID], [0, 0]]
 
 
 def test_no_thing_and_no_pixel_of_a_class_at_all():
     label_map, center, offset = maps(np.full((4, 4), POLE), [(1, 1)])
-    assert (group(label_map, center, offset, TABLE) == POLE * DIVISOR).all()
+    assert (group_pixels(label_map, center, offset, TABLE) == POLE * DIVISOR).all()
     label_map[:] = IGNORE_LABEL
-    assert (group(label_map, center, offset, TABLE) == VOID).all() and (components(label_map, TABLE) == VOID).all()
+    assert (group_pixels(label_map, center, offset, TABLE) == VOID).all() and (
+        components(label_map, TABLE) == VOID
+    ).all()
 
 
 def test_five_hundred_things():
@@ -134,18 +136,18 @@ def test_five_hundred_things():
     center[tuple(np.transpose(centers))] = 1.0
     padded = np.array(centers + [(0, 0)] * 524)
     offset = (padded[number] - np.stack([rows, columns], axis=-1)).astype(np.float32)
-    panoptic = group(label_map, center, offset, TABLE)
+    panoptic = group_pixels(label_map, center, offset, TABLE)
     np.testing.assert_array_equal(panoptic, np.where(number < 500, CAR * DIVISOR + number + 1, ROAD))
 
 
 def test_what_is_too_small_is_void():
     label_map, center, offset = maps([[ROAD] * 8 + [POLE] + [CAR]], [(0, 9)])
     # one pixel of ten is 0.1 of the image
-    assert group(label_map, center, offset, TABLE, smallest_stuff=0.1, smallest_thing=0.1)[0, 8:].tolist() == [
+    assert group_pixels(label_map, center, offset, TABLE, smallest_stuff=0.1, smallest_thing=0.1)[0, 8:].tolist() == [
         1000,
         2001,
     ]
-    assert group(label_map, center, offset, TABLE, smallest_stuff=0.11, smallest_thing=0.11)[0, 8:].tolist() == [
+    assert group_pixels(label_map, center, offset, TABLE, smallest_stuff=0.11, smallest_thing=0.11)[0, 8:].tolist() == [
         VOID,
         VOID,
     ]

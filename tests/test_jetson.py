@@ -71,11 +71,12 @@ def test_the_service_is_watched_and_runs_a_command_that_exists():
     unit.read(str(JETSON / "deeplab-stream.service"))
     service = unit["Service"]
     assert (service["Type"], service["NotifyAccess"], service["Restart"]) == ("notify", "main", "always")
-    assert 5 <= int(service["WatchdogSec"]) <= 120, "the stream tells once a second that it lives"
+    assert 5 <= int(service["WatchdogSec"]) <= 120, "the stream notifies once a second"
     assert unit["Install"]["WantedBy"] == "multi-user.target"
     values = dict(
         line.split("=", 1) for line in (JETSON / "deeplab-stream.env").read_text().splitlines() if line[:1] not in "#"
     )
+    assert values["BUNDLE"] + " " in (JETSON / "deeplab-stream.service").read_text(), "where the head says to copy it"
     program, *words = shlex.split(
         re.sub(
             r"\$\{?(\w+)\}?", lambda found: values[found[1]], service["ExecStart"].replace("${SOURCE}", "'${SOURCE}'")
@@ -108,7 +109,7 @@ def test_numbers_are_not_believed_while_clocks_may_fall(compare_paths, monkeypat
     monkeypatch.setattr(
         compare_paths.jetpack,
         "problems",
-        lambda: ["Clocks may fall (gpu): sudo jetson_clocks holds them at their highest."],
+        lambda: ["Clocks may fall (gpu): sudo jetson_clocks locks them at their maximum."],
     )
     assert compare_paths.main(["bundle", "--out", str(tmp_path / "report")]) == 1
     assert capsys.readouterr().err.startswith("Error: Numbers would mislead. Clocks may fall (gpu): sudo jetson_clocks")
@@ -118,13 +119,15 @@ def test_numbers_are_not_believed_while_clocks_may_fall(compare_paths, monkeypat
 
 
 def test_the_report_holds_what_was_found(compare_paths, monkeypatch, tmp_path, capsys):
-    """Where there is no GPU: ONNX Runtime takes the place of both paths, and an engine that cannot be built is told,
-    not run."""
+    """Where there is no GPU: ONNX Runtime takes the place of both paths, and an engine that cannot be built is
+    reported, not run."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     bundle = tiny_bundle.write_bundle(tmp_path / "bundle", size=(32, 48))
-    chosen = [compare_paths.Pair(*pair) for pair in (("onnx", "float32"), ("tensorrt", "float16"), ("onnx", "int8"))]
-    monkeypatch.setattr(compare_paths, "pairs", lambda wanted, opened, missing: chosen)
+    chosen = [
+        compare_paths.Variant(*variant) for variant in (("onnx", "float32"), ("tensorrt", "float16"), ("onnx", "int8"))
+    ]
+    monkeypatch.setattr(compare_paths, "variants", lambda wanted, opened, missing: chosen)
     monkeypatch.setattr(compare_paths.jetpack, "problems", lambda: ["The power mode is 1 (5W)."])
     out = tmp_path / "report"
     options = ["--source", "sample://?size=32x48", "--frames", "2", "--seconds", "0", "--anyway"]

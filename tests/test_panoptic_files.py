@@ -12,10 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
+from deeplab_tf.core.cityscapes import CITYSCAPES, from_instance_ids
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID
-from deeplab_tf.core.panoptic.files import PanopticWriter, from_cityscapes, from_colors, open_folder, to_colors
+from deeplab_tf.core.panoptic.coco import PanopticWriter, from_colors, to_colors
+from deeplab_tf.core.panoptic.folders import open_panoptic_folder
 from deeplab_tf.core.panoptic.grouping import components
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.split import require_instances
@@ -41,7 +43,7 @@ def test_what_is_written_is_read(tmp_path):
     writer.add("b", panoptic[:, ::-1].copy())
     assert not (tmp_path / "panoptic.json").exists(), "the JSON file comes when all is written"
     writer.close()
-    folder = open_folder(str(tmp_path))
+    folder = open_panoptic_folder(str(tmp_path))
     assert folder.names == ["a", "b"] and folder.table == TABLE and folder.method == "centers"
     np.testing.assert_array_equal(folder.panoptic_map("a"), panoptic)
     np.testing.assert_array_equal(folder.panoptic_map("b"), panoptic[:, ::-1])
@@ -50,11 +52,11 @@ def test_what_is_written_is_read(tmp_path):
 def test_cityscapes_ids_become_classes_and_instances():
     # road, a group of cars, two single cars, a caravan, unlabelled
     ids = np.array([[7, 26, 26000, 26001, 29000, 0]], np.int32)
-    assert from_cityscapes(ids, "x").tolist() == [[0, 13000, 13001, 13002, VOID, VOID]]
+    assert from_instance_ids(ids, "x").tolist() == [[0, 13000, 13001, 13002, VOID, VOID]]
     with pytest.raises(DeepLabError, match="Instance file x.png holds the label id 34"):
-        from_cityscapes(np.array([[34000]]), "x.png")
+        from_instance_ids(np.array([[34000]]), "x.png")
     with pytest.raises(DeepLabError, match="Instance file x.png holds 26999: instances of a class are 0 to 998"):
-        from_cityscapes(np.array([[26998, 26999]]), "x.png")
+        from_instance_ids(np.array([[26998, 26999]]), "x.png")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ WRONG = {
         {"row": segments((100, 1, 1), *GOOD[1:])},
         "segment 100 of the image a is a crowd of 'road', which is stuff",
     ),
-    "no picture": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
+    "no PNG file": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
     "no annotations": ({"whole": {"annotations": None}}, "not in COCO's panoptic format: expected `annotations`"),
     "no categories": ({"whole": {"categories": []}}, "names no categories"),
     "segments without ids": (
@@ -160,9 +162,9 @@ WRONG = {
     "no list of segments": ({"row": {"segments_info": None}}, "is not in COCO's panoptic format"),
     "a word for an id": (
         {"row": segments(("x", 1, 0))},
-        "is not in COCO's panoptic format: .*expected a whole number, got 'x'",
+        "is not in COCO's panoptic format: .*expected an integer, got 'x'",
     ),
-    "no name of a picture": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
+    "no name of a PNG file": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
     "categories that are none": ({"whole": {"categories": 5}}, "is not in COCO's panoptic format"),
     "a category twice": ({"whole": {"categories": [CAR, CAR]}}, "has two categories with the id 2"),
     "no isthing": (
@@ -190,7 +192,7 @@ def test_two_annotations_of_an_image_get_a_sentence(tmp_path):
     whole["annotations"] *= 2
     (folder / "panoptic.json").write_text(json.dumps(whole))
     with pytest.raises(DeepLabError, match="has two annotations for the image a"):
-        open_folder(str(folder))
+        open_panoptic_folder(str(folder))
 
 
 def other_size(tmp_path):

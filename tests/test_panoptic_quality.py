@@ -8,9 +8,10 @@ import pytest
 from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as theirs
 from PIL import Image
 
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, Label, LabelTable
-from deeplab_tf.core.metrics.panoptic import PanopticQuality, score_text
+from deeplab_tf.core.labels import Label, LabelTable
+from deeplab_tf.core.metrics.panoptic import PanopticQuality, pq_table
 from deeplab_tf.core.panoptic import DIVISOR, VOID
 
 TABLE = LabelTable(
@@ -79,7 +80,7 @@ def test_classes_without_segments_stay_out_of_the_means():
         and report["pq_things"] is None
         and report["pq_per_class"] == {"road": 1.0, "sky": None, "car": None}
     )
-    assert "-" in score_text(report)
+    assert "-" in pq_table(report)
 
 
 def test_counts_add_up():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab_tf.core.cityscapes import CITYSCAPES, from_instance_ids
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CITYSCAPES, Label, LabelTable
+from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.panoptic import DIVISOR, VOID, label_map_of
-from deeplab_tf.core.panoptic.files import from_cityscapes
-from deeplab_tf.core.panoptic.grouping import components, group
+from deeplab_tf.core.panoptic.grouping import components, group_pixels
 from deeplab_tf.lab.data.augment import Augmentation
 from deeplab_tf.lab.data.panoptic_targets import panoptic_targets
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
@@ -133,7 +133,7 @@ def test_data_without_instances_is_refused():
 
 
 def scene(index):
-    return from_cityscapes(draw_scene(3, index, (512, 1024)).instance_ids.astype(np.int32), "a drawn scene")
+    return from_instance_ids(draw_scene(3, index, (512, 1024)).instance_ids.astype(np.int32), "a drawn scene")
 
 
 def test_perfect_targets_give_back_the_truth():
@@ -144,8 +144,8 @@ def test_perfect_targets_give_back_the_truth():
         truth = scene(index)
         targets = panoptic_targets(truth, CITYSCAPES)
         maps = targets.label_map, targets.center, targets.offset
-        quality.update(truth, group(*maps, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
-        usual.update(truth, group(*maps, CITYSCAPES))
+        quality.update(truth, group_pixels(*maps, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
+        usual.update(truth, group_pixels(*maps, CITYSCAPES))
         joined.update(truth, components(targets.label_map, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
     report, other = quality.report(), joined.report()
     assert report["pq"] >= 0.98 and report["pq_stuff"] == 1.0 and report["pq_things"] >= 0.97
@@ -157,7 +157,7 @@ def test_every_fourth_position_gives_nearly_the_same_instances():
     quality = PanopticQuality(CITYSCAPES)
     for index in range(3):
         targets = panoptic_targets(scene(index), CITYSCAPES)
-        whole = group(targets.label_map, targets.center, targets.offset, CITYSCAPES)
+        whole = group_pixels(targets.label_map, targets.center, targets.offset, CITYSCAPES)
         small = [np.ascontiguousarray(each[::4, ::4]) for each in (targets.label_map, targets.center, targets.offset)]
-        quality.update(np.ascontiguousarray(whole[::4, ::4]), group(*small, CITYSCAPES, stride=4))
+        quality.update(np.ascontiguousarray(whole[::4, ::4]), group_pixels(*small, CITYSCAPES, stride=4))
     assert quality.report()["pq"] > 0.9

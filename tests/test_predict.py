@@ -6,25 +6,31 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.cli.predict import plan
-from deeplab_tf.cli.score import match_cityscapes, match_stems
 from deeplab_tf.core import draw, image_files
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID, CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
+from deeplab_tf.core.metrics.label_folders import match_cityscapes, match_stems
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.camvid import CAMVID
 
 SIZE = (6, 9)
 
 
-class RedIsTheClass:
-    name, table, size, gives_instances = "fake", CITYSCAPES, SIZE, False
+class RedIsTheClass(Predictor):
+    name, table, size = "fake", CITYSCAPES, SIZE
 
-    def __call__(self, frame):
-        return frame[..., 0].copy()
+    def predict(self, frame):
+        return Prediction(frame[..., 0].copy())
 
 
 @pytest.fixture(autouse=True)
-def fake_runtime(monkeypatch):
-    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint=None, runtime=None: RedIsTheClass())
+def fake_run(monkeypatch, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("")
+    monkeypatch.setattr(runs, "open_runtime", lambda path, checkpoint, runtime, precision: RedIsTheClass())
+    monkeypatch.chdir(tmp_path)
 
 
 def label_map(seed=0, size=SIZE):
@@ -48,7 +54,7 @@ def test_ids_are_the_class_ids_at_the_images_own_resolution(tmp_path):
     assert np.array_equal(image_files.read_ids(tmp_path / "out" / "a.png"), label_map())
     assert image_files.read_ids(tmp_path / "out" / "deep" / "b.png").shape == (12, 18)
     assert json.loads((tmp_path / "done.json").read_text())["images"] == 2
-    assert len(match_stems(str(tmp_path / "out"), str(tmp_path / "in"))) == 2
+    assert len(match_stems(str(tmp_path / "in"), str(tmp_path / "out"))) == 2
 
 
 def test_color_and_overlay_are_what_draw_makes_of_them(tmp_path):
@@ -70,7 +76,7 @@ def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
     assert result.exit_code == 0, result.output
     written = tmp_path / "out" / "frankfurt" / "frankfurt_000000_000294_pred_labelIds.png"
     assert np.array_equal(CITYSCAPES_TO_CLASS[image_files.read_ids(written)], label_map())
-    assert match_cityscapes(str(tmp_path / "out"), str(tmp_path / "gt")) == [(str(truth), str(written))]
+    assert match_cityscapes(str(tmp_path / "gt"), str(tmp_path / "out")) == [(str(truth), str(written))]
     benchmark = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     benchmark.args.predictionPath, benchmark.args.predictionWalk = str(tmp_path / "out"), None
     assert benchmark.getPrediction(benchmark.args, str(truth)) == str(written)

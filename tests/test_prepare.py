@@ -15,6 +15,8 @@ from deeplab_tf.core import image_files
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import Label, LabelTable
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 
@@ -80,14 +82,15 @@ def test_records_replace_the_files(cityscapes, tmp_path):
         open_split({**prepared, "size": [96, 128]}, "val")
 
 
-class RedIsTheClass:
+class RedIsTheClass(Predictor):
     """A network that goes by single pixels."""
 
-    name, size = "fake", (32, 48)
+    name, size, gives_probabilities = "fake", (32, 48), True
     table = LabelTable([Label(i, str(i), (i, i, i), False) for i in range(3)])
 
-    def class_scores(self, frame):
-        return np.clip(1 - np.abs(frame[..., :1] / np.float32(100) - np.arange(3, dtype=np.float32)), 0, 1)
+    def predict(self, frame):
+        logits = -10 * np.abs(frame[..., :1] / np.float32(100) - np.arange(3, dtype=np.float32))
+        return Prediction(logits.argmax(-1).astype(np.uint8), logits=logits)
 
 
 def test_scores_are_those_of_the_files(tmp_path):

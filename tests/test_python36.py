@@ -1,4 +1,4 @@
-"""The ground floor on the Python of a Jetson Nano: its tests run again there, and every command explains itself."""
+"""The deploy floor on the Python of a Jetson Nano: its tests run again there, and every command has a help."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ CHOSEN = (
     "test_score.py",
     "test_stream_command.py",
     "test_video_address.py",
-    "test_video_live.py",
+    "test_video_camera.py",
     "test_video_sinks.py",
     "test_video_sources.py",
 )
@@ -32,24 +32,24 @@ def run(*arguments):
     return result.returncode, result.stdout.decode()
 
 
-def test_ground_floor_passes_its_tests():
+def test_the_deploy_floor_passes_its_tests():
     code, text = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *("tests/" + name for name in CHOSEN))
     assert code == 0, text
 
 
-def test_every_module_can_be_imported_and_every_command_explains_itself():
+def test_every_module_imports_and_every_command_has_a_help():
     source = (
         "import importlib, pkgutil, sys, deeplab_tf\n"
         "names = [m.name for m in pkgutil.walk_packages(deeplab_tf.__path__, 'deeplab_tf.', onerror=lambda name: "
         "None)]\n"
-        "ground = [name for name in names if not name.startswith('deeplab_tf.lab') and name != 'deeplab_tf.__main__']\n"
-        "for name in ground: importlib.import_module(name)\n"
+        "floor = [name for name in names if not name.startswith('deeplab_tf.lab') and name != 'deeplab_tf.__main__']\n"
+        "for name in floor: importlib.import_module(name)\n"
         "from click.testing import CliRunner\n"
         "from deeplab_tf.cli import group\n"
         "for name in group.list_commands(None):\n"
         "    result = CliRunner().invoke(group, [name, '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
-        "print(len(ground), sys.version_info[:2])\n"
+        "print(len(floor), sys.version_info[:2])\n"
     )
     code, text = run("-c", source)
     assert code == 0, text

@@ -8,11 +8,15 @@ from click.testing import CliRunner
 from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import CAMVID
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.tables import markdown_table, number
 from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation import speed
-from deeplab_tf.lab.evaluation.report import markdown_table, score, step_title
+from deeplab_tf.lab.evaluation.pages import step_title
+from deeplab_tf.lab.runs.folder import best_step
 
 SIZE = (16, 24)
 
@@ -26,15 +30,14 @@ class Drawn(Split):
         return Sample(np.dstack([label_map] * 3), label_map)
 
 
-class RedIsTheClass:
-    name, table, size = "fake", CAMVID, SIZE
+class RedIsTheClass(Predictor):
+    name, table, size, data = "fake", CAMVID, SIZE, {"name": "camvid"}
 
     def __init__(self, right):
         self.right = right
-        self.config = SimpleNamespace(data={"name": "camvid"})
 
-    def __call__(self, frame):
-        return np.where(np.arange(SIZE[1]) < self.right * SIZE[1], frame[..., 0], 0).astype(np.uint8)
+    def predict(self, frame):
+        return Prediction(np.where(np.arange(SIZE[1]) < self.right * SIZE[1], frame[..., 0], 0).astype(np.uint8))
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_report_shows_the_same_images_at_each_checkpoint(run):
     # 5 panels a row (image, truth, three predictions), 4 pixels between them, and the legend
     assert picture.shape[0] == 2 * (16 + 24) + 4 and picture.shape[1] > 5 * 24 + 4 * 5
     page = (run / "report" / "checkpoints.md").read_text()
-    assert "| kept       | 10,000 |" in page and "(checkpoints.png)" in page
+    assert "| saved      | 10,000 |" in page and "(checkpoints.png)" in page
     assert "| 10,000 steps |" in page
 
 
@@ -103,12 +106,12 @@ def test_report_of_a_run_without_kept_checkpoints_has_the_best_alone(run):
 
 def test_report_of_no_run_is_one_sentence(tmp_path):
     result = call(tmp_path)
-    assert result.exit_code == 1 and "has no config.yaml in it" in result.output
+    assert result.exit_code == 1 and "has no config.yaml" in result.output
     assert not (tmp_path / "report").exists()
 
 
 def test_best_step_is_none_without_a_validation(tmp_path):
-    assert runs.best_step(str(tmp_path)) is None
+    assert best_step(str(tmp_path)) is None
 
 
 def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch, tmp_path):
@@ -133,20 +136,19 @@ def test_frames_per_second_counts_calls():
     calls = []
 
     class Counting(RedIsTheClass):
-        def __call__(self, frame):
+        def predict(self, frame):
             calls.append(frame.shape)
-            return super().__call__(frame)
+            return super().predict(frame)
 
     assert speed.frames_per_second(Counting(1.0), seconds=0.05) > 0
     assert set(calls) == {(16, 24, 3)} and len(calls) >= 5  # two to warm up, three at least to measure
 
 
 def test_markdown_table_aligns_its_columns():
-    assert (
-        markdown_table([["class", "IoU"], ["road", "0.98"]]) == "| class |  IoU |\n|-------|-----:|\n| road  | 0.98 |"
-    )
+    table = markdown_table([["class", "IoU"], ["road", "0.98"]])
+    assert table == "| class |  IoU |\n|-------|-----:|\n| road  | 0.98 |"
 
 
 def test_undefined_scores_are_a_dash():
-    assert (score(None), score(float("nan")), score(0.12345)) == ("-", "-", "0.123")
+    assert (number(None), number(float("nan")), number(0.12345)) == ("-", "-", "0.123")
     assert (step_title("10000"), step_title("best")) == ("10,000 steps", "best")

@@ -15,11 +15,13 @@ from fake_tensorrt import FakeCudart, FakeDriver
 
 from deeplab_tf.core.bundle import new_bundle, open_bundle, seal
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import megabytes
 from deeplab_tf.deploy.runtimes import (
     _cudart,
     _engines,
     _tf_trt_convert,
     available,
+    by_priority,
     module,
     names,
     onnx,
@@ -45,14 +47,19 @@ FLOAT = [("onnx", "float32"), ("saved_model", "float32")]
 
 
 @pytest.mark.parametrize("name, precision", FLOAT)
-def test_labels_are_those_of_the_sum_by_hand(bundle, name, precision):
+def test_labels_equal_the_convolution_by_hand(bundle, name, precision):
     with open_runtime(bundle, name, precision) as runtime:
         for seed in range(3):
             frame = tiny_bundle.frame(seed)
             labels = runtime(frame)
             assert labels.shape == (3, 4) and labels.dtype == np.uint8
             np.testing.assert_array_equal(labels, tiny_bundle.expected_scores(frame).argmax(-1))
-    assert (runtime.name, runtime.precision, runtime.label_stride, runtime.gives_scores) == (name, precision, 2, False)
+    assert (runtime.name, runtime.precision, runtime.label_stride, runtime.gives_probabilities) == (
+        name,
+        precision,
+        2,
+        False,
+    )
 
 
 @pytest.mark.parametrize("name, precision", FLOAT)
@@ -61,7 +68,9 @@ def test_scores_are_probabilities(logits_bundle, name, precision):
     logits = tiny_bundle.expected_scores(frame)
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     with open_runtime(logits_bundle, name, precision) as runtime:
-        np.testing.assert_allclose(runtime.class_scores(frame), powers / powers.sum(-1, keepdims=True), atol=1e-3)
+        np.testing.assert_allclose(
+            runtime.class_probabilities(frame), powers / powers.sum(-1, keepdims=True), atol=1e-3
+        )
         np.testing.assert_array_equal(runtime(frame), logits.argmax(-1))
 
 
@@ -92,15 +101,18 @@ def test_runtimes_without_engines_build_nothing(bundle):
             and built["reused"]
             and built["precision"] == "float32"
         )
-        assert built["megabytes"] == pytest.approx(_engines.megabytes(built["path"])) and built["megabytes"] > 0
+        assert built["megabytes"] == pytest.approx(megabytes(built["path"])) and built["megabytes"] > 0
     assert not os.path.exists(bundle.engines)
 
 
 def test_every_runtime_has_the_same_parts():
     assert names() == ["onnx", "saved_model", "tensorrt", "tf_trt"]
+    assert by_priority() == ["tensorrt", "tf_trt", "onnx", "saved_model"]
     for name in names():
         runtime = module(name)
-        assert set(runtime.PRECISIONS) <= {"int8", "float16", "float32"} and callable(runtime.missing)
+        assert set(runtime.PRECISIONS) <= set(_engines.PRECISIONS) and callable(runtime.missing)
+        assert list(runtime.PRECISIONS) == [each for each in _engines.PRECISIONS if each in runtime.PRECISIONS]
+        assert isinstance(runtime.PRIORITY, int) and isinstance(runtime.PACKAGE, str)
         for function in (runtime.build, runtime.load):
             wanted = {"strict", "say"} | ({"rebuild"} if function is runtime.build else set())
             assert wanted <= set(function.__kwdefaults__), f"{name}.{function.__name__}"
@@ -108,7 +120,7 @@ def test_every_runtime_has_the_same_parts():
 
 def test_on_a_machine_without_a_gpu(monkeypatch, bundle):
     monkeypatch.setattr(_cudart, "_load", lambda name: None)
-    assert available() == ["onnx", "saved_model"]
+    assert list(available()) == ["onnx", "saved_model"]
     with open_runtime(bundle) as runtime:
         assert runtime.name == "onnx"
     with pytest.raises(DeepLabError, match="The runtime tensorrt does not work here"):
@@ -176,6 +188,19 @@ def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes
             np.testing.assert_array_equal(lane.download()["labels"], runtime(frame))
 
 
+def test_a_session_takes_a_file_or_its_contents(bundle, tmp_path):
+    path, image = bundle.file("model.onnx"), tiny_bundle.frame(3)[None].astype(np.float32)
+    contents = Path(path).read_bytes()
+    expected = tiny_bundle.expected_scores(tiny_bundle.frame(3)).argmax(-1)
+    for model in (path, contents):
+        opened = onnx.session(model, threads=1, profile=str(tmp_path / "profile"))
+        assert opened.get_session_options().intra_op_num_threads == 1 and opened.get_providers() == [onnx.CPU]
+        np.testing.assert_array_equal(opened.run(None, {"image": image})[0][0], expected)
+        assert Path(opened.end_profiling()).parent == tmp_path
+    with pytest.raises(DeepLabError, match="cannot load the model"):
+        onnx.session(contents[:50])
+
+
 def test_two_hyperthreads_are_one_core(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 4}, raising=False)
     siblings = {0: "0,4", 1: "1,5", 4: "0,4"}
@@ -233,7 +258,7 @@ def test_on_a_gpu_the_int8_file_is_tensorrts(monkeypatch, tmp_path):
     open_bundle(bundle.path)
 
 
-def test_a_gpu_that_does_not_start_is_said(monkeypatch, tmp_path):
+def test_a_gpu_that_does_not_start_is_reported(monkeypatch, tmp_path):
     fake, said = FakeGpuOnnxRuntime([onnx.CPU]), []
     monkeypatch.setattr(onnx, "_onnxruntime", lambda: fake)
     bundle = tiny_bundle.write_bundle(tmp_path / "b")
@@ -340,7 +365,7 @@ def test_tf_trt_rebuilds_what_is_stale(gpu, own_bundle, monkeypatch):
         ({"engines": 0}, "took nothing of the graph into an engine"),
     ],
 )
-def test_tf_trt_does_not_fall_back_in_silence(gpu, own_bundle, fault, message):
+def test_tf_trt_falls_back_loudly(gpu, own_bundle, fault, message):
     gpu.fault = fault
     with pytest.raises(DeepLabError, match=message):
         tf_trt.build(own_bundle, "int8", say=gpu.said.append)
@@ -393,7 +418,7 @@ def test_inputs_of_a_saved_model(bundle, tmp_path):
 @pytest.mark.parametrize(
     "package, said", [("tensorflow-2.5.0", "2.5"), ("tensorflow_cpu-2.18.1", "2.18"), ("tensorflow-2.21.0", "2.21")]
 )
-def test_tf_trt_says_which_versions_have_it(tmp_path, monkeypatch, package, said):
+def test_tf_trt_names_the_versions_that_have_it(tmp_path, monkeypatch, package, said):
     (tmp_path / (package + ".dist-info")).mkdir()
     monkeypatch.setattr(
         tf_trt.importlib.util,
@@ -427,6 +452,7 @@ import sys, types
 import tiny_bundle
 from tensorflow.python.compiler.tensorrt import trt_convert
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import megabytes
 from deeplab_tf.deploy.runtimes import _tf_trt_convert, tf_trt
 trt_convert.array_ops = types.SimpleNamespace(zeros=lambda shape: types.SimpleNamespace(device="/device:GPU:0"))
 trt_convert.TrtGraphConverterV2.build = lambda self, input_fn: None  # what needs a GPU
@@ -441,11 +467,11 @@ for precision, quantized in (("float16", False), ("int8", True), ("int8", False)
 """
 
 
-def test_the_real_tf_trt_takes_our_calls_and_its_silence_is_noticed(tmp_path):
+def test_real_tf_trt_and_its_silent_failures(tmp_path):
     python, settings = ROOT / ".venv-tftrt" / "bin" / "python", ROOT / ".venv-tftrt" / "env.sh"
     if not (ROOT / ".venv-tftrt" / "ready").exists():
-        pytest.skip("no TF-TRT: make .venv-tftrt with tools/make_tf_trt_environment.sh")
-    environment = {**os.environ, "PYTHONPATH": "{}:{}".format(ROOT, ROOT / "tests"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        pytest.skip("no TF-TRT: make .venv-tftrt with tools/environments/tf_trt.sh")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = ["bash", "-c", '. "$0"; exec "$@"', str(settings), str(python), "-c", REAL_TF_TRT, str(tmp_path)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, check=False)
     assert result.returncode == 0, result.stderr.decode()[-2000:]
@@ -471,7 +497,7 @@ def test_the_oldest_versions_run_it_too(bundle, tmp_path):
     """Python 3.6, ONNX Runtime 1.10, TensorFlow 2.6."""
     python = ROOT / ".venv-py36" / "bin" / "python"
     if not (ROOT / ".venv-py36" / "ready").exists():
-        pytest.skip("no Python 3.6: make .venv-py36 with tools/make_jetson_environment.sh")
+        pytest.skip("no Python 3.6: make .venv-py36 with tools/environments/jetson.sh")
     np.save(tmp_path / "frame.npy", tiny_bundle.frame(6))
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
     command = [str(python), "-c", PYTHON_3_6, bundle.path, str(tmp_path / "frame.npy")]

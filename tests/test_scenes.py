@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_ids, read_image, read_instance_ids
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
+from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.synth import draw_scene
-from deeplab_tf.synth.files import Settings, missing_scenes, open_folder, scene_name, scene_paths, write_scene
+from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name, scene_paths, write_scene
 from deeplab_tf.synth.light import draw_light
-from deeplab_tf.synth.painter import Painter, View
+from deeplab_tf.synth.painter import Camera, Painter
 
 SIZE = (96, 192)
 # The same with OpenCV 4.11 and NumPy 1.26 as with OpenCV 4.5.5 and NumPy 1.19 (Python 3.6). Scores rest on them.
@@ -90,7 +91,7 @@ def test_time_moves_the_camera_by_little_and_by_much():
 
 
 def test_colours_alone_do_not_tell_the_classes(scenes):
-    path = os.path.join(os.path.dirname(__file__), "..", "tools", "check_scenes.py")
+    path = os.path.join(os.path.dirname(__file__), "..", "tools", "check", "scenes.py")
     spec = importlib.util.spec_from_file_location("check_scenes", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
@@ -100,8 +101,8 @@ def test_colours_alone_do_not_tell_the_classes(scenes):
 
 
 def _painter(size=(64, 128)):
-    view = View(focal=1.0, center_x=0.5, horizon=0.5, height=1.5, x=0.0, z=0.0, curve=0.0, roll=0.0)
-    return Painter(size, view, draw_light(np.random.RandomState(0)))
+    camera = Camera(focal=1.0, center_x=0.5, horizon=0.5, height=1.5, x=0.0, z=0.0, curve=0.0, roll=0.0)
+    return Painter(size, camera, draw_light(np.random.RandomState(0)))
 
 
 def test_projection_worked_out_by_hand():
@@ -143,7 +144,7 @@ def test_splits_are_about_80_to_20_and_never_empty():
 
 def test_files_hold_the_scene_and_missing_ones_are_drawn_again(tmp_path):
     settings = Settings(6, (48, 96), 7)
-    open_folder(str(tmp_path), settings)
+    begin_folder(str(tmp_path), settings)
     for i in missing_scenes(str(tmp_path), settings):
         write_scene(str(tmp_path), i, settings)
     image, labels, instances = scene_paths(str(tmp_path), 4, 6)
@@ -163,14 +164,14 @@ def test_folders_with_something_else_are_refused(tmp_path):
     other.mkdir()
     (other / "thesis.txt").write_text("precious")
     with pytest.raises(DeepLabError, match="not empty"):
-        open_folder(str(other), Settings(2, (48, 96), 0))
+        begin_folder(str(other), Settings(2, (48, 96), 0))
     with pytest.raises(DeepLabError, match="is a file"):
-        open_folder(str(other / "thesis.txt"), Settings(2, (48, 96), 0))
+        begin_folder(str(other / "thesis.txt"), Settings(2, (48, 96), 0))
     mine = str(tmp_path / "mine")
-    open_folder(mine, Settings(2, (48, 96), 0))
-    open_folder(mine, Settings(2, (48, 96), 0))
+    begin_folder(mine, Settings(2, (48, 96), 0))
+    begin_folder(mine, Settings(2, (48, 96), 0))
     with pytest.raises(DeepLabError, match="seed 0"):
-        open_folder(mine, Settings(2, (48, 96), 1))
+        begin_folder(mine, Settings(2, (48, 96), 1))
     with pytest.raises(DeepLabError, match="32x32"):
         draw_scene(0, 0, (16, 64))
 
@@ -204,7 +205,7 @@ def test_several_processes_draw_the_same(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     settings = Settings(6, (128, 256), 2)
-    open_folder(str(tmp_path), settings)
+    begin_folder(str(tmp_path), settings)
     for i in range(settings.scenes):
         write_scene(str(tmp_path), i, settings)
     return tmp_path

@@ -1,6 +1,7 @@
 """`deeplab-tf score` on PNG files: equal to cityscapesScripts, and one sentence for every wrong folder or file."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from environments import cityscapes_scripts
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.draw import resize_labels
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_ids, write_image
-from deeplab_tf.synth.files import Settings, scene_paths, write_scene
+from deeplab_tf.core.metrics.pairs import in_threads
+from deeplab_tf.synth.dataset import Settings, scene_paths, write_scene
 
 TRUTH = "{}_{:06d}_{:06d}_gtFine_labelIds.png"
 
@@ -95,7 +98,7 @@ def test_ids_worked_by_hand_with_json_on_stdout(tmp_path):
 
 def test_names_and_an_ignored_id_of_ones_own(tmp_path):
     folders = ids_folders(tmp_path, [[0, 0, 1, 2]], [[0, 2, 1, 1]])
-    result = score(*folders, "--classes", "sky, road", "--ignore", "2", "--json", "-")
+    result = score(*folders, "--classes", "sky, road", "--ignore-label", "2", "--json", "-")
     # predicted as ignored: a miss of sky; ignored truth predicted as road: nothing
     assert json.loads(result.stdout)["iou"] == {"sky": 0.5, "road": 1.0}
 
@@ -157,17 +160,17 @@ def nothing(folder):
 BAD_CITYSCAPES = {
     "missing prediction": (
         truth_alone,
-        "1 of 2 true label files have no prediction below {0}/pred; the first is {0}/truth/ulm_000001_",
+        "1 of 2 images have no prediction in {0}/pred; the first is {0}/truth/ulm_000001_",
     ),
     "extra prediction": (
         prediction_alone,
-        "1 predictions have no true label file below {0}/truth; the first is {0}/pred/ulm_000002_",
+        "1 predictions have no truth in {0}/truth; the first is {0}/pred/ulm_000002_",
     ),
     "two predictions": (
         two_predictions,
         "Two label files for one frame: {0}/pred/ulm_000000_000019.png and {0}/pred/ulm_000000_",
     ),
-    "no truth": (nothing, "No *_gtFine_labelIds.png stands below {0}/truth"),
+    "no truth": (nothing, "No *_gtFine_labelIds.png below {0}/truth"),
     "truth with another name": (
         lambda folder: (nothing(folder), write_image(folder / "truth" / "x_gtFine_labelIds.png", ids([[7]]))),
         "x_gtFine_labelIds.png is not named city_sequence_frame",
@@ -217,7 +220,7 @@ def test_bad_cityscapes_folders_are_one_sentence(name, tmp_path):
             "Prediction {0}/pred/a/1.png holds an unknown id (all such ids: 1); classes are 0 to 0, ignored 255; "
             "see --classes",
         ),
-        ([[9, 255]], ["--ignore", "9"], "No pixel of the truth holds a class"),
+        ([[9, 255]], ["--ignore-label", "9"], "{0}/truth holds a class: all are ignored"),
     ],
 )
 def test_bad_ids_are_one_sentence(truth, options, message, tmp_path):
@@ -225,16 +228,43 @@ def test_bad_ids_are_one_sentence(truth, options, message, tmp_path):
     assert message.format(tmp_path) in score(*folders, *options, code=1).stderr
 
 
+def test_an_error_ends_the_counting(capsys):
+    begun = []
+
+    def count(i):
+        begun.append(i)
+        time.sleep(0.01)
+        if i == 3:
+            raise DeepLabError("damaged")
+
+    with pytest.raises(DeepLabError, match="damaged"):
+        list(in_threads(count, range(10000)))
+    assert len(begun) < 5000
+
+
+def test_a_loop_that_ends_early_ends_the_counting(capsys):
+    begun = []
+
+    def count(i):
+        begun.append(i)
+        time.sleep(0.01)
+
+    for _ in in_threads(count, range(10000)):
+        break
+    assert len(begun) < 5000
+
+
 def test_stem_without_a_partner(tmp_path):
     folders = ids_folders(tmp_path, [[0]], [[0]])
     write_image(tmp_path / "truth" / "a" / "2.png", ids([[0]]))
-    assert "1 of 2 true label files have no prediction" in score(*folders, code=1).stderr
+    assert "1 of 2 images have no prediction" in score(*folders, code=1).stderr
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--classes", "3"], "--classes and --ignore go with --format ids"),
+        (["--classes", "3"], "--format ids"),
+        (["--format", "ids", "--ignore", "2"], "--ignore has been renamed: use --ignore-label"),
         (["--format", "ids", "--classes", "a,,b"], "--classes is a number from 1 to 255, or as many different names"),
         (["--format", "ids", "--classes", "0"], "--classes is a number from 1 to 255"),
         (["--format", "cityscape"], "Did you mean 'cityscapes'?"),

@@ -1,4 +1,4 @@
-"""A real RTSP server, killed while a stream looks at it: the ten-minute soak of tools/soak_stream.py, in seconds."""
+"""Kill a real RTSP server under a running stream: the ten-minute soak of tools/check/soak_stream.py, in seconds."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 import pytest
 import streams
 
-TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "soak_stream.py")
+TOOL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "check", "soak_stream.py")
 SYSTEM_PYTHON = os.environ.get("SYSTEM_PYTHON", "/usr/bin/python3")
 HAS_SERVER = (
     "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
@@ -27,8 +27,10 @@ def has_server():
         return False
 
 
-@pytest.mark.skipif(not has_server(), reason="no GStreamer RTSP server here; tools/rtsp_server.py says what to install")
-def test_a_stream_outlives_its_camera(tmp_path):
+@pytest.mark.skipif(
+    not has_server(), reason="no GStreamer RTSP server here; tools/check/rtsp_server.py says what to install"
+)
+def test_stream_outlives_its_camera(tmp_path):
     bundle = streams.write_bundle(tmp_path / "bundle")
     command = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""The loop of a stream: order, drops, age, the end. The runtime is a fake that takes a given time."""
+"""The stream loop: order, drops, latency, the end. The runtime is a fake that takes a given time."""
 
 import threading
 import time
@@ -10,28 +10,29 @@ import streams
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.video import meter
 from deeplab_tf.deploy.video.address import parse
-from deeplab_tf.deploy.video.channel import WAITING, Channel
+from deeplab_tf.deploy.video.frame_queue import TIMED_OUT, FrameQueue
 from deeplab_tf.deploy.video.loop import Stream
+from deeplab_tf.deploy.video.sinks import Sink
 from deeplab_tf.deploy.video.source import Source
 from deeplab_tf.deploy.video.sources import open_source
 
 
-class Keep:
-    """A sink that keeps the numbers of what it gets, and how old it was."""
+class Keep(Sink):
+    """Keeps the frames that it gets, and how old they were."""
 
     def __init__(self, delay=0.0, fail_at=None, act=None):
-        self.indices, self.ages, self.shown, self.closed = [], [], [], 0
+        self.numbers, self.ages, self.frames, self.closed = [], [], [], 0
         self.delay, self.fail_at, self.act = delay, fail_at, act
 
-    def write(self, shown):
+    def write(self, frame):
         time.sleep(self.delay)
-        self.ages.append(time.monotonic() - shown.captured)
-        self.indices.append(shown.index)
-        self.shown.append(shown)
-        if len(self.indices) == self.fail_at:
+        self.ages.append(time.monotonic() - frame.captured_at)
+        self.numbers.append(frame.number)
+        self.frames.append(frame)
+        if len(self.numbers) == self.fail_at:
             raise OSError(28, "No space left on device", "a.mp4")
         if self.act:
-            self.act(shown)
+            self.act(frame)
 
     def close(self):
         self.closed += 1
@@ -63,39 +64,39 @@ def no_thread_is_left():
     return not [thread for thread in threading.enumerate() if thread.name.startswith("stream-")]
 
 
-def test_a_channel_keeps_the_order_and_waits_for_room():
-    channel = Channel(2)
-    thread = threading.Thread(target=lambda: [channel.put(i) for i in range(5)] and channel.close())
+def test_queue_keeps_order_and_waits_for_room():
+    queue = FrameQueue(2)
+    thread = threading.Thread(target=lambda: [queue.put(i) for i in range(5)] and queue.close())
     thread.start()
     time.sleep(0.05)
-    assert list(channel) == [0, 1, 2, 3, 4] and channel.dropped == 0
+    assert list(queue) == [0, 1, 2, 3, 4] and queue.dropped == 0
     thread.join()
-    assert channel.get() is None
+    assert queue.get() is None
 
 
-def test_a_channel_of_the_newest_counts_what_it_replaces():
-    channel = Channel(1, newest=True)
-    assert [channel.put(i) for i in range(4)] == [True] * 4
-    assert (channel.get(), channel.get(timeout=0.01), channel.dropped) == (3, WAITING, 3)
+def test_queue_counts_the_frames_it_replaces():
+    queue = FrameQueue(1, drop_oldest=True)
+    assert [queue.put(i) for i in range(4)] == [True] * 4
+    assert (queue.get(), queue.get(timeout=0.01), queue.dropped) == (3, TIMED_OUT, 3)
 
 
-def test_an_aborted_channel_counts_what_was_in_it_and_what_comes_later():
-    channel = Channel(3)
-    channel.put(1)
-    channel.put(2)
-    channel.abort()
-    assert channel.get() is None and not channel.put(3) and channel.dropped == 3
+def test_aborted_queue_counts_frames_inside_and_later_ones():
+    queue = FrameQueue(3)
+    queue.put(1)
+    queue.put(2)
+    queue.abort()
+    assert queue.get() is None and not queue.put(3) and queue.dropped == 3
 
 
-def test_a_file_goes_through_whole_and_in_order(tmp_path, runtime):
+def test_all_frames_of_a_file_are_shown_in_order(tmp_path, runtime):
     runtime.delay = 0.003
     source, sink = open_source(streams.write_video(tmp_path / "a.mp4", 40)), Keep()
     stream = Stream(source, runtime, [sink])
     report = stream.run()
-    assert sink.indices == list(range(40)) and sink.closed == 1
-    assert [streams.number_of(shown.image) for shown in sink.shown] == [index % 25 for index in range(40)]
+    assert sink.numbers == list(range(40)) and sink.closed == 1
+    assert [streams.number_of(frame.image) for frame in sink.frames] == [index % 25 for index in range(40)]
     assert (report.frames, report.captured, report.dropped, stream.dropped) == (40, 40, 0, 0)
-    assert [shown.figures.shown for shown in sink.shown] == list(range(1, 41))
+    assert [frame.stats.shown for frame in sink.frames] == list(range(1, 41))
     assert set(report.latency_ms) == {"end_to_end", "capture", "run", "post"} and report.latency_ms["run"]["p50"] >= 3.0
     assert no_thread_is_left()
 
@@ -112,17 +113,17 @@ class Lane(streams.FakeRuntime):
         self.seen.append(streams.number_of(frame))
 
 
-def test_the_lanes_of_a_runtime_share_a_files_frames_and_keep_their_order(tmp_path, runtime):
+def test_lanes_share_the_frames_of_a_file_in_order(tmp_path, runtime):
     lanes = [Lane(runtime.bundle, delay) for delay in (0.002, 0.02, 0.0)]
     runtime.lanes, sink = lambda: lanes, Keep()
     report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 20)), runtime, [sink]).run()
-    assert sink.indices == list(range(20)) and report.dropped == 0
-    assert [streams.number_of(shown.image) for shown in sink.shown] == list(range(20))
+    assert sink.numbers == list(range(20)) and report.dropped == 0
+    assert [streams.number_of(frame.image) for frame in sink.frames] == list(range(20))
     assert [lane.seen for lane in lanes] == [list(range(first, 20, 3)) for first in (0, 1, 2)] and runtime.runs == 0
     assert no_thread_is_left()
 
 
-def test_lanes_work_at_the_same_time(tmp_path, runtime):
+def test_lanes_run_at_the_same_time(tmp_path, runtime):
     lanes, meeting = [Lane(runtime.bundle, 0.0) for _ in range(3)], threading.Barrier(3, timeout=20)
     for lane in lanes:
         lane.run = meeting.wait  # goes on when all three are in a run, and breaks when they never are
@@ -130,7 +131,7 @@ def test_lanes_work_at_the_same_time(tmp_path, runtime):
     assert Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, []).run().frames == 24
 
 
-def test_a_lane_that_fails_ends_the_stream(tmp_path, runtime):
+def test_failing_lane_ends_the_stream(tmp_path, runtime):
     lanes = [Lane(runtime.bundle, 0.01), Lane(runtime.bundle, 0.01)]
     lanes[1].fail_at = 3
     runtime.lanes = lambda: lanes
@@ -140,7 +141,7 @@ def test_a_lane_that_fails_ends_the_stream(tmp_path, runtime):
     assert no_thread_is_left()
 
 
-def test_lanes_are_closed_at_the_end_and_the_runtime_is_not(tmp_path, runtime):
+def test_end_closes_lanes_but_not_the_runtime(tmp_path, runtime):
     closed, lane = [], Lane(runtime.bundle, 0.0)
     lane.close, runtime.close = lambda: closed.append("lane"), lambda: closed.append("runtime")
     runtime.lanes = lambda: [runtime, lane]
@@ -148,7 +149,7 @@ def test_lanes_are_closed_at_the_end_and_the_runtime_is_not(tmp_path, runtime):
     assert closed == ["lane"]
 
 
-def test_lanes_that_cannot_be_opened_leave_the_sinks_closed(tmp_path, runtime):
+def test_failure_to_open_lanes_closes_the_sinks(tmp_path, runtime):
     def fail():
         raise DeepLabError("no memory for it")
 
@@ -159,34 +160,34 @@ def test_lanes_that_cannot_be_opened_leave_the_sinks_closed(tmp_path, runtime):
     assert sink.closed == 1 and (stream.report().frames, stream.dropped) == (0, 0) and no_thread_is_left()
 
 
-def test_a_live_source_has_one_lane_so_that_its_frames_are_young(runtime):
+def test_live_source_uses_one_lane(runtime):
     runtime.lanes = lambda: pytest.fail("asked for lanes")
     assert Stream(Camera(100.0, 5), runtime, []).run().captured == 5
 
 
-def test_labels_and_shares_belong_to_their_frame(tmp_path, runtime):
+def test_labels_and_class_shares_belong_to_their_frame(tmp_path, runtime):
     sink = Keep()
     Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, [sink]).run()
-    for index, shown in enumerate(sink.shown):
+    for index, frame in enumerate(sink.frames):
         expected = (5 + 10 * index) // 86  # the fake's class of a grey value, see FakeRuntime
-        assert shown.label_map.shape == (16, 32) and (shown.label_map == expected).mean() > 0.95
-        assert shown.figures.class_shares[expected] > 0.95
+        assert frame.label_map.shape == (64, 128) and (frame.label_map == expected).mean() > 0.95
+        assert frame.stats.class_shares[expected] > 0.95
 
 
-def test_a_file_of_another_size_is_brought_to_the_networks(tmp_path, runtime):
+def test_frames_are_resized_to_the_network(tmp_path, runtime):
     sink = Keep()
     Stream(open_source(streams.write_video(tmp_path / "a.mp4", 3, size=(120, 160))), runtime, [sink]).run()
     assert runtime.frame.shape == (64, 128, 3)
-    assert sink.shown[0].image.shape == (120, 160, 3) and sink.shown[0].picture.shape[0] == 120
+    assert sink.frames[0].image.shape == (120, 160, 3) and sink.frames[0].annotated.shape[0] == 120
 
 
-def test_so_many_frames_of_a_file(tmp_path, runtime):
+def test_frame_limit_of_a_file(tmp_path, runtime):
     report = Stream(open_source(streams.write_video(tmp_path / "a.mp4", 30)), runtime, [], frames=7).run()
     assert (report.frames, report.captured, report.dropped) == (7, 7, 0)
 
 
 @pytest.mark.parametrize("act", ["end", "limit", "stop"])
-def test_captured_is_shown_plus_dropped_however_it_ends(runtime, act):
+def test_captured_is_shown_plus_dropped(runtime, act):
     runtime.delay = 0.05  # five times slower than the camera's 100 frames/s
     stream = Stream(
         Camera(100.0, 60 if act == "end" else None), runtime, [Keep()], frames=8 if act == "limit" else None
@@ -196,25 +197,25 @@ def test_captured_is_shown_plus_dropped_however_it_ends(runtime, act):
     report = stream.run()
     assert no_thread_is_left()
     assert report.captured == report.frames + report.dropped
-    assert stream.dropped == report.dropped > 10  # as the channels counted them, one by one
+    assert stream.dropped == report.dropped > 10  # as the queues counted them, one by one
     assert report.frames == 8 if act == "limit" else report.frames >= 2
 
 
-def test_the_age_of_a_live_frame_stays_bounded_with_a_slow_runtime(runtime):
+def test_latency_stays_bounded_with_a_slow_runtime(runtime):
     runtime.delay = 0.1
     sink = Keep()
     Stream(Camera(50.0), runtime, [sink], frames=30).run()
-    # a frame waits for less than a period (20 ms), then takes the run (100 ms) and some ms of painting; on a busy
+    # a frame waits for less than a period (20 ms), then takes the run (100 ms) and some ms of rendering; on a busy
     # machine more. Were none dropped, each would be 80 ms older than the one before: 2.4 s at the end.
     assert np.percentile(sink.ages, 25) < 1.25 * 0.1 + 0.02
     assert np.median(sink.ages[-10:]) < 0.5
-    assert np.median(np.diff(sink.indices)) >= 5  # about every fifth frame: the newest each time
+    assert np.median(np.diff(sink.numbers)) >= 5  # about every fifth frame: the newest each time
 
 
-def test_slow_sinks_bound_the_age_too(runtime):
+def test_latency_stays_bounded_with_a_slow_sink(runtime):
     sink = Keep(delay=0.08)
     Stream(Camera(50.0), runtime, [sink], frames=25).run()
-    # two frames wait before the sink (in the channel and in the painter's hand), two before the painter; without drops
+    # two frames wait before the sink (in the queue and in the renderer's hand), two before the renderer; without drops
     # the age would grow by 60 ms a frame, to 1.5 s
     assert np.median(sink.ages[-8:]) < 5 * 0.08 + 0.1
 
@@ -225,8 +226,8 @@ def test_stages_overlap(tmp_path, runtime):
     assert report.seconds < 0.9 * 39 * 0.06  # of what it would be one after the other
 
 
-@pytest.mark.parametrize("part", ["source", "runtime", "sink", "painter"])
-def test_what_fails_anywhere_ends_the_stream_at_once(tmp_path, runtime, part, monkeypatch):
+@pytest.mark.parametrize("part", ["source", "runtime", "sink", "renderer"])
+def test_any_failing_stage_ends_the_stream_at_once(tmp_path, runtime, part, monkeypatch):
     source, other = Camera(100.0), Keep()
     sink = Keep(fail_at=4 if part == "sink" else None)
     stream = Stream(source, runtime, [sink, other])
@@ -238,8 +239,8 @@ def test_what_fails_anywhere_ends_the_stream_at_once(tmp_path, runtime, part, mo
             streams, "numbered", lambda index, size: np.zeros(size + (1 // (4 - index) + 3,), np.uint8)[..., :3]
         )
         expected = ZeroDivisionError
-    if part == "painter":
-        monkeypatch.setattr(stream._painter, "shares", lambda label_map: [][0])
+    if part == "renderer":
+        monkeypatch.setattr(stream._renderer, "class_shares", lambda label_map: [][0])
         expected = IndexError
     start = time.monotonic()
     with pytest.raises(expected):
@@ -250,7 +251,7 @@ def test_what_fails_anywhere_ends_the_stream_at_once(tmp_path, runtime, part, mo
     assert report.captured == report.frames + report.dropped
 
 
-def test_what_a_source_gave_before_it_failed_is_shown(runtime):
+def test_frames_before_a_source_failed_are_shown(runtime):
     class Ends(Camera):
         def run(self, deliver, stopped):
             super().run(deliver, stopped)
@@ -261,10 +262,10 @@ def test_what_a_source_gave_before_it_failed_is_shown(runtime):
     runtime.delay, sink = 0.01, Keep()
     with pytest.raises(DeepLabError, match="in the middle"):
         Stream(source, runtime, [sink]).run()
-    assert sink.indices == list(range(12))
+    assert sink.numbers == list(range(12))
 
 
-def test_a_sink_that_cannot_close_leaves_the_others_closed(runtime):
+def test_failing_close_leaves_the_other_sinks_closed(runtime):
     class Broken(Keep):
         def close(self):
             raise DeepLabError("not written whole.")
@@ -275,52 +276,52 @@ def test_a_sink_that_cannot_close_leaves_the_others_closed(runtime):
     assert sink.closed == 1
 
 
-def test_a_runtime_that_hangs_does_not_hold_the_end_up(runtime):
+def test_hanging_runtime_does_not_delay_the_end(runtime):
     runtime.delay = 2.0
     stream = Stream(Camera(100.0), runtime, [Keep()])
     threading.Timer(0.2, stream.stop).start()
     start = time.monotonic()
     report = stream.run()
     assert time.monotonic() - start < 1.4  # of 0.8, and 2.0 if it were waited for
-    assert stream.left() == ["stream-run-1"] and report.captured == report.dropped > 0
+    assert stream.hanging_threads() == ["stream-run-1"] and report.captured == report.dropped > 0
     time.sleep(2.0)
     assert no_thread_is_left()
 
 
-def test_a_runtime_whose_labels_have_another_size_is_refused(runtime):
+def test_runtime_with_labels_of_another_size_is_refused(runtime):
     runtime.label_stride = 8
     runtime.download = lambda: {"labels": np.zeros((16, 32), np.int32)}
-    with pytest.raises(DeepLabError, match="The runtime fake gives labels of 16x32, but its bundle says 8x16"):
+    with pytest.raises(DeepLabError, match="fake.*16x32.*8x16"):
         Stream(Camera(100.0, 3), runtime, []).run()
 
 
-def test_latencies_are_those_of_the_latest_frames(monkeypatch):
+def test_report_covers_the_latest_frames(monkeypatch):
     monkeypatch.setattr(meter, "_KEPT", 10)
     clock = [0.0]
     monkeypatch.setattr(meter.time, "monotonic", lambda: clock[0])
-    counts = meter.Meter(live=True)
+    counts = meter.StreamMeter(live=True)
     for index in range(25):
         clock[0] = index + 1.0  # a frame is shown every second, half a second after its capture
         parts = {"capture": 0.1, "run": 0.001 * index, "post": 0.2}
-        counts.note(counts.end_to_end(index + 0.5, parts), parts)
+        counts.record(counts.end_to_end(index + 0.5, parts), parts)
     report = counts.report(captured=30, reconnects=2)
     assert (report.frames, report.dropped, report.fps, report.seconds) == (25, 5, 1.0, 24.0)
     assert report.latency_ms["end_to_end"]["p99"] == pytest.approx(500.0) and report.latency_ms["post"][
         "p50"
     ] == pytest.approx(200.0)
-    assert report.latency_ms["run"]["p50"] == pytest.approx(19.5)  # the middle of 15 ... 24 ms
+    assert report.latency_ms["run"]["p50"] == pytest.approx(19.5)  # median of 15 ... 24 ms
 
 
-def test_a_frame_of_a_file_has_no_age_but_the_sum_of_its_parts(runtime):
+def test_end_to_end_latency_of_a_file_is_the_sum_of_its_stages(runtime):
     source, sink = Camera(1000.0, 20), Keep(delay=0.02)
     source.live = False
     report = Stream(source, runtime, [sink]).run()
-    parts = [sum(shown.figures.latency_ms[name] for name in ("capture", "run", "post")) for shown in sink.shown]
-    assert [shown.figures.latency_ms["end_to_end"] for shown in sink.shown] == pytest.approx(parts)
+    parts = [sum(frame.stats.latency_ms[name] for name in ("capture", "run", "post")) for frame in sink.frames]
+    assert [frame.stats.latency_ms["end_to_end"] for frame in sink.frames] == pytest.approx(parts)
     assert report.latency_ms["end_to_end"]["p50"] < 1000 * np.median(sink.ages)
 
 
-def test_reconnects_reach_the_figures_and_the_report(runtime):
+def test_reconnects_reach_stats_and_report(runtime):
     class Returns(Camera):
         def run(self, deliver, stopped):
             self.reconnects = 2
@@ -328,23 +329,29 @@ def test_reconnects_reach_the_figures_and_the_report(runtime):
 
     sink = Keep()
     assert Stream(Returns(100.0, 3), runtime, [sink]).run().reconnects == 2
-    assert sink.shown[-1].figures.reconnects == 2
+    assert sink.frames[-1].stats.reconnects == 2
 
 
-def test_the_pulse_beats_while_frames_flow_or_none_is_there_and_stops_where_one_is_stuck(runtime):
-    beats, every = [], Camera(1000.0, 20)
-    every.live = False
-    Stream(every, runtime, [], pulse=lambda: beats.append(1)).run()
-    assert len(beats) >= 20
+def heartbeats(source, runtime):
+    beats = []
+    Stream(source, runtime, [], heartbeat=lambda: beats.append(1)).run()
+    return len(beats)
 
+
+def test_heartbeat_while_frames_flow(runtime):
+    source = Camera(1000.0, 20)
+    source.live = False
+    assert heartbeats(source, runtime) >= 20
+
+
+def test_heartbeat_without_frames(runtime):
     class Silent(Camera):
         def run(self, deliver, stopped):
             stopped.wait(0.5)
 
-    beats.clear()
-    Stream(Silent(1.0), runtime, [], pulse=lambda: beats.append(1)).run()
-    assert len(beats) >= 2
-    beats.clear()
+    assert heartbeats(Silent(1.0), runtime) >= 2
+
+
+def test_no_heartbeat_while_a_frame_is_stuck(runtime):
     runtime.delay = 0.5
-    Stream(Camera(1.0, 1), runtime, [], pulse=lambda: beats.append(1)).run()
-    assert len(beats) <= 2  # before it came, and when it was shown
+    assert heartbeats(Camera(1.0, 1), runtime) <= 2  # before it came, and when it was shown

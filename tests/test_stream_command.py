@@ -1,4 +1,4 @@
-"""`deeplab-tf stream` from end to end, with a fake in the place of the runtime."""
+"""`deeplab-tf stream` end to end, with a fake runtime."""
 
 import json
 import os
@@ -28,23 +28,13 @@ def run(monkeypatch):
     return streams.invoke
 
 
-def test_a_file_to_everything(tmp_path, bundle, run):
+def test_file_to_all_outputs(tmp_path, bundle, run):
     video, out = streams.write_video(tmp_path / "a.mp4", 20), tmp_path / "out"
-    options = [
-        "--save",
-        out / "a.mp4",
-        "--labels-out",
-        out / "ids",
-        "--json-lines",
-        tmp_path / "a.jsonl",
-        "--json",
-        tmp_path / "a.json",
-    ]
+    options = ["--save", out / "a.mp4", "--labels-out", out / "ids"]
+    options += ["--json-lines", tmp_path / "a.jsonl", "--json", tmp_path / "a.json"]
     result = run(bundle, "--source", video, *options)
     assert result.exit_code == 0, result.stderr
-    assert (
-        "20 frames in " in result.stdout and "0 of 20 dropped." in result.stdout and str(out / "a.mp4") in result.stdout
-    )
+    assert all(fact in result.stdout for fact in ("20 frames", "0 of 20 dropped", str(out / "a.mp4")))
     assert open_source(str(out / "a.mp4")).total == 20 and len(os.listdir(str(out / "ids"))) == 20
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 20
     report = json.loads((tmp_path / "a.json").read_text())
@@ -53,66 +43,69 @@ def test_a_file_to_everything(tmp_path, bundle, run):
     assert (report["source"], report["runtime"], report["precision"]) == (video, "fake", "float32")
 
 
-def test_json_lines_on_standard_output_stand_alone(tmp_path, bundle, run):
+def test_json_lines_alone_on_standard_output(tmp_path, bundle, run):
     result = run(bundle, "--source", streams.write_video(tmp_path / "a.mp4", 4), "--json-lines", "-")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["frame"] for row in rows] == [0, 1, 2, 3] and "4 frames in" in result.stderr
+    assert [row["frame"] for row in rows] == [0, 1, 2, 3] and "4 frames" in result.stderr
 
 
-def test_a_live_source_ends_after_so_many_frames(tmp_path, bundle, run):
+def test_frame_limit_of_a_live_source(tmp_path, bundle, run):
     result = run(bundle, "--source", "sample://?size=64x128&seconds=0.1", "--frames", 5, "--json", tmp_path / "a.json")
     report = json.loads((tmp_path / "a.json").read_text())
     assert result.exit_code == 0 and report["frames"] == 5 and report["captured"] == 5 + report["dropped"]
 
 
-def test_a_file_that_ends_in_the_middle_keeps_what_was_there_and_exits_1(tmp_path, bundle, run):
+def test_truncated_file_keeps_its_frames_and_exits_1(tmp_path, bundle, run):
     whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
     streams.write_video(whole, 60)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     result = run(bundle, "--source", cut, "--save", tmp_path / "out.avi", "--json", tmp_path / "a.json")
     assert result.exit_code == 1
-    assert "cut.avi ends in the middle" in result.stderr and "of the 60 frames" in result.stderr
+    assert "cut.avi" in result.stderr and "of the 60 frames" in result.stderr
     report = json.loads((tmp_path / "a.json").read_text())
     assert open_source(str(tmp_path / "out.avi")).total == report["frames"] == report["captured"] > 20
 
 
 @pytest.mark.parametrize(
-    "options, code, message",
+    "options, code, facts",
     [
-        (["--source", "rstp://cam"], 2, "There is no kind of source 'rstp://'. Did you mean 'rtsp'?"),
-        (["--source", "sample://?fsp=3"], 2, "there is no option 'fsp'. Did you mean 'fps'?"),
-        (["--source", "nothing.mp4"], 1, "There is no file nothing.mp4."),
-        (["--source", "97"], 1, "There is no camera /dev/video97"),
-        (["--source", "sample://", "--runtime", "onxx"], 2, "Did you mean 'onnx'?"),
-        (["--source", "sample://", "--precision", "int9"], 2, "Did you mean 'int8'?"),
-        (["--source", "sample://", "--serve", "door"], 2, "'door' is not [HOST:]PORT"),
-        (["--source", "sample://", "--serve", "70000"], 2, "'70000' is not [HOST:]PORT"),
-        (["--source", "sample://", "--save", "a.mp5"], 1, "Did you mean '.mp4'?"),
-        (["--source", "sample://", "--show"], 1, "--show needs a screen"),
-        (["--source", "sample://", "--frames", "0"], 2, "0"),
-        ([], 2, "--source"),
+        (["--source", "rstp://cam"], 2, ["'rstp://'", "'rtsp'"]),
+        (["--source", "sample://?fsp=3"], 2, ["'fsp'", "'fps'"]),
+        (["--source", "nothing.mp4"], 1, ["nothing.mp4"]),
+        (["--source", "97"], 1, ["/dev/video97"]),
+        (["--source", "sample://", "--runtime", "onxx"], 2, ["'onxx'", "'onnx'"]),
+        (["--source", "sample://", "--precision", "int9"], 2, ["'int9'", "'int8'"]),
+        (["--source", "sample://", "--serve", "door"], 2, ["'door'", "[HOST:]PORT"]),
+        (["--source", "sample://", "--serve", "70000"], 2, ["'70000'", "[HOST:]PORT"]),
+        (["--source", "sample://", "--save", "a.mp5"], 1, ["a.mp5", "'.mp4'"]),
+        (["--source", "sample://", "--show"], 1, ["--show", "screen"]),
+        (["--source", "sample://", "--frames", "0"], 2, ["0"]),
+        ([], 2, ["--source"]),
     ],
 )
-def test_what_is_wrong_is_one_sentence(bundle, run, monkeypatch, options, code, message):
+def test_wrong_calls_are_one_sentence(bundle, run, monkeypatch, options, code, facts):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     result = run(bundle, *options)
-    assert result.exit_code == code and message in result.stderr
+    assert result.exit_code == code and all(fact in result.stderr for fact in facts)
     assert "Traceback" not in result.stderr
     if code == 1:
         assert len(result.stderr.splitlines()) == 1
 
 
-def test_what_is_read_is_not_written_over(tmp_path, bundle, run):
+def test_source_is_not_overwritten(tmp_path, bundle, run):
     video = streams.write_video(tmp_path / "a.mp4", 3)
     result = run(bundle, "--source", video, "--save", video)
-    assert result.exit_code == 2 and "is the source itself" in result.stderr
+    assert result.exit_code == 2 and video in result.stderr
     assert open_source(video).total == 3
 
 
-def test_a_bundle_that_is_none_and_a_runtime_that_is_not_installed(tmp_path, bundle, monkeypatch):
+def test_folder_that_is_no_bundle(tmp_path):
     result = streams.invoke(tmp_path, "--source", "sample://")
-    assert result.exit_code == 1 and "Expected a bundle" in result.stderr
+    assert result.exit_code == 1 and "bundle" in result.stderr and str(tmp_path) in result.stderr
+
+
+def test_runtime_that_is_not_installed(bundle, monkeypatch):
     monkeypatch.setattr(
         runtimes.module("saved_model"), "missing", lambda: "TensorFlow is not installed: pip install it."
     )
@@ -136,7 +129,7 @@ def wait_for_lines(path, count):
 
 
 @pytest.mark.parametrize("number, delay", [(signal.SIGINT, "0.01"), (signal.SIGTERM, "0.01"), (signal.SIGTERM, "3")])
-def test_a_signal_ends_it_within_a_second_and_leaves_whole_files(tmp_path, bundle, number, delay):
+def test_signal_ends_it_within_a_second_with_complete_files(tmp_path, bundle, number, delay):
     video, lines, out = streams.write_video(tmp_path / "a.mp4", 2000), tmp_path / "a.jsonl", tmp_path / "out.mp4"
     if delay == "3":  # the runtime hangs in a frame when the signal comes
         video = "sample://?size=64x128&seconds=0.1"
@@ -148,19 +141,18 @@ def test_a_signal_ends_it_within_a_second_and_leaves_whole_files(tmp_path, bundl
     process.send_signal(number)
     before = time.monotonic()
     output, errors = process.communicate(timeout=20)
-    assert (
-        time.monotonic() - before < 2.0
-    )  # a second, and the interpreter's own end on a busy machine; 2.7 if the frame were waited for
+    # a second, and the interpreter's own end on a busy machine; 2.7 if the frame were waited for
+    assert time.monotonic() - before < 2.0
     assert process.returncode == 0 and errors.count(b"Traceback") == 0, errors
     report = json.loads((tmp_path / "a.json").read_text())
     assert report["captured"] == report["frames"] + report["dropped"]
     assert len(lines.read_text().splitlines()) == report["frames"] > 0
     if delay != "3":
         assert open_source(str(out)).total == report["frames"]
-    assert b"frames in " in output
+    assert b"frames" in output
 
 
-def test_a_failure_while_the_runtime_hangs_exits_1_with_its_sentence(tmp_path, bundle):
+def test_failure_with_a_hanging_runtime_exits_1(tmp_path, bundle):
     lines = tmp_path / "a.jsonl"
     with streams.NetworkCamera() as network:
         process = start(bundle, "--source", network.url, "--retries", "0", "--json-lines", lines, delay="2")
@@ -169,10 +161,10 @@ def test_a_failure_while_the_runtime_hangs_exits_1_with_its_sentence(tmp_path, b
         network.kill()
         output, errors = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert b"lost, and not back after 0 attempts" in errors.splitlines()[-1] and b"secret" not in output + errors
+    assert b"0 attempts" in errors.splitlines()[-1] and b"secret" not in output + errors
 
 
-def test_a_reconnect_is_told_and_counted(tmp_path, bundle):
+def test_reconnect_is_reported_and_counted(tmp_path, bundle):
     lines = tmp_path / "a.jsonl"
     with streams.NetworkCamera() as network:
         process = start(bundle, "--source", network.url, "--json-lines", lines, "--json", tmp_path / "a.json")
@@ -184,10 +176,10 @@ def test_a_reconnect_is_told_and_counted(tmp_path, bundle):
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and json.loads((tmp_path / "a.json").read_text())["reconnects"] == 1
-    assert b"it stopped sending. Attempt 1 in" in errors and b": back." in errors and b"secret" not in output + errors
+    assert b"Attempt 1" in errors and b"back" in errors and b"secret" not in output + errors
 
 
-def test_a_second_interruption_ends_the_program(tmp_path, bundle):
+def test_second_interrupt_ends_the_program(tmp_path, bundle):
     lines = tmp_path / "a.jsonl"
     process = start(bundle, "--source", "sample://?size=64x128&seconds=0.1", "--json-lines", lines)
     wait_for_lines(lines, 3)

@@ -22,7 +22,7 @@ NANO = {"name": "NVIDIA Tegra X1", "capability": (5, 3), "free": 1500 << 20, "to
 
 
 class Machine:
-    """A machine with a fake GPU and a fake TensorRT; `said` is what the runtime told a person."""
+    """A machine with a fake GPU and a fake TensorRT; `said` is the lines that the runtime said."""
 
     def __init__(self, monkeypatch, version="8.5.3.1", **gpu):
         self.patch, self.said, self.library = monkeypatch, [], FakeCudart(**gpu)
@@ -67,7 +67,7 @@ def test_every_version_runs_the_network(machine, bundle, version, precision):
     assert here.library.held == {} and here.library.streams == 0, "close frees everything"
 
 
-def test_class_scores_come_back_as_they_are(machine, tmp_path):
+def test_logits_come_back_as_they_are(machine, tmp_path):
     here = machine()
     with here.load(tiny_bundle.write_bundle(tmp_path / "b", "logits"), "float32") as runtime:
         runtime.upload(tiny_bundle.frame())
@@ -109,7 +109,7 @@ def test_a_pascal_card_runs_int8_with_the_rest_in_float32(machine, bundle):
     assert here.trt.called("build_serialized_network") == [["INT8"]]
 
 
-def test_int8_on_a_nano_becomes_float16_with_one_line(machine, bundle):
+def test_int8_on_a_nano_becomes_float16(machine, bundle):
     here = machine("8.2.1.8", **NANO)
     built = here.build(bundle, "int8")
     assert built["precision"] == "float16" and built["path"].endswith("float16.engine")
@@ -121,9 +121,9 @@ def test_int8_on_a_nano_becomes_float16_with_one_line(machine, bundle):
         )
 
 
-def test_strict_refuses_that(machine, bundle):
+def test_strict_refuses_another_precision(machine, bundle):
     here = machine("8.2.1.8", **NANO)
-    with pytest.raises(DeepLabError, match="no fast int8: refused, as --strict asks"):
+    with pytest.raises(DeepLabError, match="no fast int8: refused because of --strict"):
         here.build(bundle, "int8", strict=True)
     assert here.build(bundle, "float16", strict=True)["precision"] == "float16"
 
@@ -172,7 +172,7 @@ def test_an_engine_that_fits_is_used_again(machine, bundle):
     assert "asked for" in here.said[-1]
 
 
-def test_stale_engines_are_rebuilt_and_the_reason_is_said(machine, tmp_path, monkeypatch):
+def test_stale_engines_are_rebuilt_with_a_reason(machine, tmp_path, monkeypatch):
     here = machine()
     bundle = tiny_bundle.write_bundle(tmp_path / "bundle")
     path = here.build(bundle)["path"]
@@ -277,7 +277,7 @@ def test_a_broken_cublas_is_left_out(machine, bundle):
     assert here.trt.called("set_tactic_sources") == [0] and "own kernels only" in here.said[-1]
 
 
-def test_parser_errors_are_passed_on(machine, bundle):
+def test_parser_errors_are_reported(machine, bundle):
     here = machine()
     here.trt.trouble = "unsupported node"
     with pytest.raises(
@@ -380,7 +380,7 @@ def test_both_cuda_libraries_do_the_same(kind, library):
     assert cuda._library.held == {} and cuda._library.streams == 0
 
 
-def test_cuda_errors_are_said(machine, bundle):
+def test_cuda_errors_are_reported(machine, bundle):
     here = machine()
     here.build(bundle)
     here.library.fails["cudaMalloc"] = 2
@@ -497,8 +497,7 @@ def real():
     python = os.environ.get("DEEPLAB_TF_TENSORRT_PYTHON") or str(ROOT / ".venv-tftrt" / "bin" / "python")
     if not os.path.exists(python):
         pytest.skip(
-            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with "
-            "tools/make_tf_trt_environment.sh"
+            "no real TensorRT: set DEEPLAB_TF_TENSORRT_PYTHON, or make .venv-tftrt with tools/environments/tf_trt.sh"
         )
     settings = Path(python).parent.parent / "env.sh"
     shell = ('. "$0" && ' if settings.exists() else "") + 'exec "$@"'
@@ -581,7 +580,7 @@ def test_the_real_module_without_a_gpu_is_refused_in_one_sentence(real):
     source = (
         "import json\nfrom deeplab_tf.core.errors import DeepLabError\nfrom deeplab_tf.deploy.runtimes import "
         "_tensorrt_build as b\n"
-        "order = b.Order(b'', 'float16', True, 1 << 24)\n"
+        "order = b.EngineSpec(b'', 'float16', True, 1 << 24)\n"
         "try: b.build_plan(trt, order)\nexcept DeepLabError as error: print(json.dumps(str(error)))"
     )
     assert real(source).startswith("TensorRT 8.5.3.1 finds no working GPU")

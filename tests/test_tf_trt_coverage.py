@@ -1,4 +1,4 @@
-"""tools/tf_trt_coverage.py: reading TF-TRT's log, the report, and, where its environment exists, TF-TRT itself."""
+"""tools/check/tf_trt_coverage.py: TF-TRT's log, the report and, where its environment exists, TF-TRT itself."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import environments
 import pytest
 
-TOOL = Path(__file__).parent.parent / "tools" / "tf_trt_coverage.py"
+TOOL = Path(__file__).parent.parent / "tools" / "check" / "tf_trt_coverage.py"
 
 
 def load_tool():
@@ -173,7 +173,7 @@ def test_a_missing_environment_names_the_script_that_makes_it(tmp_path):
         [sys.executable, str(TOOL), model], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert result.returncode == 1
-    assert "tools/make_tf_trt_environment.sh makes it" in result.stderr.decode() and b"Traceback" not in result.stderr
+    assert "tools/environments/tf_trt.sh makes it" in result.stderr.decode() and b"Traceback" not in result.stderr
 
 
 def test_a_wrong_call_exits_2(capsys):
@@ -202,7 +202,7 @@ def export_to(tmp_path_factory):
     environments.tf_trt_python()
     from deeplab_tf.lab.export.graph import frozen_graph, write_saved_model
     from deeplab_tf.lab.export.network import read_network, with_head
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     def export(name, size, plain=False, build="deeplab_v3_plus", **options):
         folder = tmp_path_factory.mktemp(name)

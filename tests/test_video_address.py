@@ -1,4 +1,4 @@
-"""URIs of sources, taken apart, and the pipelines that they become: text only."""
+"""Parsing of source URIs, and the pipelines that they become: text only."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from deeplab_tf.deploy.video.address import hide_passwords, parse
 
 
 @pytest.mark.parametrize(
-    "uri, kind, place",
+    "uri, kind, location",
     [
         ("0", "usb", "/dev/video0"),
         ("/dev/video2", "usb", "/dev/video2"),
@@ -20,17 +20,17 @@ from deeplab_tf.deploy.video.address import hide_passwords, parse
         ("street.mp4", "file", "street.mp4"),
         ("file:///data/street.mp4", "file", "/data/street.mp4"),
         ("C:street.mp4", "file", "C:street.mp4"),
-        ("pictures/*.png", "images", "pictures/*.png"),
+        ("images/*.png", "images", "images/*.png"),
         ("sample://", "sample", ""),
         ("gst:videotestsrc ! videoconvert", "gst", "videotestsrc ! videoconvert"),
         ("ffmpeg:udp://0.0.0.0:5000", "ffmpeg", "udp://0.0.0.0:5000"),
     ],
 )
-def test_each_kind_of_source_is_told_by_its_uri(uri, kind, place):
-    assert parse(uri)[:2] == (kind, place)
+def test_kind_of_source(uri, kind, location):
+    assert parse(uri)[:2] == (kind, location)
 
 
-def test_a_folder_is_a_source_of_images_and_a_file_with_a_star_in_its_name_is_a_file(tmp_path):
+def test_folders_hold_images_and_a_file_with_a_star_is_a_file(tmp_path):
     (tmp_path / "a*.mp4").write_text("")
     assert parse(str(tmp_path)).kind == "images"
     assert parse(str(tmp_path / "a*.mp4")).kind == "file"
@@ -49,23 +49,24 @@ def test_options_have_the_type_of_their_defaults():
 
 
 @pytest.mark.parametrize(
-    "uri, message",
+    "uri, facts",
     [
-        ("rstp://cam/live", "no kind of source 'rstp://'. Did you mean 'rtsp'?"),
-        ("smaple://", "Did you mean 'sample'?"),
-        ("", "The source is empty"),
-        ("csi://front", "expected the camera's number after csi://, got 'front'"),
-        ("csi://0?with=3", "there is no option 'with'. Did you mean 'width'?"),
-        ("sample://?fps=fast", "the option fps must be a number, got 'fast'"),
-        ("sample://?fps=0", "the option fps must be positive, got 0"),
-        ("sample://?seed=-1", "the option seed must be positive, got -1"),
-        ("sample://?size=10x10", "height x width, each 32 to 4096, such as 512x1024; got '10x10'"),
+        ("rstp://cam/live", ["'rstp://'", "'rtsp'"]),
+        ("smaple://", ["'smaple://'", "'sample'"]),
+        ("", ["empty"]),
+        ("csi://front", ["number", "'front'"]),
+        ("csi://0?with=3", ["'with'", "'width'"]),
+        ("sample://?fps=fast", ["fps", "number", "'fast'"]),
+        ("sample://?fps=0", ["fps", "positive", "0"]),
+        ("sample://?seed=-1", ["seed", "positive", "-1"]),
+        ("sample://?size=10x10", ["32 to 4096", "512x1024", "'10x10'"]),
     ],
 )
-def test_wrong_uris_say_what_was_meant(uri, message):
+def test_wrong_uris_are_refused(uri, facts):
     with pytest.raises(DeepLabError) as error:
         parse(uri)
-    assert message in str(error.value)
+    for fact in facts:
+        assert fact in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +85,13 @@ def test_wrong_uris_say_what_was_meant(uri, message):
         ("ffmpeg:rtsp_transport=udp rtsp://a:secret@cam/x", "ffmpeg:rtsp_transport=udp rtsp://a:***@cam/x"),
     ],
 )
-def test_passwords_are_hidden_whole(text, safe):
+def test_passwords_are_hidden_completely(text, safe):
     assert hide_passwords(text) == safe
     if ":/" in text and not text.startswith(("gst", "ffmpeg")):
-        assert parse(text).safe == safe and parse(text).place == text
+        assert parse(text).safe == safe and parse(text).location == text
 
 
-def test_the_pipeline_of_a_ribbon_camera():
+def test_csi_pipeline():
     assert pipelines.csi("0", parse("csi://0?width=1920&height=1080&fps=60").options) == (
         "nvarguscamerasrc sensor-id=0 ! video/x-raw(memory:NVMM), width=1920, height=1080, framerate=60/1, "
         "format=NV12 ! "
@@ -99,7 +100,7 @@ def test_the_pipeline_of_a_ribbon_camera():
     )
 
 
-def test_the_pipeline_of_a_network_camera():
+def test_rtsp_pipeline():
     assert pipelines.rtsp("rtsp://cam/live", jetson=True) == (
         'rtspsrc location="rtsp://cam/live" protocols=tcp latency=100 ! decodebin ! nvvidconv ! '
         "video/x-raw, format=BGRx ! "
@@ -109,29 +110,29 @@ def test_the_pipeline_of_a_network_camera():
     assert '"rtsp://cam/a%22 ! filesink"' in pipelines.rtsp('rtsp://cam/a" ! filesink', jetson=False)
 
 
-def test_ones_own_pipeline_gets_an_end_where_it_has_none():
+def test_custom_pipeline_gets_an_appsink():
     assert (
-        pipelines.own("videotestsrc ! ")
+        pipelines.custom("videotestsrc ! ")
         == "videotestsrc ! videoconvert ! video/x-raw, format=BGR ! " + pipelines.APPSINK
     )
-    assert pipelines.own("videotestsrc ! appsink") == "videotestsrc ! appsink"
+    assert pipelines.custom("videotestsrc ! appsink") == "videotestsrc ! appsink"
 
 
-def test_ones_own_options_of_ffmpeg_stand_before_the_input():
-    assert pipelines.own_ffmpeg("rtsp://cam/x?a=b") == ("", "rtsp://cam/x?a=b")
-    assert pipelines.own_ffmpeg("rtsp_transport=udp max_delay=0 rtsp://cam/x") == (
+def test_custom_ffmpeg_options_precede_the_input():
+    assert pipelines.custom_ffmpeg("rtsp://cam/x?a=b") == ("", "rtsp://cam/x?a=b")
+    assert pipelines.custom_ffmpeg("rtsp_transport=udp max_delay=0 rtsp://cam/x") == (
         "rtsp_transport;udp|max_delay;0",
         "rtsp://cam/x",
     )
-    assert pipelines.own_ffmpeg("my file.ts") == ("", "my file.ts")
+    assert pipelines.custom_ffmpeg("my file.ts") == ("", "my file.ts")
 
 
-def test_options_of_ffmpeg_by_protocol():
+def test_ffmpeg_options_by_protocol():
     assert pipelines.ffmpeg_options("rtsp://cam") == "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
     assert pipelines.ffmpeg_options("http://cam") == "fflags;nobuffer|flags;low_delay"
 
 
-def test_the_pipeline_that_writes_a_file():
+def test_writer_pipeline():
     assert pipelines.writer("a.mp4", hardware=False) == (
         "appsrc ! videoconvert ! x264enc speed-preset=ultrafast tune=zerolatency bitrate=8000 ! h264parse ! mp4mux ! "
         'filesink location="a.mp4"'

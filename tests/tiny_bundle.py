@@ -22,10 +22,16 @@ INFO = {
 }
 
 
+def make_weights(seed, stride=STRIDE):
+    """(output, input, height, width) of the convolution; its stride is the label stride."""
+    return np.random.default_rng(seed).normal(0, 1, (CLASSES, 3, stride, stride)).astype(np.float32)
+
+
 def expected_scores(frame, weights=WEIGHTS):
     """(H/s, W/s, C): the convolution as a sum over its windows, in float64."""
-    height, width = frame.shape[0] // STRIDE, frame.shape[1] // STRIDE
-    windows = frame.reshape(height, STRIDE, width, STRIDE, 3).astype(np.float64)
+    stride = weights.shape[-1]
+    height, width = frame.shape[0] // stride, frame.shape[1] // stride
+    windows = frame.reshape(height, stride, width, stride, 3).astype(np.float64)
     return np.einsum("yaxbi,oiab->yxo", windows, weights)
 
 
@@ -37,7 +43,8 @@ def onnx_model(output="labels", *, quantized=None, weights=WEIGHTS, size=SIZE):
     """The bytes of the ONNX file; `quantized` is None, "int8" or "uint8", the type of the image's Q/DQ pair."""
     from onnx import TensorProto, helper, numpy_helper
 
-    height, width = size[0] // STRIDE, size[1] // STRIDE
+    stride = weights.shape[-1]
+    height, width = size[0] // stride, size[1] // stride
     constants, nodes, image = [numpy_helper.from_array(weights, "weights")], [], "image"
     if quantized:
         kind = {"int8": np.int8, "uint8": np.uint8}[quantized]
@@ -47,7 +54,7 @@ def onnx_model(output="labels", *, quantized=None, weights=WEIGHTS, size=SIZE):
         nodes.append(helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["back"]))
         image = "back"
     nodes.append(helper.make_node("Transpose", [image], ["planes"], perm=[0, 3, 1, 2]))
-    nodes.append(helper.make_node("Conv", ["planes", "weights"], ["scores"], strides=[STRIDE, STRIDE]))
+    nodes.append(helper.make_node("Conv", ["planes", "weights"], ["scores"], strides=[stride, stride]))
     if output == "labels":
         nodes.append(helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0))
         nodes.append(helper.make_node("Cast", ["best"], ["labels"], to=TensorProto.INT32))
@@ -74,7 +81,7 @@ def write_saved_model(folder, output="labels", *, quantized=False, weights=WEIGH
             if quantized
             else pixels
         )
-        scores = tf.nn.conv2d(pixels, kernel, STRIDE, "VALID")
+        scores = tf.nn.conv2d(pixels, kernel, weights.shape[-1], "VALID")
         scores = (
             tf.quantization.fake_quant_with_min_max_vars(scores, -4e3, 4e3, narrow_range=True) if quantized else scores
         )
@@ -86,9 +93,9 @@ def write_saved_model(folder, output="labels", *, quantized=False, weights=WEIGH
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 
-def write_bundle(path, output="labels", *, saved_model=False, seed=None, size=SIZE):
+def write_bundle(path, output="labels", *, saved_model=False, seed=None, size=SIZE, stride=STRIDE):
     """Writes and opens a bundle; `seed` gives it other weights."""
-    weights = WEIGHTS if seed is None else np.random.default_rng(seed).normal(0, 1, WEIGHTS.shape).astype(np.float32)
+    weights = WEIGHTS if seed is None and stride == STRIDE else make_weights(seed, stride)
     with new_bundle(path) as part:
         for name, quantized in (("model.onnx", None), ("model_int8.onnx", "int8"), ("model_int8_cpu.onnx", "uint8")):
             with open(part + "/" + name, "wb") as file:
@@ -100,7 +107,7 @@ def write_bundle(path, output="labels", *, saved_model=False, seed=None, size=SI
                 write_saved_model(
                     part + "/" + name, output, quantized=name.endswith("int8"), weights=weights, size=size
                 )
-        seal(part, dict(INFO, output=output, size=list(size)))
+        seal(part, dict(INFO, output=output, size=list(size), label_stride=stride))
     return open_bundle(path)
 
 

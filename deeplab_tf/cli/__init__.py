@@ -1,7 +1,8 @@
-"""The command line `deeplab-tf`. One file a command: cli/NAME.py defines `command`; nothing else registers it.
+"""The command line `deeplab-tf`. One file per command: cli/NAME.py defines `command`; nothing else registers it.
 
-A command module is imported for its help, so it imports TensorFlow and the lab's packages inside the command function
-only. Exit codes: 0 done, 1 one sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
+A command module is imported for its help, so it imports everything but click inside the command function. Its constants
+NEEDS and OPTION_NEEDS name the software that the command and its options need, for `doctor`. Exit codes: 0 done, 1 one
+sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
 """
 
 import errno
@@ -12,17 +13,13 @@ import traceback
 
 import click
 
-from deeplab_tf import __version__
 from deeplab_tf.cli.options import VERBOSE_KEY
+from deeplab_tf.core import __version__
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.progress import clear_line
+from deeplab_tf.core.extras import EXTRAS, LAB_PYTHON
+from deeplab_tf.core.progress import clear_line, say
 
 _NOT_COMMANDS = ("__init__", "options")
-_LAB_PYTHON = (3, 11)
-_EXTRAS = {
-    "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib"),
-    "convert": ("tf2onnx", "onnx", "onnxruntime"),
-}
 
 
 class FolderGroup(click.Group):
@@ -38,7 +35,7 @@ class FolderGroup(click.Group):
         return importlib.import_module("deeplab_tf.cli." + cmd_name.replace("-", "_")).command
 
     def format_commands(self, ctx, formatter):
-        """The list of commands, each with its whole first sentence (click cuts it at the width of the terminal)."""
+        """Write the list of commands, each with its whole first sentence, which click would cut to one line."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         if commands:
             with formatter.section("Commands"):
@@ -51,15 +48,14 @@ class FolderGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):
-        """Runs the command; what a person should read becomes one sentence, everything else keeps its traceback.
+        """Run the command; errors that the user should read become one sentence, others keep their traceback.
 
-        KeyboardInterrupt("sentence") says more than "Interrupted.", such as how to resume.
+        KeyboardInterrupt("sentence") prints its sentence, such as how to resume, in place of "Interrupted.".
         """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            clear_line()
-            click.echo(str(interrupt) or "Interrupted.", err=True)
+            say(str(interrupt) or "Interrupted.")
             ctx.exit(130)
         except Exception as error:
             sentence = _sentence(error)
@@ -72,23 +68,21 @@ class FolderGroup(click.Group):
 
 
 def _sentence(error):
-    """What went wrong, for a person; None where the error is a bug and its traceback is what is needed."""
+    """Return the sentence for an error; None for a bug, whose traceback is needed."""
     if isinstance(error, DeepLabError):
         return str(error)
     if not isinstance(error, OSError):
         return _missing_part(error)
     if error.errno is None or error.errno == errno.EPIPE:  # click ends quietly when a pipe (| head) is closed
         return None
-    place = "" if error.filename is None else f" {error.filename}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full: cannot write{}. Free some space and run the command again.".format(
-            place or " any further"
-        )
-    return "Cannot open or write{}: {}.".format(place or " a file", error.strerror)
+        place = error.filename or "any further"
+        return f"The disk is full: cannot write {place}. Free some space and run the command again."
+    return f"Cannot open or write {error.filename or 'a file'}: {error.strerror}."
 
 
 def _missing_part(error):
-    """What to install for a command that this machine cannot run; None for an error of another kind."""
+    """Return what to install for a command that this machine cannot run; None for an error of another kind."""
     package = (getattr(error, "name", None) or "").split(".")[0]
     if package == "cv2":
         return (
@@ -96,11 +90,12 @@ def _missing_part(error):
             "install opencv-python-headless."
         )
     importing = any(frame.name == "<module>" for frame in traceback.extract_tb(error.__traceback__))
-    if sys.version_info < _LAB_PYTHON and (importing or isinstance(error, SyntaxError) or package in _EXTRAS["train"]):
-        return "This command needs Python 3.11 or 3.12, as on the machine that trains; this is Python {}.{}.".format(
-            *sys.version_info[:2]
-        )
-    for extra, packages in _EXTRAS.items():
+    of_lab = importing or isinstance(error, SyntaxError) or package in EXTRAS["train"]
+    if of_lab and sys.version_info < LAB_PYTHON[0]:
+        wanted = " or ".join(f"{major}.{minor}" for major, minor in LAB_PYTHON)
+        here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return f"This command needs Python {wanted}, as on the machine that trains; this is Python {here}."
+    for extra, packages in EXTRAS.items():
         if package in packages and isinstance(error, ModuleNotFoundError):
             return f"This command needs {package}, which is not installed here: in the clone, pip install '.[{extra}]'."
     return None
@@ -111,12 +106,12 @@ def _missing_part(error):
 def group():
     """DeepLabV3+ from street images to a real-time network on a Jetson.
 
-    Each command explains itself: deeplab-tf COMMAND --help
+    Help for a command: deeplab-tf COMMAND --help
     """
 
 
 def main():
-    """The console script."""
+    """Run the console script."""
     try:
         group(prog_name="deeplab-tf")
     except OSError as error:  # of deeplab-tf's own --help; a command's errors never come here

@@ -7,6 +7,9 @@ import click
 from deeplab_tf.cli.options import DeviceType, SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2")
+OPTION_NEEDS = {"a recipe": "lab", "--measure": "export"}
+
 
 @click.command(
     epilog=example(

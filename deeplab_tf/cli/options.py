@@ -1,4 +1,4 @@
-"""What the commands share: --json, -v, choices that say what was meant, examples in the help."""
+"""Option types and options that commands share: --json, -v, sizes, devices, choices with suggestions, examples."""
 
 import json
 import math
@@ -11,30 +11,34 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import is_device, write_text
 
 VERBOSE_KEY = "deeplab_tf.verbose"
-"""Where -v stands in click's `ctx.meta`."""
+"""Key of -v in click's `ctx.meta`."""
 
 
 def example(*lines: str) -> str:
-    """The `epilog` of a command: its examples, one a line, kept as they are."""
+    """Return the `epilog` of a command: its examples, one per line, as they are."""
     return "\b\nExample:\n" + "\n".join("  " + line for line in lines)
 
 
 class Choice(click.Choice):
-    """click.Choice whose error says which choice was meant."""
+    """A click.Choice whose error suggests the closest choice."""
 
     def convert(self, value, param, ctx):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
             choices = [str(choice) for choice in self.choices]
-            message = "'{}' is not one of {}. {}".format(value, ", ".join(choices), did_you_mean(str(value), choices))
-            self.fail(message.split(" Choose from:")[0], param, ctx)
+            meant = did_you_mean(str(value), choices)
+            meant = "" if meant.startswith("Choose") else f" {meant}"
+            self.fail(f"'{value}' is not one of {', '.join(choices)}.{meant}", param, ctx)
 
 
 class SizeType(click.ParamType):
     """HEIGHTxWIDTH in pixels."""
 
-    name = "HxW"
+    name = "size"
+
+    def get_metavar(self, param, ctx=None):
+        return "HxW"  # click would write a name in capitals
 
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
@@ -49,7 +53,7 @@ class SizeType(click.ParamType):
 
 
 class DeviceType(click.ParamType):
-    """A device that `budget` knows, by name."""
+    """The name of a device that `budget` knows."""
 
     name = "NAME"
 
@@ -59,8 +63,18 @@ class DeviceType(click.ParamType):
         return Choice(sorted(DEVICES)).convert(value, param, ctx)
 
 
+def renamed_option(old: str, new: str, **attributes):
+    """Return a decorator that makes `old`, an option that was renamed, an error that names the new one."""
+
+    def fail(ctx, param, value):
+        if value:
+            raise click.UsageError(f"{old} has been renamed: use {new}.", ctx)
+
+    return click.option(old, callback=fail, expose_value=False, hidden=True, is_eager=True, **attributes)
+
+
 def _check_json_target(ctx, param, value):
-    """Refuses, before any work is done, a file that could not be written afterwards."""
+    """Raise a usage error for a file that could not be written, before any work is done."""
     if value in (None, "-"):
         return value
     folder = os.path.dirname(os.path.abspath(value))
@@ -75,37 +89,38 @@ def _check_json_target(ctx, param, value):
 
 
 def json_option(function):
-    """Adds `--json FILE` to a command; pass its value, the argument `json_target`, to `show` and `write_json`."""
+    """Add `--json FILE` to a command; pass its value, the argument `json_target`, to `show` and `write_json`."""
     return click.option(
         "--json",
         "json_target",
         metavar="FILE",
         callback=_check_json_target,
-        help="Also write the result as JSON; - for standard output.",
+        help="Write the result as JSON; - for standard output.",
     )(function)
 
 
 def verbose_option(function):
-    """Adds `-v` to a command, which gets `verbose`: a bool. With it an error also shows where it arose."""
+    """Add `-v` to a command, which gets `verbose`: a bool. Errors then come with their traceback."""
 
     def remember(ctx, param, value):
         ctx.meta[VERBOSE_KEY] = value
         return value
 
-    return click.option("-v", "--verbose", is_flag=True, callback=remember, help="Show where an error arose.")(function)
+    return click.option("-v", "--verbose", is_flag=True, callback=remember, help="Show tracebacks.")(function)
 
 
 def show(text: str, json_target: Optional[str] = None) -> None:
-    """Prints what a person reads: to standard output, or to standard error where that is taken by `--json -`."""
+    """Print text to standard output, or to standard error if `--json -` takes that."""
     click.echo(text, err=json_target == "-")
 
 
 def write_json(report: dict, json_target: Optional[str]) -> None:
-    """Writes a report where --json asked for it; NaN and infinity become null.
+    """Write a report as --json asks for; NaN and infinity become null.
 
     Args:
         report: dictionaries, lists, strings, numbers, None, paths, NumPy scalars and arrays.
-        json_target: a file (replaced whole or not at all), "-" for standard output, None for nowhere.
+        json_target: a file, "-" for standard output, None for nowhere.
+
     Raises:
         DeepLabError: the file cannot be written.
     """
@@ -122,7 +137,7 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
 
 
 def _plain(value):
-    """The value in JSON's own types."""
+    """Return a value in JSON's own types."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         value = value.tolist()
     if isinstance(value, float):

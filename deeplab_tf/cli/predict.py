@@ -1,7 +1,7 @@
 """`deeplab-tf predict`: label maps for images, at their own resolution."""
 
 import os
-from typing import Dict, Sequence
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import click
 
@@ -9,10 +9,10 @@ from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_o
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2", "lab or runtime")
 SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
-"""The end of the file name by format. The one for Cityscapes is found by `score` and by cityscapesScripts alike."""
+"""The end of the file name by format."""
 OVERLAY_SUFFIX = "_overlay.jpg"
-_CITYSCAPES_IMAGE = "_leftImg8bit"
 
 
 @click.command(
@@ -23,9 +23,7 @@ _CITYSCAPES_IMAGE = "_leftImg8bit"
 )
 @click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_DIR...")
-@click.option(
-    "--out", required=True, metavar="DIR", help="Where the label files go; subfolders of an input folder are kept."
-)
+@click.option("--out", required=True, metavar="DIR", help="Write here; subfolders of an input folder are kept.")
 @click.option(
     "--format",
     "layout",
@@ -33,85 +31,85 @@ _CITYSCAPES_IMAGE = "_leftImg8bit"
     default="color",
     show_default=True,
     help="color: NAME_color.png, RGB in the class colours. ids: NAME.png, class ids 0 to C-1. cityscapes: "
-    "NAME_pred_labelIds.png,"
-    " the benchmark's own ids. panoptic: NAME_panoptic.png and one panoptic.json, COCO's format for classes with "
-    "instances.",
+    "NAME_pred_labelIds.png, the benchmark's own ids. panoptic: NAME_panoptic.png and one panoptic.json, in COCO's "
+    "format.",
 )
 @click.option(
     "--overlay",
     is_flag=True,
-    help="Also write NAME_overlay.jpg: the image with class colours and, if known, single things.",
+    help="Also write NAME_overlay.jpg: the image with class colours and, if predicted, outlined instances.",
 )
+@click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
 @click.option(
-    "--runtime", "runtime_name", metavar="NAME", help="What runs a bundle. [default: the best that works here]"
+    "--precision",
+    type=Choice(["int8", "float16", "float32"]),
+    help="Run a bundle at this precision. [default: the best that it has]",
 )
-@click.option("--checkpoint", metavar="STEP", help="A kept step, or 'best'. [default: best]")
+@click.option("--checkpoint", metavar="STEP", help="Predict with this saved step of a run, or 'best'. [default: best]")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, runtime_name, checkpoint, json_target, verbose):
-    """Predicts the class of every pixel of images (PNG or JPEG), or of all images in folders.
+def command(run, images, out, layout, overlay, runtime, precision, checkpoint, json_target, verbose):
+    """Predict label maps for images (PNG or JPEG), or for all images in folders.
 
-    A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` did. An image that cannot be
-    read ends the work; what was written until then is whole.
+    A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
+    ends the command; what was written before is whole.
     """
-    jobs = plan(images, out, layout, overlay)
-    runtime = _open(run, checkpoint, runtime_name)
-    if layout == "cityscapes":
-        _check_cityscapes(runtime.table)
-    written, panoptic = [], None
-    if layout == "panoptic":
-        from deeplab_tf.core.panoptic.files import PanopticWriter
+    import deeplab_tf
+    from deeplab_tf.deploy.model import check_cityscapes
 
-        panoptic = PanopticWriter(out, runtime.table, "centers" if runtime.gives_instances else "components")
-    for image, stem in progress(sorted(jobs.items()), "predict"):
-        try:
-            _predict_one(runtime, image, stem, layout, overlay, panoptic)
-        except DeepLabError as error:
-            if panoptic is not None:
-                panoptic.close()
-            before = len(written) // len(_suffixes(layout, overlay))
-            raise DeepLabError(
-                f"{error} {before} of {len(jobs)} images were predicted before it, into {out}."
-            ) from error
-        written += [stem + suffix for suffix in _suffixes(layout, overlay)]
+    jobs = plan(images, out, layout, overlay)
+    writer = None
+    written: List[str] = []
+    with deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
+        if layout == "cityscapes":
+            check_cityscapes(model.table)
+        if layout == "panoptic":
+            from deeplab_tf.core.panoptic.coco import PanopticWriter
+
+            writer = PanopticWriter(out, model.table, "centers" if model.predictor.gives_instances else "components")
+        for image, stem in progress(sorted(jobs.items()), "predict"):
+            try:
+                result = model.predict(image)
+                if writer is None:
+                    result.save(stem + SUFFIXES[layout], layout)
+                else:
+                    writer.add(os.path.relpath(stem, out), result.panoptic, image)
+                if overlay:
+                    result.save(stem + OVERLAY_SUFFIX)
+            except DeepLabError as error:
+                if writer is not None:
+                    writer.close()
+                before = len(written) // len(_suffixes(layout, overlay))
+                sentence = f"{error} {before} of {len(jobs)} images were predicted before it, into {out}."
+                raise DeepLabError(sentence) from error
+            written += [stem + suffix for suffix in _suffixes(layout, overlay)]
     picture = written[-1] if overlay or layout == "color" else None
-    if panoptic is not None:
-        written.append(panoptic.close())
-    what = f"Open {picture}" if picture else f"Label files, dark to the eye, are in {out}; --overlay shows them."
-    show(f"{len(jobs)} images predicted. {what}", json_target)
+    if writer is not None:
+        written.append(writer.close())
+    hint = f"Open {picture}" if picture else f"Label files, dark to the eye, are in {out}; --overlay shows them."
+    show(f"{len(jobs)} images predicted. {hint}", json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 
 
-def _open(path, checkpoint, runtime_name):
-    """A bundle needs the ground floor only, a run the lab."""
-    from deeplab_tf.core.bundle import is_bundle, open_bundle
-
-    if is_bundle(path) and checkpoint is None:
-        from deeplab_tf.deploy.runtimes import open_runtime
-
-        return open_runtime(open_bundle(path), runtime_name or "auto")
-    from deeplab_tf.lab.runs import open_runtime as open_run_or_bundle
-
-    return open_run_or_bundle(path, checkpoint, runtime_name)
-
-
 def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[str, str]:
-    """Which image is written under which name: path of the image -> path of its outputs without suffix.
+    """Return the path of each image -> the path of its outputs without suffix.
 
-    Folders are searched with their subfolders, which are kept below `out`; what lies in `out` itself is not taken for
-    an input.
+    Folders are searched with their subfolders, which are kept below `out`; files in `out` itself are no inputs.
 
-    Raises DeepLabError for a path that is not there, a folder without images, two images that would be written under
-    one name, and an image that would be overwritten.
+    Raises DeepLabError for a missing path, a folder without images, two images of one output name, and an image that
+    would be overwritten.
     """
-    jobs, taken = {}, {}  # type: Dict[str, str], Dict[str, str]
+    from deeplab_tf.core.cityscapes import IMAGE_SUFFIX
+
+    jobs: Dict[str, str] = {}
+    taken: Dict[str, str] = {}
+    cityscapes = os.path.splitext(IMAGE_SUFFIX)[0]
     for path, name in _inputs(inputs, out):
-        if layout in ("cityscapes", "panoptic") and name.endswith(_CITYSCAPES_IMAGE):
-            name = name[: -len(_CITYSCAPES_IMAGE)]
+        if layout in ("cityscapes", "panoptic") and name.endswith(cityscapes):
+            name = name[: -len(cityscapes)]
         stem = os.path.join(out, name)
-        first = taken.setdefault(
-            os.path.basename(name) if layout == "panoptic" else stem, path
-        )  # image ids have no folders
+        key = os.path.basename(name) if layout == "panoptic" else stem  # image ids have no folders
+        first = taken.setdefault(key, path)
         if os.path.realpath(first) != os.path.realpath(path):
             raise DeepLabError(f"{first} and {path} would both be written as {stem}; predict them into two folders.")
         jobs[first] = stem
@@ -125,8 +123,8 @@ def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[st
     return jobs
 
 
-def _inputs(inputs, out):
-    """(path of an image, its name below `out` without suffix)"""
+def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
+    """Yield the path of each image and its name below `out`, without suffix."""
     from deeplab_tf.core.image_files import list_images
 
     out_real = os.path.join(os.path.realpath(out), "")
@@ -136,9 +134,8 @@ def _inputs(inputs, out):
                 raise DeepLabError(f"There is no image or folder {given}.")
             yield given, os.path.splitext(os.path.basename(given))[0]
             continue
-        inside = [
-            path for path in list_images(given, recursive=True) if not os.path.realpath(path).startswith(out_real)
-        ]
+        found = list_images(given, recursive=True)
+        inside = [path for path in found if not os.path.realpath(path).startswith(out_real)]
         if not inside:
             raise DeepLabError(f"The folder {given} has no PNG or JPEG image in it.")
         for path in inside:
@@ -147,55 +144,3 @@ def _inputs(inputs, out):
 
 def _suffixes(layout, overlay):
     return [SUFFIXES[layout]] + [OVERLAY_SUFFIX] * overlay
-
-
-def _predict_one(runtime, path, stem, layout, overlay, writer):
-    from deeplab_tf.core import draw
-    from deeplab_tf.core.image_files import read_image, write_image
-    from deeplab_tf.core.labels import CITYSCAPES_FROM_CLASS
-
-    image = read_image(path)
-    label_map, panoptic = _maps(runtime, image, panoptic=layout == "panoptic" or overlay and runtime.gives_instances)
-    if layout == "panoptic":
-        writer.add(os.path.relpath(stem, writer.folder), panoptic, path)
-    elif layout == "color":
-        write_image(stem + SUFFIXES[layout], draw.colorize(label_map, runtime.table))
-    else:
-        write_image(stem + SUFFIXES[layout], label_map if layout == "ids" else CITYSCAPES_FROM_CLASS[label_map])
-    if overlay:
-        picture = draw.overlay(image, label_map, runtime.table)
-        if runtime.gives_instances:
-            draw.outline(picture, panoptic)
-        write_image(stem + OVERLAY_SUFFIX, picture)
-
-
-def _maps(runtime, image, *, panoptic):
-    """The label map of an image and, where it is asked for, the panoptic map, both at the image's size."""
-    if not hasattr(runtime, "bundle"):
-        from deeplab_tf.core.prediction import predict, predict_maps
-
-        if not panoptic:
-            return predict(runtime, image), None
-        maps = predict_maps(runtime, image)
-        return maps.label_map, maps.panoptic
-    from deeplab_tf.core.draw import resize_labels
-    from deeplab_tf.core.image_files import resize_image
-    from deeplab_tf.core.panoptic.grouping import components, to_panoptic
-
-    prediction = runtime.predict(resize_image(image, runtime.size))
-    label_map = resize_labels(prediction.label_map, image.shape[:2], runtime.label_stride)
-    if not panoptic:
-        return label_map, None
-    if not runtime.gives_instances:
-        return label_map, components(label_map, runtime.table)
-    found, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
-    return label_map, resize_labels(found, image.shape[:2], runtime.label_stride)
-
-
-def _check_cityscapes(table):
-    from deeplab_tf.core.labels import CITYSCAPES
-
-    if table.names != CITYSCAPES.names:
-        raise DeepLabError(
-            f"--format cityscapes needs a network with Cityscapes' 19 classes; this one has {len(table)}: use ids."
-        )

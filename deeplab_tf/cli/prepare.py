@@ -7,6 +7,8 @@ import click
 from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2", "lab")
+
 
 @click.command(
     epilog=example(

@@ -9,6 +9,8 @@ import click
 from deeplab_tf.cli.options import SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
+NEEDS = ("numpy", "cv2")
+
 
 @click.command(
     epilog=example(
@@ -21,67 +23,52 @@ from deeplab_tf.core.progress import progress
     type=click.IntRange(1, 1000000),
     default=100,
     show_default=True,
-    help="How many; every fifth is for validation.",
+    help="Number of scenes; every fifth is for validation.",
 )
 @click.option("--size", type=SizeType(), default="512x1024", show_default=True, help="Height x width in pixels.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Other seeds give other streets."
-)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the streets.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     default=min(os.cpu_count() or 1, 8),
-    help="How many to draw at once.  [default: one a processor]",
+    help="Number of processes.  [default: one per processor, at most 8]",
 )
 @json_option
 @verbose_option
 def command(out, scenes, size, seed, jobs, json_target, verbose):
     """Draw street scenes in Cityscapes' layout, with labels and instances.
 
-    OUT gets leftImg8bit/ and gtFine/, each with train/ and val/. The same seed and size give the same scenes. Run again
-    after an interruption, it draws what is missing.
+    OUT gets leftImg8bit/ and gtFine/, each with train/ and val/. The same seed and size give the same scenes. After an
+    interruption, run the same command again: it draws what is missing.
     """
-    from deeplab_tf.synth.files import Settings, missing_scenes, open_folder, scene_name
+    from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name
 
     settings = Settings(scenes, size, seed)
-    open_folder(out, settings)
+    begin_folder(out, settings)
     missing = list(missing_scenes(out, settings))
     with progress(scenes, "sample", unit="scenes", done=scenes - len(missing)) as bar:
         try:
-            for _ in _drawn(out, missing, settings, jobs):
+            for _ in _draw(out, missing, settings, jobs):
                 bar.advance()
         except KeyboardInterrupt:
             sentence = f"Interrupted: {bar.done} of {scenes} scenes are in {out}; the same command draws the rest."
             raise KeyboardInterrupt(sentence) from None
     splits = [scene_name(index, scenes)[0] for index in range(scenes)]
-    show(
-        "{}: {} scenes of {}x{} for training, {} for validation.".format(
-            out, splits.count("train"), *size, splits.count("val")
-        ),
-        json_target,
-    )
-    report = {
-        "folder": out,
-        "train": splits.count("train"),
-        "val": splits.count("val"),
-        "size": list(size),
-        "seed": seed,
-        "drawn": len(missing),
-    }
+    train, val = splits.count("train"), splits.count("val")
+    text = f"{out}: {train} scenes of {size[0]}x{size[1]} for training, {val} for validation."
+    show(text, json_target)
+    report = {"folder": out, "train": train, "val": val, "size": list(size), "seed": seed, "drawn": len(missing)}
     write_json(report, json_target)
 
 
-def _drawn(folder, missing, settings, jobs):
-    """Draws the scenes, in this process or in several; yields the index of each that is on disk."""
-    from deeplab_tf.synth.files import write_scene
-
+def _draw(folder, missing, settings, jobs):
+    """Draw scenes, in this process or in several; yield the index of each that is on disk."""
+    work = [(folder, index, settings) for index in missing]
     if jobs == 1 or len(missing) < 8:
-        for index in missing:
-            yield write_scene(folder, index, settings)
+        yield from map(_write, work)
         return
     with multiprocessing.get_context("spawn").Pool(min(jobs, len(missing)), _start_worker) as pool:
-        for index in pool.imap_unordered(_write, ((folder, index, settings) for index in missing), 4):
-            yield index
+        yield from pool.imap_unordered(_write, work, 4)
 
 
 def _start_worker():
@@ -92,6 +79,6 @@ def _start_worker():
 
 
 def _write(work):
-    from deeplab_tf.synth.files import write_scene
+    from deeplab_tf.synth.dataset import write_scene
 
     return write_scene(*work)

@@ -10,6 +10,10 @@ import click
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "runtime")
+OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
+_FILE_OUTPUTS = ("save", "labels_out", "json_lines")
+
 
 def _check_source(ctx, param, value):
     from deeplab_tf.deploy.video.address import parse
@@ -30,7 +34,7 @@ def _check_runtime(ctx, param, value):
 
 
 def _split_address(ctx, param, value):
-    """[HOST:]PORT -> (host, port)"""
+    """Convert [HOST:]PORT to (host, port)."""
     if value is None:
         return None
     host, _, port = value.rpartition(":")
@@ -48,215 +52,180 @@ def _split_address(ctx, param, value):
     )
 )
 @click.argument("bundle", type=click.Path())
+# the source
 @click.option(
     "--source",
     "uri",
     required=True,
     metavar="URI",
     callback=_check_source,
-    help="A USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's camera "
-    "(csi://0?width=1280&height=720&fps=30), rtsp:// or"
-    " http://, a video file, a folder of images or a pattern, drawn streets "
-    "(sample://?size=512x1024&fps=30&seed=1), a pipeline of your own"
-    " (gst:..., ffmpeg:...).",
+    help="Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
+    "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
+    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...).",
 )
-@click.option(
-    "--runtime",
-    "runtime_name",
-    default="auto",
-    show_default=True,
-    callback=_check_runtime,
-    help="What runs the network.",
-)
-@click.option(
-    "--precision", type=Choice(["int8", "float16", "float32"]), help="[default: the best that bundle and runtime have]"
-)
-@click.option("--show", "window", is_flag=True, help="In a window; Escape ends it.")
-@click.option(
-    "--serve",
-    metavar="[HOST:]PORT",
-    callback=_split_address,
-    help="As a web page, for this machine alone unless HOST says else.",
-)
-@click.option("--save", metavar="FILE|DIR", help="Into a video file (.mp4, .mov, .mkv, .avi), or a folder of pictures.")
-@click.option("--labels-out", metavar="DIR", help="Class ids, one PNG file a frame at its own size.")
-@click.option(
-    "--json-lines",
-    metavar="FILE",
-    help="Figures and the share of every class, one line a frame; - for standard output.",
-)
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="End after N frames.")
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
+@click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
 @click.option(
     "--retries",
     type=click.IntRange(0),
     metavar="N",
-    help="Give a lost camera up after N attempts in a row. [default: never]",
+    help="Give up a lost camera after N attempts in a row. [default: never]",
 )
-@click.option("--paced", is_flag=True, help="Play files at their own speed and drop frames, as if they were a camera.")
+# the network
+@click.option(
+    "--runtime", "runtime_name", default="auto", show_default=True, callback=_check_runtime, help="Choose the runtime."
+)
+@click.option(
+    "--precision",
+    type=Choice(["int8", "float16", "float32"]),
+    help="Choose the precision. [default: the best of bundle and runtime]",
+)
+# the outputs
+@click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
+@click.option(
+    "--serve",
+    metavar="[HOST:]PORT",
+    callback=_split_address,
+    help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
+)
+@click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
+@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG a frame at the frame's size.")
+@click.option(
+    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line a frame; - for standard output."
+)
 @json_option
 @verbose_option
 def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_target, verbose, **outputs):
-    """Runs a network on live video or files.
+    """Run a network on live video or files.
 
-    From a camera the newest frame is taken and the others are dropped, and counted; from a file every frame is taken,
-    as fast as the network goes. A lost camera is tried again. Ctrl-C ends it; files are whole then.
+    From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
+    as fast as possible. A lost camera is reconnected. Ctrl-C ends the stream and leaves complete files.
     """
     import cv2
 
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy.runtimes import open_runtime
-    from deeplab_tf.deploy.video.notify import Notify
+    from deeplab_tf.deploy.video.loop import Stream
     from deeplab_tf.deploy.video.sources import open_source
+    from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
-    notify = Notify()
-    cv2.setNumThreads(
-        max(1, (os.cpu_count() or 1) // 2)
-    )  # of one OpenCV call; the stages already run beside each other
+    notifier = SystemdNotifier()
+    cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
     source = open_source(uri, paced=paced, retries=retries)
-    _check_outputs(source, uri, outputs)
-    sinks = []
+    _check_outputs(uri, outputs)
+    sinks: list = []
+    stream: Stream
     try:
-        stop = _Stop()
-        _open_sinks(sinks, source, opened, outputs, stop)
+        _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
         runtime = open_runtime(opened, runtime_name, precision)
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
-    from deeplab_tf.deploy.video.loop import Stream
-
-    stream = Stream(source, runtime, sinks, frames=frames, pulse=notify.pulse)
-    failure = _run(stream, stop, notify)
-    _tell(
-        stream.report(),
-        outputs,
-        json_target,
-        {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision},
-    )
+    stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
+    failure = _run(stream, notifier)
+    context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
+    _report(stream.report(), outputs, json_target, context)
+    _exit_if_hanging(stream, failure)
     if failure is not None:
-        _leave(stream, failure)
         raise failure
-    _leave(stream)
     runtime.close()
 
 
-class _Stop:
-    """Ends the stream, also where it is made only later."""
-
-    def __init__(self):
-        self.stream, self._early = None, False
-
-    def __call__(self, *_):
-        self._early = True
-        if self.stream is not None:
-            self.stream.stop()
-
-    def attach(self, stream):
-        self.stream = stream
-        if self._early:
-            stream.stop()
-
-
-def _check_outputs(source, uri, outputs):
-    """Refuses to write over what is read."""
-    for name in ("save", "labels_out", "json_lines"):
+def _check_outputs(uri, outputs):
+    """Refuse to write over the source."""
+    for name in _FILE_OUTPUTS:
         path = outputs[name]
         if path and os.path.exists(path) and os.path.exists(uri) and os.path.realpath(path) == os.path.realpath(uri):
-            raise click.UsageError(
-                "--{} {} is the source itself; choose another name.".format(name.replace("_", "-"), path)
-            )
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} {path} is the source itself; choose another name.")
 
 
 def _open_sinks(sinks, source, bundle, outputs, stop):
+    """Append the sinks that the options ask for."""
     from deeplab_tf.deploy.video import sinks as kinds
 
     title = f"deeplab-tf: {source.safe}"
-    sinks.append(_Progress(source, outputs))
+    progress = _ProgressSink(source)
+    sinks.append(progress)
     if outputs["window"]:
-        sinks.append(kinds.Window(title, stop))
+        sinks.append(kinds.WindowSink(title, stop))
     if outputs["serve"]:
         from deeplab_tf.deploy.video.page import PageSink
 
-        page = PageSink(outputs["serve"][0], outputs["serve"][1], bundle.table, title)
+        host, port = outputs["serve"]
+        page = PageSink(host, port, bundle.table, title)
         sinks.append(page)
-        sinks[0].say("The picture is at {}".format(getattr(page, "url", "http://{}:{}/".format(*outputs["serve"]))))
+        progress.say(f"The web page is at {page.url}")
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
-        sinks.append(kinds.LabelFolder(outputs["labels_out"], bundle.label_stride))
+        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLines(outputs["json_lines"], bundle.table))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table))
 
 
-class _Progress:
-    """A sink: rate, latency and drops on the terminal."""
+class _ProgressSink:
+    """Shows rate, latency and dropped frames on the terminal."""
 
-    def __init__(self, source, outputs):
+    def __init__(self, source):
         from deeplab_tf.core.progress import progress
 
         self._bar = progress(iter(()), "stream", total=None if source.live else source.total, unit="frames")
         self.say = source.say = self._bar.say
 
-    def write(self, shown):
-        figures = shown.figures
-        note = "latency {:.0f} ms, {} dropped".format(figures.latency_ms["end_to_end"], figures.dropped)
-        self._bar.advance(1, note)
+    def write(self, frame):
+        stats = frame.stats
+        self._bar.advance(1, f"latency {stats.latency_ms['end_to_end']:.0f} ms, {stats.dropped} dropped")
 
     def close(self):
-        """The report says the rest."""
+        """Leave the totals to the report."""
 
 
-def _run(stream, stop, notify):
-    """Runs the stream until it ends, or SIGINT or SIGTERM ends it; what failed, or None."""
-    handlers = {number: signal.signal(number, _once(stop)) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop.attach(stream)
-    notify.ready()
+def _run(stream, notifier):
+    """Run the stream until it ends, or SIGINT or SIGTERM ends it. Return what failed, or None."""
+
+    def stop(number, frame):
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the program
+        stream.stop()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    notifier.ready()
     try:
         stream.run()
-    except BaseException as error:  # raised again when what was shown has been told
+    except BaseException as error:  # raised again after the report
         return error
     finally:
-        notify.stopping()
+        notifier.stopping()
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return None
 
 
-def _once(stop):
-    """A signal handler that stops the stream; the second signal ends the program."""
-
-    def handle(number, frame):
-        signal.signal(number, signal.SIG_DFL)
-        stop()
-
-    return handle
-
-
-def _tell(report, outputs, json_target, more):
-    """What was done, for a person and as JSON."""
-    files = [outputs[name] for name in ("save", "labels_out", "json_lines") if outputs[name] not in (None, "-")]
-    text = _sentence(report) + (" In {}.".format(", ".join(files)) if files and report.frames else "")
+def _report(report, outputs, json_target, context):
+    """Print the totals and write them as JSON."""
+    files = [outputs[name] for name in _FILE_OUTPUTS if outputs[name] not in (None, "-")]
+    text = _summary(report) + (f" In {', '.join(files)}." if files and report.frames else "")
     show(text, "-" if outputs["json_lines"] == "-" else json_target)
-    write_json(dict(report._asdict(), **more), json_target)
+    write_json(dict(report._asdict(), **context), json_target)
 
 
-def _sentence(report):
+def _summary(report):
     if not report.frames:
         return f"No frame was shown ({report.captured} captured)."
-    latency, text = (
-        report.latency_ms["end_to_end"],
-        "{} frames in {:.1f} s, {:.2f} frames/s; latency {:.0f} ms (p90 {:.0f})",
+    latency = report.latency_ms["end_to_end"]
+    return (
+        f"{report.frames} frames in {report.seconds:.1f} s, {report.fps:.2f} frames/s; "
+        f"latency {latency['p50']:.0f} ms (p90 {latency['p90']:.0f}); {report.dropped} of {report.captured} dropped"
+        + (f"; {report.reconnects} reconnects." if report.reconnects else ".")
     )
-    text = text.format(report.frames, report.seconds, report.fps, latency["p50"], latency["p90"])
-    text += f"; {report.dropped} of {report.captured} dropped"
-    return text + (f"; {report.reconnects} reconnects." if report.reconnects else ".")
 
 
-def _leave(stream, failure=None):
-    """Ends the process at once where a thread hangs in a camera's or a network's library: Python aborts when it takes
-    those down itself."""
-    if not stream.left():
+def _exit_if_hanging(stream, failure):
+    """End the process at once if a thread hangs in a camera's or a network's library: Python aborts when it takes those
+    down itself."""
+    if not stream.hanging_threads():
         return
     if isinstance(failure, DeepLabError):
         click.echo(f"Error: {failure}", err=True)

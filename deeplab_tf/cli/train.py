@@ -9,6 +9,9 @@ import click
 from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
+NEEDS = ("numpy", "cv2", "lab")
+OPTION_NEEDS = {"quantization.aware": "export"}
+
 
 @click.command(
     epilog=example(

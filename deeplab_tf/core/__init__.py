@@ -1,2 +1,3 @@
-"""What both floors share: classes, image and label files, drawing, the bundle, metrics, panoptic maps, progress and
-errors."""
+"""Shared by deploy floor and lab: classes, image and label files, drawing, bundles, metrics, panoptic maps, errors."""
+
+__version__ = "0.2.0"

@@ -1,7 +1,7 @@
-"""Label maps as pictures: colours, an overlay on the frame, a legend, panels beside each other.
+"""Draws label maps: colours, an overlay on the image, outlines of instances, a legend, panels beside each other.
 
-All pictures are (H, W, 3) uint8 RGB. Everything here is a look-up or one OpenCV call, because a video stream draws
-every frame.
+All images are (H, W, 3) uint8 RGB. Everything here is a look-up or one OpenCV call, because a video stream draws every
+frame.
 """
 
 from typing import Iterable, Optional, Sequence, Tuple
@@ -14,25 +14,20 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FONT_HEIGHT = 22  # pixels that a capital letter of _FONT is high at scale 1, rounded up
+_FONT_HEIGHT = 22  # of a capital letter at scale 1, in pixels, rounded up
 _PAPER = 255
 _INK = (0, 0, 0)
 TITLE_HEIGHT = 24
-"""Height in pixels of the strip of titles that `side_by_side` puts above its panels."""
+"""Height in pixels of the titles above the panels of `side_by_side`."""
 
 
 def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
-    """The label map in the colours of the table.
+    """Return the (H, W, 3) label map in the colours of the table.
 
     Args:
-        label_map: (H, W) uint8 class ids; ids outside the table, ignored pixels among them, become black.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+        label_map: (H, W) uint8 class ids; ids outside the table, such as ignored pixels, become black.
     """
-    return cv2.applyColorMap(
-        label_map, table.palette().reshape(256, 1, 3)
-    )  # five times as fast as cv2.LUT on three copies
+    return cv2.applyColorMap(label_map, table.palette().reshape(256, 1, 3))  # faster than cv2.LUT on three copies
 
 
 def overlay(
@@ -44,62 +39,53 @@ def overlay(
     label_stride: int = 1,
     out: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """The image with the label map's colours laid over it.
+    """Return the image with the colours of its label map laid over it.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        label_map: (h, w) uint8 class ids of the same view; resized (nearest) to the image where its size differs.
+        image: (H, W, 3).
+        label_map: (h, w) uint8 class ids of the same view; resized to the image.
         opacity: 0 gives the image, 1 the colours alone.
         label_stride: see `resize_labels`.
-        out: (H, W, 3) uint8 to draw into, such as a part of a larger picture; a new array where left out.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+        out: (H, W, 3) to draw into, such as a part of a larger image; None for a new array.
     """
     colors = colorize(resize_labels(label_map, image.shape[:2], label_stride), table)
     return cv2.addWeighted(image, 1.0 - opacity, colors, opacity, 0.0, dst=out)
 
 
 def outline(
-    picture: np.ndarray, panoptic: np.ndarray, *, label_stride: int = 1, color: Tuple[int, int, int] = (255, 255, 255)
+    image: np.ndarray, panoptic: np.ndarray, *, label_stride: int = 1, color: Tuple[int, int, int] = (255, 255, 255)
 ) -> None:
-    """Draws a line around every single thing into a picture.
+    """Draw a line around every instance into an image.
 
     Args:
-        picture: (H, W, 3) uint8 RGB; changed.
-        panoptic: (h, w) int32 panoptic map of the same view.
+        image: (H, W, 3); changed.
+        panoptic: (h, w) int32 panoptic map of the same view; resized to the image.
         label_stride: see `resize_labels`.
     """
-    panoptic = resize_labels(panoptic, picture.shape[:2], label_stride)
+    panoptic = resize_labels(panoptic, image.shape[:2], label_stride)
     single = (panoptic % DIVISOR > 0) & (panoptic < VOID)
     edge = np.zeros(panoptic.shape, bool)
     for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
         edge[here] |= (panoptic[here] != panoptic[there]) & (single[here] | single[there])
-    picture[edge] = color
+    image[edge] = color
 
 
-def resize_labels(label_map: np.ndarray, size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:
-    """The label map at `size` (height, width): each pixel takes the id that its centre falls on. Same size: returned as
-    it is.
+def resize_labels(label_map: np.ndarray, size: Sequence[int], label_stride: int = 1) -> np.ndarray:
+    """Return a map of ids at `size` (height, width) by nearest neighbours; itself if it has that size.
 
-    With a `label_stride` s, label i is that of pixel s * i of the network's image, so a pixel takes the one that is
-    nearest to it.
-
-    No id appears that was not there. OpenCV's INTER_NEAREST takes the pixel at the upper left instead, half a step off
-    when it shrinks; its INTER_NEAREST_EXACT is not in the OpenCV of JetPack 4.
+    Label i of a network with a `label_stride` s is that of its input pixel s * i; each pixel takes the label nearest to
+    its centre. OpenCV's INTER_NEAREST is off by half a step; INTER_NEAREST_EXACT is not in the OpenCV of JetPack 4.
     """
     if label_map.shape[:2] == tuple(size):
         return label_map
     rows, columns = (_nearest(length, source, label_stride) for length, source in zip(size, label_map.shape))
-    if size[0] < label_map.shape[0]:
+    if size[0] < label_map.shape[0]:  # taking columns is the slower half: on as few rows as possible
         return label_map.take(rows, axis=0).take(columns, axis=1)
-    return label_map.take(columns, axis=1).take(
-        rows, axis=0
-    )  # the columns while there are few rows: taking them is the slower half
+    return label_map.take(columns, axis=1).take(rows, axis=0)
 
 
 def _nearest(length: int, source: int, stride: int) -> np.ndarray:
-    """Which of `source` labels in a line the centres of `length` pixels over the same line are nearest to.
+    """Return which of `source` labels in a line are nearest to the centres of `length` pixels over the same line.
 
     Pixel i's centre lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels, where label k lies
     at stride * k: so k = floor(x / stride + 0.5), which is floor((i + 0.5) * source / length) for a stride of 1.
@@ -109,16 +95,12 @@ def _nearest(length: int, source: int, stride: int) -> np.ndarray:
 
 
 def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = None) -> np.ndarray:
-    """A strip that explains the colours: one box and one name a class, in as many columns as the height asks for.
+    """Return a (height, width, 3) legend: a box and a name per class, in as many columns as the height requires.
 
     Args:
-        height: of the strip, in pixels; at least 12.
-        class_ids: which classes to show, in the table's order; ids outside the table (ignored pixels) are passed over.
-            All where left out.
-
-    Returns:
-        (height, width, 3) uint8 RGB; the width follows the names. An empty choice gives a strip of one column without
-        rows.
+        height: in pixels, at least 12.
+        class_ids: the classes to show, in the table's order; ids outside the table are skipped. None for all. An empty
+            choice gives an empty column.
     """
     if height < 12:
         raise DeepLabError(f"A legend needs a height of at least 12 pixels; got {height}.")
@@ -142,16 +124,12 @@ def _legend_column(height: int, row: int, labels: Sequence) -> np.ndarray:
 
 
 def side_by_side(panels: Sequence[np.ndarray], titles: Optional[Sequence[str]] = None) -> np.ndarray:
-    """Pictures in one row, each under its title.
+    """Return images in one row, each under its title, with 4 white pixels between them.
 
     Args:
-        panels: (H, W, 3) uint8 RGB pictures; those of another height than the first are resized to it, keeping their
-            shape.
-        titles: one a panel (ASCII, OpenCV's fonts have no more); too long ones are drawn smaller. No strip of titles
-            where left out.
-
-    Returns:
-        (H + TITLE_HEIGHT, sum of widths + 4 pixels between panels, 3) uint8 RGB; H alone without titles.
+        panels: (H, W, 3) images; resized to the height of the first, keeping their aspect ratio.
+        titles: one per panel, in ASCII (OpenCV's fonts have no more); long ones are drawn smaller. None for no titles,
+            which otherwise take TITLE_HEIGHT more pixels.
     """
     if not panels:
         raise DeepLabError("side_by_side needs at least one panel; got none.")
@@ -168,18 +146,15 @@ def side_by_side(panels: Sequence[np.ndarray], titles: Optional[Sequence[str]] =
     return np.concatenate(columns, axis=1)
 
 
-def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures under each other, 4 white pixels between them; narrower ones are filled up with white on the right."""
-    if not pictures:
-        raise DeepLabError("stacked needs at least one picture; got none.")
-    width = max(picture.shape[1] for picture in pictures)
-    rows = []
-    for picture in pictures:
-        rows.append(
-            cv2.copyMakeBorder(
-                picture, 4 if rows else 0, 0, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(_PAPER,) * 3
-            )
-        )
+def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return images below each other, with 4 white pixels between them and white to the right of narrower ones."""
+    if not images:
+        raise DeepLabError("stacked needs at least one image; got none.")
+    width, white = max(image.shape[1] for image in images), (_PAPER,) * 3
+    rows = [
+        cv2.copyMakeBorder(image, 4 if i else 0, 0, 0, width - image.shape[1], cv2.BORDER_CONSTANT, value=white)
+        for i, image in enumerate(images)
+    ]
     return np.concatenate(rows, axis=0)
 
 

@@ -1,26 +1,25 @@
 """Reads and writes image files, and refuses every file that would silently become wrong pixels.
 
 OpenCV decodes what it can: a 16-bit image loses its low byte, an RGBA image its alpha channel, and a damaged file comes
-back half grey with a line on stderr. So each file is checked before it is decoded: its header for bits and channels,
-its end for truncation, the checksum of every chunk of a PNG for damage (about 1 GB/s, against 60 MB/s for decoding). A
-JPEG has no checksums: only its header and end are checked.
+back half grey. So each file is checked before it is decoded: the header for bits and channels, the end for truncation,
+and the checksum of every chunk of a PNG for damage. A JPEG has no checksums: only its header and end are checked.
 
 Arrays are RGB, (H, W, 3). Any thread may call any function; decoding releases Python's lock.
 """
 
 import os
 import struct
-import uuid
 import zlib
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, NoReturn, Sequence
 
 import cv2
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import write_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-"""What `list_images` takes for an image, in small or capital letters."""
+"""Endings of the files that `list_images` returns, in small or capital letters."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -38,7 +37,7 @@ class _Header(NamedTuple):
 
 
 def read_image(path) -> np.ndarray:
-    """The (H, W, 3) uint8 RGB pixels of an 8-bit RGB PNG, or of a JPEG.
+    """Return the (H, W, 3) uint8 RGB pixels of an 8-bit RGB PNG, or of a JPEG.
 
     Raises DeepLabError, naming the file, if it is missing, empty, truncated, damaged, or of another kind (16-bit, grey,
     RGBA, palette).
@@ -47,7 +46,7 @@ def read_image(path) -> np.ndarray:
 
 
 def decode_image(data: bytes, name) -> np.ndarray:
-    """As `read_image`, from the bytes of a file; `name` stands for it in errors."""
+    """Decode the bytes of a file as `read_image` does; errors call it `name`."""
     header = _check(data, name)
     if (header.kind, header.bits) != ("RGB", 8):
         raise DeepLabError(f"Image {name}: expected 8-bit RGB, got {header}; convert it.")
@@ -55,7 +54,7 @@ def decode_image(data: bytes, name) -> np.ndarray:
 
 
 def read_ids(path) -> np.ndarray:
-    """The (H, W) uint8 ids of a label file: an 8-bit PNG with one channel, with the ids as they stand in the file.
+    """Return the (H, W) uint8 ids of a label file: an 8-bit PNG with one channel.
 
     Raises DeepLabError, naming the file, as `read_image` does.
     """
@@ -63,7 +62,7 @@ def read_ids(path) -> np.ndarray:
 
 
 def decode_ids(data: bytes, name) -> np.ndarray:
-    """As `read_ids`, from the bytes of a file; `name` stands for it in errors."""
+    """Decode the bytes of a file as `read_ids` does; errors call it `name`."""
     header = _check(data, name)
     if header != ("PNG", "grey", 8):
         raise DeepLabError(f"Label file {name}: expected an 8-bit PNG with one channel of ids, got {header}.")
@@ -71,7 +70,7 @@ def decode_ids(data: bytes, name) -> np.ndarray:
 
 
 def read_instance_ids(path) -> np.ndarray:
-    """The (H, W) int32 ids of an instance file: a PNG with one channel of 8 or 16 bits.
+    """Return the (H, W) int32 ids of an instance file: a PNG with one channel of 8 or 16 bits.
 
     Cityscapes writes class id * 1000 + instance, or the class id alone where a region has no instances.
     Raises DeepLabError, naming the file, as `read_image` does.
@@ -80,7 +79,7 @@ def read_instance_ids(path) -> np.ndarray:
 
 
 def decode_instance_ids(data: bytes, name) -> np.ndarray:
-    """As `read_instance_ids`, from the bytes of a file; `name` stands for it in errors."""
+    """Decode the bytes of a file as `read_instance_ids` does; errors call it `name`."""
     header = _check(data, name)
     if header not in (("PNG", "grey", 8), ("PNG", "grey", 16)):
         raise DeepLabError(f"Instance file {name}: expected a PNG with one channel of 8 or 16 bits, got {header}.")
@@ -88,9 +87,9 @@ def decode_instance_ids(data: bytes, name) -> np.ndarray:
 
 
 def read_colors(path) -> np.ndarray:
-    """The (H, W, 3) uint8 RGB colours of a label file: an 8-bit RGB PNG, or one with a palette, which is looked up.
+    """Return the (H, W, 3) uint8 RGB colours of a label file: an 8-bit RGB PNG, or one with a palette.
 
-    A JPEG is refused, because it changes colours. Raises DeepLabError as `read_image`.
+    A JPEG is refused, because it changes colours. Raises DeepLabError as `read_image` does.
     """
     data = _read_bytes(path)
     header = _check(data, path)
@@ -99,13 +98,13 @@ def read_colors(path) -> np.ndarray:
     return _decode_rgb(data, path)
 
 
-def refuse_unreadable(error: OSError):
-    """For os.walk's `onerror`: a folder that cannot be listed is an error, not an empty folder."""
+def refuse_unreadable(error: OSError) -> NoReturn:
+    """Raise DeepLabError for a folder that cannot be listed: the `onerror` of os.walk, which would skip it."""
     raise DeepLabError(f"Cannot list the folder {error.filename}: {error.strerror}.")
 
 
 def list_images(folder, *, recursive: bool = False) -> List[str]:
-    """The paths of the images in a folder, sorted; hidden files are left out.
+    """Return the paths of the images in a folder, sorted, without hidden files.
 
     Raises DeepLabError if there is no such folder, or one below it cannot be read.
     """
@@ -125,31 +124,17 @@ def list_images(folder, *, recursive: bool = False) -> List[str]:
 
 
 def write_image(path, array: np.ndarray) -> None:
-    """Writes pixels to a PNG, or to a JPEG if `path` ends so. The file appears whole or not at all; its folder is made
-    if need be.
+    """Write pixels to a PNG, or to a JPEG if `path` ends so, whole or not at all; its folder is made if need be.
 
     Args:
         array: (H, W, 3) RGB uint8 or (H, W) uint8; for PNG also (H, W) uint16.
     """
     path = os.fspath(path)
-    data = encode_image(array, os.path.splitext(path)[1].lower(), path)
-    folder = os.path.dirname(path) or "."
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{uuid.uuid4().hex}.part")
-    try:
-        with open(
-            temporary, "xb"
-        ) as file:  # with the permissions of any new file; tempfile's are for their owner alone
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    write_bytes(path, encode_image(array, os.path.splitext(path)[1].lower(), path))
 
 
 def encode_image(array: np.ndarray, suffix: str, name="the image") -> bytes:
-    """The bytes of the file that `write_image` writes; `suffix` is .png, .jpg or .jpeg."""
+    """Return the bytes of the file that `write_image` writes; `suffix` is .png, .jpg or .jpeg."""
     array = np.asarray(array)
     one_channel, rgb = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
     wide = one_channel and array.dtype == np.uint16 and suffix == ".png"
@@ -165,20 +150,16 @@ def encode_image(array: np.ndarray, suffix: str, name="the image") -> bytes:
         encoded = False
     if not encoded:
         hint = "; write it as .png" if suffix != ".png" else ""
-        raise DeepLabError(
-            "{}: OpenCV cannot encode {} pixels as {}{}.".format(
-                name, "x".join(map(str, array.shape[:2])), suffix, hint
-            )
-        )
+        height, width = array.shape[:2]
+        raise DeepLabError(f"{name}: OpenCV cannot encode {height}x{width} pixels as {suffix}{hint}.")
     return data.tobytes()
 
 
-def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """The image at `size` (height, width): each axis by area means where it shrinks, linearly where it grows. Same
-    size: returned as it is.
+def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Return the image at `size` (height, width); itself if it has that size.
 
-    Training, evaluation and prediction all go through here, so that a network meets the pixels it was trained on.
-    Linear interpolation alone would look at 2 x 2 pixels, however many a new pixel stands for.
+    Each axis is averaged over areas where it shrinks and interpolated linearly where it grows. Training, evaluation and
+    prediction all use this function, so that a network gets the pixels it was trained on.
 
     Args:
         image: (H, W, 3) or (H, W), uint8 or float32.
@@ -214,7 +195,7 @@ def _check(data: bytes, name) -> _Header:
 
 
 def _check_png(data: bytes, name) -> _Header:
-    """Walks the chunks: length, type, content, CRC of type and content (PNG specification, section 5.3)."""
+    """Walk the chunks: length, type, content, CRC of type and content (PNG specification, section 5.3)."""
     view, position, end, kind = memoryview(data), len(_PNG_SIGNATURE), len(data), b""
     if data[12:16] != b"IHDR":
         raise DeepLabError(f"{name} is a damaged PNG (it has no header); copy it again.")
@@ -233,8 +214,7 @@ def _check_png(data: bytes, name) -> _Header:
 
 
 def _check_jpeg(data: bytes, name) -> _Header:
-    """Walks the marker segments up to the first scan; the end marker must come after it (in the scan's own bytes it
-    cannot occur)."""
+    """Walk the marker segments up to the first scan; after it comes the end marker, which no scan can contain."""
     position, header = 2, None
     while True:
         if position + 10 > len(data):

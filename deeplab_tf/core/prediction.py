@@ -1,7 +1,9 @@
-"""One image through a runtime, to a label map at any resolution; averaged over its mirror image and over several scales
-if asked."""
+"""The one prediction path: from a network's outputs to label map, class probabilities and instances at any size.
 
-from typing import NamedTuple, Optional, Sequence, Tuple
+`predict`, `evaluate`, `report`, `compare`, `stream` and the Python API all go through here and give the same pixels.
+"""
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -9,148 +11,198 @@ import numpy as np
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.panoptic.grouping import components, to_panoptic
+from deeplab_tf.core.predictor import Predictor, softmax
 
 _SIZE_STEP = 32
 """Scaled heights and widths are multiples of this, so that every stage of the network has a whole size."""
 
 
+class View(NamedTuple):
+    """Class probabilities of an image, perhaps mirrored or at another scale; views are averaged."""
+
+    planes: np.ndarray  # (C, h, w) float32
+    mirrored: bool = False
+
+
+class ImagePrediction:
+    """The prediction for one image at one size. Each part is computed when it is asked for, once."""
+
+    def __init__(
+        self,
+        prediction: Prediction,
+        table: LabelTable,
+        size: Tuple[int, int],
+        *,
+        label_stride: int = 1,
+        views: Sequence[View] = (),
+    ):
+        """
+        Args:
+            prediction: what the network gave for the image as it is.
+            table: the classes.
+            size: height, width of the maps.
+            label_stride: of the network.
+            views: probabilities to average and to choose the classes by, in place of those of `prediction`.
+        """
+        self.table, self.size = table, size
+        self._prediction, self._stride, self._views = prediction, label_stride, list(views)
+        self._averaged = bool(views)
+        self._label_map: Optional[np.ndarray] = None
+        self._panoptic: Optional[np.ndarray] = None
+
+    @property
+    def label_map(self) -> np.ndarray:
+        """(H, W) uint8 class ids.
+
+        Where nothing is resized or averaged these are the network's own. Otherwise probabilities are resized bilinearly
+        before the class is chosen; labels without probabilities are resized by nearest neighbour.
+        """
+        if self._label_map is None:
+            own, logits = self._prediction.label_map, self._prediction.logits
+            if not self._averaged and (logits is None or own.shape == self.size):
+                self._label_map = resize_labels(own, self.size, self._stride)
+            else:
+                self._label_map = best_class(self._probability_views(), self.size, self._stride)
+        return self._label_map
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(H, W, C) float32 class probabilities. Raises DeepLabError for a network that gives labels only."""
+        views = self._probability_views()
+        classes = range(len(views[0].planes))
+        return np.stack([_class_sum(views, i, self.size, self._stride) for i in classes], -1) / np.float32(len(views))
+
+    @property
+    def panoptic(self) -> np.ndarray:
+        """(H, W) int32 panoptic map: class id * 1000 + instance; see `deeplab_tf.core.panoptic`.
+
+        Predicted centers and offsets group the network's own labels at its own size; without them each connected region
+        of the label map is one instance.
+        """
+        if self._panoptic is None:
+            if self.panoptic_method == "components":
+                self._panoptic = components(self.label_map, self.table)
+            else:
+                own, _ = to_panoptic(self._prediction, self.table, stride=self._stride)
+                self._panoptic = resize_labels(own, self.size, self._stride)
+        return self._panoptic
+
+    @property
+    def panoptic_method(self) -> str:
+        """How `panoptic` is made: one of `deeplab_tf.core.panoptic.METHODS`."""
+        return "components" if self._prediction.center is None else "centers"
+
+    @property
+    def panoptic_labels(self) -> np.ndarray:
+        """(H, W) uint8 class ids that `panoptic` is made from: not averaged where centers are predicted."""
+        if self.panoptic_method == "components":
+            return self.label_map
+        return resize_labels(self._prediction.label_map, self.size, self._stride)
+
+    def _probability_views(self) -> List[View]:
+        if not self._views:
+            self._views = [View(softmax(self._prediction.logits))]
+        return self._views
+
+
 def predict(
-    runtime,
+    network: Predictor,
     image: np.ndarray,
-    size: Optional[Tuple[int, int]] = None,
+    size: Optional[Tuple[int, ...]] = None,
     *,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
-) -> np.ndarray:
-    """The label map of one image.
-
-    The image is resized to the runtime's size as for training (`image_files.resize_image`); what comes back is resized
-    to `size`: the probabilities, bilinearly and before the label is chosen, where the runtime gives them
-    (`class_scores`), else the label map, by nearest neighbour. Where no resizing and no averaging is asked, the
-    runtime's own label map is returned.
+) -> ImagePrediction:
+    """Return the prediction for one image of any size.
 
     Args:
-        runtime: see `deeplab_tf.lab.runs.keras_runtime`.
-        image: (H, W, 3) uint8 RGB.
-        size: height and width of the result; the image's own where left out.
+        network: a loaded network.
+        image: (H, W, 3) uint8 RGB; resized to the network's size as in training (`image_files.resize_image`).
+        size: height, width of the maps; the image's own if left out.
         flip: average the probabilities with those of the mirrored image.
-        scales: factors of the runtime's size, rounded to multiples of 32 (1.0 is kept as it is); the probabilities are
-            averaged.
-
-    Returns:
-        (H, W) uint8 class ids, at `size`.
+        scales: factors of the network's size, rounded to multiples of 32 (1.0 changes nothing), to average over.
 
     Raises:
-        DeepLabError: averaging was asked of a runtime without `class_scores`, or `scales` is empty or holds a value
-            that is not above 0.
+        DeepLabError: averaging with a network that gives labels only, or a scale that is not above 0, or none.
     """
-    height, width = size or image.shape[:2]
-    if _labels_are_enough(runtime, (height, width), flip, scales):
-        stride = getattr(runtime, "label_stride", 1)
-        return resize_labels(runtime(resize_image(image, runtime.size)), (height, width), stride)
-    if not _gives_scores(runtime):
-        raise DeepLabError(
-            f"Flip and scales average class scores, and the runtime {runtime.name} gives labels only; leave them out."
-        )
+    averaged = flip or tuple(scales) != (1.0,)
     if not scales:
         raise DeepLabError("At least one scale is needed, such as 1.0; got none.")
-    return best_class([_probabilities(runtime, image, scale, flip) for scale in scales], (height, width))
+    own: Optional[Prediction] = None
+    views: List[View] = []
+    for scale in scales:
+        frame = resize_image(image, scaled_size(network.size, scale))
+        prediction = network.predict(frame)
+        if averaged:
+            views.append(View(softmax(prediction.logits)))
+        if flip:
+            mirrored = network.predict(np.ascontiguousarray(frame[:, ::-1]))
+            views.append(View(softmax(mirrored.logits), mirrored=True))
+        if scale == 1.0:
+            own = prediction
+    if own is None:  # centers and offsets, which are not averaged, are those of the image as it is
+        own = network.predict(resize_image(image, network.size)) if network.gives_instances else prediction
+    height, width = size or image.shape[:2]
+    return ImagePrediction(own, network.table, (height, width), label_stride=network.label_stride, views=views)
 
 
-class Maps(NamedTuple):
-    """What is predicted for one image, at one size."""
+def best_class(views: Sequence[View], size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:
+    """Return the (H, W) uint8 class of the highest mean probability at each pixel; of equal ones the first.
 
-    label_map: np.ndarray  # (H, W) uint8 class ids
-    panoptic: np.ndarray  # (H, W) int32 panoptic map
-    method: str  # of deeplab_tf.core.panoptic.METHODS: how its things were told apart
-    grouped: (
-        np.ndarray
-    )  # (H, W) uint8 class ids that the panoptic map was made from; not averaged where instances are predicted
-
-
-def predict_maps(
-    runtime,
-    image: np.ndarray,
-    size: Optional[Tuple[int, int]] = None,
-    *,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-) -> Maps:
-    """The label map of one image, as `predict` gives it, and the panoptic map.
-
-    Where the network predicts instances, its own labels, centers and offsets for the image as it is are put together at
-    its own size; otherwise things are the connected regions of the label map. The network runs once, unless the label
-    map is to be averaged or resized.
-    """
-    size = tuple(size or image.shape[:2])
-    if not getattr(runtime, "gives_instances", False):
-        label_map = predict(runtime, image, size, flip=flip, scales=scales)
-        return Maps(label_map, components(label_map, runtime.table), "components", label_map)
-    prediction, stride = runtime.predict(resize_image(image, runtime.size)), runtime.label_stride
-    panoptic, method = to_panoptic(prediction, runtime.table, stride=stride)
-    label_map = grouped = resize_labels(prediction.label_map, size, stride)
-    if not _labels_are_enough(runtime, size, flip, scales):
-        label_map = predict(runtime, image, size, flip=flip, scales=scales)
-    return Maps(label_map, resize_labels(panoptic, size, stride), method, grouped)
-
-
-def best_class(probabilities: Sequence[np.ndarray], size: Tuple[int, int]) -> np.ndarray:
-    """The class of the highest sum of probabilities at each pixel, after bilinear resizing to `size`.
-
-    Class by class, because all classes at 1024x2048 at once take 160 MB, and NumPy's argmax over them a second.
+    Class by class, because all classes at 1024x2048 at once take 160 MB.
 
     Args:
-        probabilities: one or several (h, w, C) float32, of any sizes.
-
-    Returns:
-        (H, W) uint8 class ids; of equal classes the first.
+        views: (C, h, w) float32 probabilities, of any sizes; each is resized bilinearly to `size`.
     """
     labels = np.zeros(size, np.uint8)
-    best = _class_sum(probabilities, 0, size)
-    for class_id in range(1, probabilities[0].shape[-1]):
-        scores = _class_sum(probabilities, class_id, size)
-        labels[scores > best] = class_id
-        np.maximum(best, scores, out=best)
+    best = _class_sum(views, 0, size, label_stride)
+    for class_id in range(1, len(views[0].planes)):
+        total = _class_sum(views, class_id, size, label_stride)
+        labels[total > best] = class_id
+        np.maximum(best, total, out=best)
     return labels
 
 
-def _labels_are_enough(runtime, size, flip, scales):
-    """Whether the runtime's own label map is the result, because nothing is averaged, and nothing resized that could be
-    scores."""
-    return not flip and tuple(scales) == (1.0,) and (tuple(runtime.size) == tuple(size) or not _gives_scores(runtime))
-
-
-def _gives_scores(runtime):
-    """Whether `class_scores` can be asked: of Keras always, of a bundle where it was converted so."""
-    return getattr(runtime, "gives_scores", hasattr(runtime, "class_scores"))
-
-
 def scaled_size(size: Tuple[int, int], scale: float) -> Tuple[int, int]:
-    """Height and width times `scale`, rounded to multiples of 32, at least 32; a scale of 1 changes nothing."""
+    """Return height and width times `scale`, rounded to multiples of 32, at least 32; a scale of 1 changes nothing."""
     if not scale > 0:
         raise DeepLabError(f"A scale must be above 0; got {scale}.")
     if scale == 1.0:
-        return tuple(size)
-    return tuple(max(_SIZE_STEP, round(side * scale / _SIZE_STEP) * _SIZE_STEP) for side in size)
+        return size
+    height, width = (max(_SIZE_STEP, round(side * scale / _SIZE_STEP) * _SIZE_STEP) for side in size)
+    return height, width
 
 
-def _class_sum(probabilities, class_id, size):
-    total = _resize_linear(np.ascontiguousarray(probabilities[0][..., class_id]), size).copy()
-    for more in probabilities[1:]:
-        total += _resize_linear(np.ascontiguousarray(more[..., class_id]), size)
+def _class_sum(views, class_id, size, stride):
+    total = np.zeros(size, np.float32)
+    for planes, mirrored in views:
+        plane = _resize_linear(planes[class_id], size, stride)
+        total += plane[:, ::-1] if mirrored else plane
     return total
 
 
-def _probabilities(runtime, image, scale, flip):
-    frame = resize_image(image, scaled_size(runtime.size, scale))
-    scores = runtime.class_scores(frame)  # (h, w, C)
-    if flip:
-        scores = (scores + runtime.class_scores(np.ascontiguousarray(frame[:, ::-1]))[:, ::-1]) * np.float32(0.5)
-    return scores
+def _resize_linear(plane, size, stride):
+    """Resize bilinearly. With a stride s, position i is that of pixel s * i of the network's image, as in
+    `draw.resize_labels`; OpenCV knows a stride of 1 only."""
+    if plane.shape == size:
+        return plane
+    if stride == 1:
+        return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    low, high, share = _neighbours(size[1], plane.shape[1], stride)
+    plane = plane[:, low] * (1 - share) + plane[:, high] * share
+    low, high, share = _neighbours(size[0], plane.shape[0], stride)
+    return plane[low] * (1 - share[:, None]) + plane[high] * share[:, None]
 
 
-def _resize_linear(array, size):
-    if array.shape[:2] == tuple(size):
-        return array
-    return cv2.resize(array, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+def _neighbours(length, source, stride):
+    """Return for each of `length` pixels the two of `source` positions around its centre, and the share of the second.
+
+    Pixel i's centre lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels: at position
+    x / stride.
+    """
+    position = np.clip((np.arange(length) + 0.5) * source / length - 0.5 / stride, 0, source - 1)
+    low = position.astype(np.intp)
+    return low, np.minimum(low + 1, source - 1), (position - low).astype(np.float32)

@@ -1,16 +1,15 @@
-"""Progress on long work: how fast it goes and how long it will take, for a terminal and for a log."""
+"""Progress of long work, with rate and time left, for a terminal and for a log."""
 
 import shutil
 import sys
 import time
-from typing import Iterable, Optional, Union
+from typing import Iterable, Optional, Sized, Union
 
 import click
 
 
 class progress:
-    """Rate and time left of long work, on standard error: one moving line on a terminal, else a plain line every ten
-    seconds.
+    """Shows progress on standard error: one moving line on a terminal, else a plain line every ten seconds.
 
     Around a loop, `for path in progress(paths, "score"):`, or by hand, `with progress(steps, "train", unit="steps") as
     bar:` and in it `bar.advance(1, note="loss 0.31")`.
@@ -27,14 +26,14 @@ class progress:
     ):
         """
         Args:
-            items: what to go through, or how many there are.
-            label: how the line begins.
+            items: what to iterate over, or how many items there are.
+            label: the start of the line.
             total: how many items, where `items` has no len().
             unit: what is counted.
             done: how many were done before (a resumed run); they do not count in the rate.
         """
-        self.items = range(items) if isinstance(items, int) else items
-        self.total = total if total is not None else len(self.items) if hasattr(self.items, "__len__") else None
+        self.items: Iterable = range(items) if isinstance(items, int) else items
+        self.total = len(self.items) if total is None and isinstance(self.items, Sized) else total
         self.label, self.unit = label, unit
         self.first = self.cold = self.done = done
         self.start = self.warm = time.monotonic()
@@ -55,7 +54,7 @@ class progress:
             self._write(self._summary(), last=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Counts `count` more as done; `note` stands at the end of the line."""
+        """Count `count` more as done; `note` ends the line."""
         self.done += count
         now = time.monotonic()
         if now - self.shown >= (0.1 if self.moving else 10.0):
@@ -63,24 +62,20 @@ class progress:
             self._write(self._line(now, note))
 
     def warmed_up(self) -> None:
-        """What was done until now took longer than the rest will: it no longer counts in the rate and in the time
-        left."""
+        """Leave the work done so far, which was slower than the rest, out of the rate and the time left."""
         self.cold, self.warm = self.done, time.monotonic()
 
     def say(self, text: str) -> None:
-        """Prints a line of its own without tearing the moving one."""
-        clear_line()
-        click.echo(text, err=True)
+        """Print a line beside the moving one."""
+        say(text)
 
     def _rate(self, now):
         return (self.done - self.cold) / max(now - self.warm, 1e-9)
 
     def _line(self, now, note):
         rate = self._rate(now)
-        line = f"{self.label}: {self.done}"
-        if self.total is not None:
-            line += f"/{self.total}"
-        line += f" {self.unit}, {rate:.2f}/s"
+        total = "" if self.total is None else f"/{self.total}"
+        line = f"{self.label}: {self.done}{total} {self.unit}, {rate:.2f}/s"
         if self.total is not None and rate > 0:
             line += f", {duration((self.total - self.done) / rate)} left"
         return line + (", " + note if note else "")
@@ -99,17 +94,23 @@ class progress:
         click.echo(line, nl=False, err=True)
 
 
+def say(text: str) -> None:
+    """Print a line to standard error, in place of the moving one of `progress`."""
+    clear_line()
+    click.echo(text, err=True)
+
+
 def clear_line() -> None:
-    """Makes room for a message where `progress` has left its moving line; the cursor stands at its start."""
+    """Clear the moving line of `progress`; the cursor stands at its start."""
     if sys.stderr.isatty():
         click.echo("\x1b[K", nl=False, err=True)
 
 
 def duration(seconds: float) -> str:
-    """1.2 s, 3 min 05 s, 2 h 07 min: as short as a person wants it."""
+    """Return a duration as text: 1.2 s, 3 min 05 s or 2 h 07 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(int(round(seconds)), 60)
     if minutes < 60:
         return f"{minutes} min {seconds:02d} s"
-    return "{} h {:02d} min".format(*divmod(minutes, 60))
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,2 +1,1 @@
-"""What runs on a device, with Python 3.6 and up: runtimes, video, comparison of runtimes, diagnosis, performance
-estimates."""
+"""What runs on a device, with Python 3.6 or newer: runtimes, video, comparison of runtimes, diagnosis, estimates."""

@@ -1,7 +1,6 @@
-"""What the machine says of itself: its name, its temperature, whether it has been slowed down. Read from Linux's /proc
-and /sys.
+"""The machine's name, processor, memory, temperature, throttling and power, from Linux's /proc and /sys.
 
-Nothing here raises: what a machine does not tell is None.
+Nothing here raises: what is unknown is None. `root` is where /proc and /sys are.
 """
 
 import glob
@@ -15,13 +14,13 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy import jetpack
 
 _FIXED_ZONES = ("pmic",)
-"""A Jetson's PMIC-Die always reads 100 degrees."""
+"""A Jetson's PMIC-Die always reads 100 degrees Celsius."""
 
 _THROTTLES = ("throttl", "balanced", "heavy", "cpufreq", "devfreq", "processor")
-"""In the type of a cooling device that cools by slowing down; the others are fans."""
+"""Types of cooling devices that throttle; the others are fans."""
 
 _INPUT_RAILS = ("VDD_IN", "POM_5V_IN")
-"""What the whole board takes, on JetPack 5 and 6 and on JetPack 4."""
+"""The power of the whole board, on JetPack 5 and 6 and on JetPack 4."""
 
 _PACKAGES = (
     "numpy",
@@ -36,11 +35,7 @@ _PACKAGES = (
 
 
 def name(root: str = "/") -> str:
-    """What the machine is called: a board's own name (NVIDIA Jetson Nano Developer Kit), else its processor's.
-
-    Args:
-        root: where /proc and /sys are.
-    """
+    """Return the name of the board, such as NVIDIA Jetson Nano Developer Kit, else of the processor."""
     board = jetpack.read_text(root, "proc/device-tree/model")
     if board:
         return board
@@ -52,20 +47,19 @@ def name(root: str = "/") -> str:
 
 
 def temperature_c(root: str = "/") -> Optional[float]:
-    """Degrees Celsius of the hottest thermal zone; None where there is none that can be read."""
+    """Return the temperature of the hottest thermal zone in degrees Celsius."""
     degrees = []
     for zone in _folders(root, "sys/class/thermal/thermal_zone*"):
         millidegrees = _number(os.path.join(zone, "temp"))
         fixed = any(part in jetpack.read_text(zone, "type").lower() for part in _FIXED_ZONES)
-        if (
-            millidegrees is not None and 0 < millidegrees < 150000 and not fixed
-        ):  # a zone that is switched off reads 0 or -256000
+        # a zone that is switched off reads 0 or -256000
+        if millidegrees is not None and 0 < millidegrees < 150000 and not fixed:
             degrees.append(millidegrees / 1000.0)
     return max(degrees) if degrees else None
 
 
 def throttled(root: str = "/") -> Optional[bool]:
-    """Whether Linux slows the machine down right now for its temperature; None where no cooling device could tell."""
+    """Return whether Linux throttles the machine now; None if no cooling device reports it."""
     states = []
     for device in _folders(root, "sys/class/thermal/cooling_device*"):
         state = _number(os.path.join(device, "cur_state"))
@@ -86,41 +80,33 @@ def _number(path) -> Optional[int]:
 
 
 def power_w(root: str = "/") -> Optional[float]:
-    """Watts that the board takes now, by a Jetson's INA3221 sensors: its input rail, or the sum of all where it has
-    none; else None."""
+    """Return the power of the board in watts, by a Jetson's INA3221 sensors: its input rail, else the sum of all."""
     rails = {}
-    for sensor in _folders(
-        root, "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*"
-    ):  # JetPack 5 and 6: volts and amperes apart
+    for sensor in _folders(root, "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*"):  # JetPack 5 and 6
         for i in range(1, 4):
-            volts, amperes = (
-                _number(os.path.join(sensor, f"in{i}_input")),
-                _number(os.path.join(sensor, f"curr{i}_input")),
-            )
             label = jetpack.read_text(sensor, f"in{i}_label")
-            if label and volts is not None and amperes is not None:
-                rails[label] = volts * amperes / 1e6
-    for sensor in _folders(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*"):  # JetPack 4: milliwatts
+            millivolts, milliamperes = (_number(os.path.join(sensor, f"{kind}{i}_input")) for kind in ("in", "curr"))
+            if label and millivolts is not None and milliamperes is not None:
+                rails[label] = millivolts * milliamperes / 1e6
+    for sensor in _folders(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*"):  # JetPack 4
         for i in range(3):
-            milliwatts, label = (
-                _number(os.path.join(sensor, f"in_power{i}_input")),
-                jetpack.read_text(sensor, f"rail_name_{i}"),
-            )
+            label = jetpack.read_text(sensor, f"rail_name_{i}")
+            milliwatts = _number(os.path.join(sensor, f"in_power{i}_input"))
             if label and milliwatts is not None:
                 rails[label] = milliwatts / 1e3
-    whole = [watts for label, watts in rails.items() if label in _INPUT_RAILS]
-    return whole[0] if whole else sum(rails.values()) if rails else None
+    board = [watts for label, watts in rails.items() if label in _INPUT_RAILS]
+    return board[0] if board else sum(rails.values()) if rails else None
 
 
 def memory_mb(root: str = "/") -> Tuple[Optional[float], Optional[float]]:
-    """(all, available) memory in MB; None where the system does not tell. A Jetson's GPU takes its memory from the
-    same."""
+    """Return total and available memory in MB, which a Jetson's GPU shares."""
     values = dict(re.findall(r"^(\w+):\s+(\d+) kB", jetpack.read_text(root, "proc/meminfo"), re.MULTILINE))
-    return tuple(int(values[key]) / 1024.0 if key in values else None for key in ("MemTotal", "MemAvailable"))
+    total, available = (int(values[key]) / 1024.0 if key in values else None for key in ("MemTotal", "MemAvailable"))
+    return total, available
 
 
 def processor(root: str = "/") -> str:
-    """The processor and how many of its cores this process may use."""
+    """Return the processor and how many of its cores this process may use."""
     lines = dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", jetpack.read_text(root, "proc/cpuinfo"), re.MULTILINE))
     kind = lines.get("model name") or lines.get("Hardware") or platform.processor() or platform.machine() or "unknown"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -128,7 +114,7 @@ def processor(root: str = "/") -> str:
 
 
 def gpu() -> Optional[str]:
-    """The NVIDIA GPU with its compute capability, such as "Orin (8.7)"; None where none works."""
+    """Return the NVIDIA GPU with its compute capability, such as "Orin (8.7)"; None if none works."""
     from deeplab_tf.deploy.runtimes import _cudart
 
     if _cudart.gpu_missing() is not None:
@@ -141,7 +127,7 @@ def gpu() -> Optional[str]:
 
 
 def versions() -> Dict[str, str]:
-    """The versions of what computes, by the names of the packages' descriptions: nothing is imported."""
+    """Return the versions of Python and of the packages that compute, from their metadata: nothing is imported."""
     found = {"python": platform.python_version()}
     for folder in sys.path:
         for place in glob.glob(os.path.join(glob.escape(folder or "."), "*-info")):
@@ -152,7 +138,7 @@ def versions() -> Dict[str, str]:
 
 
 def fingerprint(root: str = "/") -> dict:
-    """What numbers measured here were measured on: for a report."""
+    """Return what measurements on this machine depend on, for a report."""
     return dict(
         {"name": name(root), "processor": processor(root), "gpu": gpu(), "memory_mb": memory_mb(root)[0]},
         system=f"{platform.system()} {platform.release()} {platform.machine()}",

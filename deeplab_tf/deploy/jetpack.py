@@ -1,5 +1,4 @@
-"""What a Jetson says of its software and its clocks: JetPack, power mode, whether clocks are held. Read from its files,
-no root needed.
+"""A Jetson's JetPack, power mode and clocks, read from its files without root permissions.
 
 Nothing here raises; on another machine everything is None. `root` is where the file system begins.
 """
@@ -33,11 +32,16 @@ _MAJOR_OF = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7"}
 
 
 class PowerMode(NamedTuple):
-    """As `nvpmodel` has it."""
+    """A mode of `nvpmodel`.
+
+    Attributes:
+        name: such as MAXN or 10W; "" if the machine has no list of modes.
+        full: whether it has no limit (MAXN, MAXN_SUPER); None if there is no list.
+    """
 
     id: int
-    name: str  # such as MAXN or 10W; "" where the machine has no list of them
-    full: Optional[bool]  # whether it is one without a limit (MAXN, MAXN_SUPER); None where there is no list
+    name: str
+    full: Optional[bool]
 
 
 class Clock(NamedTuple):
@@ -45,17 +49,17 @@ class Clock(NamedTuple):
 
     name: str
     now: float
-    low: float  # the lowest that it may fall to
-    high: float  # the highest that the power mode allows
+    low: float  # governor's minimum
+    high: float  # maximum of the power mode
 
     @property
     def held(self) -> bool:
-        """Whether it cannot fall, as after `jetson_clocks`."""
+        """Whether it is locked at its maximum, as by `jetson_clocks`."""
         return self.low >= self.high
 
 
 def l4t(root: str = "/") -> Optional[str]:
-    """NVIDIA's release of Linux for Tegra, such as "32.7.1"."""
+    """Return NVIDIA's release of Linux for Tegra, such as "32.7.1"."""
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", read_text(root, "etc/nv_tegra_release"))
     if found:
         return "{}.{}".format(*found.groups())
@@ -66,8 +70,7 @@ def l4t(root: str = "/") -> Optional[str]:
 
 
 def jetpack(root: str = "/") -> Optional[str]:
-    """JetPack's version: that of the package nvidia-jetpack, else what belongs to the release, else its first
-    number."""
+    """Return JetPack's version: of the package nvidia-jetpack, else by the release, else its major number."""
     package = re.search(
         r"^Package: nvidia-jetpack\n(?:.+\n)*?Version: ([\d.]+)", read_text(root, "var/lib/dpkg/status"), re.MULTILINE
     )
@@ -81,7 +84,7 @@ def jetpack(root: str = "/") -> Optional[str]:
 
 
 def power_mode(root: str = "/") -> Optional[PowerMode]:
-    """The mode that `nvpmodel` has set."""
+    """Return the current mode."""
     found = re.search(r"pmode:(\d+)", read_text(root, "var/lib/nvpmodel/status"))
     if not found:
         return None
@@ -97,7 +100,7 @@ def power_mode(root: str = "/") -> Optional[PowerMode]:
 
 
 def clocks(root: str = "/") -> List[Clock]:
-    """The clocks of the processor's cores that are on, and of the GPU."""
+    """Return the clocks of the processor's cores that are on, and of the GPU."""
     found = []
     for folder in sorted(glob.glob(os.path.join(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq"))):
         found.append(_clock(os.path.basename(os.path.dirname(folder)), folder, "scaling_{}_freq", 1e3))
@@ -125,25 +128,23 @@ def _clock(name, folder, pattern, divisor):
 
 
 def problems(root: str = "/") -> List[str]:
-    """Why speeds measured now would not be this device's best: one sentence each, with the command that helps. Empty
-    off a Jetson."""
+    """Return why this Jetson is not at full speed: one sentence each, with the command that helps."""
     if l4t(root) is None:
         return []
     found, mode = [], power_mode(root)
     if mode is not None and mode.full is False:
-        text = (
-            "The power mode is {} ({}), not the full one: sudo nvpmodel -m MODE sets another (sudo nvpmodel "
-            "-q --verbose lists them)."
+        found.append(
+            f"The power mode is {mode.id} ({mode.name}), not the full one: sudo nvpmodel -m MODE sets another "
+            "(sudo nvpmodel -q --verbose lists them)."
         )
-        found.append(text.format(mode.id, mode.name))
     free = [clock.name for clock in clocks(root) if not clock.held]
     if free:
-        found.append("Clocks may fall ({}): sudo jetson_clocks holds them at their highest.".format(", ".join(free)))
+        found.append(f"Clocks may fall ({', '.join(free)}): sudo jetson_clocks locks them at their maximum.")
     return found
 
 
 def describe(root: str = "/") -> Dict[str, object]:
-    """All of it for a report."""
+    """Return JetPack, release, power mode and whether all clocks are locked, for a report."""
     mode, found = power_mode(root), clocks(root)
     return {
         "jetpack": jetpack(root),
@@ -154,7 +155,7 @@ def describe(root: str = "/") -> Dict[str, object]:
 
 
 def read_text(folder, path) -> str:
-    """A small file of the system without the ends of its lines; empty where there is none."""
+    """Return a small file of the system without its trailing newlines; empty if there is none."""
     try:
         with open(os.path.join(folder, path), encoding="utf-8", errors="replace") as file:
             return file.read().strip("\0\n ")

@@ -1,4 +1,4 @@
-"""The confusion matrix and the scores that follow from it: IoU per class, mean IoU, pixel accuracy.
+"""The confusion matrix and its scores: IoU per class, mean IoU, pixel accuracy.
 
 The counting rules are those of cityscapesScripts (evalPixelLevelSemanticLabeling): a prediction in an ignored class is
 a false negative of the true class, an ignored true pixel counts nowhere, and a class with an empty union is left out of
@@ -11,34 +11,43 @@ import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
+from deeplab_tf.core.metrics import mean_of_defined, none_if_nan
+from deeplab_tf.core.tables import number, text_table
 
 
 def count_pairs(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """How often each id of one map stands where each id of the other does.
+    """Count how often each pair of ids meets in two label maps.
 
     Args:
         truth, prediction: (H, W) uint8, of the same size; any ids.
+
     Returns:
         (256, 256) int64; entry [t, p] counts the pixels with id t in `truth` and p in `prediction`.
+
     Raises:
         DeepLabError: another type or number of axes, or different sizes.
     """
     for name, label_map in (("truth", truth), ("prediction", prediction)):
         if label_map.dtype != np.uint8 or label_map.ndim != 2:
             raise DeepLabError(f"The {name} must be (H, W) uint8; got {label_map.shape} {label_map.dtype}.")
-    if truth.shape != prediction.shape:
-        sizes = [truth.shape[0], truth.shape[1], prediction.shape[0], prediction.shape[1]]
-        raise DeepLabError(
-            "Truth is {}x{} and prediction {}x{} (height x width); they must be of one size.".format(*sizes)
-        )
+    check_equal_sizes(truth, prediction)
     pairs = truth.ravel().astype(np.uint16)
     pairs <<= 8
     pairs |= prediction.ravel()
     return np.bincount(pairs, minlength=65536).reshape(256, 256)
 
 
+def check_equal_sizes(truth: np.ndarray, prediction: np.ndarray) -> None:
+    """Raise DeepLabError if two maps differ in height or width."""
+    if truth.shape != prediction.shape:
+        sizes = truth.shape + prediction.shape
+        raise DeepLabError(
+            "Truth is {}x{} and prediction {}x{} (height x width); they must be of one size.".format(*sizes)
+        )
+
+
 class ConfusionMatrix:
-    """Counts pixels by true and predicted class; `update` counts, the other methods read the scores.
+    """Counts pixels by true and predicted class; `update` counts, the other methods return the scores.
 
     Attributes:
         matrix: (C, C + 1) int64; rows are truth, columns prediction; the last column counts pixels predicted as no
@@ -56,23 +65,23 @@ class ConfusionMatrix:
         return self.matrix.shape[0]
 
     def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts one image.
+        """Count one image.
 
         Args:
             truth, prediction: (H, W) uint8 class ids, of the same size; IGNORE_LABEL in the truth counts nowhere, in
                 the prediction as a miss.
+
         Raises:
             DeepLabError: sizes that differ, or ids that are neither a class nor IGNORE_LABEL; nothing is counted then.
         """
         self.add_pairs(count_pairs(truth, prediction))
 
     def add_pairs(self, pairs: np.ndarray, id_map: Optional[np.ndarray] = None, *, images: int = 1) -> None:
-        """Counts what `count_pairs` returns.
+        """Add what `count_pairs` returns.
 
         Args:
             pairs: (256, 256) int64, of one image or summed over several.
-            id_map: (256,) uint8, the class id or IGNORE_LABEL of each id in `pairs`; None where they are class ids
-                already.
+            id_map: (256,) uint8, the class id or IGNORE_LABEL of each id in `pairs`; None if they are class ids.
             images: how many images `pairs` stands for.
         """
         true_ids, predicted_ids = np.nonzero(pairs)
@@ -90,13 +99,12 @@ class ConfusionMatrix:
         unknown = np.unique(ids[(ids >= self.num_classes) & (ids != IGNORE_LABEL)])
         if unknown.size:
             raise DeepLabError(
-                "The {} holds ids that are no class: {}; expected 0 to {}, or {} for ignored.".format(
-                    name, ", ".join(str(i) for i in unknown), self.num_classes - 1, IGNORE_LABEL
-                )
+                f"The {name} holds ids that are no class: {', '.join(str(i) for i in unknown)}; expected 0 to "
+                f"{self.num_classes - 1}, or {IGNORE_LABEL} for ignored."
             )
 
     def merge(self, other: "ConfusionMatrix") -> None:
-        """Adds what another matrix of the same classes has counted."""
+        """Add the counts of another matrix of the same classes."""
         if other.num_classes != self.num_classes:
             raise DeepLabError(f"Cannot merge matrices of {self.num_classes} and {other.num_classes} classes.")
         self.matrix += other.matrix
@@ -109,25 +117,22 @@ class ConfusionMatrix:
         return total
 
     def iou(self) -> np.ndarray:
-        """(C,) float64: true positives / (true positives + false positives + false negatives); NaN where that is 0 /
-        0."""
+        """Return (C,) float64: true positives / (true positives + false positives + false negatives); NaN for 0 / 0."""
         hits = np.diagonal(self.matrix)
         union = self.matrix.sum(axis=1) + self.matrix[:, :-1].sum(axis=0) - hits
         return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
 
     def miou(self) -> float:
-        """Mean of the IoUs that are defined; NaN where none is."""
-        iou = self.iou()
-        defined = iou[~np.isnan(iou)]
-        return float(defined.mean()) if defined.size else float("nan")
+        """Return the mean of the IoUs that are defined; NaN if none is."""
+        return mean_of_defined(self.iou())
 
     def pixel_accuracy(self) -> float:
-        """Share of the scored pixels whose class is right; NaN where no pixel is scored."""
+        """Return the share of the scored pixels whose class is right; NaN if no pixel is scored."""
         total = self.matrix.sum()
         return float(np.trace(self.matrix) / total) if total else float("nan")
 
     def report(self, table: LabelTable) -> dict:
-        """The scores by name: `miou`, `iou` (class name to value), `pixel_accuracy`, `images`; None where undefined.
+        """Return `miou`, `iou` (class name -> value), `pixel_accuracy` and `images`; None for an undefined score.
 
         Args:
             table: the C classes.
@@ -135,25 +140,16 @@ class ConfusionMatrix:
         if len(table) != self.num_classes:
             raise DeepLabError(f"The table has {len(table)} classes, the confusion matrix {self.num_classes}.")
         return {
-            "miou": _none_if_nan(self.miou()),
-            "iou": {name: _none_if_nan(value) for name, value in zip(table.names, self.iou())},
-            "pixel_accuracy": _none_if_nan(self.pixel_accuracy()),
+            "miou": none_if_nan(self.miou()),
+            "iou": {name: none_if_nan(value) for name, value in zip(table.names, self.iou())},
+            "pixel_accuracy": none_if_nan(self.pixel_accuracy()),
             "images": self.images,
         }
 
 
-def score_text(report: dict) -> str:
-    """The report of `ConfusionMatrix.report` as a table for a person; an undefined score is a dash."""
-    rows = [("class", "IoU")] + [(name, _fraction(value)) for name, value in report["iou"].items()]
-    rows += [("", ""), ("mIoU", _fraction(report["miou"])), ("pixel accuracy", _fraction(report["pixel_accuracy"]))]
-    rows += [("images", str(report["images"]))]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name.ljust(width)}  {value:>6}".rstrip() for name, value in rows)
-
-
-def _fraction(value):
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _none_if_nan(value):
-    return None if np.isnan(value) else float(value)
+def iou_table(report: dict) -> str:
+    """Return the report of `ConfusionMatrix.report` as a text table; an undefined score is a dash."""
+    rows = [("class", "IoU")] + [(name, number(value, "{:.4f}")) for name, value in report["iou"].items()]
+    rows += [("", ""), ("mIoU", number(report["miou"], "{:.4f}"))]
+    rows += [("pixel accuracy", number(report["pixel_accuracy"], "{:.4f}")), ("images", str(report["images"]))]
+    return text_table(rows, left=[0])

@@ -1,4 +1,4 @@
-"""What a list of times says: percentiles, and when a program has warmed up."""
+"""Statistics of latencies: percentiles, and whether a program has warmed up."""
 
 from typing import Dict, Sequence
 
@@ -8,8 +8,7 @@ PERCENTILES = (50, 90, 99)
 
 
 def percentiles(milliseconds: Sequence[float]) -> Dict[str, float]:
-    """{"p50", "p90", "p99"}: the time that so many of a hundred frames stay below, linear between the nearest two. Of
-    none: NaN."""
+    """Return the percentiles "p50", "p90" and "p99", interpolated linearly; NaN if there are no times."""
     if not len(milliseconds):
         return {f"p{share}": float("nan") for share in PERCENTILES}
     values = np.percentile(np.asarray(milliseconds, np.float64), PERCENTILES)
@@ -17,8 +16,7 @@ def percentiles(milliseconds: Sequence[float]) -> Dict[str, float]:
 
 
 def is_stable(milliseconds: Sequence[float], *, window: int = 5, tolerance: float = 0.05) -> bool:
-    """Whether the median of the last `window` times is within `tolerance` of that of the `window` before: it gets no
-    faster any more."""
+    """Return whether the median of the last `window` times is within `tolerance` of that of the `window` before."""
     if len(milliseconds) < 2 * window:
         return False
     before, after = (float(np.median(part)) for part in (milliseconds[-2 * window : -window], milliseconds[-window:]))

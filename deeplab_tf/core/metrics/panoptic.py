@@ -6,17 +6,20 @@ truth; a crowd is neither found nor missed; an unmatched prediction that lies by
 its class is no mistake; a class without segments is left out of the means.
 """
 
-from typing import Optional
+from typing import Dict, Optional
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.metrics import mean_of_defined, none_if_nan
+from deeplab_tf.core.metrics.confusion import check_equal_sizes
 from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of, thing_classes
+from deeplab_tf.core.tables import number, text_table
 
 
 class PanopticQuality:
-    """Counts matches class by class; `update` counts, the other methods read the scores.
+    """Counts matches class by class; `update` counts, the other methods return the scores.
 
     Attributes:
         table: the C classes.
@@ -33,18 +36,15 @@ class PanopticQuality:
         self._things = thing_classes(table)
 
     def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts one image.
+        """Count one image.
 
         Args:
             truth, prediction: (H, W) int32 panoptic maps of the same size; see `deeplab_tf.core.panoptic`.
+
         Raises:
             DeepLabError: sizes that differ, or classes that the table has not; nothing is counted then.
         """
-        if truth.shape != prediction.shape:
-            sizes = truth.shape + prediction.shape
-            raise DeepLabError(
-                "Truth is {}x{} and prediction {}x{} (height x width); they must be of one size.".format(*sizes)
-            )
+        check_equal_sizes(truth, prediction)
         true_ids, true_areas, true_index = segments_of(truth)
         ids, areas, index = segments_of(prediction)
         true_classes, classes = self._classes("truth", true_ids), self._classes("prediction", ids)
@@ -81,7 +81,7 @@ class PanopticQuality:
         return classes
 
     def merge(self, other: "PanopticQuality") -> None:
-        """Adds what another one of the same classes has counted."""
+        """Add the counts of another one of the same classes."""
         if len(other.table) != len(self.table):
             raise DeepLabError(f"Cannot merge counts of {len(self.table)} and {len(other.table)} classes.")
         self.matched += other.matched
@@ -91,65 +91,55 @@ class PanopticQuality:
         self.images += other.images
 
     def sq(self) -> np.ndarray:
-        """(C,) float64 segmentation quality: the mean IoU of the matches, 0 where there are none; NaN for a class
-        without segments."""
+        """Return (C,) float64 segmentation quality: the mean IoU of the matches, 0 if there are none.
+
+        Here and below, a class without segments is NaN.
+        """
         return np.where(self._seen(), self.iou / np.maximum(self.matched, 1), np.nan)
 
     def rq(self) -> np.ndarray:
-        """(C,) float64 recognition quality: matches / (matches + half of what was not matched); NaN for a class without
-        segments."""
-        total = self.matched + 0.5 * self.unmatched_predictions + 0.5 * self.unmatched_truths
-        return np.divide(self.matched, total, out=np.full(len(self.table), np.nan), where=self._seen())
+        """Return (C,) float64 recognition quality: matches / (matches + half of what was not matched)."""
+        return self._of_segments(self.matched)
 
     def pq(self) -> np.ndarray:
-        """(C,) float64 panoptic quality: sum of the matches' IoU / (matches + half of what was not matched)."""
+        """Return (C,) float64 panoptic quality: sum of the matches' IoU / (matches + half of what was not matched)."""
+        return self._of_segments(self.iou)
+
+    def _of_segments(self, values):
         total = self.matched + 0.5 * self.unmatched_predictions + 0.5 * self.unmatched_truths
-        return np.divide(self.iou, total, out=np.full(len(self.table), np.nan), where=self._seen())
+        return np.divide(values, total, out=np.full(len(self.table), np.nan), where=self._seen())
 
     def _seen(self):
         return self.matched + self.unmatched_predictions + self.unmatched_truths > 0
 
     def report(self, method: Optional[str] = None) -> dict:
-        """The scores by name: `pq`, `sq`, `rq`, each of them also with _things, _stuff and _per_class (class name to
-        value).
+        """Return the scores by name; undefined ones are None.
 
-        Undefined ones are None.
+        `pq`, `sq` and `rq`, each also with _things, _stuff and _per_class (class name -> value).
 
         Args:
             method: how the predictions were made, one of `deeplab_tf.core.panoptic.METHODS`; `pq_method`.
         """
         things = self._things[: len(self.table)]
-        scores = {}
+        scores: Dict[str, object] = {}
         for key, values in (("pq", self.pq()), ("sq", self.sq()), ("rq", self.rq())):
-            scores[key] = _mean(values)
-            scores[key + "_things"], scores[key + "_stuff"] = _mean(values[things]), _mean(values[~things])
-            scores[key + "_per_class"] = {name: _none_if_nan(value) for name, value in zip(self.table.names, values)}
+            for suffix, chosen in (("", values), ("_things", values[things]), ("_stuff", values[~things])):
+                scores[key + suffix] = none_if_nan(mean_of_defined(chosen))
+            scores[key + "_per_class"] = {name: none_if_nan(value) for name, value in zip(self.table.names, values)}
         scores["pq_method"] = method
         return scores
 
 
-def score_text(report: dict) -> str:
-    """The scores of `PanopticQuality.report` as a table for a person; an undefined score is a dash."""
-    names = list(report["pq_per_class"])
+def pq_table(report: dict) -> str:
+    """Return the scores of `PanopticQuality.report` as a text table; an undefined score is a dash."""
+
+    def row(title, scores):
+        return (title, *(number(score, "{:.4f}") for score in scores))
+
+    keys = ("pq", "sq", "rq")
     rows = [("class", "PQ", "SQ", "RQ")]
-    rows += [
-        (name,) + tuple(_fraction(report[key + "_per_class"][name]) for key in ("pq", "sq", "rq")) for name in names
-    ]
+    rows += [row(name, (report[key + "_per_class"][name] for key in keys)) for name in report["pq_per_class"]]
     rows.append(("", "", "", ""))
     for title, suffix in (("things", "_things"), ("stuff", "_stuff"), ("all", "")):
-        rows.append((title,) + tuple(_fraction(report[key + suffix]) for key in ("pq", "sq", "rq")))
-    width = max(len(row[0]) for row in rows)
-    return "\n".join("{}  {:>6}  {:>6}  {:>6}".format(row[0].ljust(width), *row[1:]).rstrip() for row in rows)
-
-
-def _mean(values):
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else None
-
-
-def _none_if_nan(value):
-    return None if np.isnan(value) else float(value)
-
-
-def _fraction(value):
-    return "-" if value is None else f"{value:.4f}"
+        rows.append(row(title, (report[key + suffix] for key in keys)))
+    return text_table(rows, left=[0])

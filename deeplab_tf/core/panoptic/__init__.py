@@ -1,8 +1,8 @@
-"""Panoptic maps: which class, and which single thing, every pixel belongs to (Kirillov et al., CVPR 2019).
+"""Panoptic maps: the class and the instance of every pixel (Kirillov et al., CVPR 2019).
 
 A panoptic map is (H, W) int32: class id * DIVISOR + instance. Instances of a thing class count from 1. Instance 0 is a
-whole class: stuff or, where a thing class has it, a crowd: a group whose members nobody told apart. VOID is neither and
-counts nowhere.
+whole class: stuff or, for a thing class, a crowd: a group without single instances. VOID has no class and counts
+nowhere.
 """
 
 from typing import List, NamedTuple, Optional, Tuple
@@ -19,26 +19,24 @@ VOID = IGNORE_LABEL * DIVISOR
 """The value of a pixel without a class."""
 
 METHODS = {"centers": "predicted centers and offsets", "components": "connected components of each class of things"}
-"""How a panoptic map can have been made; a score names its way, for they are not alike."""
+"""Ways to make a panoptic map; every score names its own, because they are not comparable."""
 
 
 class Prediction(NamedTuple):
-    """What a network predicts for a frame of (H, W) pixels, at a stride s; the last two are None where it knows no
-    instances."""
+    """Outputs of a network for an (H, W) image at a stride s; None for those that it does not have."""
 
     label_map: np.ndarray  # (H/s, W/s) uint8 class ids
-    center: Optional[np.ndarray] = None  # (H/s, W/s) float32: 1 at the center of mass of a thing, falling off around it
-    offset: Optional[np.ndarray] = (
-        None  # (H/s, W/s, 2) float32: rows and columns from each pixel to the center of its thing
-    )
+    center: Optional[np.ndarray] = None  # (H/s, W/s) float32: 1 at the center of mass of an instance, falling off
+    offset: Optional[np.ndarray] = None  # (H/s, W/s, 2) float32: rows and columns from a pixel to its center
+    logits: Optional[np.ndarray] = None  # (H/s, W/s, C) float32: an array, or what numpy.asarray makes one of
 
 
 def panoptic_map(label_map: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """Puts classes and instances together.
+    """Return the panoptic map of classes and instances.
 
     Args:
         label_map: (H, W) uint8 class ids and IGNORE_LABEL.
-        instances: (H, W) integers below DIVISOR: the number of a pixel's thing, or 0.
+        instances: (H, W) integers below DIVISOR: the instance of each pixel, or 0.
     """
     joined = label_map.astype(np.int32)
     joined *= DIVISOR
@@ -48,23 +46,22 @@ def panoptic_map(label_map: np.ndarray, instances: np.ndarray) -> np.ndarray:
 
 
 def label_map_of(panoptic: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 class ids and IGNORE_LABEL of a panoptic map."""
+    """Return the (H, W) uint8 class ids and IGNORE_LABEL of a panoptic map."""
     return (panoptic // DIVISOR).astype(np.uint8)
 
 
 def thing_classes(table: LabelTable) -> np.ndarray:
-    """(256,) bool: which ids are classes of things."""
+    """Return (256,) bool: which ids are classes of things."""
     things = np.zeros(256, bool)
     things[[label.id for label in table if label.thing]] = True
     return things
 
 
 def segments_of(panoptic: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The segments of a panoptic map.
+    """Return the segments of a panoptic map.
 
     Returns:
-        (N,) their values, ascending, VOID among them; (N,) how many pixels each has; (H * W,) which of the N each pixel
-        belongs to.
+        (N,) their values, ascending, VOID among them; (N,) pixels of each; (H * W,) which of the N each pixel is in.
     """
     flat = np.ascontiguousarray(panoptic).reshape(-1)
     low, high = (int(flat.min()), int(flat.max())) if flat.size else (0, 0)
@@ -75,7 +72,7 @@ def segments_of(panoptic: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def distinct(numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As numpy.unique with counts and inverse, of (N,) whole numbers from 0 on: by a table, not by sorting."""
+    """Return values, counts and inverse as numpy.unique does, of (N,) integers from 0 on, without sorting."""
     counts = np.bincount(numbers, minlength=1)
     values = np.flatnonzero(counts)
     position = np.zeros(len(counts), np.int32)
@@ -84,7 +81,7 @@ def distinct(numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def instance_counts(panoptic: np.ndarray, table: LabelTable) -> List[int]:
-    """How many single things of each class are seen, by class id; stuff has none."""
+    """Return how many instances of each class there are, by class id; 0 for stuff."""
     values = np.flatnonzero(np.bincount(panoptic.reshape(-1), minlength=1))
     single = thing_classes(table)[values // DIVISOR] & (values % DIVISOR > 0)
     return np.bincount((values // DIVISOR)[single], minlength=len(table)).tolist()

@@ -1,10 +1,9 @@
-"""From what a network predicts to a panoptic map (Cheng et al., CVPR 2020, section 3.2), and the cheap way for networks
-without instances.
+"""Panoptic maps from the outputs of a network (Cheng et al., CVPR 2020, section 3.2), or from its label map alone.
 
-Both leave out what is too small to be believed, by the share of the image that it covers.
+Both leave out segments that cover too small a share of the image.
 """
 
-from typing import Tuple
+from typing import Dict, Tuple
 
 import cv2
 import numpy as np
@@ -13,27 +12,28 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID, Prediction, thing_classes
 
 THRESHOLD = 0.3
-"""Of the heat map; what is lower is no center. The paper's authors take 0.1, which costs 0.013 of PQ on training scenes
-of `configs/sample_panoptic.yaml`: low peaks are second centers of a thing more often than things of their own. 0.2 to
-0.4 are alike."""
+"""Of the heat map; lower values are no center. Cheng et al. take 0.1, but low peaks are more often second centers of an
+instance than instances of their own."""
 NEIGHBOURHOOD = 7
 """Pixels of the image, a side, in which only the highest value can be a center."""
 SMALLEST_STUFF = 1 / 32768
-"""Share of the image; a class of stuff that covers less is VOID. The paper's authors take 1 / 1025, which leaves out
-poles and lights."""
+"""Share of the image; a stuff class that covers less is VOID. Cheng et al. take 1 / 1025, which leaves out poles and
+lights."""
 SMALLEST_THING = 1 / 32768
-"""Share of the image; a thing that covers less is VOID."""
+"""Share of the image; an instance that covers less is VOID."""
 
 
 def to_panoptic(prediction: Prediction, table: LabelTable, *, stride: int = 1) -> Tuple[np.ndarray, str]:
-    """The panoptic map of a prediction, and which of `deeplab_tf.core.panoptic.METHODS` made it: `group` where there
-    are centers, or `components`."""
-    if prediction.center is None:
+    """Return the panoptic map of a prediction, and the one of `deeplab_tf.core.panoptic.METHODS` that made it.
+
+    Pixels are grouped if the prediction has centers and offsets; otherwise instances are connected components.
+    """
+    if prediction.center is None or prediction.offset is None:
         return components(prediction.label_map, table), "components"
-    return group(prediction.label_map, prediction.center, prediction.offset, table, stride=stride), "centers"
+    return group_pixels(prediction.label_map, prediction.center, prediction.offset, table, stride=stride), "centers"
 
 
-def group(
+def group_pixels(
     label_map: np.ndarray,
     center: np.ndarray,
     offset: np.ndarray,
@@ -44,21 +44,20 @@ def group(
     smallest_stuff: float = SMALLEST_STUFF,
     smallest_thing: float = SMALLEST_THING,
 ) -> np.ndarray:
-    """Every pixel of a thing goes to the center that its offset points at, and every thing gets the class that most of
-    its pixels have.
+    """Assign each pixel of a thing class to the center that its offset points at; the instance gets its majority class.
 
-    An offset's target is rounded to a whole position and kept inside the map.
+    The target of an offset is rounded to a whole position and kept inside the map.
 
     Args:
         label_map: (h, w) uint8 class ids.
-        center: (h, w) float32: 1 at the center of mass of a thing, falling off around it.
-        offset: (h, w, 2) float32: rows and columns to the center of a pixel's thing, in pixels of the network's image.
+        center: (h, w) float32: 1 at the center of mass of an instance, falling off around it.
+        offset: (h, w, 2) float32: rows and columns from a pixel to its center, in pixels of the network's image.
         table: the classes.
         stride: pixels of that image a side for one position of the three maps.
         threshold, smallest_stuff, smallest_thing: see the constants of this module.
 
     Returns:
-        (h, w) int32 panoptic map; pixels of things are VOID where there is no center at all.
+        (h, w) int32 panoptic map; without any center, pixels of things are VOID.
     """
     panoptic, things = _stuff(label_map, table, smallest_stuff)
     pixels = np.flatnonzero(things)
@@ -67,20 +66,17 @@ def group(
         return panoptic
     instance = _nearest(pixels, offset, centers, label_map.shape, stride)
     classes = label_map.reshape(-1)[pixels]
-    votes = np.bincount(instance * len(table) + classes, minlength=(len(centers)) * len(table)).reshape(
-        len(centers), len(table)
-    )
-    panoptic.reshape(-1)[pixels] = _values(votes.argmax(axis=1), votes.sum(axis=1), smallest_thing * label_map.size)[
-        instance
-    ]
+    votes = np.bincount(instance * len(table) + classes, minlength=len(centers) * len(table))
+    votes = votes.reshape(len(centers), len(table))
+    values = _values(votes.argmax(axis=1), votes.sum(axis=1), smallest_thing * label_map.size)
+    panoptic.reshape(-1)[pixels] = values[instance]
     return panoptic
 
 
 def find_centers(center: np.ndarray, *, stride: int = 1, threshold: float = THRESHOLD) -> np.ndarray:
-    """(K, 2) rows and columns of the peaks of a heat map, row by row: what is above the threshold and highest in its
-    neighbourhood.
+    """Return the (K, 2) rows and columns of the peaks of a heat map: above the threshold and highest around.
 
-    Of neighbours that are equally high the first is taken.
+    They come row by row; of neighbours that are equally high the first is taken.
     """
     side = max(3, NEIGHBOURHOOD // stride | 1)
     highest = cv2.dilate(center, np.ones((side, side), np.uint8))
@@ -98,10 +94,9 @@ def components(
     smallest_stuff: float = SMALLEST_STUFF,
     smallest_thing: float = SMALLEST_THING,
 ) -> np.ndarray:
-    """Each connected region of a class of things is one thing: things that touch are taken for one, and a thing behind
-    a pole for two.
+    """Take each connected component of a thing class as an instance: touching instances merge, occluded ones split.
 
-    Arguments and result as of `group`.
+    Arguments and result are those of `group_pixels`.
     """
     panoptic, things = _stuff(label_map, table, smallest_stuff)
     present = np.flatnonzero(np.bincount(label_map[things], minlength=256))
@@ -110,7 +105,7 @@ def components(
             (label_map == class_id).view(np.uint8), connectivity=8
         )
         areas = stats[:, cv2.CC_STAT_AREA].copy()
-        areas[0] = 0  # what is not of this class
+        areas[0] = 0  # the background
         values = _values(np.full(count, class_id), areas, smallest_thing * label_map.size)
         inside = regions > 0
         panoptic[inside] = values[regions[inside]]
@@ -118,7 +113,7 @@ def components(
 
 
 def _stuff(label_map, table, smallest):
-    """The panoptic map with stuff alone, things VOID; and (h, w) bool, where things are."""
+    """Return the panoptic map of stuff alone, with things VOID; and (h, w) bool, the pixels of things."""
     counts = cv2.calcHist([label_map], [0], None, [256], [0, 256])[:, 0]
     things = thing_classes(table)
     values = np.full(256, VOID, np.int32)
@@ -129,10 +124,10 @@ def _stuff(label_map, table, smallest):
 
 
 def _nearest(pixels, offset, centers, shape, stride):
-    """(N,) which center each of N pixels points at.
+    """Return (N,) the center that each of N pixels points at.
 
-    A distance transform tells every position its nearest center once; what is left is a look-up a pixel. Its distances
-    are good to two per cent, so a pixel that points between two centers may go to one that is a little farther.
+    A distance transform gives every position its nearest center, which leaves one look-up per pixel. Its distances are
+    good to two per cent: a pixel that points between two centers may go to one that is a little farther.
     """
     height, width = shape
     free = np.ones(shape, np.uint8)
@@ -148,9 +143,9 @@ def _nearest(pixels, offset, centers, shape, stride):
 
 
 def _values(classes, areas, smallest):
-    """(K,) int32: a panoptic value for each of K things, counted from 1 in each class; VOID for one that is too
-    small."""
-    values, counts = np.full(len(classes), VOID, np.int32), {}  # type: np.ndarray, dict
+    """Return (K,) int32, the panoptic value of each of K instances: counted from 1 in each class, VOID if too small."""
+    values = np.full(len(classes), VOID, np.int32)
+    counts: Dict[int, int] = {}
     for i in np.flatnonzero(areas >= max(1, smallest)):
         class_id = int(classes[i])
         counts[class_id] = counts.get(class_id, 0) + 1

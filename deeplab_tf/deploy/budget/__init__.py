@@ -1,1 +1,1 @@
-"""What a network costs a frame, and what a device can do with it: operations, bytes, a roofline."""
+"""What a network costs a frame, and the frame rate that a device can reach with it."""

@@ -1,8 +1,8 @@
-"""Devices: what their maker says that they can do, and what share of it networks have been measured to get.
+"""Devices: what their makers specify, and what fraction of it networks have been measured to attain.
 
-Peaks are operations a second (a multiply-add is two), dense, of the GPU alone: that is where our engines run, and
-NVIDIA's totals for the modules with deep-learning accelerators (DLA) count those in. They come from the data sheets'
-cores and clocks:
+Peaks are operations/s (a multiply-add is two), dense, of the GPU alone: that is where our engines run, and NVIDIA's
+totals for the modules with deep-learning accelerators (DLA) include those. They follow from cores and clocks in the
+data sheets:
 
 - A CUDA core does 2 operations a clock in FP32 and, on a Nano and a TX2, 4 in FP16. The Nano has 128 at 921 MHz, the
   TX2 256 at 1.30 GHz (its mode Max-N).
@@ -13,49 +13,50 @@ cores and clocks:
   (https://github.com/NVIDIA/Deep-Learning-Accelerator-SW). Orin NX has 32 at 918 MHz, Orin Nano 32 at 625 MHz and no
   DLA.
 
-Bandwidth is bytes a second, of the same data sheets.
+Bandwidth is bytes/s, from the same data sheets.
 """
 
+import re
 from typing import Dict, NamedTuple
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 
 
 class Device(NamedTuple):
-    """One device.
+    """A device in the roofline model.
 
     Attributes:
-        peak: by precision, operations a second; a precision that it lacks is not there.
-        bandwidth: bytes a second.
-        gains: of GAINS: what share of both networks get on it.
-        note: what to know about the figures.
+        peak: operations/s by precision, for those that it has.
+        bandwidth: bytes/s.
+        efficiency: a key of EFFICIENCIES.
+        note: a remark on the figures.
     """
 
     title: str
     peak: Dict[str, float]
     bandwidth: float
-    gains: str
+    efficiency: str
     note: str = ""
 
 
-class Gains(NamedTuple):
-    """Shares of the peak by kind of layer, the share of the bandwidth, and the seconds that it takes to start a layer.
+class Efficiency(NamedTuple):
+    """Fractions of peak (by kind of layer) and bandwidth that layers attain, and the seconds to launch one.
 
-    A share can exceed 1: 3x3 convolutions take fewer multiplications than are counted (Winograd's way).
+    A fraction can exceed 1: a Winograd convolution multiplies less than is counted.
     """
 
     conv: float
     conv1x1: float
     depthwise: float
     memory: float
-    start: float
+    launch: float
 
 
-GAINS = {
+EFFICIENCIES = {
     # conv and conv1x1: fitted on two published figures for a Jetson Nano, see `references.FITTED`; the rest is assumed.
-    "maxwell": Gains(conv=0.994, conv1x1=0.443, depthwise=0.1, memory=0.8, start=5e-6),
-    # One share for both, fitted on one published figure for a Jetson AGX Xavier; the rest is assumed.
-    "tensor cores": Gains(conv=0.259, conv1x1=0.259, depthwise=0.02, memory=0.8, start=5e-6),
+    "maxwell": Efficiency(conv=0.994, conv1x1=0.443, depthwise=0.1, memory=0.8, launch=5e-6),
+    # conv and conv1x1: fitted on one published figure for a Jetson AGX Xavier; the rest is assumed.
+    "tensor cores": Efficiency(conv=0.259, conv1x1=0.259, depthwise=0.02, memory=0.8, launch=5e-6),
 }
 
 _DLA = "GPU alone, without its DLAs"
@@ -63,7 +64,7 @@ _DLA = "GPU alone, without its DLAs"
 DEVICES = {
     "jetson-nano": Device("Jetson Nano", {"float32": 0.236e12, "float16": 0.472e12}, 25.6e9, "maxwell", "no INT8"),
     "jetson-tx2": Device(
-        "Jetson TX2", {"float32": 0.665e12, "float16": 1.33e12}, 59.7e9, "maxwell", "no INT8; shares as of a Nano"
+        "Jetson TX2", {"float32": 0.665e12, "float16": 1.33e12}, 59.7e9, "maxwell", "no INT8; efficiency of a Nano"
     ),
     "xavier-nx": Device("Jetson Xavier NX", {"float16": 6.75e12, "int8": 13.5e12}, 59.7e9, "tensor cores", _DLA),
     "agx-xavier": Device("Jetson AGX Xavier", {"float16": 11e12, "int8": 22e12}, 137e9, "tensor cores", _DLA),
@@ -74,12 +75,23 @@ DEVICES = {
 
 
 def find(name: str) -> Device:
-    """A device by its name. Raises DeepLabError, naming the choices, where there is none."""
+    """Return a device by its name.
+
+    Raises:
+        DeepLabError: there is none; the sentence names what may be meant.
+    """
     if name not in DEVICES:
-        raise DeepLabError(f"There is no device '{name}'. {did_you_mean(name, sorted(DEVICES))}")
+        raise DeepLabError(f"There is no device '{name}'. {_meant(name)}")
     return DEVICES[name]
 
 
+def _meant(name):
+    """The devices whose names have all words of `name`, else the one spelled most like it."""
+    words = set(re.split(r"\W|_", name.lower())) - {"jetson", "nvidia"}
+    found = [known for known in DEVICES if words <= set(known.split("-"))]
+    return f"Did you mean {' or '.join(map(repr, found))}?" if found else did_you_mean(name, DEVICES)
+
+
 def best_precision(device: Device) -> str:
-    """The fastest that a device has."""
-    return max(device.peak, key=device.peak.get)
+    """Return the fastest precision of a device."""
+    return max(device.peak, key=lambda precision: device.peak[precision])

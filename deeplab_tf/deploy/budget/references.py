@@ -1,13 +1,12 @@
-"""Networks whose speed on a device has been published, layer by layer: what the estimate is fitted on and held
-against."""
+"""Published speeds of networks on devices: what the estimate is fitted on and validated with."""
 
 from typing import Callable, List, NamedTuple, Tuple
 
-from deeplab_tf.deploy.budget.layers import Layer, convolution
+from deeplab_tf.deploy.budget.workload import Layer, convolution
 
 
 class Published(NamedTuple):
-    """A figure that somebody has published."""
+    """A published speed."""
 
     device: str
     precision: str
@@ -18,8 +17,7 @@ class Published(NamedTuple):
 
 
 def resnet50(size) -> List[Layer]:
-    """ResNet-50 with the stride in the 3x3 convolutions, as torchvision has it, to its 1,000 classes (4.1 GMAC at
-    224x224)."""
+    """Return torchvision's ResNet-50, with the stride in the 3x3 convolutions and 1,000 classes."""
     layers, size, channels = _stem(size)
     for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), 2):
         for block in range(blocks):
@@ -35,7 +33,7 @@ def resnet50(size) -> List[Layer]:
 
 
 def fcn_resnet18(size, classes: int = 21) -> List[Layer]:
-    """ResNet-18 with a 1x1 convolution to class scores at stride 32, as jetson-inference has it."""
+    """Return jetson-inference's ResNet-18 with a 1x1 convolution to logits at stride 32."""
     layers, size, channels = _stem(size)
     for stage, width in enumerate((64, 128, 256, 512), 2):
         for block in range(2):
@@ -50,7 +48,7 @@ def fcn_resnet18(size, classes: int = 21) -> List[Layer]:
 
 
 def _stem(size):
-    """A 7x7 convolution and a maximum, each of stride 2: (layers, size, channels)."""
+    """A 7x7 convolution and max pooling, each of stride 2: (layers, size, channels)."""
     half, quarter = (tuple(-(-side // by) for side in size) for by in (2, 4))
     pixels, fewer = (64 * height * width for height, width in (half, quarter))
     return [convolution("conv1", size, 3, 64, 7, 2), Layer("pool1", "other", 0, 0, pixels, fewer)], quarter, 64
@@ -61,11 +59,11 @@ FITTED = (
     Published("jetson-nano", "float16", fcn_resnet18, (256, 512), 48.0, "jetson-inference"),
     Published("agx-xavier", "float16", resnet50, (224, 224), 312.0, "torch2trt"),
 )
-"""What the shares in `devices.GAINS` come from."""
+"""The sources of `devices.EFFICIENCIES`."""
 
 HELD_OUT = (
     Published("jetson-nano", "float16", fcn_resnet18, (512, 1024), 12.0, "jetson-inference"),
     Published("jetson-nano", "float16", resnet50, (256, 256), 1 / 0.042, "a published 42 ms"),
     Published("jetson-nano", "float32", resnet50, (256, 256), 1 / 0.079, "a published 79 ms"),
 )
-"""What they are held against."""
+"""Validates the estimate."""

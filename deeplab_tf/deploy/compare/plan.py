@@ -3,75 +3,75 @@
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from deeplab_tf.core.bundle import Bundle
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.deploy.runtimes import PREFERENCE, module, names, precisions
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy import probe, runtimes
 
 
-class Pair(NamedTuple):
+class Variant(NamedTuple):
     """A runtime at a precision."""
 
     runtime: str
     precision: str
 
     def __str__(self):
-        return "{}:{}".format(*self)
+        return f"{self.runtime}:{self.precision}"
 
 
-def pairs(wanted: Optional[str], bundle: Bundle, missing: Dict[str, Optional[str]]) -> List[Pair]:
-    """What to run.
+def missing_runtimes() -> Dict[str, Optional[str]]:
+    """Return `runtimes.missing()`, asked in a child process, because the answer may load TensorFlow."""
+    answer = probe.ask("from deeplab_tf.deploy import runtimes\nanswer = runtimes.missing()", 300.0)
+    if answer.problem is not None:
+        raise DeepLabError(f"Cannot find out which runtimes work here: {answer.problem}.")
+    return answer.value
+
+
+def variants(wanted: Optional[str], bundle: Bundle, missing: Dict[str, Optional[str]]) -> List[Variant]:
+    """Return what to run, the reference first.
 
     Args:
         wanted: names with commas, such as "saved_model,onnx:int8"; a name alone stands for each precision that the
             bundle has. None: all that work here, plain TensorFlow first, TensorRT last.
         bundle: from `open_bundle`.
-        missing: of each runtime, why it does not work here; None where it does.
+        missing: from `missing_runtimes`.
     Raises:
-        DeepLabError: as `parse`; one that does not work here; nothing to run.
+        DeepLabError: as `parse`; a runtime that does not work here; nothing to run.
     """
     if wanted is None:
-        order = sorted(missing, key=lambda name: -PREFERENCE.index(name) if name in PREFERENCE else 1)
-        return [pair for name in order if missing[name] is None for pair in _all_of(name, bundle)] or _nothing(missing)
-    found = []  # type: List[Pair]
+        order = [name for name in reversed(runtimes.by_priority()) if missing.get(name, "") is None]
+        found = [variant for name in order for variant in _all_of(name, bundle)]
+        if not found:
+            raise DeepLabError(f"No runtime works here. {' '.join(f'{n}: {missing[n]}' for n in sorted(missing))}")
+        return found
+    found = []
     for name, precision in parse(wanted):
         if missing[name] is not None:
             raise DeepLabError(f"The runtime {name} does not work here: {missing[name]}")
-        found += [
-            pair for pair in ([Pair(name, precision)] if precision else _all_of(name, bundle)) if pair not in found
-        ]
-    return found
+        found += [Variant(name, precision)] if precision else _all_of(name, bundle)
+    return list(dict.fromkeys(found))
 
 
 def parse(wanted: str) -> List[Tuple[str, str]]:
-    """(name, precision or "") of each part of "saved_model,onnx:int8". Raises DeepLabError for one that does not
-    exist."""
+    """Return (name, precision or "") of each part of "saved_model,onnx:int8".
+
+    Raises DeepLabError for one that does not exist.
+    """
     found = []
     for text in wanted.split(","):
         name, _, precision = text.strip().partition(":")
-        if name not in names():
-            raise DeepLabError(f"There is no runtime '{name}'. {did_you_mean(name, names())}")
-        choices = module(name).PRECISIONS
-        if precision and precision not in choices:
-            raise DeepLabError(f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, choices)}")
+        runtimes.module(name)
+        if precision:
+            runtimes.check_precision(name, precision)
         found.append((name, precision))
     return found
 
 
 def _all_of(name, bundle):
-    """Every precision of a runtime that the bundle has, float32 first."""
-    return [Pair(name, precision) for precision in reversed(precisions(bundle, name))]
+    """Return every precision of a runtime that the bundle has, float32 first."""
+    return [Variant(name, precision) for precision in reversed(runtimes.precisions(bundle, name))]
 
 
-def _nothing(missing):
-    raise DeepLabError(
-        "No runtime works here. {}".format(" ".join("{}: {}".format(*item) for item in sorted(missing.items())))
-    )
-
-
-def order(count: int, rounds: int) -> List[int]:
-    """Which of `count` pairs runs when: A B C C B A, `rounds` times. What drifts, such as temperature, hits all alike.
-
-    Args:
-        rounds: 1 gives each pair two visits.
-    """
-    there = list(range(count))
-    return (there + there[::-1]) * rounds
+def visit_order(count: int, rounds: int) -> List[int]:
+    """Return which of `count` variants runs when: A B C C B A, `rounds` times, so that drift, such as of temperature,
+    affects all alike."""
+    forward = list(range(count))
+    return (forward + forward[::-1]) * rounds

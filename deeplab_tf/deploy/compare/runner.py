@@ -1,89 +1,100 @@
-"""Starts the children, one after the other, and collects what they wrote."""
+"""Run every variant in child processes, one after the other, and collect their measurements."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from deeplab_tf.core.files import write_json
 from deeplab_tf.core.progress import progress
 from deeplab_tf.deploy import probe
-from deeplab_tf.deploy.compare.plan import Pair, order
+from deeplab_tf.deploy.compare.plan import Variant, visit_order
 
 LONGEST_VISIT = 7200.0
-"""Seconds; to build an engine for a large network takes a small Jetson most of an hour."""
+"""Seconds; building the engine of a large network takes a small Jetson most of an hour."""
 
 
 class Outcome(NamedTuple):
-    """Of one pair.
+    """The measurements of one variant.
 
     Attributes:
-        visits: what `worker.measure` returned, without the labels; one a visit.
-        labels: (N, h, w) uint8, of the first visit; None where it failed.
-        error: why it failed, in one sentence; None where it did not.
-        panoptic: (N, h, w) int32, likewise; None where the network does not tell things apart.
+        visits: one result of `worker.measure` for each visit, without the labels.
+        labels: (N, h, w) uint8, of the first visit; None if it failed.
+        error: why it failed, in one sentence; None if it did not.
+        panoptic: (N, h, w) int32, likewise; None if the network predicts no instances.
+        scored: label maps at the truth's size, by frame; None for a network that gives labels only.
     """
 
-    pair: Pair
+    variant: Variant
     visits: List[dict]
     labels: Optional[np.ndarray]
     error: Optional[str]
     panoptic: Optional[np.ndarray] = None
+    scored: Optional[Dict[int, np.ndarray]] = None
+
+    @property
+    def labels_to_score(self) -> Sequence[Optional[np.ndarray]]:
+        """Label maps to score: at the truth's size if the network gives probabilities."""
+        labels = [] if self.labels is None else list(self.labels)
+        return labels if self.scored is None else [self.scored.get(i) for i in range(len(labels))]
 
 
 def run_all(
     bundle: str,
-    pairs: Sequence[Pair],
+    variants: Sequence[Variant],
     images: np.ndarray,
     *,
     seconds: float,
     rounds: int = 1,
     once: bool = False,
     say=None,
+    truth: Sequence[Optional[np.ndarray]] = (),
 ) -> List[Outcome]:
-    """Runs every pair on the same frames, in the order of `plan.order`, each visit in a process of its own.
+    """Run every variant on the same frames, in the order of `plan.visit_order`, each visit in a process of its own.
 
-    A pair that fails once is not visited again; the others go on.
+    A variant that fails once is not visited again; the others go on.
 
     Args:
         bundle: its folder.
         images: (N, H, W, 3) uint8 RGB.
-        seconds: of timed runs a visit.
-        once: one visit each, in the order given: for a look, not for a comparison.
+        seconds: of timed runs for each visit.
+        once: one visit each, in the order given: for a rough figure, not for a comparison.
         say: called with a line for each failure.
+        truth: label maps of the images, None for each that has none; `Outcome.scored` gets their sizes.
     """
-    outcomes = [Outcome(pair, [], None, None) for pair in pairs]
+    outcomes = [Outcome(variant, [], None, None) for variant in variants]
     with tempfile.TemporaryDirectory(prefix="deeplab-tf-compare-") as folder:
         place = os.path.join(folder, "frames.npy")
         np.save(place, images)
-        visits = list(range(len(pairs))) if once else order(len(pairs), rounds)
+        visits = list(range(len(variants))) if once else visit_order(len(variants), rounds)
         with progress(len(visits), "compare", unit="visits") as bar:
             for number, i in enumerate(visits):
                 if outcomes[i].error is None:
-                    outcomes[i] = _visit(bundle, outcomes[i], place, os.path.join(folder, str(number)), seconds)
+                    outcomes[i] = _visit(bundle, outcomes[i], place, os.path.join(folder, str(number)), seconds, truth)
                     if outcomes[i].error is not None and say is not None:
-                        say(f"{outcomes[i].pair} failed: {outcomes[i].error}")
-                bar.advance(1, str(pairs[i]))
+                        say(f"{variants[i]} failed: {outcomes[i].error}")
+                bar.advance(1, str(variants[i]))
     return outcomes
 
 
-def _visit(bundle, outcome, frames, folder, seconds):
+def _visit(bundle, outcome, frames, folder, seconds, truth):
     os.mkdir(folder)
-    pair = outcome.pair
     job = {"bundle": os.path.abspath(bundle), "frames": frames, "out": folder, "seconds": seconds}
-    job.update(runtime=pair.runtime, precision=pair.precision)
-    with open(os.path.join(folder, "job.json"), "w", encoding="utf-8") as file:
-        json.dump(job, file)
+    job["sizes"] = [None if each is None else each.shape for each in truth]
+    write_json(os.path.join(folder, "job.json"), dict(job, **outcome.variant._asdict()))
     problem = _run_worker(folder)
     if problem is not None:
         return outcome._replace(error=problem)
     with open(os.path.join(folder, "result.json"), encoding="utf-8") as file:
         result = json.load(file)
     if outcome.labels is None:
-        outcome = outcome._replace(labels=_array(folder, "labels"), panoptic=_array(folder, "panoptic"))
+        outcome = outcome._replace(
+            labels=_array(folder, "labels"), panoptic=_array(folder, "panoptic"), scored=_scored(folder)
+        )
     return outcome._replace(visits=outcome.visits + [result])
 
 
@@ -92,13 +103,21 @@ def _array(folder, name):
     return np.load(path) if os.path.exists(path) else None
 
 
+def _scored(folder):
+    path = os.path.join(folder, "scored.npz")
+    if not os.path.exists(path):
+        return None
+    with np.load(path) as arrays:
+        return {int(name): arrays[name] for name in arrays}
+
+
 def _run_worker(folder):
-    """None, or why the child failed."""
+    """Return None, or why the child failed."""
     command = [sys.executable, "-m", "deeplab_tf.deploy.compare.worker", os.path.join(folder, "job.json")]
     log = os.path.join(folder, "log")
-    with open(log, "wb") as complaints:
+    with open(log, "wb") as output:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, env=probe.environment()
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=probe.environment()
         )
         try:
             code = child.wait(LONGEST_VISIT)

@@ -1,9 +1,9 @@
-"""The child of `compare`: loads one runtime at one precision, runs the frames, writes what it measured.
+"""The child process of `compare`: load one runtime at one precision, run the frames, write the measurements.
 
     python -m deeplab_tf.deploy.compare.worker JOB.json
 
-JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, and `out`, a folder for result.json,
-labels.npy and, where the network predicts instances, panoptic.npy.
+JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, `sizes` (see `measure`), and `out`,
+a folder for result.json, labels.npy and, if there are such, panoptic.npy and scored.npz.
 """
 
 import json
@@ -11,117 +11,132 @@ import os
 import sys
 import threading
 import time
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import write_json
 from deeplab_tf.core.metrics.latency import is_stable
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.prediction import ImagePrediction, predict
+from deeplab_tf.core.predictor import as_prediction
 from deeplab_tf.deploy import device
-from deeplab_tf.deploy.runtimes import as_prediction
+from deeplab_tf.deploy.runtimes import Runtime
 
 STAGES = ("end_to_end", "upload", "run", "download", "post")
 WARM_UP_SECONDS = 20.0
-FEWEST_RUNS = 20
-"""Timed runs at least, however slow the network is."""
-MOST_RUNS = 5000
+MIN_RUNS = 20
+"""Of timed runs, however slow the network is."""
+MAX_RUNS = 5000
 
 
-class Watch(threading.Thread):
-    """Looks at power, temperature and memory while the frames run.
+class ResourceMonitor(threading.Thread):
+    """Measures power, temperature and memory while the frames run; None for what the machine does not report.
 
     Attributes:
-        watts: mean; None where the board does not tell.
-        degrees: the highest, in Celsius.
+        power_w: mean.
+        temperature_c: maximum.
         throttled: whether it ever was.
-        memory: MB that the system had available, at the least.
+        available_mb: minimum of the system's available memory.
     """
 
     def __init__(self, period: float = 0.2):
         super().__init__(daemon=True)
-        self.watts = self.degrees = self.throttled = self.memory = None
-        self._period, self._stop_now, self._powers = period, threading.Event(), []
+        self.power_w: Optional[float] = None
+        self.temperature_c: Optional[float] = None
+        self.throttled: Optional[bool] = None
+        self.available_mb: Optional[float] = None
+        self._period, self._ended = period, threading.Event()
+        self._powers: List[float] = []
 
     def run(self):
         while True:
             self._look()
-            if self._stop_now.wait(self._period):
+            if self._ended.wait(self._period):
                 return
 
     def _look(self):
-        watts, degrees, throttled, memory = (
-            device.power_w(),
-            device.temperature_c(),
-            device.throttled(),
-            device.memory_mb()[1],
-        )
-        if watts is not None:
-            self._powers.append(watts)
-            self.watts = sum(self._powers) / len(self._powers)
-        self.degrees = _most(max, self.degrees, degrees)
-        self.throttled = _most(max, self.throttled, throttled)
-        self.memory = _most(min, self.memory, memory)
+        power = device.power_w()
+        if power is not None:
+            self._powers.append(power)
+            self.power_w = sum(self._powers) / len(self._powers)
+        self.temperature_c = _reduce(max, self.temperature_c, device.temperature_c())
+        self.throttled = _reduce(max, self.throttled, device.throttled())
+        self.available_mb = _reduce(min, self.available_mb, device.memory_mb()[1])
 
     def __enter__(self):
         self.start()
         return self
 
     def __exit__(self, *error):
-        self._stop_now.set()
+        self._ended.set()
         self.join()
 
 
-def _most(choose, before, now):
-    return now if before is None else before if now is None else choose(before, now)
+def _reduce(choose, before, now):
+    values = [value for value in (before, now) if value is not None]
+    return choose(values) if values else None
 
 
-def measure(runtime, frames: np.ndarray, seconds: float) -> dict:
-    """Runs the frames over and over.
+def measure(
+    runtime: Runtime, frames: np.ndarray, seconds: float, sizes: Sequence[Optional[Sequence[int]]] = ()
+) -> dict:
+    """Run the frames repeatedly.
 
     Args:
-        runtime: a `Runtime`.
         frames: (N, H, W, 3) uint8 RGB.
-        seconds: how long, once warm; every frame comes once at least, and FEWEST_RUNS of them.
+        seconds: duration after the warm-up; every frame runs at least once, and MIN_RUNS of them.
+        sizes: height, width of each frame's truth, or None.
     Returns:
         `latency_ms`: by stage the milliseconds of every run; `warm_up`: {runs, stable}; `labels`: (N, h, w) uint8;
-            `panoptic`:
-        (N, h, w) int32 or None; `power_w`, `temperature_c`, `throttled`, `available_mb` as of `Watch`.
+        `panoptic`: (N, h, w) int32 or None; `scored`: of a network that gives probabilities, label maps at `sizes`, by
+        frame; the attributes of `ResourceMonitor`.
     """
-    from deeplab_tf.deploy.video.painter import Painter
+    from deeplab_tf.deploy.video.renderer import OverlayRenderer
 
-    painter = Painter(runtime.table, label_stride=runtime.label_stride)
+    painter = OverlayRenderer(runtime.table, label_stride=runtime.label_stride)
     warm_up = _warm_up(runtime, painter, frames)
-    times, labels, panoptics = [], [], []
-    with Watch() as watch:
+    times: List[Sequence[float]] = []
+    labels: List[np.ndarray] = []
+    panoptics: List[Any] = []
+    with ResourceMonitor() as monitor:
         end = time.perf_counter() + seconds
-        while len(times) < max(len(frames), FEWEST_RUNS) or (time.perf_counter() < end and len(times) < MOST_RUNS):
+        while len(times) < max(len(frames), MIN_RUNS) or (time.perf_counter() < end and len(times) < MAX_RUNS):
             stages, label_map, panoptic = one_frame(runtime, painter, frames[len(times) % len(frames)])
             times.append(stages)
             if len(labels) < len(frames):
                 labels.append(label_map)
                 panoptics.append(panoptic)
-    latency = {stage: [1000.0 * stages[i] for stages in times] for i, stage in enumerate(STAGES)}
-    told = {
-        "power_w": watch.watts,
-        "temperature_c": watch.degrees,
-        "throttled": watch.throttled,
-        "available_mb": watch.memory,
+    scored = {}
+    if runtime.gives_probabilities:  # labels can be resized by whoever has them
+        scored = {str(i): predict(runtime, frames[i], tuple(size)).label_map for i, size in enumerate(sizes) if size}
+    return {
+        "latency_ms": {stage: [1000.0 * stages[i] for stages in times] for i, stage in enumerate(STAGES)},
+        "warm_up": warm_up,
+        "labels": np.stack(labels),
+        "panoptic": None if panoptics[0] is None else np.stack(panoptics),
+        "scored": scored,
+        "power_w": monitor.power_w,
+        "temperature_c": monitor.temperature_c,
+        "throttled": monitor.throttled,
+        "available_mb": monitor.available_mb,
     }
-    panoptic = None if panoptics[0] is None else np.stack(panoptics)
-    return dict(told, latency_ms=latency, warm_up=warm_up, labels=np.stack(labels), panoptic=panoptic)
 
 
 def _warm_up(runtime, painter, frames):
-    times, end = [], time.perf_counter() + WARM_UP_SECONDS
+    end = time.perf_counter() + WARM_UP_SECONDS
+    times: List[float] = []
     while len(times) < 2 or (not is_stable(times) and time.perf_counter() < end):
         times.append(one_frame(runtime, painter, frames[len(times) % len(frames)])[0][0])
     return {"runs": len(times), "stable": is_stable(times)}
 
 
 def one_frame(runtime, painter, frame):
-    """((seconds of each of STAGES), (h, w) uint8 label map, (h, w) int32 panoptic map or None) of one frame.
+    """Run one frame as `stream` does: network, instances if it predicts them, and overlay.
 
-    As `stream` treats it: things are told apart where the network can, and the picture is drawn.
+    Returns:
+        seconds of each of STAGES, (h, w) uint8 label map, (h, w) int32 panoptic map or None.
     """
     start = time.perf_counter()
     runtime.upload(frame)
@@ -133,7 +148,8 @@ def one_frame(runtime, painter, frame):
     prediction, panoptic = as_prediction(outputs), None
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
-    painter.paint(frame, prediction.label_map, panoptic=panoptic)
+    sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
+    painter.render(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
         (end - start, uploaded - start, ran - uploaded, downloaded - ran, end - downloaded),
@@ -143,10 +159,9 @@ def one_frame(runtime, painter, frame):
 
 
 def peak_memory_mb():
-    """The most memory that this process ever held, in MB; None where the system does not tell.
+    """Return this process's peak memory in MB by Linux's high-water mark; None if the system does not report it.
 
-    Linux's own high-water mark. `getrusage` would count the parent's too, whose memory a child shares until it begins
-    its own program.
+    `getrusage` would include the parent's, whose memory a child shares until it starts its own program.
     """
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
@@ -157,7 +172,7 @@ def peak_memory_mb():
 
 
 def main(path: str) -> None:
-    """Does the job that a JSON file describes."""
+    """Do the job that a JSON file describes."""
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy.runtimes import open_runtime
 
@@ -170,16 +185,18 @@ def main(path: str) -> None:
         bundle, job["runtime"], job["precision"], say=lambda text: print(text, file=sys.stderr)
     ) as runtime:
         loaded = time.perf_counter() - start
-        result = measure(runtime, np.array(frames), job["seconds"])
+        result = measure(runtime, np.array(frames), job["seconds"], job["sizes"])
         got = runtime.precision
-    labels, panoptic, least = result.pop("labels"), result.pop("panoptic"), result.pop("available_mb")
+    labels, panoptic, available = result.pop("labels"), result.pop("panoptic"), result.pop("available_mb")
     np.save(os.path.join(job["out"], "labels.npy"), labels)
+    scored = result.pop("scored")
+    if scored:
+        np.savez(os.path.join(job["out"], "scored.npz"), **scored)
     if panoptic is not None:
         np.save(os.path.join(job["out"], "panoptic.npy"), panoptic)
-    taken = before - least if before is not None and least is not None else None
+    taken = before - available if before is not None and available is not None else None
     result.update(load_s=loaded, precision=got, peak_memory_mb=peak_memory_mb(), system_memory_mb=taken)
-    with open(os.path.join(job["out"], "result.json"), "w", encoding="utf-8") as file:
-        json.dump(result, file)
+    write_json(os.path.join(job["out"], "result.json"), result)
 
 
 if __name__ == "__main__":

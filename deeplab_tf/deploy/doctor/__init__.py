@@ -1,2 +1,1 @@
-"""`deeplab-tf doctor`: what this machine has, and what it can run. Needs the standard library alone; nothing here
-raises."""
+"""`deeplab-tf doctor`: what this machine has, and what it can run. Needs only the standard library; nothing raises."""

@@ -1,193 +1,141 @@
-"""What runs an exported network. One file a runtime; the folder is the registry: runtimes/NAME.py is the runtime NAME.
+"""Runtimes for exported networks. The folder is the registry: runtimes/NAME.py is the runtime NAME.
 
 A runtime's file has
-    PRECISIONS                        those that it offers, the best first, of "int8", "float16", "float32"
-    missing()                         None where it runs on this machine, else one sentence: what is missing and what to
-    do build(bundle, precision, *, strict=False, rebuild=False, say=print, **options)
-                                      makes what it needs beyond the bundle's files (an engine), where it needs any;
-                                      returns `precision` (what was built), `path`, `megabytes`, `seconds` and `reused`
+    PRECISIONS                        precision -> the file or folder of a bundle that it starts from, for each of
+                                      "int8", "float16" and "float32" that it offers, the best first
+    PRIORITY                          "auto" takes the highest that works here; `compare` starts with the lowest
+    PACKAGE                           the Python package that it needs, which `doctor` says how to install
+    missing()                         None where it works on this machine, else one sentence: what to install
+    build(bundle, precision, *, strict=False, rebuild=False, say=print, **options)
+                                      builds an engine, if it needs one; returns `precision` (of what was built),
+                                      `path`, `megabytes`, `seconds` and `reused`
     load(bundle, precision, *, strict=False, say=print, **options)
-                                      a `Runtime`, built first where nothing fits
+                                      returns a `Runtime`; builds first if no engine fits
 and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only. Private files (_NAME.py) are parts of
 runtimes.
 """
 
 import importlib
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.panoptic import Prediction
-
-PREFERENCE = ("tensorrt", "tf_trt", "onnx", "saved_model")
-"""Which runtime "auto" takes: the first that runs here."""
+from deeplab_tf.core.predictor import Predictor, as_prediction
 
 
-_NEEDS = {
-    ("onnx", "int8"): "model_int8_cpu.onnx",
-    ("tf_trt", "int8"): "tf_trt/int8",
-    ("tf_trt", "float32"): "tf_trt/float",
-    ("tf_trt", "float16"): "tf_trt/float",
-    ("saved_model", "float32"): "saved_model",
-}
-"""What of a bundle a runtime starts from; where nothing stands here, from model_int8.onnx for "int8" and from
-model.onnx."""
-
-
-class Runtime:
-    """A loaded network: maps a uint8 RGB frame to a label map. Subclasses define `upload`, `run` and `download`.
+class Runtime(Predictor):
+    """A loaded bundle. Subclasses define `upload`, `run` and `download`.
 
     Attributes:
-        name, precision: such as "onnx", "int8".
-        bundle: where it comes from.
-        table: the classes.
-        size: height, width of the frames that it takes.
-        label_stride: input pixels a side for one label.
-        gives_scores: whether `class_scores` can be asked.
-        gives_instances: whether `predict` gives centers and offsets.
+        bundle: where it comes from; see `Predictor` for the others.
     """
-
-    name = ""
 
     def __init__(self, bundle: Bundle, precision: str):
         self.bundle, self.precision = bundle, precision
         self.table, self.size, self.label_stride = bundle.table, bundle.size, bundle.label_stride
-        self.gives_scores, self.gives_instances = bundle.output == "logits", bundle.gives_instances
+        self.gives_probabilities, self.gives_instances = bundle.output == "logits", bundle.gives_instances
+        self.data = bundle.info.get("data") or {}
 
     def upload(self, frame: np.ndarray) -> None:
-        """Hands over a (H, W, 3) uint8 RGB frame at the network's size."""
+        """Copy a (H, W, 3) uint8 RGB frame at the network's size to where the network runs."""
         raise NotImplementedError
 
     def run(self) -> None:
-        """Runs the network on what was uploaded, and waits for it."""
+        """Run the network on the uploaded frame, and wait for it."""
         raise NotImplementedError
 
     def download(self) -> Dict[str, np.ndarray]:
-        """What the network gave, by the bundle's `outputs`: `labels` (H/s, W/s) of an integer type or `logits` (H/s,
-        W/s, C) float32 before softmax; with instances `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2). Later runs
-        leave the last two alone."""
+        """Return the bundle's `outputs` by name.
+
+        These are `labels` (H/s, W/s) of an integer type or `logits` (H/s, W/s, C) float32; of a panoptic network also
+        `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2), which later runs leave alone.
+        """
         raise NotImplementedError
 
     def lanes(self) -> Sequence["Runtime"]:
-        """Runtimes of this network that work on different frames at the same time: for frames a second, where it does
-        not matter how long each one takes. A runtime that needs the machine to itself for a frame, as a GPU does, is
-        its only lane."""
+        """Return runtimes of this network that may run in parallel, for throughput where latency does not matter.
+
+        A runtime that needs the whole device for a frame, such as a GPU, is its only lane.
+        """
         return [self]
 
-    def close(self) -> None:
-        """Frees what the runtime holds."""
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> (H/s, W/s) uint8 class ids. Raises DeepLabError for a frame of another size or
-        type."""
-        return self.predict(frame).label_map
-
     def predict(self, frame: np.ndarray) -> Prediction:
-        """(H, W, 3) uint8 RGB -> class ids and, where the network gives them, centers and offsets. Raises DeepLabError
-        as calling does."""
-        return as_prediction(self._outputs(frame))
-
-    def class_scores(self, frame: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> (H/s, W/s, C) float32 probabilities, where the bundle was converted with --output
-        logits."""
-        if not self.gives_scores:
-            raise DeepLabError(
-                f"The bundle {self.bundle.path} gives labels only; convert it with --output logits for scores."
-            )
-        logits = self._outputs(frame)["logits"]
-        scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return scores / scores.sum(axis=-1, keepdims=True)
-
-    def _outputs(self, frame):
         if frame.shape != tuple(self.size) + (3,) or frame.dtype != np.uint8:
-            wanted = "{}x{}".format(*self.size)
+            size, shape = ("x".join(map(str, sides)) for sides in (self.size, frame.shape))
             raise DeepLabError(
-                "Expected a uint8 RGB frame of {}, got {} {}.".format(
-                    wanted, frame.dtype, "x".join(map(str, frame.shape))
-                )
+                f"Expected a uint8 RGB frame of {size}, the only size of {self.bundle.path}; got {frame.dtype} {shape}."
             )
         self.upload(frame)
         self.run()
-        return self.download()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-
-def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
-    """What `Runtime.download` returns, as a `Prediction`."""
-    label_map = outputs["labels"] if "labels" in outputs else outputs["logits"].argmax(axis=-1)
-    instances = (outputs["center"][..., 0], outputs["offset"]) if "center" in outputs else ()
-    return Prediction(label_map.astype(np.uint8), *instances)
+        return as_prediction(self.download())
 
 
 def names() -> List[str]:
-    """The runtimes that exist, by their files."""
+    """Return the runtimes, by the names of their files."""
     stems = [os.path.splitext(name) for name in os.listdir(os.path.dirname(__file__))]
     return sorted(stem for stem, ending in stems if ending == ".py" and not stem.startswith("_"))
 
 
 def module(name: str):
-    """The module of a runtime. Raises DeepLabError, naming the choices, where there is none."""
+    """Return the module of a runtime. Raises DeepLabError, naming the choices, if there is none."""
     if name not in names():
         raise DeepLabError(f"There is no runtime '{name}'. {did_you_mean(name, names())}")
     return importlib.import_module("deeplab_tf.deploy.runtimes." + name)
 
 
-def available() -> List[str]:
-    """The runtimes that run on this machine, the preferred first."""
-    return list(_working())
+def by_priority() -> List[str]:
+    """Return all runtimes, the preferred first."""
+    return sorted(names(), key=lambda name: -module(name).PRIORITY)
 
 
-def _working():
-    """The same one by one: to ask the next can take the seconds that TensorFlow needs to load."""
-    order = sorted(names(), key=lambda name: PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE))
-    return (name for name in order if module(name).missing() is None)
+def missing() -> Dict[str, Optional[str]]:
+    """Return for each runtime what it lacks on this machine; None where it works. May load TensorFlow."""
+    return {name: module(name).missing() for name in names()}
 
 
-def needs(name: str, precision: str) -> str:
-    """The file or folder of a bundle that a runtime starts from."""
-    return _NEEDS.get((name, precision), "model_int8.onnx" if precision == "int8" else "model.onnx")
+def available() -> Iterator[str]:
+    """Yield the runtimes that work on this machine, the preferred first; the next one may take seconds to load."""
+    return (name for name in by_priority() if module(name).missing() is None)
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Raise DeepLabError, naming the choices, if a runtime does not offer a precision."""
+    choices = module(name).PRECISIONS
+    if precision not in choices:
+        raise DeepLabError(f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, choices)}")
 
 
 def precisions(bundle: Bundle, name: str) -> List[str]:
-    """Those at which a runtime can run a bundle, the best first: it may lack what they start from."""
-    return [each for each in module(name).PRECISIONS if needs(name, each) in bundle]
+    """Return the precisions at which a runtime can run a bundle, the best first."""
+    return [precision for precision, source in module(name).PRECISIONS.items() if source in bundle]
 
 
 def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = None, **options) -> Runtime:
-    """Loads a bundle.
+    """Load a bundle.
 
     Args:
         bundle: from `open_bundle`.
-        name: a runtime, or "auto" for the first of PREFERENCE that runs here and finds in the bundle what it needs.
-        precision: one of the runtime's; the best that the bundle holds where left out.
+        name: a runtime, or "auto" for the one of the highest priority that works here and can run the bundle.
+        precision: one of the runtime's; the best that the bundle holds if left out.
         options: for the runtime's `load`.
 
     Raises:
         DeepLabError: no such runtime, not installed here, or the bundle lacks what it needs.
     """
     if name == "auto":
-        name = next((each for each in _working() if precisions(bundle, each)), None)
-        if name is None:
-            reasons = [
-                "{}: {}".format(each, module(each).missing() or "the bundle has nothing for it.") for each in names()
-            ]
-            raise DeepLabError("No runtime can run {} here. {}".format(bundle.path, " ".join(reasons)))
+        name = next((each for each in available() if precisions(bundle, each)), "")
+        if not name:
+            reasons = [f"{each}: {reason or 'the bundle has nothing for it.'}" for each, reason in missing().items()]
+            raise DeepLabError(f"No runtime can run {bundle.path} here. {' '.join(reasons)}")
     chosen = module(name)
     reason = chosen.missing()
     if reason is not None:
         raise DeepLabError(f"The runtime {name} does not work here: {reason}")
     if precision is None:
-        precision = (precisions(bundle, name) or chosen.PRECISIONS[-1:])[0]
-    if precision not in chosen.PRECISIONS:
-        raise DeepLabError(
-            f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, chosen.PRECISIONS)}"
-        )
+        precision = next(iter(precisions(bundle, name)), list(chosen.PRECISIONS)[-1])
+    check_precision(name, precision)
     return chosen.load(bundle, precision, **options)

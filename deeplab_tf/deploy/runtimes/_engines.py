@@ -1,25 +1,24 @@
-"""What is built on a device: where it is kept, what it was built from, when it is stale, and what its GPU can do.
+"""Engines built on a device: where they are kept, when they are stale, and the precisions that a GPU offers.
 
-An engine lies at engines/FINGERPRINT/NAME with a description beside it, NAME.json: what it was built from and for
-("facts"), its size, how long it took. It is used again only if all facts are those of now.
+An engine is engines/FINGERPRINT/NAME, with a description beside it, NAME.json: what it was built from and for
+("facts"), its size and build time. It is used again only if all facts still hold.
 """
 
 import glob
-import hashlib
 import json
 import os
 import re
-import uuid
-from typing import Iterable, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import megabytes, sha256, write_bytes
 
-LADDER = ("int8", "float16", "float32")
-"""A precision that a GPU lacks becomes the next that it has."""
+PRECISIONS = ("int8", "float16", "float32")
+"""A precision that a GPU lacks falls back to the next that it has."""
 
 MEGABYTE = 1 << 20
 
-_WORDS = {
+_TITLES = {
     "model": "the model",
     "gpu": "the GPU",
     "compute_capability": "the compute capability",
@@ -28,8 +27,10 @@ _WORDS = {
 
 
 def has_precision(precision: str, capability: Tuple[int, int]) -> bool:
-    """Whether a GPU computes in a precision faster than in float32 (NVIDIA's table of arithmetic throughput by compute
-    capability)."""
+    """Return whether a GPU is faster in a precision than in float32.
+
+    Source: NVIDIA, CUDA C++ Programming Guide, arithmetic throughput by compute capability.
+    """
     if precision == "int8":
         return capability >= (6, 1) and capability != (6, 2)
     if precision == "float16":
@@ -37,88 +38,128 @@ def has_precision(precision: str, capability: Tuple[int, int]) -> bool:
     return True
 
 
-def affordable(precision: str, gpu, *, strict: bool = False, say=print) -> str:
-    """The precision, or where the GPU lacks it the next of LADDER, with one line through `say`.
+def supported_precision(precision: str, gpu, *, strict: bool = False, say=print) -> str:
+    """Return the precision, or the next of PRECISIONS if the GPU lacks it, with one line through `say`.
 
-    Raises DeepLabError instead with `strict`.
+    Raises DeepLabError instead of falling back if `strict`.
     """
-    best = next(each for each in LADDER[LADDER.index(precision) :] if has_precision(each, gpu.capability))
+    best = next(each for each in PRECISIONS[PRECISIONS.index(precision) :] if has_precision(each, gpu.capability))
     if best != precision:
-        lacks = f"{gpu.name} (compute capability {capability_text(gpu)}) has no fast {precision}"
+        problem = f"{gpu.name} (compute capability {capability_text(gpu)}) has no fast {precision}"
         if strict:
-            raise DeepLabError(f"{lacks}: refused, as --strict asks; {best} would be next.")
-        say(f"{lacks}: {best} instead.")
+            raise DeepLabError(f"{problem}: refused because of --strict; {best} would be next.")
+        say(f"{problem}: {best} instead.")
     return best
 
 
 def workspace(free: int) -> int:
-    """Bytes of scratch memory that an engine may ask for: a quarter of what is free (a Nano shares 4 GB with
-    everything), at most 4 GB."""
+    """Return the scratch memory of an engine in bytes: a quarter of the free memory, which a Jetson's GPU shares with
+    the CPU, within 16 MB and 4 GB."""
     return max(16 * MEGABYTE, min(free // 4, 4096 * MEGABYTE))
 
 
 def capability_text(gpu) -> str:
-    """Such as "8.7"."""
+    """Return the compute capability, such as "8.7"."""
     return "{}.{}".format(*gpu.capability)
 
 
 def fingerprint(gpu, versions: dict) -> str:
-    """The name of the folder for engines of this GPU and these versions, such as "orin-sm87-tensorrt-8.5.2.2"."""
-    parts = [gpu.name, "sm{}{}".format(*gpu.capability)] + ["{} {}".format(*pair) for pair in sorted(versions.items())]
+    """Return the folder name for engines of a GPU and versions, such as "orin-sm87-tensorrt-8.5.2.2"."""
+    parts = [gpu.name, "sm{}{}".format(*gpu.capability)] + [
+        f"{name} {value}" for name, value in sorted(versions.items())
+    ]
     return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in parts)
 
 
 def facts(gpu, versions: dict, precision: str, model: str, options: dict) -> dict:
-    """What an engine depends on.
+    """Return all that an engine depends on.
 
     Args:
         gpu: a `Gpu`.
         versions: such as {"TensorRT": "8.5.3.1"}.
-        model: a digest of all files that it is built from.
+        model: SHA-256 of the files that it is built from.
         options: of the build, as JSON takes them.
     """
-    found = {
-        "gpu": gpu.name,
-        "compute_capability": capability_text(gpu),
-        "precision": precision,
-        "model": model,
-        "options": options,
-    }
-    found.update(versions)
-    return found
+    return dict(
+        versions,
+        gpu=gpu.name,
+        compute_capability=capability_text(gpu),
+        precision=precision,
+        model=model,
+        options=options,
+    )
 
 
-def stale(path: str, wanted: dict, elsewhere: Iterable[str] = ()) -> Optional[str]:
-    """None where the engine at `path` is there, whole and built from `wanted`; else why not, as the end of a sentence.
+def build_if_stale(
+    path: str,
+    wanted: dict,
+    make: Callable[[], dict],
+    *,
+    kind: str,
+    siblings: Iterable[str] = (),
+    rebuild: bool = False,
+    say=print,
+) -> dict:
+    """Return the result of a runtime's `build`, after building the engine if it is missing or stale.
 
     Args:
-        elsewhere: engines for other GPUs or versions; one of them tells what has changed since where `path` is not
-            there.
+        path: of the engine.
+        wanted: its `facts`.
+        make: writes the engine to `path`; returns `seconds` and whatever else belongs into its description.
+        kind: of the engine, for a person.
+        siblings: as in `stale_reason`.
+        rebuild: build in any case.
+    """
+    reason = "asked for" if rebuild else stale_reason(path, wanted, siblings)
+    if reason is not None:
+        say(f"Building {kind} for {wanted['gpu']} ({reason}); this takes minutes.")
+        record = _write_record(path, wanted, make())
+    else:
+        record = read_record(path) or {}
+    return {
+        "precision": wanted["precision"],
+        "path": path,
+        "megabytes": record["megabytes"],
+        "seconds": record["seconds"] if reason is not None else 0.0,
+        "reused": reason is None,
+    }
+
+
+def nothing_to_build(path: str, precision: str) -> dict:
+    """Return the result of `build` for a runtime that runs a file of the bundle as it is."""
+    return {"precision": precision, "path": path, "megabytes": megabytes(path), "seconds": 0.0, "reused": True}
+
+
+def stale_reason(path: str, wanted: dict, siblings: Iterable[str] = ()) -> Optional[str]:
+    """Return None if the engine at `path` is intact and built from `wanted`, else why not, as the end of a sentence.
+
+    Args:
+        siblings: engines for other GPUs or versions, which show what has changed if there is none at `path`.
     """
     record = read_record(path)
     if record is None:
-        other = next((each for each in map(read_record, elsewhere) if each), None)
+        other = next((each for each in map(read_record, siblings) if each), None)
         return (other and _difference(other["facts"], wanted)) or "none is built yet"
     if not os.path.exists(path):
         return "it is missing"
-    if digest(path) != record["sha256"]:
+    if sha256(path) != record["sha256"]:
         return "it has been changed"
     return _difference(record["facts"], wanted)
 
 
-def sisters(engines: str, name: str) -> List[str]:
-    """The engines of a name for every GPU and version below a bundle's engines/, the newest first."""
+def sibling_engines(engines: str, name: str) -> List[str]:
+    """Return the engines of a name for every GPU and version below a bundle's engines/, the newest first."""
     found = glob.glob(os.path.join(glob.escape(engines), "*", name))
     return sorted(found, key=os.path.getmtime, reverse=True)
 
 
-def _difference(had, wanted):
+def _difference(had: Dict[str, object], wanted: Dict[str, object]) -> Optional[str]:
     for key in sorted(set(had) | set(wanted), key=lambda key: (key == "model", key)):
         if had.get(key) != wanted.get(key):
-            word = _WORDS.get(key, key)
+            title = _TITLES.get(key, key)
             if key == "model":
-                return f"{word} is another one"
-            return f"{word} was {_plain(had.get(key))} and is {_plain(wanted.get(key))}"
+                return f"{title} is another one"
+            return f"{title} was {_plain(had.get(key))} and is {_plain(wanted.get(key))}"
     return None
 
 
@@ -127,7 +168,7 @@ def _plain(value):
 
 
 def read_record(path: str) -> Optional[dict]:
-    """The description beside an engine; None where there is none, or one that is no such description."""
+    """Return the description beside an engine; None if there is none or it is damaged."""
     try:
         with open(path + ".json", encoding="utf-8") as file:
             record = json.load(file)
@@ -137,70 +178,20 @@ def read_record(path: str) -> Optional[dict]:
 
 
 def check_output(path: str) -> None:
-    """Raises DeepLabError where something lies at `path` that was not built here: it would be lost."""
+    """Raise DeepLabError if `path` exists and is no engine that was built here: it would be lost."""
     if os.path.exists(path) and read_record(path) is None:
         raise DeepLabError(f"{path} is there already and is no engine that was built here; name another.")
 
 
-def write_record(path: str, built_from: dict, seconds: float, **more) -> dict:
-    """Describes the engine that has just been written to `path`; returns the description."""
-    record = {"facts": built_from, "sha256": digest(path), "megabytes": megabytes(path), "seconds": seconds}
-    record.update(more)
-    write_whole(path + ".json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
+def _write_record(path, built_from, more):
+    record = dict(more, facts=built_from, sha256=sha256(path), megabytes=megabytes(path))
+    write_file(path + ".json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
     return record
 
 
-def outcome(path: str, *, reused: bool) -> dict:
-    """What a runtime's `build` returns, from the description beside the engine."""
-    record = read_record(path)
-    return {
-        "precision": record["facts"]["precision"],
-        "path": path,
-        "megabytes": record["megabytes"],
-        "seconds": 0.0 if reused else record["seconds"],
-        "reused": reused,
-    }
-
-
-def nothing_to_build(path: str, precision: str) -> dict:
-    """The same for a runtime that runs a file of the bundle as it is."""
-    return {"precision": precision, "path": path, "megabytes": megabytes(path), "seconds": 0.0, "reused": True}
-
-
-def digest(path: str) -> str:
-    """SHA-256 of a file, or of the names and contents of all files below a folder."""
-    total = hashlib.sha256()
-    for file in _files(path):
-        if file != path:
-            total.update(f"{os.path.relpath(file, path)}\0{os.path.getsize(file)}\0".encode())
-        with open(file, "rb") as opened:
-            for block in iter(lambda: opened.read(1 << 20), b""):
-                total.update(block)
-    return total.hexdigest()
-
-
-def megabytes(path: str) -> float:
-    """Of a file, or of all files below a folder; 1 MB is 1,000,000 bytes."""
-    return sum(os.path.getsize(file) for file in _files(path)) / 1e6
-
-
-def _files(path):
-    if not os.path.isdir(path):
-        return [path]
-    return sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names)
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Writes a file that appears whole or not at all; its folder is made if need be."""
-    path = os.path.abspath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.part")
+def write_file(path: str, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises DeepLabError if that fails."""
     try:
-        with open(part, "xb") as file:
-            file.write(data)
-        os.replace(part, path)
+        write_bytes(path, data)
     except OSError as error:
         raise DeepLabError(f"Cannot write {path}: {error.strerror}.") from error
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)

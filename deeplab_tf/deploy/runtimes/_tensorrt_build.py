@@ -1,41 +1,47 @@
-"""From an ONNX file to a TensorRT plan, with TensorRT 8.2 to 11. What a version lacks is asked for by name, not guessed
-from its number.
+"""From an ONNX file to a TensorRT plan, with TensorRT 8.2 to 11. Features are looked up by name, not by version.
 
-| TensorRT | what differs here |
+| TensorRT | differences |
 | --- | --- |
-| before 8.4.1 | `max_workspace_size`; from there on memory pools |
-| before 10 | networks want the flag EXPLICIT_BATCH |
-| from 11 | no FP16, no INT8, no calibrator: types are those in the network, so int8 comes from a file with Q/DQ, and
-float16 is refused |
+| before 8.4.1 | `max_workspace_size` in place of memory pools |
+| before 10 | networks need the flag EXPLICIT_BATCH |
+| from 11 | no FP16, no INT8, no calibrator: the network holds the types, so INT8 needs Q/DQ, and FP16 is refused |
 """
 
 import functools
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 from deeplab_tf.core.errors import DeepLabError
 
 OLDEST = (8, 2)
 OWN_KERNELS_VARIABLE = "DEEPLAB_TF_OWN_KERNELS"
-"""Set to 1 where cuBLAS and cuDNN are missing or do not work: TensorRT then takes none of their kernels."""
+"""Set to 1 if cuBLAS or cuDNN is missing or broken: TensorRT then uses none of their kernels."""
 
 
-class Order(NamedTuple):
-    """What to build."""
+class EngineSpec(NamedTuple):
+    """What to build.
 
-    model: bytes  # the ONNX file
-    precision: str  # "int8", "float16", "float32"
-    half: bool  # whether the rest of an int8 network may run in float16
-    workspace: int  # bytes of scratch memory
-    calibration: Optional[bytes] = (
-        None  # a calibration cache: implicit int8 of a float model; else the model's Q/DQ nodes count
-    )
-    timings: bytes = b""  # what an earlier build measured; saves time
+    Attributes:
+        model: the ONNX file.
+        precision: "int8", "float16" or "float32".
+        half: whether float layers of an INT8 network may run in FP16.
+        workspace: bytes of scratch memory.
+        calibration: a calibration cache for implicit INT8 of a float model; without it the model's Q/DQ nodes count.
+        timings: measurements of an earlier build, which save time.
+        own_kernels: use TensorRT's own kernels only.
+    """
+
+    model: bytes
+    precision: str
+    half: bool
+    workspace: int
+    calibration: Optional[bytes] = None
+    timings: bytes = b""
     own_kernels: bool = False
 
 
 def version(trt) -> Tuple[int, ...]:
-    """Such as (8, 5, 3). Raises DeepLabError for one that is too old."""
+    """Return TensorRT's version, such as (8, 5, 3). Raises DeepLabError if it is too old."""
     found = tuple(int(part) for part in trt.__version__.split(".")[:3])
     if found < OLDEST:
         raise DeepLabError(f"TensorRT {trt.__version__} is installed; this needs 8.2 or newer (JetPack 4.6.1).")
@@ -43,13 +49,13 @@ def version(trt) -> Tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=None)
-def logger(trt):
-    """The one logger of the process, as TensorRT wants it; keeps the errors of the last piece of work in `errors`."""
+def logger(trt: Any) -> Any:
+    """Return the process's one logger, as TensorRT requires it; `errors` holds those since it was last cleared."""
 
     class Logger(trt.ILogger):
         def __init__(self):
             trt.ILogger.__init__(self)  # super() would skip the part of it that is C++
-            self.errors = []
+            self.errors: List[str] = []
 
         def log(self, severity, message):
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
@@ -58,15 +64,15 @@ def logger(trt):
     return Logger()
 
 
-def build_plan(trt, order: Order, say=print) -> Tuple[bytes, bytes]:
-    """Builds an engine; takes minutes.
+def build_plan(trt, spec: EngineSpec, say=print) -> Tuple[bytes, bytes]:
+    """Build an engine; takes minutes.
 
     Returns:
-        the plan, and what was measured on the way, for the next build's `timings`.
+        the plan, and the measurements for the next build's `timings`.
     Raises:
-        DeepLabError: no GPU, a network that this TensorRT does not take, no memory; with what TensorRT said.
+        DeepLabError: no GPU, a network that this TensorRT does not take, no memory; with TensorRT's own message.
     """
-    _check(trt, order)
+    _check(trt, spec)
     log = logger(trt)
     del log.errors[:]
     try:
@@ -74,75 +80,68 @@ def build_plan(trt, order: Order, say=print) -> Tuple[bytes, bytes]:
     except TypeError:  # what a null pointer becomes on its way to Python
         builder = None
     if builder is None:
-        raise DeepLabError(f"TensorRT {trt.__version__} finds no working GPU{_said(log)}")
-    plan, timings = _build(trt, builder, order)
-    if (
-        plan is None
-        and not order.own_kernels
-        and any("cublas" in line.lower() or "cudnn" in line.lower() for line in log.errors)
-    ):
+        raise DeepLabError(f"TensorRT {trt.__version__} finds no working GPU{reasons(log)}")
+    plan, timings = _build(trt, builder, spec)
+    broken = any(name in line.lower() for line in log.errors for name in ("cublas", "cudnn"))
+    if plan is None and broken and not spec.own_kernels:
         say("cuBLAS or cuDNN does not work here: building again with TensorRT's own kernels only.")
         del log.errors[:]
-        plan, timings = _build(trt, builder, order._replace(own_kernels=True))
+        plan, timings = _build(trt, builder, spec._replace(own_kernels=True))
     if plan is None:
-        raise DeepLabError(f"TensorRT {trt.__version__} could not build the {order.precision} engine{_said(log)}")
+        raise DeepLabError(f"TensorRT {trt.__version__} could not build the {spec.precision} engine{reasons(log)}")
     return plan, timings
 
 
 def own_kernels_wanted() -> bool:
-    """What the environment variable says."""
+    """Return what the environment variable asks for."""
     return os.environ.get(OWN_KERNELS_VARIABLE, "") not in ("", "0")
 
 
 def takes_types_from_network(trt) -> bool:
-    """Whether this is a TensorRT without precision flags (11)."""
+    """Return whether this is a TensorRT without precision flags (11)."""
     return not hasattr(trt.BuilderFlag, "FP16")
 
 
 def is_quantized(model: bytes) -> bool:
-    """Whether an ONNX file has Q/DQ nodes; by the name of their operator in its bytes, since a device has no onnx
-    package."""
+    """Return whether an ONNX file has Q/DQ nodes, by their name in its bytes: a device has no onnx package."""
     return b"DequantizeLinear" in model
 
 
-def _check(trt, order):
+def _check(trt, spec):
     version(trt)
-    quantized = is_quantized(order.model)
+    quantized = is_quantized(spec.model)
     if takes_types_from_network(trt):
-        wish = "float16" if order.precision == "float16" else "implicit int8" if order.calibration else None
+        wish = "float16" if spec.precision == "float16" else "implicit int8" if spec.calibration else None
         if wish:
             raise DeepLabError(
-                f"TensorRT {trt.__version__} takes all types from the network and cannot make {wish} of it; take "
-                "int8 with Q/DQ nodes (model_int8.onnx), "
-                "float32, or TensorRT 10."
+                f"TensorRT {trt.__version__} takes all types from the network and cannot make {wish} of it; use int8 "
+                "with Q/DQ nodes (model_int8.onnx), float32, or TensorRT 10."
             )
-    if order.precision == "int8" and not order.calibration and not quantized:
+    if spec.precision == "int8" and not spec.calibration and not quantized:
         raise DeepLabError(
             "int8 needs a model with Q/DQ nodes (model_int8.onnx) or a calibration cache; this model has neither."
         )
-    if quantized and (order.precision != "int8" or order.calibration):
+    if quantized and (spec.precision != "int8" or spec.calibration):
         raise DeepLabError("The model has Q/DQ nodes, which mean int8; give the float model (model.onnx) instead.")
 
 
-def _build(trt, builder, order):
+def _build(trt, builder, spec):
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger(trt))
-    if not parser.parse(order.model):
+    if not parser.parse(spec.model):
         errors = "; ".join(str(parser.get_error(i)).strip() for i in range(parser.num_errors))
-        raise DeepLabError(
-            "TensorRT {} cannot read the ONNX model: {}".format(trt.__version__, errors or "no reason given.")
-        )
+        raise DeepLabError(f"TensorRT {trt.__version__} cannot read the ONNX model: {errors or 'no reason given.'}")
     config = builder.create_builder_config()
-    _set_workspace(trt, config, order.workspace)
-    _set_precision(trt, config, order)
-    if order.own_kernels:
+    _set_workspace(trt, config, spec.workspace)
+    _set_precision(trt, config, spec)
+    if spec.own_kernels:
         config.set_tactic_sources(0)
-    timings = config.create_timing_cache(order.timings)
+    timings = config.create_timing_cache(spec.timings)
     if not config.set_timing_cache(timings, False):  # of another version or GPU
         config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        return None, order.timings
+        return None, spec.timings
     timings = config.get_timing_cache()
     return bytes(plan), bytes(timings.serialize())
 
@@ -161,20 +160,19 @@ def _set_workspace(trt, config, size):
         config.max_workspace_size = size
 
 
-def _set_precision(trt, config, order):
+def _set_precision(trt, config, spec):
     if takes_types_from_network(trt):
         return
-    if order.precision == "float16" or (order.precision == "int8" and order.half):
+    if spec.precision == "float16" or (spec.precision == "int8" and spec.half):
         config.set_flag(trt.BuilderFlag.FP16)
-    if order.precision == "int8":
+    if spec.precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
-        if order.calibration is not None:
-            config.int8_calibrator = _calibrator(trt, with_header(order.calibration, version(trt)))
+        if spec.calibration is not None:
+            config.int8_calibrator = _calibrator(trt, with_header(spec.calibration, version(trt)))
 
 
 def with_header(cache: bytes, found: Tuple[int, ...]) -> bytes:
-    """A calibration cache with the first line that this version of TensorRT looks for; one with another it leaves
-    unread.
+    """Return a calibration cache with the first line that a version of TensorRT requires to read it.
 
     Scales do not depend on the version. The number is NV_TENSORRT_VERSION of NvInferVersion.h: 8.5.3 is 8503, 10.3.0 is
     100300.
@@ -184,7 +182,7 @@ def with_header(cache: bytes, found: Tuple[int, ...]) -> bytes:
     return f"TRT-{number}-EntropyCalibration2\n".encode() + cache.partition(b"\n")[2]
 
 
-def _calibrator(trt, cache):
+def _calibrator(trt: Any, cache: bytes) -> Any:
     class CacheReader(trt.IInt8EntropyCalibrator2):
         """Has a cache and no images."""
 
@@ -206,5 +204,6 @@ def _calibrator(trt, cache):
     return CacheReader()
 
 
-def _said(log):
-    return ": " + " | ".join(log.errors[-3:]) if log.errors else "; it gave no reason."
+def reasons(log) -> str:
+    """Return the last errors that TensorRT logged, as the end of a sentence."""
+    return f": {' | '.join(log.errors[-3:])}" if log.errors else "; it gave no reason."

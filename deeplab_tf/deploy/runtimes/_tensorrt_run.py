@@ -1,6 +1,6 @@
-"""A TensorRT plan, loaded: its inputs and outputs in pinned memory and on the GPU, and one stream. TensorRT 8.2 to 11.
+"""A loaded TensorRT plan (8.2 to 11), its inputs and outputs in pinned memory and on the GPU, and one stream.
 
-From 8.5 on inputs and outputs have names, before they were numbered bindings; only names are left from 10 on.
+Inputs and outputs are named tensors from 8.5 on, and numbered bindings until 9.
 """
 
 from typing import List, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.runtimes._cudart import array_at
-from deeplab_tf.deploy.runtimes._tensorrt_build import logger
+from deeplab_tf.deploy.runtimes._tensorrt_build import logger, reasons
 
 _TYPES = {
     "FLOAT": np.float32,
@@ -20,7 +20,7 @@ _TYPES = {
     "UINT8": np.uint8,
     "BOOL": np.bool_,
 }
-"""trt.nptype does the same, but fails with NumPy 1.24 and newer in TensorRT before 8.6."""
+"""As trt.nptype, which fails with NumPy 1.24 and newer in TensorRT before 8.6."""
 
 
 class Tensor(NamedTuple):
@@ -34,7 +34,7 @@ class Tensor(NamedTuple):
 
 
 class Engine:
-    """Runs a plan.
+    """Runs a TensorRT plan.
 
     Attributes:
         inputs, outputs: lists of `Tensor`.
@@ -45,11 +45,12 @@ class Engine:
         Args:
             trt: the module tensorrt.
             cuda: from `open_cuda`.
-            plan: what `build_plan` gave, on this GPU and with this TensorRT.
+            plan: from `build_plan`, on this GPU and with this TensorRT.
         Raises:
             DeepLabError: TensorRT cannot load it, or there is no memory for it.
         """
-        self._cuda, self._stream, self._tensors = cuda, None, []  # type: ignore
+        self._cuda, self._stream = cuda, None
+        self._tensors: List[Tensor] = []
         log = logger(trt)
         del log.errors[:]
         self._log = log
@@ -65,8 +66,8 @@ class Engine:
         except DeepLabError:
             self.close()
             raise
-        self.inputs: List[Tensor] = [tensor for tensor in self._tensors if tensor.is_input]
-        self.outputs: List[Tensor] = [tensor for tensor in self._tensors if not tensor.is_input]
+        self.inputs = [tensor for tensor in self._tensors if tensor.is_input]
+        self.outputs = [tensor for tensor in self._tensors if not tensor.is_input]
         if self._named:
             for tensor in self._tensors:
                 self._context.set_tensor_address(tensor.name, tensor.device)
@@ -77,16 +78,15 @@ class Engine:
         except TypeError:  # what a null pointer becomes on its way to Python
             made = None
         if made is None:
-            raise DeepLabError(f"TensorRT {problem}{self._said()}")
+            raise DeepLabError(f"TensorRT {problem}{reasons(self._log)}")
         return made
-
-    def _said(self):
-        return ": {}".format(" | ".join(self._log.errors[-3:])) if self._log.errors else "; it gave no reason."
 
     def _tensor(self, trt, index):
         name, is_input, shape, kind = self._described(trt, index)
         if kind not in _TYPES or any(side < 0 for side in shape):
-            raise DeepLabError(f"The engine's {name} is {kind} {shape}; expected a fixed shape and a plain type.")
+            raise DeepLabError(
+                f"The engine's {name} is {kind} {shape}; expected a fixed shape and one of {', '.join(_TYPES)}."
+            )
         dtype = np.dtype(_TYPES[kind])
         size = int(np.prod(shape)) * dtype.itemsize
         device = self._cuda.allocate(size)
@@ -107,29 +107,29 @@ class Engine:
         return name, is_input, tuple(engine.get_binding_shape(index)), engine.get_binding_dtype(index).name
 
     def upload(self) -> None:
-        """Copies every input's `host` to the GPU, and waits."""
+        """Copy every input's `host` to the GPU, and wait."""
         for tensor in self.inputs:
             self._cuda.to_device(tensor.device, tensor.pinned, tensor.host.nbytes, self._stream)
         self._cuda.wait(self._stream)
 
     def run(self) -> None:
-        """Runs the network on what was uploaded, and waits. Raises DeepLabError where TensorRT fails."""
+        """Run the network on what was uploaded, and wait. Raises DeepLabError if TensorRT fails."""
         if self._named:
             done = self._context.execute_async_v3(self._stream)
         else:
             done = self._context.execute_async_v2([tensor.device for tensor in self._tensors], self._stream)
         if not done:
-            raise DeepLabError(f"TensorRT could not run the engine{self._said()}")
+            raise DeepLabError(f"TensorRT could not run the engine{reasons(self._log)}")
         self._cuda.wait(self._stream)
 
     def download(self) -> None:
-        """Copies every output to its `host`, and waits."""
+        """Copy every output to its `host`, and wait."""
         for tensor in self.outputs:
             self._cuda.to_host(tensor.pinned, tensor.device, tensor.host.nbytes, self._stream)
         self._cuda.wait(self._stream)
 
     def close(self) -> None:
-        """Frees everything; what was in `host` is gone."""
+        """Free everything, the arrays of `host` included."""
         self._context = self._engine = self._runtime = None  # in this order
         for tensor in self._tensors:
             self._cuda.free(tensor.device)

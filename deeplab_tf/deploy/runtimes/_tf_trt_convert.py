@@ -1,19 +1,18 @@
-"""TF-TRT's converter, called in the one form that TensorFlow 2.6 to 2.17 have in common, and what it made, checked.
+"""Convert with TF-TRT, in the one form of call that TensorFlow 2.6 to 2.17 share, and check the result.
 
-TF-TRT says nothing when it fails: a graph that it cannot convert, or an engine that cannot be built, stays with
-TensorFlow and runs slowly. So the saved model is opened afterwards, its engines are counted, and each must be there.
+TF-TRT fails silently: a graph that it cannot convert, or an engine that it cannot build, is left to TensorFlow and runs
+slowly. So each engine of the saved result must be there, built, and of the precision asked for.
 """
 
 import collections
 import os
-import shutil
 import time
-import uuid
-from typing import Iterable, Optional
+from typing import Dict, Iterable, Optional, Tuple
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import new_folder
 
 _MODES = {"int8": "INT8", "float16": "FP16", "float32": "FP32"}
 
@@ -21,7 +20,7 @@ _HARMLESS = ("Placeholder", "Const", "Identity", "NoOp")
 
 
 def versions() -> dict:
-    """What engines depend on beside the GPU: TensorFlow and the TensorRT that it has loaded."""
+    """Return the versions that engines depend on: TensorFlow, and the TensorRT that it has loaded."""
     import tensorflow as tf
 
     return {"TensorFlow": tf.__version__, "TensorRT": ".".join(str(part) for part in _tensorrt_version())}
@@ -30,7 +29,7 @@ def versions() -> dict:
 def _tensorrt_version():
     from tensorflow.compiler.tf2tensorrt import _pywrap_py_utils as parts
 
-    if not parts.is_tensorrt_enabled():  # asked without its library, the next call would end the process
+    if not parts.is_tensorrt_enabled():  # without its library, the next call would abort the process
         raise DeepLabError("This TensorFlow has no working TF-TRT.")
     return parts.get_loaded_tensorrt_version()
 
@@ -38,13 +37,13 @@ def _tensorrt_version():
 def convert(
     source: str, path: str, precision: str, *, workspace: int, calibration: Optional[Iterable[np.ndarray]] = None
 ) -> dict:
-    """Converts a SavedModel, builds its engines, writes it to `path` whole.
+    """Convert a SavedModel, build its engines, and write it to the folder `path`, whole or not at all.
 
     Args:
         workspace: bytes of scratch memory for an engine.
-        calibration: (H, W, 3) uint8 frames from which TF-TRT finds ranges; without them the graph must hold them.
+        calibration: (H, W, 3) uint8 frames for TF-TRT's own calibration; without them the graph must hold the ranges.
     Returns:
-        seconds, engines (how many), outside (kind of op -> how many TensorFlow runs).
+        seconds, engines (their number), outside (op type -> number of ops that TensorFlow runs).
     Raises:
         DeepLabError: TF-TRT failed, loudly or silently.
     """
@@ -52,7 +51,6 @@ def convert(
 
     start = time.perf_counter()
     name, shape, dtype = image_input(source)
-    part = f"{os.path.abspath(path)}.{uuid.uuid4().hex[:8]}.part"
     converter = _converter(source, precision, workspace, calibrating=calibration is not None)
     try:
         if calibration is not None:
@@ -60,23 +58,21 @@ def convert(
         else:
             converter.convert()
         converter.build(input_fn=lambda: iter([(np.zeros(shape, dtype),)]))
-        converter.save(part)
-        made = inspect(part)
-        _refuse_fallback(made, precision)
-        _replace(part, path)
+        with new_folder(path) as part:
+            converter.save(part)
+            made = inspect(part)
+            _refuse_fallback(made, precision)
     except (RuntimeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeepLabError(f"TF-TRT in TensorFlow {tf.__version__} failed on {source}: {reason}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return {"seconds": time.perf_counter() - start, "engines": len(made["engines"]), "outside": made["outside"]}
 
 
 def _converter(source, precision, workspace, *, calibrating):
-    """2.6 and 2.7 take parameters in this form only; later versions still do.
+    """Return the converter; 2.6 and 2.7 take parameters in this form only, and later versions still do.
 
-    Building at run time stays allowed: forbidding it is broken in 2.6, and turns a missing engine into TensorFlow
-    without a word.
+    Building at run time stays allowed: forbidding it is broken in 2.6, and silently leaves a missing engine to
+    TensorFlow.
     """
     from tensorflow.python.compiler.tensorrt import trt_convert
 
@@ -90,9 +86,11 @@ def _converter(source, precision, workspace, *, calibrating):
     return trt_convert.TrtGraphConverterV2(input_saved_model_dir=source, conversion_params=parameters)
 
 
-def image_input(folder: str):
-    """Name, shape and NumPy type of the one input of a SavedModel's serving_default. Raises DeepLabError for anything
-    else."""
+def image_input(folder: str) -> Tuple[str, Tuple[int, ...], type]:
+    """Return name, shape and NumPy type of the one input of a SavedModel's serving_default.
+
+    Raises DeepLabError if it does not take one image of a fixed shape.
+    """
     import tensorflow as tf
 
     signature = _meta_graph(folder).signature_def.get("serving_default")
@@ -107,15 +105,15 @@ def image_input(folder: str):
 
 
 def inspect(folder: str) -> dict:
-    """What a converted SavedModel holds.
+    """Return what a converted SavedModel holds.
 
     Returns:
-        engines: name of each TRTEngineOp -> (its precision in TF-TRT's words, bytes of its built engine; 0 where there
-            is none).
-        outside: kind of op -> how many TensorFlow runs beside them; constants and the like left out.
+        engines: name of each TRTEngineOp -> (its precision as TF-TRT calls it, bytes of its built engine or 0).
+        outside: op type -> number of ops that TensorFlow runs, without constants and the like.
     """
     model = _meta_graph(folder)
-    engines, outside = {}, collections.Counter()
+    engines: Dict[str, Tuple[str, int]] = {}
+    outside: Dict[str, int] = collections.Counter()
     for node in _called_nodes(model):
         if node.op == "TRTEngineOp":
             name = node.name.split("/")[-1]
@@ -128,8 +126,10 @@ def inspect(folder: str) -> dict:
 
 
 def _called_nodes(model):
-    """The nodes that serving_default runs, through the functions that it calls. What else is in the graph saves,
-    restores, sets up."""
+    """Yield the nodes that serving_default runs, through the functions that it calls.
+
+    Other nodes of the graph save, restore and set up.
+    """
     functions = {function.signature.name: function.node_def for function in model.graph_def.library.function}
     outputs = {output.name.split(":")[0] for output in model.signature_def["serving_default"].outputs.values()}
     waiting = [node for node in model.graph_def.node if node.name in outputs]
@@ -153,14 +153,6 @@ def _refuse_fallback(made, precision):
                 f"TF-TRT did not build {name}, one of {len(engines)} {precision} engines: it would run in "
                 "TensorFlow. Its log above has the reason."
             )
-
-
-def _replace(part, path):
-    old = part[: -len(".part")] + ".old"
-    if os.path.isdir(path):
-        os.rename(path, old)
-    os.rename(part, path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _meta_graph(folder):

@@ -1,14 +1,13 @@
-"""The bundle's ONNX files in ONNX Runtime (1.10 or newer): on the CPU, or on an NVIDIA GPU where this ONNX Runtime is
-built for one.
+"""The bundle's ONNX files in ONNX Runtime (1.10 or newer), on the CPU or an NVIDIA GPU.
 
-On a CPU int8 is model_int8_cpu.onnx, whose activations are uint8, the type with fast kernels there; on a GPU
-model_int8.onnx. Copies to a GPU are part of `run`.
+INT8 is model_int8_cpu.onnx on a CPU, which has fast kernels for its uint8 activations, and model_int8.onnx on a GPU.
+Copies to a GPU are part of `run`.
 """
 
 import copy
 import importlib.util
 import os
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -16,17 +15,19 @@ from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.deploy.runtimes import Runtime, _engines
 
-PRECISIONS = ("int8", "float32")
+PRECISIONS = {"int8": "model_int8_cpu.onnx", "float32": "model.onnx"}
+PRIORITY = 20
+PACKAGE = "onnxruntime"
 
 CPU = "CPUExecutionProvider"
-MOST_LANES = 4
+MAX_LANES = 4
 """Each needs memory for features of its own."""
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
-"""What is tried, the best first."""
+"""ONNX Runtime's execution providers that are tried, the best first."""
 
 
 def missing() -> Optional[str]:
-    """None, or why it cannot run here."""
+    """Return None, or why it cannot run here."""
     if importlib.util.find_spec("onnxruntime") is None:
         return "ONNX Runtime is not installed: pip install onnxruntime."
     try:
@@ -39,7 +40,7 @@ def missing() -> Optional[str]:
 def build(
     bundle: Bundle, precision: str = "int8", *, strict: bool = False, rebuild: bool = False, say=print, **options
 ) -> dict:
-    """Nothing is built; returns what `build` of a runtime returns, for the file that `load` runs."""
+    """Build nothing; return the result of a runtime's `build` for the file that `load` runs."""
     on_cpu = _providers(options.get("providers"))[0] == CPU
     return _engines.nothing_to_build(bundle.file(_file(precision, on_cpu=on_cpu)), precision)
 
@@ -53,25 +54,56 @@ def load(
     providers: Optional[Sequence[str]] = None,
     threads: Optional[int] = None,
 ) -> Runtime:
-    """Loads the model.
+    """Load the model.
 
     Args:
         bundle: from `open_bundle`.
         precision: "int8" or "float32".
-        strict: refuse where a provider does not work, instead of taking the CPU with one line through `say`.
-        providers: those of ONNX Runtime, such as ["CPUExecutionProvider"]; the best present where left out.
-        threads: on the CPU; all cores that this process may use, where left out.
+        strict: refuse a provider that does not work, instead of falling back to the CPU with one line through `say`.
+        providers: of ONNX Runtime, such as ["CPUExecutionProvider"]; the best present if left out.
+        threads: on the CPU; all cores that this process may use if left out.
     Raises:
         DeepLabError: ONNX Runtime is missing or cannot load the model, or has no such provider.
     """
     return OnnxRuntime(bundle, precision, _providers(providers), threads or physical_cores(), strict=strict, say=say)
 
 
+def session(
+    model: Union[str, bytes],
+    *,
+    threads: Optional[int] = None,
+    providers: Sequence[Union[str, Tuple[str, dict]]] = (CPU,),
+    profile: Optional[str] = None,
+):
+    """Return an ONNX Runtime session.
+
+    Args:
+        model: a file, or its contents.
+        threads: on the CPU; all cores if left out.
+        providers: names, or (name, options).
+        profile: where the timings of every operation go; the beginning of a file's path.
+    Raises:
+        DeepLabError: ONNX Runtime is missing or cannot load the model.
+    """
+    onnxruntime = _onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings are of no use to the person who converts or watches
+    options.intra_op_num_threads = threads or 0
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=list(providers))
+    except Exception as error:  # its errors have no common class of their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        name = model if isinstance(model, str) else "the model"
+        raise DeepLabError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}: {reason}") from error
+
+
 class OnnxRuntime(Runtime):
     """See `Runtime`.
 
     Attributes:
-        provider: which of ONNX Runtime's execution providers runs the network.
+        provider: the execution provider that runs the network.
         threads: on the CPU.
     """
 
@@ -82,7 +114,7 @@ class OnnxRuntime(Runtime):
         self.threads = threads
         self._session = self._open(providers)
         self.provider = self._session.get_providers()[0]
-        if self.provider != providers[0]:  # ONNX Runtime goes on with the next, and says so in its log only
+        if self.provider != providers[0]:  # ONNX Runtime falls back to the next, and says so in its log only
             if strict:
                 raise DeepLabError(f"ONNX Runtime could not start {providers[0]} here.")
             say(f"ONNX Runtime could not start {providers[0]} here: {self.provider} instead.")
@@ -91,21 +123,12 @@ class OnnxRuntime(Runtime):
         (self._input,) = [each.name for each in self._session.get_inputs()]
         self._output_names = [each.name for each in self._session.get_outputs()]
         self._image = np.empty((1,) + tuple(self.size) + (3,), np.float32)
-        self._results = ()
+        self._results: List[np.ndarray] = []
 
     def _open(self, providers):
-        onnxruntime = _onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3  # errors; warnings are of no use to the person who converts or watches
         path = self.bundle.file(_file(self.precision, on_cpu=providers[0] == CPU))
         chosen = [(name, _provider_options(name, self)) for name in providers]
-        try:
-            return onnxruntime.InferenceSession(path, options, providers=chosen)
-        except Exception as error:  # its errors have no common class of their own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DeepLabError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {reason}") from error
+        return session(path, threads=self.threads, providers=chosen)
 
     def upload(self, frame):
         np.copyto(self._image[0], frame)
@@ -117,19 +140,22 @@ class OnnxRuntime(Runtime):
         return {name: array[0] for name, array in zip(self._output_names, self._results)}
 
     def lanes(self):
-        """On a CPU a thread for each frame does more than all threads for one: none waits for the others at the end of
-        every layer, nor for a core that draws or encodes meanwhile. The lanes have one session beside this runtime's;
-        each brings a thread, and what is left of the threads helps all."""
+        """Return up to MAX_LANES lanes on a CPU.
+
+        One thread a frame has a higher throughput than all threads on one frame: none waits for the others at the end
+        of a layer, nor for a core that draws or encodes meanwhile. The lanes share one session beside this runtime's;
+        each brings a thread, and the remaining threads help all.
+        """
         if self.provider != CPU or self.threads == 1:
             return [self]
-        count = min(self.threads, MOST_LANES)
+        count = min(self.threads, MAX_LANES)
         first = OnnxRuntime(self.bundle, self.precision, [CPU], self.threads - count + 1)
         return [first] + [first._beside() for _ in range(count - 1)]
 
     def _beside(self):
-        """A runtime for another thread, with this one's session, which may run in several, and a frame of its own."""
+        """Return a runtime for another thread: it shares the session and has a frame of its own."""
         other = copy.copy(self)
-        other._image, other._results = np.empty_like(self._image), ()
+        other._image, other._results = np.empty_like(self._image), []
         return other
 
     def close(self):
@@ -137,25 +163,23 @@ class OnnxRuntime(Runtime):
 
 
 def physical_cores() -> int:
-    """The cores that this process may use; two hyperthreads of one core count once, as they share what computes."""
+    """Return how many cores this process may use; hyperthreads of one core count once."""
     try:
         usable = os.sched_getaffinity(0)
     except AttributeError:  # not on this system
         return os.cpu_count() or 1
-    cores = set()
+    cores = set()  # by the text that its threads share
     for cpu in usable:
         try:
             with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as file:
                 cores.add(file.read().strip())
         except OSError:
-            cores.add(cpu)
+            cores.add(str(cpu))
     return len(cores)
 
 
 def _file(precision, *, on_cpu):
-    if precision == "float32":
-        return "model.onnx"
-    return "model_int8_cpu.onnx" if on_cpu else "model_int8.onnx"
+    return "model_int8.onnx" if precision == "int8" and not on_cpu else PRECISIONS[precision]
 
 
 def _providers(wanted) -> List[str]:
@@ -167,7 +191,7 @@ def _providers(wanted) -> List[str]:
 
 
 def _provider_options(name, runtime):
-    """The TensorRT provider builds engines of its own; they are kept with the bundle."""
+    """Return the options of a provider: TensorRT's keeps the engines that it builds with the bundle."""
     if name != PROVIDERS[0]:
         return {}
     int8 = str(runtime.precision == "int8")

@@ -1,5 +1,6 @@
-"""A bundle's saved_model/ in plain TensorFlow, from 2.6 on: float32, on whatever device TensorFlow finds."""
+"""A bundle's saved_model/ in plain TensorFlow (2.6 or newer): float32, on the device that TensorFlow finds."""
 
+import importlib.util
 import os
 from typing import Optional
 
@@ -7,14 +8,14 @@ from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.runtimes import Runtime, _engines
 
-PRECISIONS = ("float32",)
+PRECISIONS = {"float32": "saved_model"}
+PRIORITY = 10
+PACKAGE = "tensorflow"
 
 
 def missing() -> Optional[str]:
-    """None, or why it cannot run here."""
+    """Return None, or why it cannot run here."""
     try:
-        import importlib.util
-
         found = importlib.util.find_spec("tensorflow")
     except (ImportError, ValueError):
         found = None
@@ -24,37 +25,34 @@ def missing() -> Optional[str]:
 def build(
     bundle: Bundle, precision: str = "float32", *, strict: bool = False, rebuild: bool = False, say=print
 ) -> dict:
-    """Nothing is built; returns what `build` of a runtime returns, for the bundle's folder."""
-    return _engines.nothing_to_build(bundle.file("saved_model"), precision)
+    """Build nothing; return the result of a runtime's `build` for the bundle's folder."""
+    return _engines.nothing_to_build(bundle.file(PRECISIONS[precision]), precision)
 
 
 def load(bundle: Bundle, precision: str = "float32", *, strict: bool = False, say=print) -> Runtime:
-    """Raises DeepLabError where TensorFlow cannot read the model."""
-    return SavedModelRuntime(bundle, precision, bundle.file("saved_model"))
+    """Load the model. Raises DeepLabError if TensorFlow cannot read it."""
+    return SavedModelRuntime(bundle, precision, bundle.file(PRECISIONS[precision]))
 
 
 def memory_as_needed() -> None:
-    """Lets TensorFlow take a GPU's memory as it needs it, not all at once: on a Jetson it is the memory of everything
-    else, too."""
+    """Let TensorFlow allocate a GPU's memory as needed, not all at once: a Jetson's CPU shares it."""
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # TensorFlow has started on it already
+        except RuntimeError:  # TensorFlow has initialized it already
             pass
 
 
 class SavedModelRuntime(Runtime):
-    """See `Runtime`. TensorFlow copies the frame as it runs, so `upload` is part of `run` on a GPU."""
+    """See `Runtime`. On a GPU, TensorFlow copies the frame as part of `run`."""
 
     name = "saved_model"
 
     def __init__(self, bundle, precision, folder):
         super().__init__(bundle, precision)
-        os.environ.setdefault(
-            "TF_CPP_MIN_LOG_LEVEL", "3"
-        )  # 2 leaves remarks about GPU libraries on machines without a GPU
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # 2 complains about GPU libraries on machines without a GPU
         import tensorflow as tf
 
         memory_as_needed()
@@ -65,16 +63,17 @@ class SavedModelRuntime(Runtime):
             raise DeepLabError(f"TensorFlow {tf.__version__} cannot load {folder}: {reason}") from error
         self._function = self._loaded.signatures["serving_default"]
         self._constant = tf.constant
-        self._input = self._given = None
+        self._input, self._results = None, {}
 
     def upload(self, frame):
         self._input = self._constant(frame[None])
 
     def run(self):
-        self._given = self._function(image=self._input)
+        self._results = self._function(image=self._input)
 
     def download(self):
-        return {name: tensor.numpy()[0] for name, tensor in self._given.items()}
+        return {name: tensor.numpy()[0] for name, tensor in self._results.items()}
 
     def close(self):
-        self._loaded = self._function = self._input = self._given = None
+        self._loaded = self._function = self._input = None
+        self._results = {}

@@ -1,1 +1,1 @@
-"""Live video: sources, the stream loop, sinks. `frame.py` has what they hand to each other."""
+"""Live video: sources, the stream loop, sinks. `frame.py` has what they pass to each other."""

@@ -1,56 +1,47 @@
-"""What the parts of a stream hand to each other.
-
-A sink is an object with `write(shown)`, called once a shown frame and in order, and `close()`, called once, also after
-an error. It is called from one thread, the same for all sinks; `write` must not wait for whoever looks at what it
-writes. It must not change the arrays.
-"""
+"""What the stages of a stream pass to each other."""
 
 from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 
-class Frame(NamedTuple):
-    """One picture as a source gives it.
+class VideoFrame(NamedTuple):
+    """A frame as a source captured it.
 
     Attributes:
-        index: counts every frame that was captured, from 0; a dropped frame leaves a gap in what is shown.
-        captured: time.monotonic() in seconds when it was there to be taken.
+        number: counts captured frames from 0; a dropped frame leaves a gap in what is shown.
+        captured_at: time.monotonic() in seconds when the frame was available.
         image: (H, W, 3) uint8 RGB.
-        seconds: what it took to decode it; for a live source what came after `captured`.
-        name: the file of an image, else "".
+        seconds: decoding time; for a live source, the part of it after `captured_at`.
+        name: path of an image file, else "".
     """
 
-    index: int
-    captured: float
+    number: int
+    captured_at: float
     image: np.ndarray
     seconds: float = 0.0
     name: str = ""
 
 
-class Figures(NamedTuple):
-    """How the stream does, up to and with the frame that it comes with.
+class StreamStats(NamedTuple):
+    """Stream statistics up to and including this frame.
 
     Attributes:
-        fps: shown frames a second over the last two seconds or so; 0.0 at the first frame.
-        latency_ms: of this frame: `whole` from capture until it is handed to the sinks; in it `capture` (decoding, and
-            bringing it to the network's size), `run` (the network, with upload and download) and `post` (instances,
-            overlay, legend, figures; taken from the frame before, since this one's is not over). What is left is
-            waiting. Where a file's frames run in several lanes at a time, each has a part of the machine, and `run` is
-            longer than a frame alone would take. Of a file `whole` is the sum of the three: its frames wait for their
-            turn, which says nothing.
-        captured, shown, dropped: frames since the start, this one included in shown. Those still on their way are in
-            `captured` only; when the stream has ended captured = shown + dropped.
-        reconnects: how often the source was lost and came back.
-        source: the source's URI without its password.
+        fps: frames shown per second over the last two seconds or so; 0.0 at the first frame.
+        latency_ms: of this frame: `end_to_end`, from capture until it is handed to the sinks, and its parts `capture`
+            (decoding and resizing), `run` (inference with upload and download) and `post` (instances and drawing;
+            measured on the previous frame). The rest is waiting. For a file, `end_to_end` is the sum of the three:
+            its frames wait for their turn. `run` is longer while several lanes share the machine.
+        captured, shown, dropped: frames since the start; `shown` includes this one. Frames in flight count in
+            `captured` only; at the end captured = shown + dropped.
+        reconnects: times that the source was lost and came back.
+        source: URI of the source without passwords.
         runtime: name and precision, such as "onnx int8".
-        device: what the machine is called.
-        temperature_c: of its hottest zone in degrees Celsius; None where the machine does not tell.
-        throttled: whether it runs slower than it could, for heat or power; None where the machine does not tell.
-        class_shares: share of the frame's pixels by class id, one a class of the table; what is left of 1 is in no
-            class.
-        instances: how many single things of each class are seen, by class id; None where the network does not tell them
-            apart.
+        device: name of the machine.
+        temperature_c: of its hottest zone in degrees Celsius; None if unknown.
+        throttled: whether the machine is slowed down for heat or power; None if unknown.
+        class_shares: share of the frame's pixels by class id; what is missing to 1 is unlabeled.
+        instances: instance count by class id; None for semantic-only networks.
     """
 
     fps: float
@@ -68,23 +59,22 @@ class Figures(NamedTuple):
     instances: Optional[List[int]] = None
 
 
-class Shown(NamedTuple):
-    """A frame that went through the network, as the sinks get it.
+class AnnotatedFrame(NamedTuple):
+    """A frame with its prediction, as sinks receive it.
 
     Attributes:
-        index, captured: of its `Frame`.
+        number, captured_at, name: of its `VideoFrame`.
         image: (H, W, 3) uint8 RGB, the frame as captured, at the source's size.
-        label_map: (h, w) uint8 class ids, at the network's size divided by its label stride.
-        picture: (H', W', 3) uint8 RGB: the frame with the labels over it and the figures on it, a legend to its right
-            (so W' > W); both sides are even, as video files want them.
-        figures: see `Figures`.
-        name: the file of an image, else "".
+        label_map: (H, W) uint8 class ids.
+        annotated: (H', W', 3) uint8 RGB: the frame under the class colors, statistics along its top and a legend to its
+            right (so W' > W); both sides are even, as video codecs require.
+        stats: statistics of the stream.
     """
 
-    index: int
-    captured: float
+    number: int
+    captured_at: float
     image: np.ndarray
     label_map: np.ndarray
-    picture: np.ndarray
-    figures: Figures
+    annotated: np.ndarray
+    stats: StreamStats
     name: str = ""

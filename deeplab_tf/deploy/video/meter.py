@@ -1,9 +1,9 @@
-"""Counts what a stream does: rates and latencies of the frames that were shown."""
+"""Rates and latencies of the frames that a stream shows, and the state of the machine."""
 
 import collections
 import threading
 import time
-from typing import Dict, NamedTuple
+from typing import Deque, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -13,17 +13,16 @@ _KEPT = 20000
 _WINDOW_S = 2.0
 
 
-class Report(NamedTuple):
-    """What a stream did.
+class StreamReport(NamedTuple):
+    """Totals of a stream.
 
     Attributes:
-        frames: that were shown.
+        frames: frames shown.
         captured, dropped: captured = frames + dropped.
-        fps: shown frames a second, from the first to the last.
-        latency_ms: {p50, p90, p99} of `whole` (from capture until it is handed to the sinks; of a file the sum of the
-            others), `capture`, `run` and `post`, as in `Figures`; of the latest 20,000 frames. Empty where none was
-            shown.
-        reconnects: how often the source was lost and came back.
+        fps: frames shown per second, from the first to the last.
+        latency_ms: {p50, p90, p99} of `end_to_end`, `capture`, `run` and `post` as in `StreamStats`, over the latest
+            20,000 frames. Empty if none was shown.
+        reconnects: times that the source was lost and came back.
         seconds: from the first frame shown to the last.
     """
 
@@ -36,65 +35,63 @@ class Report(NamedTuple):
     seconds: float
 
 
-class Meter:
-    """Written by the thread that shows, read by the one that paints.
+class StreamMeter:
+    """Written by the thread that shows frames, read by the one that draws them.
 
     Attributes:
-        shown: frames until now.
-        last_post: seconds that the latest took to be painted.
+        shown: frames so far.
+        last_post: seconds of post-processing of the latest.
     """
 
     def __init__(self, live: bool):
-        """`live`: whether a frame has an age; those of a file wait for their turn, which says nothing."""
+        """Start at zero; only the frames of a `live` source have an age: those of a file wait for their turn."""
         self.shown, self.last_post, self._live = 0, 0.0, live
         self._first = self._last = 0.0
-        self._recent = collections.deque(maxlen=64)  # type: collections.deque
-        self._seconds = np.full(
-            (_KEPT, 4), np.nan
-        )  # a ring; all of it from the start, so that a stream's memory does not grow
+        self._recent: Deque[float] = collections.deque(maxlen=64)
+        self._seconds = np.full((_KEPT, 4), np.nan)  # a ring, allocated at once: a stream's memory does not grow
 
-    def note(self, whole: float, seconds: Dict[str, float]) -> None:
-        """A frame was shown just now.
+    def record(self, end_to_end: float, seconds: Dict[str, float]) -> None:
+        """Count a frame as shown now.
 
         Args:
-            whole: from `whole`, when the frame was handed to the sinks.
-            seconds: what `capture`, `run` and `post` took.
+            end_to_end: from `end_to_end`, when the frame was handed to the sinks.
+            seconds: durations of `capture`, `run` and `post`.
         """
         self._last = time.monotonic()
         self._first = self._first or self._last
-        self._seconds[self.shown % _KEPT] = whole, seconds["capture"], seconds["run"], seconds["post"]
+        self._seconds[self.shown % _KEPT] = end_to_end, seconds["capture"], seconds["run"], seconds["post"]
         self.shown += 1
         self.last_post = seconds["post"]
         self._recent.append(self._last)
 
-    def end_to_end(self, captured: float, seconds: Dict[str, float]) -> float:
-        """Seconds since a frame was captured; of a file's frame what its parts took until now."""
-        return time.monotonic() - captured if self._live else sum(seconds.values())
+    def end_to_end(self, captured_at: float, seconds: Dict[str, float]) -> float:
+        """Return the seconds since a live frame was captured, or those that the stages took for a file's frame."""
+        return time.monotonic() - captured_at if self._live else sum(seconds.values())
 
-    def rate(self) -> float:
-        """Frames a second over the last two seconds (or the last two frames, where they are further apart); 0.0 before
-        the second."""
-        ends = list(self._recent)
-        recent = [end for end in ends if end > time.monotonic() - _WINDOW_S]
-        return _rate(recent if len(recent) > 1 else ends[-2:])
+    def fps(self) -> float:
+        """Return the frame rate over the last two seconds, or between the last two frames if they are further apart;
+        0.0 before the second frame."""
+        times = list(self._recent)
+        recent = [end for end in times if end > time.monotonic() - _WINDOW_S]
+        return _rate(recent if len(recent) > 1 else times[-2:])
 
-    def report(self, captured: int, reconnects: int) -> Report:
-        """After the end: `captured` frames were not all shown, the others are dropped."""
+    def report(self, captured: int, reconnects: int) -> StreamReport:
+        """Return the totals of an ended stream; of the `captured` frames those not shown were dropped."""
         times = 1000.0 * self._seconds[: self.shown]
-        latency = {}  # type: Dict[str, Dict[str, float]]
+        latency: Dict[str, Dict[str, float]] = {}
         for i, name in enumerate(("end_to_end", "capture", "run", "post") if len(times) else ()):
             latency[name] = {f"p{p}": float(np.percentile(times[:, i], p)) for p in (50, 90, 99)}
         seconds = self._last - self._first
         fps = (self.shown - 1) / seconds if seconds > 0 else 0.0
-        return Report(self.shown, captured, captured - self.shown, fps, latency, reconnects, seconds)
+        return StreamReport(self.shown, captured, captured - self.shown, fps, latency, reconnects, seconds)
 
 
-def _rate(ends):
-    return (len(ends) - 1) / max(ends[-1] - ends[0], 1e-9) if len(ends) > 1 else 0.0
+def _rate(times: Sequence[float]) -> float:
+    return (len(times) - 1) / max(times[-1] - times[0], 1e-9) if len(times) > 1 else 0.0
 
 
-class DeviceMeter:
-    """What the machine says of itself, asked every two seconds by a thread of its own: sysfs can take milliseconds.
+class DeviceMonitor:
+    """State of the machine, polled every two seconds in a thread of its own: sysfs can take milliseconds.
 
     Attributes:
         name, temperature_c, throttled: see `deeplab_tf.deploy.device`.
@@ -102,10 +99,11 @@ class DeviceMeter:
 
     def __init__(self):
         self.name = device.name()
-        self.temperature_c, self.throttled = None, None
+        self.temperature_c: Optional[float] = None
+        self.throttled: Optional[bool] = None
 
     def watch(self, stopped: threading.Event) -> None:
-        """Asks until `stopped` is set."""
+        """Poll until `stopped` is set."""
         while True:
             self.temperature_c, self.throttled = device.temperature_c(), device.throttled()
             if stopped.wait(2.0):

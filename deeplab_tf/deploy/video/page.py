@@ -1,10 +1,8 @@
-"""The web page of a stream: the live picture, latency and frames a second over time, what the network sees, and what it
-runs on.
+"""The web page of a stream: live video, latency and frame rate over time, class shares, and the machine.
 
-The loop hands a frame over and goes on: `PageSink.write` only puts it where the newest frame lies. One thread encodes
-the newest frame to a JPEG, once for all viewers and only where there is one; another runs the web server (Tornado). A
-viewer that reads slowly gets fewer pictures, one that stops reading is let go after a while; neither is ever waited
-for.
+`PageSink.write` only queues the newest frame. One thread encodes it to a JPEG, once for all viewers and only if there
+is one; another runs the web server (Tornado). A slow viewer gets fewer frames, one that stops reading is disconnected;
+the loop never waits for either.
 """
 
 import collections
@@ -15,36 +13,39 @@ import os
 import socket
 import threading
 import time
+from typing import Deque, List, Optional
 
 import cv2
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.deploy.video.frame import AnnotatedFrame
+from deeplab_tf.deploy.video.frame_queue import FrameQueue
 from deeplab_tf.deploy.video.page_server import application
+from deeplab_tf.deploy.video.sinks import Sink
 
 FILES = os.path.join(os.path.dirname(__file__), "page_files")
 TICK = 0.5
-"""Seconds between two sets of figures."""
+"""Seconds between two updates of the statistics."""
 HISTORY = 240
 """Points of the plots that a new viewer gets: two minutes of ticks."""
-PICTURES_PER_SECOND = 30.0
+MAX_FPS = 30.0
 JPEG_QUALITY = 80
 CLOSE_SECONDS = 1.0
 
 
-class PageSink:
-    """A sink that shows a stream in a browser.
+class PageSink(Sink):
+    """Shows a stream in a browser.
 
     Attributes:
-        url: where to look.
-        viewers: how many look at the live picture now.
+        url: address of the page.
     """
 
     def __init__(self, host: str, port: int, table: LabelTable, title: str):
-        """Starts the server.
+        """Start the server.
 
         Args:
-            host: the address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everybody who can reach it.
+            host: the address to listen at; 127.0.0.1 for this machine alone, 0.0.0.0 for the network.
             port: 0 takes a free one.
             table: the classes.
             title: of the page.
@@ -57,107 +58,97 @@ class PageSink:
         self.url = f"http://{_visible(host)}:{port}/"
         self._state = _State(table, title)
         self._server = _Server(listening, self._state, _allowed_hosts(host))
+        self._newest, self._closed = FrameQueue(1, drop_oldest=True), threading.Event()
+        self._error: Optional[Exception] = None
         self._encoder = threading.Thread(target=self._encode, name="page-encoder", daemon=True)
-        self._newest = threading.Condition()
-        self._shown = self._error = None
-        self._open = True
         self._encoder.start()
         self._server.start()
 
     @property
     def viewers(self) -> int:
+        """Connected viewers of the live video."""
         return self._state.viewers
 
-    def write(self, shown) -> None:
-        """Takes a `Shown`, and never waits. Raises what made the page's threads fail, if they did."""
+    def write(self, frame: AnnotatedFrame) -> None:
+        """Queue a frame without waiting. Raise the error of a failed thread of the page."""
         error = self._error or self._server.error
         if error is not None:
             raise error
-        self._state.count(shown)
-        with self._newest:
-            self._shown = shown
-            self._newest.notify()
+        self._state.update(frame)
+        self._newest.put(frame)
 
     def close(self) -> None:
-        """Ends both threads and lets all viewers go."""
-        with self._newest:
-            self._open = False
-            self._newest.notify()
+        """End both threads and disconnect all viewers."""
+        self._closed.set()
+        self._newest.abort()
         self._encoder.join(CLOSE_SECONDS)
         self._server.close()
 
     def _encode(self):
-        """The encoder's thread: the newest frame, if somebody looks, as soon as it is there."""
-        due = 0.0
-        while True:
-            with self._newest:
-                while self._open and (self._shown is None or not self._state.viewers):
-                    self._newest.wait(TICK / 5)  # a viewer may come while no frame does
-                if not self._open:
-                    return
-                shown, self._shown = self._shown, None
+        """Encode the newest frame whenever there is one and a viewer; the encoder's thread."""
+        pause = 0.0
+        while not self._closed.wait(pause):
+            pause = TICK / 5  # a viewer may come while no frame does
+            if not self._state.viewers:
+                continue
+            frame = self._newest.get()
+            if frame is None:
+                return
+            start = time.monotonic()
             try:
-                data = _jpeg(shown.picture)
-            except Exception as error:  # a thread has nobody to tell: the next write raises it
+                self._server.publish(_jpeg(frame.annotated))
+            except Exception as error:  # raised by the next write
                 self._error = error
                 return
-            self._server.show(data)
-            time.sleep(max(0.0, due - time.monotonic()))
-            due = time.monotonic() + 1.0 / PICTURES_PER_SECOND
+            pause = max(0.0, start + 1.0 / MAX_FPS - time.monotonic())
 
 
-def _jpeg(picture):
+def _jpeg(image):
     encoded, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )
     if not encoded:
-        raise DeepLabError(
-            "OpenCV cannot encode a picture of {} as JPEG.".format("x".join(map(str, picture.shape[:2])))
-        )
+        raise DeepLabError(f"OpenCV cannot encode an image of {image.shape[0]}x{image.shape[1]} as JPEG.")
     return data.tobytes()
 
 
 def _listen(host, port):
-    """(listening socket, port)"""
+    """Return (listening socket, port)."""
     listening = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # the port of a stream that has just ended is free again
+        # the port of a stream that has just ended is free again
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(128)
         listening.setblocking(False)
     except (OSError, OverflowError) as error:
         if listening is not None:
             listening.close()
-        raise DeepLabError(_why_not(host, port, error)) from error
+        raise DeepLabError(_listen_problem(host, port, error)) from error
     return listening, listening.getsockname()[1]
 
 
-def _why_not(host, port, error):
+def _listen_problem(host, port, error):
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
         return f"Port {port} of {host} is in use by another program; choose another port for --serve."
     if number == errno.EACCES:
-        return f"Port {port} is for administrators; choose one above 1023 for --serve."
+        return f"Port {port} needs administrator rights; choose one above 1023 for --serve."
     if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
-        return (
-            f"This machine has no address {host}; --serve takes one of its own, 127.0.0.1 for itself or "
-            f"0.0.0.0 for all."
-        )
-    return "Nothing can listen at {}:{}: {}.".format(host, port, getattr(error, "strerror", None) or error)
+        return f"This machine has no address {host}; use one of its own, 127.0.0.1 for itself or 0.0.0.0 for all."
+    return f"Nothing can listen at {host}:{port}: {getattr(error, 'strerror', None) or error}."
 
 
 def _visible(host):
-    """The host as others write it in a URL."""
+    """Return the host as others write it in a URL."""
     if host in ("0.0.0.0", "::", ""):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect(("192.0.2.1", 9))  # sends nothing; the system says which of its addresses it would use
+                probe.connect(("192.0.2.1", 9))  # sends nothing; the system picks the address that it would use
                 return probe.getsockname()[0]
             except OSError:
                 return "127.0.0.1"
@@ -165,54 +156,47 @@ def _visible(host):
 
 
 def _allowed_hosts(host):
-    """The names under which a browser may ask: not those that somebody else's name server lets point here (DNS
-    rebinding).
-
-    Addresses in numbers are always allowed; nobody can make them point elsewhere.
-    """
+    """Return the names under which a browser may ask, against DNS rebinding; numeric addresses are always allowed."""
     own = socket.gethostname().lower()
     return {"localhost", host.lower(), own, own.split(".")[0] + ".local"}
 
 
 class _State:
-    """What the page tells, as the loop and the server share it."""
+    """Statistics shared by the loop and the server."""
 
     def __init__(self, table, title):
         self.table, self.title = table, title
         self.viewers = 0  # changed by the server's thread alone
         self.start = time.monotonic()
-        self.points = collections.deque(maxlen=HISTORY)  # of the server's thread
+        self.points: Deque[list] = collections.deque(maxlen=HISTORY)  # of the server's thread
         self._lock = threading.Lock()
-        self._last = None
-        self._slowest = 0.0
+        self._last: Optional[AnnotatedFrame] = None
+        self._max_latency = 0.0
 
-    def count(self, shown):
+    def update(self, frame):
         with self._lock:
-            self._last = shown
-            self._slowest = max(self._slowest, shown.figures.latency_ms["end_to_end"])
+            self._last = frame
+            self._max_latency = max(self._max_latency, frame.stats.latency_ms["end_to_end"])
 
     def hello(self):
-        """What a viewer gets first."""
-        classes = [{"name": label.name, "color": "rgb({}, {}, {})".format(*label.color)} for label in self.table]
+        """Return a viewer's first message."""
+        classes = [{"name": label.name, "color": f"rgb({', '.join(map(str, label.color))})"} for label in self.table]
         return {"title": self.title, "classes": classes, "history": list(self.points), "tick": TICK}
 
     def tick(self):
-        """The figures now, and one more point for the plots: frames/s, and the highest latency since the last point."""
+        """Return the current statistics and one more point of the plots: time, frames/s and maximum latency since the
+        last point."""
         with self._lock:
-            last, slowest = self._last, self._slowest
-            self._slowest = 0.0
+            last, latency, self._max_latency = self._last, self._max_latency, 0.0
         now = time.monotonic()
         if last is None:
             return {"waiting": now - self.start}
-        figures = dict(last.figures._asdict(), age=now - last.captured, index=last.index)
-        # between two points no frame came: the plots show it as a gap
-        point = (
-            [round(now - self.start, 2), round(last.figures.fps, 2), round(slowest, 2)]
-            if slowest
-            else [round(now - self.start, 2), 0, None]
-        )
+        stats = dict(last.stats._asdict(), age=now - last.captured_at, frame=last.number)
+        point: List[Optional[float]] = [round(now - self.start, 2), 0, None]  # a gap: no frame since the last point
+        if latency:
+            point[1:] = [round(last.stats.fps, 2), round(latency, 2)]
         self.points.append(point)
-        return {"figures": figures, "point": point}
+        return {"stats": stats, "point": point}
 
 
 class _Server:
@@ -228,9 +212,9 @@ class _Server:
         self._thread.start()
         self._started.wait()
 
-    def show(self, data):
-        """A new picture, from another thread."""
-        self._call(self._pictures.publish, data)
+    def publish(self, jpeg):
+        """Send a JPEG to all viewers; called from another thread."""
+        self._call(self._video.publish, jpeg)
 
     def close(self):
         self._call(self._stop)
@@ -254,7 +238,7 @@ class _Server:
             self._started.set()
             self._loop.start()
             self._loop.close(all_fds=True)
-        except Exception as error:  # a thread has nobody to tell: the next write raises it
+        except Exception as error:  # raised by the sink's next write
             self.error = error
         finally:
             self._started.set()
@@ -264,7 +248,7 @@ class _Server:
         from tornado.ioloop import PeriodicCallback
 
         app = application(self._state, self._hosts, FILES)
-        self._pictures, self._figures = app.settings["pictures"], app.settings["figures"]
+        self._video, self._stats_viewers = app.settings["video"], app.settings["stats_viewers"]
         self._http = HTTPServer(app, idle_connection_timeout=60, max_body_size=4096, max_header_size=16384)
         self._http.add_socket(self._listening)
         self._ticker = PeriodicCallback(self._tick, 1000 * TICK)
@@ -272,13 +256,16 @@ class _Server:
 
     def _tick(self):
         try:
-            self._figures.send(json.dumps(self._state.tick(), default=lambda value: value.tolist()))  # NumPy's
+            message = json.dumps(self._state.tick(), default=lambda value: value.tolist())  # NumPy's
+            for viewer in list(self._stats_viewers):
+                viewer.offer(message)
         except Exception as error:  # Tornado would only print it
             self.error = error
 
     def _stop(self):
         self._ticker.stop()
         self._http.stop()
-        self._pictures.end()
-        self._figures.end()
+        self._video.end()
+        for viewer in list(self._stats_viewers):
+            viewer.close(1001, "The stream has ended.")
         self._loop.call_later(0.05, self._loop.stop)  # time for the viewers' last turn

@@ -1,22 +1,23 @@
-"""The web server's side of `PageSink`: the page's files, the pictures (MJPEG), the figures (WebSocket). Needs Tornado,
-from 6.1 on.
+"""The web server of `PageSink`: the page's files, the video (MJPEG), the statistics (WebSocket). Needs Tornado 6.1.
 
-Everything here runs in the server's thread. Tornado's classes come in when `application` joins them with the handlers
+Everything here runs in the server's thread. Tornado is optional, so `application` joins its classes with the handlers
 below.
 """
 
 import datetime
 import ipaddress
+import json
 import os
 import socket
+from typing import Any, Optional
 
-MOST_VIEWERS = 32
+MAX_VIEWERS = 32
 STALLED_SECONDS = 15.0
-"""A viewer that takes no picture for so long is let go."""
+"""A viewer that takes no frame for so long is disconnected."""
 SEND_BUFFER = 1 << 18
-"""Bytes that the system may keep for a viewer: two pictures or so. With its own choice, a slow viewer would see the
+"""Bytes that the system may buffer for a viewer: about two frames. With its own choice, a slow viewer would see the
 past."""
-_BOUNDARY = b"\r\n--picture\r\n"
+_BOUNDARY = b"\r\n--frame\r\n"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -26,83 +27,72 @@ _TYPES = {
 
 
 def application(state, hosts, folder):
-    """The Tornado application of a page. Its settings hold `pictures`, to publish to, and `figures`, to send by.
+    """Return the page's Tornado application. Its settings hold `video` to publish JPEGs to, and the `stats_viewers`.
 
     Args:
         state: the sink's `_State`.
-        hosts: names in small letters under which browsers may ask, beside addresses in numbers.
+        hosts: lowercase names under which browsers may ask, beside numeric addresses.
         folder: of the page's files.
     """
     from tornado.web import Application, RequestHandler
     from tornado.websocket import WebSocketHandler
 
-    file, picture, missing = (type(part.__name__, (part, RequestHandler), {}) for part in (_File, _Picture, _Missing))
-    figures = type("Figures", (_FiguresSocket, WebSocketHandler), {})
+    file, video, missing = (type(part.__name__, (part, RequestHandler), {}) for part in (_File, _Video, _Missing))
+    stats = type("_Stats", (_Stats, WebSocketHandler), {})
     files = {"/" + name: _read(folder, name) for name in os.listdir(folder) if os.path.splitext(name)[1] in _TYPES}
     files["/"], files["/favicon.ico"] = files.pop("/index.html"), files["/favicon.svg"]
-    routes = [("/picture", picture), ("/figures", figures)] + [
-        (path.replace(".", r"\."), file) for path in sorted(files)
-    ]
-    settings = {
-        "default_handler_class": missing,
-        "log_function": lambda handler: None,
-        "websocket_ping_interval": STALLED_SECONDS,
-    }
+    routes = [("/video", video), ("/stats", stats)] + [(path.replace(".", r"\."), file) for path in sorted(files)]
     return Application(
-        routes, state=state, hosts=hosts, files=files, pictures=Pictures(), figures=Figures(), **settings
+        routes,
+        default_handler_class=missing,
+        log_function=lambda handler: None,
+        websocket_ping_interval=STALLED_SECONDS,
+        state=state,
+        hosts=hosts,
+        files=files,
+        video=LatestJpeg(),
+        stats_viewers=set(),
     )
 
 
 def _read(folder, name):
-    """(content type, bytes)"""
+    """Return (content type, bytes)."""
     with open(os.path.join(folder, name), "rb") as file:
         return _TYPES[os.path.splitext(name)[1]], file.read()
 
 
-class Pictures:
-    """The newest picture, for everybody who waits for it."""
+class LatestJpeg:
+    """The newest encoded frame, for all viewers."""
 
     def __init__(self):
         from tornado.locks import Condition
 
-        self.number, self.data, self.ended = 0, None, False
+        self.number, self.ended = 0, False
+        self.data: Optional[bytes] = None
         self._changed = Condition()
 
     def publish(self, data):
-        """The next picture, a JPEG."""
+        """Replace the JPEG."""
         self.number, self.data = self.number + 1, data
         self._changed.notify_all()
 
     def end(self):
-        """There will be none any more."""
+        """Let all viewers finish."""
         self.ended = True
         self._changed.notify_all()
 
     async def after(self, number):
-        """(number, JPEG) of a picture newer than `number`; (number, None) at the end."""
+        """Return (number, JPEG) of a frame newer than `number`, or (number, None) at the end."""
         while self.number <= number and not self.ended:
             await self._changed.wait()
         return self.number, None if self.ended else self.data
 
 
-class Figures:
-    """The viewers of the figures."""
-
-    def __init__(self):
-        self.viewers = set()
-
-    def send(self, message):
-        """To everybody; who has not taken the last message yet misses this one."""
-        for viewer in list(self.viewers):
-            viewer.offer(message)
-
-    def end(self):
-        for viewer in list(self.viewers):
-            viewer.close(1001, "The stream has ended.")
+_Handler: Any = object  # in place of Tornado's classes, which `application` adds
 
 
-class _Guarded:
-    """What all handlers do: refuse foreign names, and tell the browser to load nothing from elsewhere."""
+class _Guarded(_Handler):
+    """Common to all handlers: refuses foreign host names, and lets the browser load nothing from elsewhere."""
 
     def set_default_headers(self):
         self.set_header("Server", "deeplab-tf")
@@ -114,16 +104,16 @@ class _Guarded:
     def prepare(self):
         name = self.request.host_name.lower()
         if name not in self.settings["hosts"] and not _is_address(name):
-            self.set_status(403)
-            self.finish("This page answers to its address in numbers, or to this machine's own name.")
+            self._refuse(403, "This page answers to this machine's numeric address or own name only.")
             return
-        policy = (
-            "default-src 'self'; connect-src 'self' ws://{}; frame-ancestors 'none'; base-uri 'none'; "
-            "form-action 'none'"
-        )
-        self.set_header(
-            "Content-Security-Policy", policy.format(self.request.host)
-        )  # 'self' holds no ws: in older Safaris
+        # 'self' does not cover ws: in older Safaris
+        policy = f"default-src 'self'; connect-src 'self' ws://{self.request.host}; "
+        policy += "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        self.set_header("Content-Security-Policy", policy)
+
+    def _refuse(self, status, text):
+        self.set_status(status)
+        self.finish(text)
 
 
 def _is_address(name):
@@ -145,31 +135,29 @@ class _File(_Guarded):
 
 class _Missing(_Guarded):
     def get(self):
-        self.set_status(404)
-        self.finish("There is nothing here; the page is /.")
+        self._refuse(404, "There is nothing here; the page is /.")
 
     head = get
 
 
-class _Picture(_Guarded):
+class _Video(_Guarded):
     """multipart/x-mixed-replace: one JPEG after the other, the newest each time."""
 
     async def get(self):
         state, stream = self.settings["state"], self.request.connection.stream
-        if state.viewers >= MOST_VIEWERS:
-            self.set_status(503)
-            self.finish(f"{state.viewers} viewers are looking already.")
+        if state.viewers >= MAX_VIEWERS:
+            self._refuse(503, f"There are {state.viewers} viewers already.")
             return
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self.set_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+        self.set_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.set_header("Connection", "close")
         state.viewers += 1
         try:
-            await self._send_all(self.settings["pictures"], stream)
+            await self._send_all(self.settings["video"], stream)
         finally:
             state.viewers -= 1
 
-    async def _send_all(self, pictures, stream):
+    async def _send_all(self, video, stream):
         from tornado.gen import TimeoutError, with_timeout
         from tornado.iostream import StreamClosedError
 
@@ -178,34 +166,33 @@ class _Picture(_Guarded):
         try:
             while True:
                 await with_timeout(limit, self.flush(), quiet_exceptions=StreamClosedError)
-                number, data = await pictures.after(number)
+                number, data = await video.after(number)
                 if data is None:
                     return
                 self.write(f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n")
                 self.write(data)
-                self.write(_BOUNDARY)  # now, not with the next one: browsers show a picture when they see its end
+                self.write(_BOUNDARY)  # at once: browsers show a frame when they see its end
         except StreamClosedError:  # gone
             return
         except TimeoutError:
             stream.close()
 
 
-class _FiguresSocket(_Guarded):
-    """JSON, twice a second. Tornado itself refuses pages of another origin."""
+class _Stats(_Guarded):
+    """JSON twice a second. Tornado itself refuses pages of another origin."""
 
     def open(self, *arguments):
-        import json
-
         self._sending = self.write_message(json.dumps(self.settings["state"].hello()))
-        self.settings["figures"].viewers.add(self)
+        self.settings["stats_viewers"].add(self)
 
     def on_message(self, message):
-        """Nothing is asked for here."""
+        """Ignore messages."""
 
     def on_close(self):
-        self.settings["figures"].viewers.discard(self)
+        self.settings["stats_viewers"].discard(self)
 
     def offer(self, message):
+        """Send a message, unless the last one is still on its way."""
         from tornado.websocket import WebSocketClosedError
 
         if not self._sending.done():

@@ -1,11 +1,10 @@
-"""Where a stream goes: a window, a video file, a folder of pictures, label files, lines of JSON. See frame.py for what
-a sink is."""
+"""Where a stream's frames go: a window, a video file, a folder of images, label files, JSON lines."""
 
 import json
 import os
 import sys
 import time
-from typing import Callable
+from typing import Any, Callable, Dict, Optional, Set
 
 import cv2
 
@@ -14,64 +13,76 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.deploy.video import camera, pipelines
-from deeplab_tf.deploy.video.frame import Shown
+from deeplab_tf.deploy.video.frame import AnnotatedFrame
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
 
-_CODES = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-_MOST_FPS = 60.0
-_LONGEST_GAP_S = 5.0
+_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+_MAX_FPS = 60.0
+_MAX_GAP_S = 5.0
 
 
-def save(path: str, source: Source):
-    """The sink of `--save`: a video file by its suffix, a folder of pictures where there is none.
+class Sink:
+    """Receives a stream's frames; all sinks of a stream are called from one thread."""
 
-    Raises DeepLabError for another suffix, and for a place that cannot be written.
+    def write(self, frame: AnnotatedFrame) -> None:
+        """Take the next frame, in order. Must not wait for a viewer, nor change the arrays."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Finish; called once, also after an error."""
+
+
+def save(path: str, source: Source) -> Sink:
+    """Return the sink of `--save`: a video file by its suffix, a folder of images if there is none.
+
+    Raises:
+        DeepLabError: another suffix, or a place that cannot be written.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in _CODES and not os.path.isdir(path):
-        return VideoFile(path, source)
-    if suffix and not os.path.isdir(path) and not path.endswith(os.sep):
-        message = "--save {}: a video file ends in {}, a folder has no suffix. {}"
+    is_folder = os.path.isdir(path)
+    if suffix in _CODECS and not is_folder:
+        return VideoFileSink(path, source)
+    if suffix and not is_folder and not path.endswith(os.sep):
+        hint = did_you_mean(suffix, _CODECS).split("Choose from")[0]
         raise DeepLabError(
-            message.format(path, ", ".join(sorted(_CODES)), did_you_mean(suffix, _CODES)).split(" Choose from")[0]
+            f"--save {path}: a video file ends in {', '.join(sorted(_CODECS))}, a folder has no suffix. {hint}".rstrip()
         )
-    return ImageFolder(path)
+    return ImageFolderSink(path)
 
 
-class Window:
+class WindowSink(Sink):
     """A window on this machine's screen; Escape, q or closing it ends the stream."""
 
     _ESCAPE = (27, ord("q"), ord("Q"))
 
-    def __init__(self, title: str, stop: Callable):
-        """
+    def __init__(self, title: str, stop: Callable[[], object]):
+        """Open the window.
+
         Args:
             title: of the window; only one window of each can be open.
-            stop: called when a person ends it.
+            stop: called when the user ends it.
 
         Raises:
-            DeepLabError: no screen here, or an OpenCV without windows.
+            DeepLabError: no screen, or an OpenCV without windows.
         """
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise DeepLabError(
                 "--show needs a screen, and this session has none (DISPLAY is not set); use --serve 8080 and a browser."
             )
-        self._title, self._stop = title, stop
+        self._title, self._stop, self._sized = title, stop, False
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except cv2.error as error:
-            message = (
-                "--show needs an OpenCV with windows, and this one ({}) has none: take opencv-python, or "
-                "--serve 8080 and a browser."
-            )
-            raise DeepLabError(message.format(cv2.__version__)) from error
-        self._sized = False
+            raise DeepLabError(
+                f"--show needs an OpenCV with windows, and this one ({cv2.__version__}) has none: take opencv-python, "
+                "or --serve 8080 and a browser."
+            ) from error
 
-    def write(self, shown: Shown) -> None:
+    def write(self, frame: AnnotatedFrame) -> None:
         if not self._sized:
-            cv2.resizeWindow(self._title, shown.picture.shape[1], shown.picture.shape[0])
+            cv2.resizeWindow(self._title, frame.annotated.shape[1], frame.annotated.shape[0])
             self._sized = True
-        cv2.imshow(self._title, cv2.cvtColor(shown.picture, cv2.COLOR_RGB2BGR))
+        cv2.imshow(self._title, cv2.cvtColor(frame.annotated, cv2.COLOR_RGB2BGR))
         if cv2.waitKey(1) & 0xFF in self._ESCAPE or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             self._stop()
 
@@ -79,55 +90,58 @@ class Window:
         cv2.destroyAllWindows()
 
 
-class VideoFile:
-    """A video file that plays at the speed of life.
+class VideoFileSink(Sink):
+    """A video file that plays in real time.
 
-    From a file it has each frame once, at the file's rate. From a live source frames come irregularly: each is
-    repeated, or left out, so that it stands where it was captured; of a gap, as when the source was lost, five seconds
-    are kept.
+    A file's frames are written once each, at the file's rate. A live source's come irregularly: each is repeated or
+    left out so that it stands where it was captured; of a gap, as when the source was lost, five seconds are kept.
 
-    It is written as NAME.part.SUFFIX and gets its name at the end, also after an error or Ctrl-C; so under its name
-    there is never half a file, and what a power cut leaves is not taken for a whole one.
+    It is recorded as NAME.part.SUFFIX, which stays visible (unlike the hidden file of `core.files.replacing`): a
+    recording cut short by a power failure or a full disk is worth keeping. `close` renames it.
     """
 
     def __init__(self, path: str, source: Source):
-        """Raises DeepLabError where the folder cannot be made or written."""
+        """Raise DeepLabError if the folder cannot be made or written."""
         self._path, self._source = path, source
         stem, suffix = os.path.splitext(path)
-        self._part, self._code = f"{stem}.part{suffix}", _CODES[suffix.lower()]
-        self._writer = self._size = None
+        self._part, self._codec = f"{stem}.part{suffix}", _CODECS[suffix.lower()]
+        self._writer: Optional[Any] = None
+        self._size = (0, 0)  # width, height
         self._written, self._start, self._fps = 0, 0.0, DEFAULT_FPS
         _make_folder(os.path.dirname(path) or ".")
 
-    def write(self, shown: Shown) -> None:
-        size = shown.picture.shape[1::-1]
+    def write(self, frame: AnnotatedFrame) -> None:
+        height, width = frame.annotated.shape[:2]
         if self._writer is None:
-            self._fps = min(self._source.fps or DEFAULT_FPS, _MOST_FPS)
-            self._writer, self._size, self._start = self._open(size), size, shown.captured
-        if size != self._size:
-            message = "{}: the frames change from {}x{} to {}x{}, which a video file cannot; save them into a folder."
-            raise DeepLabError(message.format(self._path, *(self._size[::-1] + size[::-1])))
-        picture = cv2.cvtColor(shown.picture, cv2.COLOR_RGB2BGR)
-        for _ in range(self._times(shown.captured)):
-            self._writer.write(picture)
+            self._fps = min(self._source.fps or DEFAULT_FPS, _MAX_FPS)
+            self._size, self._start = (width, height), frame.captured_at
+            self._writer = self._open()
+        if (width, height) != self._size:
+            raise DeepLabError(
+                f"{self._path}: the frames change from {self._size[1]}x{self._size[0]} to {height}x{width}, which a "
+                "video file cannot; save them into a folder."
+            )
+        image = cv2.cvtColor(frame.annotated, cv2.COLOR_RGB2BGR)
+        for _ in range(self._repeats(frame.captured_at)):
+            self._writer.write(image)
             self._written += 1
 
-    def _times(self, captured: float) -> int:
+    def _repeats(self, captured_at: float) -> int:
         if not self._source.live:
             return 1
-        longest = int(_LONGEST_GAP_S * self._fps)
-        times = int(round((captured - self._start) * self._fps)) + 1 - self._written
-        if times > longest:  # the clock of the file goes on from here
-            self._start += (times - longest) / self._fps
-        return max(0, min(longest, times))
+        longest = int(_MAX_GAP_S * self._fps)
+        repeats = int(round((captured_at - self._start) * self._fps)) + 1 - self._written
+        if repeats > longest:  # the clock of the file goes on from here
+            self._start += (repeats - longest) / self._fps
+        return max(0, min(longest, repeats))
 
-    def _open(self, size):
-        writer = cv2.VideoWriter(self._part, cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*self._code), self._fps, size)
+    def _open(self):
+        fps, size = self._fps, self._size
+        writer = cv2.VideoWriter(self._part, cv2.CAP_FFMPEG, camera.fourcc(self._codec), fps, size)
         if not writer.isOpened() and camera.has_gstreamer():
             for hardware in (True, False) if camera.is_jetson() else (False,):
-                writer = cv2.VideoWriter(
-                    pipelines.writer(self._part, hardware=hardware), cv2.CAP_GSTREAMER, 0, self._fps, size
-                )
+                pipeline = pipelines.writer(self._part, hardware=hardware)
+                writer = cv2.VideoWriter(pipeline, cv2.CAP_GSTREAMER, 0, fps, size)
                 if writer.isOpened():
                     break
         if not writer.isOpened():
@@ -144,79 +158,75 @@ class VideoFile:
 
 
 def _check_written(path, frames):
-    """OpenCV's writer reports no error, as of a full disk: so the file is opened and its frames are counted by its
-    header."""
+    """Count the frames by the file's header: OpenCV's writer reports no error, such as a full disk."""
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
-    there = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
     capture.release()
-    if there < frames - 1:
-        message = "{} was not written whole ({} of {} frames): is the disk full?"
-        raise DeepLabError(message.format(path, max(0, there), frames))
+    if found < frames - 1:
+        raise DeepLabError(f"{path} is incomplete ({max(0, found)} of {frames} frames): is the disk full?")
 
 
-class ImageFolder:
-    """One JPEG picture a frame: NAME_overlay.jpg of an image file, else 00000012.jpg by its number."""
+class ImageFolderSink(Sink):
+    """One JPEG a frame: NAME_overlay.jpg for an image file, else 00000012.jpg by its number."""
 
     def __init__(self, folder: str):
-        """Raises DeepLabError where the folder cannot be made or written."""
-        self._folder, self._stems = folder, set()  # type: str, Set[str]
+        """Raise DeepLabError if the folder cannot be made or written."""
+        self._folder = folder
+        self._stems: Set[str] = set()
         _make_folder(folder)
 
-    def write(self, shown: Shown) -> None:
-        write_image(self._place(shown, "_overlay.jpg" if shown.name else ".jpg"), shown.picture)
+    def write(self, frame: AnnotatedFrame) -> None:
+        write_image(self._path(frame, "_overlay.jpg" if frame.name else ".jpg"), frame.annotated)
 
-    def _place(self, shown: Shown, ending: str) -> str:
-        number = f"{shown.index:08d}"
-        stem = os.path.splitext(os.path.basename(shown.name))[0] if shown.name else number
-        if shown.name:
-            stem = f"{stem}_{number}" if stem in self._stems else stem  # a pattern may find one name in several folders
+    def _path(self, frame: AnnotatedFrame, ending: str) -> str:
+        stem = number = f"{frame.number:08d}"
+        if frame.name:
+            stem = os.path.splitext(os.path.basename(frame.name))[0]
+            if stem in self._stems:  # a pattern may find one name in several folders
+                stem = f"{stem}_{number}"
             self._stems.add(stem)
         return os.path.join(self._folder, stem + ending)
 
-    def close(self) -> None:
-        """Every picture is whole already."""
 
-
-class LabelFolder(ImageFolder):
-    """One PNG file of class ids a frame, at the frame's own size: NAME.png of an image file, else 00000012.png."""
+class LabelFolderSink(ImageFolderSink):
+    """One PNG of class ids a frame, at the frame's size: NAME.png for an image file, else 00000012.png."""
 
     def __init__(self, folder: str, label_stride: int = 1):
-        """Raises DeepLabError where the folder cannot be made or written."""
+        """Raise DeepLabError if the folder cannot be made or written."""
         super().__init__(folder)
         self._label_stride = label_stride
 
-    def write(self, shown: Shown) -> None:
-        write_image(
-            self._place(shown, ".png"), resize_labels(shown.label_map, shown.image.shape[:2], self._label_stride)
-        )
+    def write(self, frame: AnnotatedFrame) -> None:
+        height, width = frame.image.shape[:2]
+        write_image(self._path(frame, ".png"), resize_labels(frame.label_map, (height, width), self._label_stride))
 
 
-class JsonLines:
-    """One JSON object a frame, a line each, at once on disk: its number, time, figures, and the share of every
-    class."""
+class JsonLinesSink(Sink):
+    """One JSON object a frame, flushed at once: its number, time, statistics, and the share of every class."""
 
     def __init__(self, path: str, table: LabelTable):
-        """`path` is replaced; "-" is standard output. Raises DeepLabError where it cannot be written."""
-        self._names, self._path = table.names, path
+        """Replace `path`; "-" is standard output. Raise DeepLabError if it cannot be written."""
+        self._names = table.names
         self._clock = time.time() - time.monotonic()
         try:
             self._file = sys.stdout if path == "-" else open(path, "w", encoding="utf-8")  # noqa: SIM115 (until close)
         except OSError as error:
             raise DeepLabError(f"Cannot write {path}: {error.strerror}.") from error
 
-    def write(self, shown: Shown) -> None:
-        figures = shown.figures
-        row = {"frame": shown.index, "time": round(self._clock + shown.captured, 4), "name": shown.name or None}
-        row.update(
-            fps=round(figures.fps, 3), latency_ms={name: round(ms, 3) for name, ms in figures.latency_ms.items()}
-        )
-        row.update(
-            captured=figures.captured, shown=figures.shown, dropped=figures.dropped, reconnects=figures.reconnects
-        )
-        row.update(temperature_c=figures.temperature_c, throttled=figures.throttled)
-        row["class_shares"] = {name: round(share, 6) for name, share in zip(self._names, figures.class_shares)}
-        if figures.instances is not None:
-            row["instances"] = {name: count for name, count in zip(self._names, figures.instances) if count}
+    def write(self, frame: AnnotatedFrame) -> None:
+        stats = frame.stats
+        row: Dict[str, Any] = {
+            "frame": frame.number,
+            "time": round(self._clock + frame.captured_at, 4),
+            "name": frame.name or None,
+            "fps": round(stats.fps, 3),
+            "latency_ms": {name: round(ms, 3) for name, ms in stats.latency_ms.items()},
+        }
+        for key in ("captured", "shown", "dropped", "reconnects", "temperature_c", "throttled"):
+            row[key] = getattr(stats, key)
+        row["class_shares"] = {name: round(share, 6) for name, share in zip(self._names, stats.class_shares)}
+        if stats.instances is not None:
+            row["instances"] = {name: count for name, count in zip(self._names, stats.instances) if count}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 

@@ -1,56 +1,59 @@
-"""What every source of frames has in common."""
+"""The base class of all sources of frames."""
 
 import threading
-from typing import List
+from typing import Callable, List, Optional
+
+import numpy as np
 
 from deeplab_tf.deploy.video.address import Address
-from deeplab_tf.deploy.video.frame import Frame
+from deeplab_tf.deploy.video.frame import VideoFrame
 
 DEFAULT_FPS = 25.0
-"""For sources that announce none: images played with --paced, and files written from them."""
+"""Frame rate of a source that reports none: images played with --paced, and videos written from them."""
+
+Deliver = Callable[[float, np.ndarray, float, str], bool]
+"""Takes captured_at, image, seconds and name as in `VideoFrame`; returns whether more frames are wanted."""
 
 
 class Source:
-    """Gives frames.
+    """Captures frames.
 
     Attributes:
         safe: its URI without passwords.
         live: True: the newest frame wins; False: every frame, in order.
-        fps: frames a second as it announces them; None where it does not, or not yet.
-        total: how many frames it will give; None where nobody knows.
-        reconnects: how often it was lost and came back.
-        say: called with a line for a person: what was lost, what came back.
+        fps: frames per second as the source reports it; None if unknown, or not yet known.
+        total: number of frames; None if unknown.
+        reconnects: times that the source was lost and came back.
+        say: called with a message for the user: what was lost, what came back.
     """
 
     live = False
-    fps = total = None
+    fps: Optional[float] = None
+    total: Optional[int] = None
     reconnects = 0
 
     def __init__(self, address: Address):
         self.safe = address.safe
-        self.say = lambda text: None
+        self.say: Callable[[str], object] = lambda text: None
 
-    def run(self, deliver, stopped) -> None:
-        """Calls `deliver` for each frame until there are no more, it returns False, or `stopped` is set.
+    def run(self, deliver: Deliver, stopped: threading.Event) -> None:
+        """Call `deliver` for each frame until the source ends, it returns False, or `stopped` is set.
 
-        Args:
-            deliver: takes captured, image, seconds and name as in `Frame`; may be called from another thread, never
-                from two at once.
-            stopped: a threading.Event.
+        `deliver` may be called from another thread, never from two at once.
 
         Raises:
-            DeepLabError: what a person should know: a file that ends in the middle, a camera that is lost.
+            DeepLabError: the source failed, such as a file that ends in the middle or a lost camera.
         """
         raise NotImplementedError
 
 
-def collect(source: Source, count: int) -> List[Frame]:
-    """The first `count` frames of a source, all of them if it has fewer."""
-    frames = []  # type: List[Frame]
+def collect(source: Source, count: int) -> List[VideoFrame]:
+    """Return the first `count` frames of a source, or all if it has fewer."""
+    frames: List[VideoFrame] = []
 
-    def deliver(captured, image, seconds=0.0, name=""):
+    def deliver(captured_at, image, seconds=0.0, name=""):
         if len(frames) < count:
-            frames.append(Frame(len(frames), captured, image, seconds, name))
+            frames.append(VideoFrame(len(frames), captured_at, image, seconds, name))
         return len(frames) < count
 
     source.run(deliver, threading.Event())

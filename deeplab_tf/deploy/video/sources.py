@@ -1,4 +1,4 @@
-"""Where frames come from: video files, images, drawn streets; cameras are in live.py."""
+"""Sources that are not cameras: video files, image files, synthetic street scenes; and `open_source` for all kinds."""
 
 import glob
 import os
@@ -6,43 +6,45 @@ import time
 from typing import List, Optional
 
 import cv2
+import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES, list_images, read_image
 from deeplab_tf.deploy.video.address import Address, parse
-from deeplab_tf.deploy.video.live import Live
+from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's lines on stderr hold the URL, password and all
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's messages hold the URL, password and all
 
 
 def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None) -> Source:
-    """The source that a URI names.
+    """Return the source of a URI.
 
     Args:
         uri: see address.py.
-        paced: a file or images come at their own speed, and frames are dropped, as if they were a camera's.
-        retries: how often in a row a lost camera is tried again; None: for ever.
+        paced: play a file or images at their own frame rate and drop frames, like a camera.
+        retries: attempts in a row to reconnect a lost camera; None: no limit.
 
     Raises:
         DeepLabError: a wrong URI, no such file or camera, not a video.
     """
     address = parse(uri)
-    if address.kind == "file":
-        source = (
-            Images([address.place], address) if address.place.lower().endswith(IMAGE_SUFFIXES) else VideoFile(address)
-        )
-    elif address.kind == "images":
-        source = Images(_image_paths(address.place), address)
+    source: Source
+    if address.kind == "images":
+        source = ImageSource(_image_paths(address.location), address)
+    elif address.kind == "file" and address.location.lower().endswith(IMAGE_SUFFIXES):
+        source = ImageSource([address.location], address)
+    elif address.kind == "file":
+        source = VideoFileSource(address)
     elif address.kind == "sample":
-        return Sample(address)
+        return SampleSource(address)
     else:
-        return Live(address, retries=retries)
+        return CameraSource(address, retries=retries)
     source.live = paced
     return source
 
 
-class _Pace:
+class _Pacer:
     """Waits until the next frame is due; does nothing for a source that is not live."""
 
     def __init__(self, fps, live, stopped):
@@ -58,12 +60,12 @@ class _Pace:
             self.due += self.period
 
 
-class VideoFile(Source):
-    """A video file, by OpenCV with FFmpeg."""
+class VideoFileSource(Source):
+    """A video file, decoded by OpenCV with FFmpeg."""
 
     def __init__(self, address: Address):
         super().__init__(address)
-        self._path = address.place
+        self._path = address.location
         capture = self._open()
         fps, total = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
@@ -71,111 +73,106 @@ class VideoFile(Source):
         self.total = int(total) if total > 0 else None
 
     def _open(self):
-        if not os.path.exists(self._path):
-            raise DeepLabError(f"There is no file {self._path}.")
+        _check_exists(self._path)
         if not os.access(self._path, os.R_OK):
             raise DeepLabError(f"{self._path} cannot be read: permission denied.")
         if os.path.getsize(self._path) == 0:
             raise DeepLabError(f"{self._path} is empty (0 bytes); copy it again.")
         capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
         if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) <= 0:
-            message = (
-                "{} is not a video that OpenCV can read: another kind of file, or one that was cut off; copy "
-                "it again or convert it."
+            raise DeepLabError(
+                f"{self._path} is not a video that OpenCV can read, or was cut off; copy it again or convert it."
             )
-            raise DeepLabError(message.format(self._path))
         return capture
 
     def run(self, deliver, stopped):
         capture, read, more = self._open(), 0, True
-        pace = _Pace(self.fps or DEFAULT_FPS, self.live, stopped)
+        pacer = _Pacer(self.fps or DEFAULT_FPS, self.live, stopped)
         try:
             while more and not stopped.is_set():
                 start = time.monotonic()
                 if not capture.grab():  # decodes
                     break
-                pace.wait()
-                captured = time.monotonic() if self.live else start
-                there, image = capture.retrieve()
-                if not there:
+                pacer.wait()
+                captured_at = time.monotonic() if self.live else start
+                decoded, image = capture.retrieve()
+                if not decoded:
                     break
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-                seconds = time.monotonic() - captured  # of a file all of it, of a paced one what came after it was due
-                read, more = read + 1, deliver(captured, image, seconds, "")
+                read, more = read + 1, deliver(captured_at, image, time.monotonic() - captured_at, "")
         finally:
             capture.release()
         if more and not stopped.is_set():
             self._check_end(read)
 
     def _check_end(self, read):
-        """Headers without an index estimate the number from length and rate, so a hundredth (but at least one frame)
-        may be missing."""
+        """Headers without an index estimate the frame count from length and rate: allow 1 %, at least one frame."""
         if self.total is not None and read < self.total - max(1, self.total // 100):
-            message = (
-                "{} ends in the middle: {} of the {} frames that its header announces could be read; copy it again."
+            raise DeepLabError(
+                f"{self._path} ends in the middle: {read} of the {self.total} frames that its header announces could "
+                "be read; copy it again."
             )
-            raise DeepLabError(message.format(self._path, read, self.total))
 
 
-def _image_paths(place) -> List[str]:
-    """The images of a folder or of a pattern, sorted."""
-    if os.path.isdir(place):
-        paths, what = list_images(place), "The folder {} has no PNG or JPEG image in it."
+def _check_exists(path):
+    if not os.path.exists(path):
+        raise DeepLabError(f"There is no file {path}.")
+
+
+def _image_paths(location) -> List[str]:
+    """Return the images of a folder or a pattern, sorted."""
+    if os.path.isdir(location):
+        paths, problem = list_images(location), f"The folder {location} has no PNG or JPEG image in it."
     else:
-        paths = [path for path in sorted(glob.glob(place, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
-        what = "No PNG or JPEG image matches {}."
+        paths = [path for path in sorted(glob.glob(location, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
+        problem = f"No PNG or JPEG image matches {location}."
     if not paths:
-        raise DeepLabError(what.format(place))
+        raise DeepLabError(problem)
     return paths
 
 
-class Images(Source):
-    """Image files, in the order of their names; they may differ in size."""
+class ImageSource(Source):
+    """Image files in the given order; they may differ in size."""
 
     def __init__(self, paths: List[str], address: Address):
         super().__init__(address)
         self.total, self._paths = len(paths), paths
-        if not os.path.exists(paths[0]):
-            raise DeepLabError(f"There is no file {paths[0]}.")
+        _check_exists(paths[0])
 
     def run(self, deliver, stopped):
-        pace = _Pace(DEFAULT_FPS, self.live, stopped)
+        pacer = _Pacer(DEFAULT_FPS, self.live, stopped)
         for path in self._paths:
             start = time.monotonic()
             image = read_image(path)
             seconds = time.monotonic() - start
-            pace.wait()
-            if stopped.is_set() or not deliver(
-                time.monotonic() if self.live else start, image, 0.0 if self.live else seconds, path
-            ):
+            pacer.wait()
+            captured_at, seconds = (time.monotonic(), 0.0) if self.live else (start, seconds)
+            if stopped.is_set() or not deliver(captured_at, image, seconds, path):
                 return
 
 
-class Sample(Source):
-    """A drive through drawn streets, without end: some seconds of it are drawn first, then played forwards and
-    backwards.
-
-    Drawing takes about a tenth of a second a frame, too long to do it live.
-    """
+class SampleSource(Source):
+    """An endless drive through synthetic streets. Drawing a frame takes longer than showing it, so some seconds are
+    drawn first, then played forwards and backwards."""
 
     live = True
 
     def __init__(self, address: Address):
         super().__init__(address)
-        self.fps, self._options = float(address.options["fps"]), address.options
-        self._drawn = []  # type: List[np.ndarray]
+        self._fps, self._options = float(address.options["fps"]), address.options
+        self.fps = self._fps
+        self._drawn: List[np.ndarray] = []
 
     def prepare(self, stopped) -> None:
-        """Draws, which takes some seconds; `run` does it where it was not done. Left early when the threading.Event
-        `stopped` is set."""
+        """Draw the scenes, until done or the threading.Event `stopped` is set; `run` does so otherwise."""
         from deeplab_tf.core.progress import progress
         from deeplab_tf.synth import draw_scene
 
         options = self._options
-        count = max(1, int(round(options["seconds"] * self.fps)))
+        count = max(1, int(round(options["seconds"] * self._fps)))
         with progress(count - len(self._drawn), "sample", unit="frames drawn") as bar:
             while len(self._drawn) < count and not stopped.is_set():
-                time_s = len(self._drawn) / self.fps
+                time_s = len(self._drawn) / self._fps
                 self._drawn.append(draw_scene(options["seed"], options["scene"], options["size"], time=time_s).image)
                 bar.advance()
 
@@ -184,10 +181,10 @@ class Sample(Source):
             self.prepare(stopped)
         if not self._drawn:
             return
-        turn, i = self._drawn + self._drawn[-2:0:-1], 0
-        pace = _Pace(self.fps, True, stopped)
+        loop, i = self._drawn + self._drawn[-2:0:-1], 0
+        pacer = _Pacer(self._fps, True, stopped)
         while True:
-            pace.wait()
-            if stopped.is_set() or not deliver(time.monotonic(), turn[i % len(turn)], 0.0, ""):
+            pacer.wait()
+            if stopped.is_set() or not deliver(time.monotonic(), loop[i % len(loop)], 0.0, ""):
                 return
             i += 1

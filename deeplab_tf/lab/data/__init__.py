@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import import_file
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
 
@@ -28,7 +29,12 @@ def data_sets() -> list[str]:
 
 
 def load_data_set(name: str):
-    """Return the module of a data set. Raise DeepLabError, with the choices, where there is none of this name."""
+    """Return the module of a data set, by its name or the path of a file of your own (NAME.py).
+
+    Raise DeepLabError, with the choices, where there is none.
+    """
+    if str(name).endswith(".py") and Path(name).is_file():
+        return import_file(name)
     if name not in data_sets():
         raise DeepLabError(f"There is no data set '{name}' for data.name. {did_you_mean(str(name), data_sets())}")
     return importlib.import_module(f"deeplab_tf.lab.data.{name}")

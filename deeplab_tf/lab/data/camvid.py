@@ -7,8 +7,25 @@ scenes.
 
 from typing import Annotated
 
-from deeplab_tf.core.labels import CAMVID, id_map
+from deeplab_tf.core.labels import Label, LabelTable, id_map
 from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
+
+# Colours are CamVid's own.
+_CLASSES = (
+    ("sky", (128, 128, 128), False),
+    ("building", (128, 0, 0), False),
+    ("pole", (192, 192, 128), False),
+    ("road", (128, 64, 128), False),
+    ("pavement", (0, 0, 192), False),
+    ("tree", (128, 128, 0), False),
+    ("sign", (192, 128, 128), False),
+    ("fence", (64, 64, 128), False),
+    ("car", (64, 0, 128), True),
+    ("pedestrian", (64, 64, 0), True),
+    ("bicyclist", (0, 128, 192), True),
+)
+
+CAMVID = LabelTable(Label(i, name, color, thing) for i, (name, color, thing) in enumerate(_CLASSES))
 
 UNLABELLED = 11
 

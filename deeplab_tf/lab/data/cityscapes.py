@@ -12,9 +12,16 @@ from typing import Annotated
 import numpy as np
 
 from deeplab_tf.core import image_files
-from deeplab_tf.core.cityscapes import IMAGE_SUFFIX, INSTANCE_SUFFIX, LABEL_SUFFIX
-from deeplab_tf.core.labels import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IGNORE_LABEL
-from deeplab_tf.core.panoptic.files import from_cityscapes
+from deeplab_tf.core.cityscapes import (
+    CITYSCAPES,
+    CITYSCAPES_FILE_IDS,
+    CITYSCAPES_TO_CLASS,
+    IMAGE_SUFFIX,
+    INSTANCE_SUFFIX,
+    LABEL_SUFFIX,
+    from_instance_ids,
+)
+from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.data import file_split
 from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files
 from deeplab_tf.lab.data.split import UnknownSplit
@@ -38,5 +45,5 @@ def open_split(split: str, *, root: Annotated[str, "the folder that holds `leftI
 def read_instances(path: str, label_map: np.ndarray) -> np.ndarray:
     """Return the (H, W) int32 panoptic map of an instance file. Raise DeepLabError where it does not match its label
     map."""
-    panoptic = from_cityscapes(image_files.read_instance_ids(path), path)
+    panoptic = from_instance_ids(image_files.read_instance_ids(path), path)
     return file_split.check_same_classes(panoptic, label_map, path)

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.panoptic.files import to_colors
+from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.pipeline import resize_sample
 from deeplab_tf.lab.data.records import VERSION, version_folder

@@ -21,7 +21,7 @@ import tensorflow_datasets as tfds
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.core.panoptic.files import from_colors
+from deeplab_tf.core.panoptic.coco import from_colors
 from deeplab_tf.lab.data.file_split import open_root
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit
 from deeplab_tf.lab.schema import difference

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
+from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import write_json
-from deeplab_tf.core.labels import CITYSCAPES
 from deeplab_tf.lab.data.cityscapes import LABEL_READER
 from deeplab_tf.lab.data.record_writer import run_builder
 from deeplab_tf.lab.data.records import ExampleReader

@@ -1,6 +1,7 @@
-"""The pictures of a report: the confusion matrix, and images beside their truth and what was predicted for them."""
+"""Figures of a report: the confusion matrix, and images beside their truth and predictions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,14 +13,22 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 
 PANEL_WIDTH = 512
-"""Pixels; wider images are shrunk to it in a report's pictures."""
+"""Pixels; wider images are shrunk to it."""
+
+
+class LabelPanel(NamedTuple):
+    """One label map of a comparison."""
+
+    label_map: np.ndarray  # (H, W) uint8
+    title: str
+    panoptic: np.ndarray | None = None  # (H, W) int32 panoptic map, whose instances are outlined
 
 
 def confusion_figure(confusion: ConfusionMatrix, table: LabelTable, title: str) -> np.ndarray:
-    """The confusion matrix as a picture, (H, W, 3) uint8 RGB: each row is a true class, normalised to 1.
+    """Draw a confusion matrix as (H, W, 3) uint8 RGB: each row is a true class, normalised to 1.
 
-    A last column, what was predicted as no class, is drawn where it is not empty. Values are printed in per cent where
-    they reach 0.5; the row of a class without pixels is left grey.
+    A last column, predictions of no class, is drawn where it is not empty. Values are printed in per cent from 0.5 on;
+    the row of a class without pixels is grey.
     """
     counts = confusion.matrix.astype(np.float64)  # (C, C + 1)
     totals = counts.sum(axis=1, keepdims=True)
@@ -36,48 +45,41 @@ def confusion_figure(confusion: ConfusionMatrix, table: LabelTable, title: str) 
     axes.set(xlabel="predicted", ylabel="truth", title=title)
     for row, column in np.argwhere(shares >= 0.005):
         share = shares[row, column]
-        axes.text(
-            column,
-            row,
-            f"{100 * share:.0f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if share > 0.55 else "black",
-        )
+        color = "white" if share > 0.55 else "black"
+        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=color)
     figure.colorbar(drawn, ax=axes, label="share of the true class's pixels", shrink=0.7)
     return pixels(figure)
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """A matplotlib figure as (H, W, 3) uint8 RGB."""
+    """Return a matplotlib figure as (H, W, 3) uint8 RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def comparison(rows: Sequence[tuple], table: LabelTable) -> np.ndarray:
-    """Images in rows, each beside its label maps, with a legend of the classes that appear.
+def comparison(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple]]], table: LabelTable) -> np.ndarray:
+    """Draw images in rows, each beside its label maps, with a legend of the classes that appear.
 
     Args:
-        rows: for each image: (image (H, W, 3) uint8 RGB, its title, [(label map (H, W) uint8, its title), ...]); a
-            third item of a pair, an (H, W) int32 panoptic map, puts a line around every thing.
+        rows: for each (H, W, 3) uint8 RGB image, the image, its title, and its label maps as `LabelPanel`.
 
     Returns:
         (height, width, 3) uint8 RGB; ignored pixels are black.
     """
-    pictures, present = [], set()
+    drawn, present = [], set()
     for image, title, label_maps in rows:
+        panels = [LabelPanel(*each) for each in label_maps]
         size = _panel_size(image.shape[:2])
-        panels = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)]
-        for label_map, _, *panoptic in label_maps:
-            present.update(np.unique(label_map).tolist())
-            panels.append(colorize(resize_labels(label_map, size), table))
-            if panoptic:
-                outline(panels[-1], panoptic[0])
-        pictures.append(side_by_side(panels, [title, *(each[1] for each in label_maps)]))
-    picture = stacked(pictures)
-    return side_by_side([picture, legend(picture.shape[0], table, present)])
+        columns = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)]
+        for panel in panels:
+            present.update(np.unique(panel.label_map).tolist())
+            columns.append(colorize(resize_labels(panel.label_map, size), table))
+            if panel.panoptic is not None:
+                outline(columns[-1], panel.panoptic)
+        drawn.append(side_by_side(columns, [title, *(panel.title for panel in panels)]))
+    whole = stacked(drawn)
+    return side_by_side([whole, legend(whole.shape[0], table, present)])
 
 
 def _panel_size(size):

@@ -1,26 +1,24 @@
-"""Any folder of images and any folder of their labels, as a split to score a trained network on."""
+"""A folder of images and a folder of their labels as a split to score a network on."""
 
 from pathlib import Path
 
+from deeplab_tf.core.cityscapes import IMAGE_SUFFIX, LABEL_SUFFIX
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable, id_map
 from deeplab_tf.lab.data import load_data_set, open_split
 from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, pair_files
 
-_CITYSCAPES_IMAGE = "_leftImg8bit.png"
-_CITYSCAPES_LABEL = "_gtFine_labelIds.png"
-
 
 def open_folders(images: str, labels: str, table: LabelTable, data: dict | None = None) -> FileSplit:
-    """Pairs images with label files of the same name (Cityscapes' two endings count as the same), in subfolders too.
+    """Pair images with label files of the same name (Cityscapes' two suffixes count as the same), in subfolders too.
 
     Args:
         images: folder of 8-bit RGB PNG or JPEG files.
         labels: folder of label files.
         table: the classes of the network.
-        data: the `data` section of a run: label files are then as in its data set (Cityscapes' 34 ids, ignored ids,
-            colours). Left out, they hold class ids 0 .. C-1 and IGNORE_LABEL.
+        data: the `data` section of a recipe: label files are as in its data set (Cityscapes' 34 ids, ignored ids,
+            colours). If left out or empty, they hold class ids 0 .. C-1 and IGNORE_LABEL.
 
     Raises:
         DeepLabError: a folder that is not there, no images, an image without a label or the reverse.
@@ -28,12 +26,12 @@ def open_folders(images: str, labels: str, table: LabelTable, data: dict | None 
     for folder, option in ((images, "--images"), (labels, "--labels")):
         if not Path(folder).is_dir():
             raise DeepLabError(f"There is no folder {folder} for {option}.")
-    if data is not None and data["name"] == "folder":
+    if data and data["name"] == "folder":
         return _open_described(images, labels, data)
-    image_files = list_files(Path(images), _CITYSCAPES_IMAGE) or list_files(Path(images), *IMAGE_SUFFIXES)
-    label_files = list_files(Path(labels), _CITYSCAPES_LABEL) or list_files(Path(labels), ".png")
+    image_files = list_files(Path(images), IMAGE_SUFFIX) or list_files(Path(images), *IMAGE_SUFFIXES)
+    label_files = list_files(Path(labels), LABEL_SUFFIX) or list_files(Path(labels), ".png")
     rows = pair_files(image_files, label_files, Path(images))
-    reader = None if data is None else getattr(load_data_set(data["name"]), "LABEL_READER", None)
+    reader = getattr(load_data_set(data["name"]), "LABEL_READER", None) if data else None
     return FileSplit(table, rows, reader or _class_ids(table))
 
 
@@ -43,7 +41,7 @@ def _class_ids(table):
 
 
 def _open_described(images, labels, data):
-    """Through the data set that a recipe describes in words, with its two folders put in place of the recipe's."""
+    """Open the data set that a recipe describes, with these two folders in place of its own."""
     split = {"images": "{split}" + str(Path(images).absolute()), "labels": "{split}" + str(Path(labels).absolute())}
     places = {"root": "/", **split, "instances": None, "records": None}
     return open_split({**data, **places}, ".")  # its folders must hold {split}; "." leaves the path as it is

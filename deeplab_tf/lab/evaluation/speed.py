@@ -1,4 +1,4 @@
-"""How fast a runtime is on this machine, and what machine this is: numbers come with what they were measured on."""
+"""Frame rate of a network on this machine, and the machine's description."""
 
 import os
 import platform
@@ -9,26 +9,26 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_tf import __version__
+from deeplab_tf.core import __version__
+from deeplab_tf.core.predictor import Predictor
 
 
-def frames_per_second(runtime, *, seconds: float = 5.0) -> float:
-    """Frames a second at the runtime's size, one after the other, uint8 RGB in and label map out: the median of what
-    `seconds` allow."""
-    frame = np.random.default_rng(0).integers(0, 256, (*runtime.size, 3), dtype=np.uint8)
+def frames_per_second(network: Predictor, *, seconds: float = 5.0) -> float:
+    """Return the median frame rate within `seconds`, at the network's size, from uint8 RGB to label map, in turn."""
+    frame = np.random.default_rng(0).integers(0, 256, (*network.size, 3), dtype=np.uint8)
     for _ in range(2):  # tracing and warming up
-        runtime(frame)
-    times, end = [], time.perf_counter() + seconds
+        network(frame)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 3 or (time.perf_counter() < end and len(times) < 200):
         start = time.perf_counter()
-        runtime(frame)
+        network(frame)
         times.append(time.perf_counter() - start)
     return 1.0 / statistics.median(times)
 
 
 def machine() -> str:
-    """What this machine computes with: its GPUs as TensorFlow sees them, its processor and the cores that may be used
-    of it.
+    """Return the GPUs that TensorFlow sees, the processor and the cores that may be used.
 
     Such as "AMD EPYC 9R14, 2 cores", or "NVIDIA H200; AMD EPYC 9R14, 16 cores".
     """
@@ -43,7 +43,7 @@ def machine() -> str:
 
 
 def _gpus():
-    tf = sys.modules.get("tensorflow")  # where it is not loaded, nothing was computed with it
+    tf = sys.modules.get("tensorflow")  # if it is not loaded, nothing was computed with it
     if tf is None:
         return []
     devices = tf.config.list_physical_devices("GPU")
@@ -51,5 +51,5 @@ def _gpus():
 
 
 def measured_with() -> dict:
-    """What every report says of its own making."""
+    """Return the machine, version and date of a report."""
     return {"machine": machine(), "version": __version__, "date": time.strftime("%Y-%m-%d")}

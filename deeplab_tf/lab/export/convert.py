@@ -1,176 +1,162 @@
-"""`convert` on the lab: from a run to a bundle."""
+"""Convert a run to a bundle: what `deeplab-tf convert RUN` and `deeplab_tf.convert` do."""
 
-import platform
-import time
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
-import onnx
-import onnxruntime
-import tensorflow as tf
 
-from deeplab_tf import __version__
-from deeplab_tf.core import bundle
-from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.budget.layers import to_rows
-from deeplab_tf.deploy.conversion import TARGETS
-from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize
-from deeplab_tf.lab.export.layers import network_layers
-from deeplab_tf.lab.export.network import read_network, with_head
-from deeplab_tf.lab.export.ranges import Ranges, choose
+from deeplab_tf.core.bundle import Bundle, check_target, new_bundle, open_bundle
+from deeplab_tf.core.calibration import METHODS
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.deploy import conversion, convert_bundle
+from deeplab_tf.lab.export import bundle_writer, ranges
+from deeplab_tf.lab.export.bundle_writer import ExportOptions
+from deeplab_tf.lab.export.from_run import Scored, calibration_frames, scored_frames
+from deeplab_tf.lab.export.verify import label_stride_costs, largest_differences
+from deeplab_tf.lab.runs import open_runtime
 
-
-class Order(NamedTuple):
-    """What is wanted.
-
-    Attributes:
-        size: height, width of the frames that the network will take.
-        output: "labels" or "logits".
-        label_stride: 1, 4 or 8; see `network.with_head`.
-        targets: of TARGETS.
-        int8: also calibrate and quantize.
-        calibration: a method of `calibrate.METHODS`; None chooses by measured agreement.
-        calibration_images: frames that ranges come from; those beyond judge between methods.
-    """
-
-    size: tuple[int, int]
-    output: str = "labels"
-    label_stride: int = 1
-    targets: tuple[str, ...] = TARGETS
-    int8: bool = False
-    calibration: str | None = None
-    calibration_images: int = 100
+OUTPUTS = ("labels", "logits")
+COMPARED_FRAMES = 2
+"""Frames on which logits are compared with Keras'."""
 
 
-def write(
-    folder: str | Path,
-    model: keras.Model,
-    table: LabelTable,
-    order: Order,
-    frames: Sequence[np.ndarray] = (),
-    trained: Ranges | None = None,
+def convert_run(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    int8: bool = False,
+    fp16: bool = False,
+    target: str = "all",
+    images: str | None = None,
+    labels: str | None = None,
+    root: str | None = None,
+    checkpoint: str | int | None = None,
+    size: tuple[int, int] | None = None,
+    output: str = "labels",
+    label_stride: int = 1,
+    calibration: str | None = None,
+    calibration_images: int = 100,
+    score_images: int = 50,
+    calibrate_on_gpu: bool = False,
+    strict: bool = False,
+    say: Callable[[str], None] = print,
 ) -> dict:
-    """Fills a folder with the files of a bundle, but for bundle.json.
+    """Convert a run to a bundle, build engines where there is a GPU, and report on all of them.
 
     Args:
-        model: trained, from `deeplab_v3_plus`.
-        table: its classes.
-        frames: for int8, the images to calibrate on: (H, W, 3) uint8 RGB at `order.size`.
-        trained: for int8, the ranges that the network was trained with; then nothing is calibrated.
+        run: the folder that `train` wrote.
+        out: where the bundle goes; RUN/bundle where left out.
+        int8: also write the INT8 network, calibrated on real images.
+        fp16: build FP16 engines where there is a GPU.
+        target: "all", "saved_model", "tf_trt", "onnx" or "tensorrt".
+        images: a folder of images to calibrate on, in place of the run's training images.
+        labels: a folder with the labels of `images`, to score on, in place of the run's val split.
+        root: where the run's data set lies now, if not where its recipe says.
+        checkpoint: a saved step or "best", the default.
+        size: height, width that the network will take; the run's own where left out.
+        output: "labels" or "logits".
+        label_stride: input pixels a side for one output label: 1, 4 or 8.
+        calibration: "min-max", "percentile" or "entropy"; where left out, the one that agrees best with FP32 or, after
+            quantization-aware training, the ranges of the training.
+        calibration_images, score_images: how many images to calibrate and to score on.
+        calibrate_on_gpu: also let TF-TRT calibrate its engine itself.
+        strict: refuse where an engine cannot be built as asked, instead of the next best.
+        say: called with each line of text for a person.
 
     Returns:
-        What bundle.json says: classes, size, layout, label_stride, output, instances, precision, versions and, with
-        int8, calibration and ranges; and under `seconds`, which is not for bundle.json, how long each file took.
+        What --json writes: `bundle` (its path), `rows` (see `conversion.Row`; the first is the Keras network),
+        `label_stride` (mIoU and time of each) and `calibration`.
 
     Raises:
-        DeepLabError: the network cannot be exported, or there is nothing to calibrate on.
+        DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
     """
-    folder, seconds = Path(folder), {}
-    network = with_head(read_network(model), label_stride=order.label_stride, output=order.output)
-    info = {
-        "classes": table.to_dicts(),
-        "size": list(order.size),
-        "layout": "NHWC",
-        "label_stride": order.label_stride,
-        "output": order.output,
-        "instances": bool(network.instances),
-        "layers": to_rows(network_layers(network, order.size)),
-        "precision": ["float32"] + ["int8"] * order.int8,
-        "versions": versions(),
-        "seconds": seconds,
-    }
-    with progress(_steps(order), "convert", unit="files") as bar:
-        make = _Maker(folder, bar, seconds)
-        if "saved_model" in order.targets:
-            make("saved_model", lambda path: graph.write_saved_model(graph.frozen_graph(network, order.size), path))
-        if "tf_trt" in order.targets:
-            make(
-                "tf_trt/float",
-                lambda path: graph.write_saved_model(graph.frozen_graph(network, order.size, target="tf_trt"), path),
-            )
-        floats = None
-        if order.int8 or {"onnx", "tensorrt"} & set(order.targets):
-            floats = onnx_model.onnx_model(network, order.size)
-            make("model.onnx", lambda path: onnx_model.save(floats, path))
-        if order.int8:
-            choices = {
-                "method": order.calibration,
-                "images": order.calibration_images,
-                "label_stride": order.label_stride,
-            }
-            found = trained or choose(floats, network, frames, table, **choices)
-            make.restart("calibration")
-            plan = found.plan(network)
-            info.update(
-                calibration=_calibration_info(found, plan, trained is not None), ranges={**plan.ranges, **plan.sums}
-            )
-            _write_int8(make, floats, network, order, found.measured, plan)
-    return info
+    run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
+    _check(out, target, output, calibration, int8, labels is None or images is not None)
+    precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
+    keras = open_runtime(run, None if checkpoint is None else str(checkpoint))
+    size = size or keras.size
+    trained = ranges.load(run) if int8 and calibration is None else None
+    scored = scored_frames(
+        keras.config, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
+    )
+    frames: list[np.ndarray] = []
+    if int8 and not trained or calibrate_on_gpu:
+        count = calibration_images + ranges.JUDGES
+        frames = list(calibration_frames(keras.config, size, count, images=images, root=root))
+    options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
+    written = _write_bundle(out, keras, options, scored, frames, trained)
+    bundle = open_bundle(out)
+    rows = conversion.exported(bundle, written.info["seconds"], written.differences)
+    if fp16 or int8:
+        own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
+        engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
+        rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
+    measured = conversion.measured(
+        bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
+    )
+    _say_calibration(bundle, say)
+    _say_label_strides(written.costs, label_stride, len(scored.images), say)
+    report = convert_bundle.report(bundle, [written.keras, *measured], say)
+    return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
 
 
-def versions() -> dict[str, str]:
-    """What the bundle was made with."""
-    packages = {"tensorflow": tf, "keras": keras, "onnx": onnx, "onnxruntime": onnxruntime, "numpy": np}
-    found = {name: package.__version__ for name, package in packages.items()}
-    return {"deeplab_tf": __version__, "python": platform.python_version(), **found}
+def _check(out, target, output, calibration, int8, has_images):
+    check_target(out)
+    for name, value, choices in (
+        ("target", target, ("all", *conversion.TARGETS)),
+        ("output", output, OUTPUTS),
+        ("calibration", calibration, (None, *METHODS)),
+    ):
+        if value not in choices:
+            raise DeepLabError(f"There is no {name} '{value}'. {did_you_mean(value, filter(None, choices))}")
+    if calibration and not int8:
+        raise DeepLabError("calibration needs int8: float networks are not calibrated.")
+    if not has_images:
+        raise DeepLabError("labels are those of images; name both folders.")
 
 
-class _Maker:
-    """Makes files and notes how long each took."""
-
-    def __init__(self, folder, bar, seconds):
-        self.folder, self.bar, self.seconds = folder, bar, seconds
-        self.start = time.monotonic()
-
-    def __call__(self, name: str, write: Callable[[Path], None]):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-        self.bar.advance(1, name)
-        self.restart(name)
-
-    def restart(self, name: str):
-        """What was done until now belongs to `name`."""
-        now = time.monotonic()
-        self.seconds[name], self.start = now - self.start, now
+class _Written(NamedTuple):
+    info: dict  # of bundle.json, and `seconds`
+    keras: conversion.Row
+    costs: list[dict]  # by label stride
+    differences: dict[str, float]
 
 
-def _steps(order):
-    names = set(order.targets)
-    floats = len(names & {"saved_model", "tf_trt"}) + (order.int8 or bool(names & {"onnx", "tensorrt"}))
-    return floats + order.int8 * (("tf_trt" in names) + 2 * ("tensorrt" in names) + 1)
+def _write_bundle(out, keras, options, scored: Scored, frames, trained) -> _Written:
+    with new_bundle(out) as part:
+        info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
+        reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
+        compared = scored.images[:COMPARED_FRAMES]
+        differences = largest_differences(part, keras.model, compared, options.label_stride)
+        scores = {
+            "miou_by_label_stride": {str(cost["label_stride"]): cost["miou"] for cost in costs},
+            "images": len(scored.images),
+        }
+        if info["instances"]:
+            scores["pq"] = reference.pq
+        info["label_ids"] = scored.label_ids
+        bundle_writer.finish(part, info, scores, keras.config.data)
+    return _Written(info, reference, costs, differences)
 
 
-def _write_int8(make, floats, network, order, measured, plan):
-    if "tf_trt" in order.targets:
-        rounded = quantize.with_rounded_weights(network, plan)
-        limits = {**plan.ranges, **plan.sums}
-        frozen = graph.frozen_graph(rounded, order.size, target="tf_trt", ranges=limits)
-        make("tf_trt/int8", lambda path: graph.write_saved_model(frozen, path))
-    if "tensorrt" in order.targets:
-        make("model_int8.onnx", lambda path: onnx_model.save(qdq.for_tensorrt(floats, network, plan), path))
-        cache = qdq.calibration_cache({**measured, **plan.ranges, **plan.sums})
-        make("calibration.cache", lambda path: path.write_text(cache, encoding="ascii"))
-    make("model_int8_cpu.onnx", lambda path: onnx_model.save(qdq.for_cpu(floats, network, plan), path))
+def _say_calibration(bundle: Bundle, say):
+    found = bundle.info.get("calibration")
+    if not found:
+        return
+    if found["trained"]:
+        say(f"Ranges: those of quantization-aware training ({found['method']} on {found['frames']} images).")
+        return
+    instances = bundle.gives_instances
+    scores = ", ".join(
+        f"{name} {value:.4f}" if instances else f"{name} {value:.2%}" for name, value in found["agreement"].items()
+    )
+    chosen = ", ".join([found["method"], *(f"{name} in float" for name in found["float_layers"])])
+    measure = "PQ against FP32" if instances else "Pixel agreement with FP32"
+    say(f"Calibration: {chosen} on {found['frames']} images. {measure}: {scores}.")
 
 
-def _calibration_info(found, plan, trained):
-    return {
-        "method": found.method,
-        "frames": found.frames,
-        "trained": trained,
-        "agreement": {} if trained else found.agreement,  # before the training it says nothing of the network now
-        "float_layers": list(found.float_layers),
-        "left_in_float": plan.excluded,
-        "largest_range": max(plan.ranges.values()),
-    }
-
-
-def finish(folder: str | Path, info: dict, scores: dict, data: dict) -> None:
-    """Adds bundle.json: what `write` returned, the scores measured at export, and where the run's data came from."""
-    kept = {key: value for key, value in info.items() if key != "seconds"}
-    bundle.seal(folder, {**kept, "scores": scores, "data": data})
+def _say_label_strides(costs: Sequence[dict], chosen, images, say):
+    text = ", ".join(f"{cost['label_stride']}: {cost['miou']:.4f} in {cost['ms']:.0f} ms" for cost in costs)
+    say(f"mIoU on {images} images and time a frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")

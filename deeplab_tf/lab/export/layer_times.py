@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from deeplab_tf.deploy.budget import estimate
 from deeplab_tf.deploy.budget.devices import Device, Gains
 from deeplab_tf.deploy.budget.layers import KINDS, Layer
+from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import peaks
 
 
@@ -150,7 +151,7 @@ def _sum_bytes(precision, threads, seconds, side):
     constants = {"other": np.ones(shape, dtype), **({"one": np.float32(1), "zero": np.uint8(0)} if width == 1 else {})}
     model = peaks.one_input_model([node], (kind, shape), (kind, shape), constants)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    run = peaks.session(model, threads)
+    run = session(model.SerializeToString(), threads=threads)
     x = np.ones(shape, dtype)
     return 3 * width * x.size / peaks.least(lambda: run.run(None, {"x": x}), seconds)
 
@@ -203,17 +204,11 @@ def _original(name, owners):
 
 def _profile(model, feeds, threads, runs):
     """By operation the milliseconds of each run but the first; "" has those of whole runs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = os.path.join(folder, "ort")
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        profiled = session(model, threads=threads, profile=os.path.join(folder, "ort"))
         for _ in range(runs + 1):
-            session.run(None, feeds)
-        with open(session.end_profiling(), encoding="utf-8") as file:
+            profiled.run(None, feeds)
+        with open(profiled.end_profiling(), encoding="utf-8") as file:
             events = json.load(file)
     times: dict[str, list[float]] = {}
     for event in events:

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from deeplab_tf.deploy.runtimes.onnx import session
+
 
 class Problems(NamedTuple):
     """What is timed.
@@ -105,16 +107,6 @@ def least(run: Callable[[], object], seconds: float) -> float:
     return min(found)
 
 
-def session(model: onnx.ModelProto, threads: int):
-    """A model in ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def one_input_model(
     nodes: list, source: tuple[int, list[int]], target: tuple[int, list[int]], constants: dict
 ) -> onnx.ModelProto:
@@ -134,7 +126,7 @@ def _product(threads, shape, precision, seconds):
     x = rng.integers(0, 128, (rows, inner)).astype(np.uint8 if integers else np.float32)
     node = helper.make_node("MatMulInteger" if integers else "MatMul", ["x", "w"], ["y"])
     ends = (kind, [rows, inner]), (TensorProto.INT32 if integers else kind, [rows, columns])
-    run = session(one_input_model([node], *ends, {"w": weights}), threads)
+    run = session(one_input_model([node], *ends, {"w": weights}).SerializeToString(), threads=threads)
     return 2 * rows * inner * columns / least(lambda: run.run(None, {"x": x}), seconds)
 
 
@@ -153,7 +145,7 @@ def _convolution(threads, shape, seconds):
     inputs = ["x", "one", "zero", "w", "scales", "zeros", "one", "zero"]
     node = helper.make_node("QLinearConv", inputs, ["y"], pads=[kernel // 2] * 4)
     ends = TensorProto.UINT8, [1, channels, height, width]
-    run = session(one_input_model([node], ends, ends, constants), threads)
+    run = session(one_input_model([node], ends, ends, constants).SerializeToString(), threads=threads)
     x = rng.integers(0, 128, ends[1]).astype(np.uint8)
     return 2 * height * width * (channels * kernel) ** 2 / least(lambda: run.run(None, {"x": x}), seconds)
 

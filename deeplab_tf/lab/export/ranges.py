@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.predictor import as_prediction
 from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.runtimes import as_prediction
+from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import calibrate, qdq, quantize
 from deeplab_tf.lab.export.nodes import Network
 
@@ -138,9 +138,7 @@ class _Judge:
         return quality.report()["pq"] or 0.0
 
     def _predictions(self, model):
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        outputs = [session.run(None, {"image": frame[None].astype(np.float32)}) for frame in self.frames]
+        opened = session(model.SerializeToString())
+        names = [output.name for output in opened.get_outputs()]
+        outputs = [opened.run(None, {"image": frame[None].astype(np.float32)}) for frame in self.frames]
         return [as_prediction({name: array[0] for name, array in zip(names, each)}) for each in outputs]

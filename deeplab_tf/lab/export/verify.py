@@ -8,13 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
-import onnxruntime
 import tensorflow as tf
 
 from deeplab_tf.core.panoptic.grouping import to_panoptic
 from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.compare.report import miou, pq
+from deeplab_tf.deploy.compare.scores import miou, pq
 from deeplab_tf.deploy.conversion import Row
+from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import graph
 from deeplab_tf.lab.export.graph import SCORES
 from deeplab_tf.lab.export.network import label_strides, read_network, with_head
@@ -67,12 +67,10 @@ def _onnx(path):
         choice = makers[makers[name].input[0]]
         name, channels = choice.input[0], next(each.i for each in choice.attribute if each.name == "axis")
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    opened = session(model.SerializeToString())
 
     def scores(image):
-        return np.moveaxis(session.run([name], {"image": image})[0], channels, 3)
+        return np.moveaxis(opened.run([name], {"image": image})[0], channels, 3)
 
     return scores
 

@@ -1,7 +1,7 @@
 "use strict";
 
-// The live picture is an <img> that the server keeps replacing. The figures come as JSON over a WebSocket: first a message with the
-// classes and the points so far, then one message a tick.
+// The live video is an <img> that the server keeps replacing. The statistics come as JSON over a WebSocket: first a
+// message with the classes and the plots so far, then one message per tick.
 
 const KEPT = 240; // points in a plot
 const at = (id) => document.getElementById(id);
@@ -11,19 +11,19 @@ let tick = 0.5;
 let retry = 1000;
 
 function connect() {
-  const socket = new WebSocket(location.href.replace(/^http/, "ws").replace(/[^/]*$/, "figures"));
+  const socket = new WebSocket(location.href.replace(/^http/, "ws").replace(/[^/]*$/, "stats"));
   socket.onopen = () => {
     retry = 1000;
-    at("picture").src = "/picture?" + Date.now(); // a new address each time: an ended stream is not shown from memory
+    at("video").src = "/video?" + Date.now(); // a new address each time: an ended stream is not shown from the cache
   };
   socket.onmessage = (message) => {
     const data = JSON.parse(message.data);
     if (data.classes) greet(data);
-    else if (data.figures) update(data);
+    else if (data.stats) update(data);
     else state("waiting", "waiting for the first frame");
   };
   socket.onclose = () => {
-    state("lost", "the stream has ended, or the connection is lost; trying again");
+    state("lost", "stream ended or connection lost; reconnecting");
     setTimeout(connect, retry);
     retry = Math.min(2 * retry, 10000);
   };
@@ -49,27 +49,27 @@ function row(label) {
   return item;
 }
 
-function update({ figures, point }) {
+function update({ stats, point }) {
   points = points.concat([point]).slice(-KEPT);
   plot(at("latency-plot"), 2);
   plot(at("fps-plot"), 1);
-  if (figures.age < 3) state("live", "live");
-  else state("waiting", `no new frame for ${figures.age.toFixed(0)} s`);
-  at("fps").textContent = figures.fps.toFixed(1);
-  at("latency").textContent = ms(figures.latency_ms.end_to_end);
-  at("dropped").textContent = figures.dropped;
-  at("reconnects").textContent = figures.reconnects;
-  at("temperature").textContent = figures.temperature_c === null ? "not known" : `${figures.temperature_c.toFixed(0)} °C`;
-  at("temperature").className = figures.throttled ? "hot" : "";
-  for (const name of ["source", "runtime", "device"]) at(name).textContent = figures[name];
-  if (figures.throttled) at("device").textContent += ", slowed down for heat or power";
-  at("parts").textContent = ["capture", "run", "post"].map((name) => `${name} ${ms(figures.latency_ms[name])}`).join(", ");
-  at("frames").textContent = `${figures.captured} captured, ${figures.shown} shown, ${figures.dropped} dropped`;
+  if (stats.age < 3) state("live", "live");
+  else state("waiting", `no new frame for ${stats.age.toFixed(0)} s`);
+  at("fps").textContent = stats.fps.toFixed(1);
+  at("latency").textContent = ms(stats.latency_ms.end_to_end);
+  at("dropped").textContent = stats.dropped;
+  at("reconnects").textContent = stats.reconnects;
+  at("temperature").textContent = stats.temperature_c === null ? "unknown" : `${stats.temperature_c.toFixed(0)} °C`;
+  at("temperature").className = stats.throttled ? "hot" : "";
+  for (const name of ["source", "runtime", "device"]) at(name).textContent = stats[name];
+  if (stats.throttled) at("device").textContent += " (throttled)";
+  at("stages").textContent = ["capture", "run", "post"].map((name) => `${name} ${ms(stats.latency_ms[name])}`).join(", ");
+  at("frames").textContent = `${stats.captured} captured, ${stats.shown} shown, ${stats.dropped} dropped`;
   bars.forEach((item, i) => {
-    const share = 100 * (figures.class_shares[i] || 0);
+    const share = 100 * (stats.class_shares[i] || 0);
     item.querySelector(".bar span").style.width = `${share}%`;
     item.querySelector(".share").textContent = `${share.toFixed(1)} %`;
-    const count = figures.instances ? figures.instances[i] : 0;
+    const count = stats.instances ? stats.instances[i] : 0;
     item.querySelector(".count").textContent = count ? `× ${count}` : "";
   });
 }
@@ -80,7 +80,7 @@ function ms(time) {
 
 function state(kind, text) {
   const place = at("state");
-  if (place.textContent !== text) place.textContent = text; // a reader of screens hears changes only
+  if (place.textContent !== text) place.textContent = text; // a screen reader announces changes only
   place.className = kind;
 }
 
@@ -91,7 +91,7 @@ function plot(canvas, column) {
   canvas.height = height * ratio;
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
-  const top = ceiling(Math.max(1, ...points.map((point) => point[column] || 0)));
+  const top = axisMaximum(Math.max(1, ...points.map((point) => point[column] || 0)));
   const [left, bottom] = [40, height - 18];
   const y = (value) => bottom - (value / top) * (bottom - 8);
   const x = (i) => width - 4 - ((points.length - 1 - i) * (width - 4 - left)) / (KEPT - 1);
@@ -120,7 +120,7 @@ function line(pen, places) {
   pen.stroke();
 }
 
-function ceiling(value) {
+function axisMaximum(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 4, 6, 10].map((step) => step * power).find((step) => step >= value);
 }

@@ -1,0 +1,244 @@
+"""Reads the panoptic maps of a folder: COCO's format (see `coco`), or Cityscapes' *_gtFine_instanceIds.png files."""
+
+import json
+import os
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from deeplab_tf.core.cityscapes import CITYSCAPES, INSTANCE_SUFFIX, from_instance_ids
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import list_images, read_colors, read_instance_ids
+from deeplab_tf.core.labels import Label, LabelTable
+from deeplab_tf.core.panoptic import DIVISOR, METHODS, VOID, distinct
+from deeplab_tf.core.panoptic.coco import category_ids, from_colors
+
+
+class PanopticFolder:
+    """The panoptic maps of a folder.
+
+    Attributes:
+        table: the classes.
+        names: of the images: `image_id` in COCO's format, city_sequence_frame in Cityscapes'.
+        categories: category id -> class id.
+        method: how the maps were made, one of `deeplab_tf.core.panoptic.METHODS`; None where the files do not say.
+    """
+
+    method: Optional[str] = None
+
+    def __init__(self, table: LabelTable, names: Sequence[str], categories: Dict[int, int]):
+        self.table, self.names, self.categories = table, list(names), categories
+
+    def panoptic_map(self, name: str) -> np.ndarray:
+        """Return the (H, W) int32 panoptic map of an image. Raises DeepLabError for anything wrong with its files."""
+        raise NotImplementedError
+
+
+def open_panoptic_folder(folder: str, *, truth: Optional[PanopticFolder] = None) -> PanopticFolder:
+    """Open panoptic maps in either format.
+
+    Args:
+        folder: holds PNG files and their JSON file (which may also lie beside it, with its name), or
+            *_gtFine_instanceIds.png files.
+        truth: for a prediction: it has the categories of the truth, and may leave its own out.
+
+    Raises:
+        DeepLabError: the folder has neither, or the JSON file is wrong.
+    """
+    path = _json_file(folder)
+    if path is not None:
+        return CocoFolder(path, _png_folder(folder, path), truth)
+    files: Dict[str, str] = {}
+    for file in list_images(folder, recursive=True):
+        if file.endswith(INSTANCE_SUFFIX):
+            name = os.path.basename(file)[: -len(INSTANCE_SUFFIX)]
+            if name in files:
+                raise DeepLabError(f"Two instance files for one frame: {files[name]} and {file}; leave one.")
+            files[name] = file
+    if not files:
+        problem = f"neither a JSON file in COCO's format nor *{INSTANCE_SUFFIX}"
+        raise DeepLabError(f"{folder} holds no panoptic maps: {problem}.")
+    if truth is not None and truth.table.names != CITYSCAPES.names:
+        raise DeepLabError(f"{folder} has Cityscapes' classes, its truth has others: {', '.join(truth.table.names)}.")
+    return CityscapesFolder(files)
+
+
+def _json_file(folder):
+    folder = os.path.abspath(folder)
+    inside = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
+    found = [name for name in inside if "panoptic" in name] or inside
+    if len(found) > 1:
+        raise DeepLabError(f"{folder} holds several JSON files ({found[0]}, ...); leave one.")
+    if found:
+        return os.path.join(folder, found[0])
+    return folder + ".json" if os.path.isfile(folder + ".json") else None
+
+
+def _png_folder(folder, path):
+    """Return where the PNG files are: for gtFine/cityscapes_panoptic_val.json in gtFine/cityscapes_panoptic_val."""
+    below = os.path.splitext(path)[0]
+    return below if os.path.isdir(below) else os.path.dirname(path)
+
+
+class CityscapesFolder(PanopticFolder):
+    """The *_gtFine_instanceIds.png files below a folder."""
+
+    def __init__(self, files: Dict[str, str]):
+        """Args: files: city_sequence_frame -> path."""
+        file_ids = category_ids(CITYSCAPES)[: len(CITYSCAPES)].tolist()
+        super().__init__(CITYSCAPES, sorted(files), {file_id: i for i, file_id in enumerate(file_ids)})
+        self._files = files
+
+    def panoptic_map(self, name):
+        return from_instance_ids(read_instance_ids(self._files[name]), self._files[name])
+
+
+class CocoFolder(PanopticFolder):
+    """A JSON file and its PNG files."""
+
+    def __init__(self, path: str, png_folder: str, truth: Optional[PanopticFolder]):
+        self._path, self._png_folder, self._is_truth = path, png_folder, truth is None
+        whole = _load(path)
+        try:
+            self._annotations = _annotations(path, whole["annotations"])
+            if truth is None:
+                table, categories = _classes(path, whole["categories"])
+            else:
+                table, categories = truth.table, truth.categories
+                if whole.get("categories"):
+                    _check_same_categories(path, *_classes(path, whole["categories"]), truth)
+            info = whole.get("info") or {}
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DeepLabError(f"{path} is not in COCO's panoptic format: {error!r}.") from error
+        super().__init__(table, sorted(self._annotations), categories)
+        method = info.get("pq_method") if isinstance(info, dict) else None
+        self.method = method if method in METHODS else None
+
+    def panoptic_map(self, name):
+        file_name, segments = self._annotations[name]
+        path = os.path.join(self._png_folder, file_name)
+        pixels = from_colors(read_colors(path))
+        values, areas, index = distinct(pixels.reshape(-1))
+        counted = dict(zip(values.tolist(), areas.tolist()))
+        value_of = self._values(name, segments)
+        missing, absent = sorted(set(counted) - set(value_of) - {0}), sorted(set(value_of) - set(counted))
+        if missing:
+            raise DeepLabError(
+                f"{path} holds segment {missing[0]}, which {self._path} does not list for the image {name}."
+            )
+        if absent:
+            raise DeepLabError(
+                f"{self._path} lists segment {absent[0]} for the image {name}, of which {path} has no pixel."
+            )
+        for segment in segments if self._is_truth else ():  # the areas in a prediction's JSON file are never used
+            if segment.area not in (None, counted[segment.id]):
+                raise DeepLabError(
+                    f"{self._path} says that segment {segment.id} of the image {name} has {segment.area} pixels, and "
+                    f"{path} has {counted[segment.id]}."
+                )
+        return np.array([value_of.get(i, VOID) for i in counted], np.int32)[index].reshape(pixels.shape)
+
+    def _values(self, name, segments):
+        """Return segment id -> value in the panoptic map."""
+        found: Dict[int, int] = {}
+        counts: Dict[int, int] = {}
+        for segment in segments:
+            where = f"segment {segment.id} of the image {name}"
+            if segment.id in found:
+                raise DeepLabError(f"{self._path} lists segment {segment.id} twice for the image {name}.")
+            if segment.category not in self.categories:
+                known = ", ".join(str(each) for each in sorted(self.categories))
+                raise DeepLabError(
+                    f"{self._path}: {where} has the category {segment.category}, which does not exist; there are "
+                    f"{known}."
+                )
+            label = self.table.labels[self.categories[segment.category]]
+            if segment.crowd and not label.thing:
+                raise DeepLabError(
+                    f"{self._path}: {where} is a crowd of '{label.name}', which is stuff; only things have crowds."
+                )
+            first_stuff = not label.thing and label.id not in counts
+            instance = 0 if segment.crowd or first_stuff else counts.get(label.id, 0) + 1
+            counts[label.id] = max(counts.get(label.id, 0), instance)
+            if instance >= DIVISOR:
+                raise DeepLabError(f"{self._path}: the image {name} has more than {DIVISOR - 1} segments of one class.")
+            found[segment.id] = label.id * DIVISOR + instance
+        return found
+
+
+def _load(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            whole = json.load(file)
+    except (OSError, ValueError) as error:
+        raise DeepLabError(f"Cannot read {path}: {error}.") from error
+    wanted = ("image_id", "file_name", "segments_info")
+    rows = whole.get("annotations") if isinstance(whole, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(wanted) <= set(row) for row in rows):
+        raise DeepLabError(f"{path} is not in COCO's panoptic format: expected `annotations` with {', '.join(wanted)}.")
+    return whole
+
+
+class _Segment(NamedTuple):
+    """One segment of one image."""
+
+    id: int
+    category: int
+    crowd: bool
+    area: Optional[int]
+
+
+def _annotations(path, rows) -> Dict[str, Tuple[str, List[_Segment]]]:
+    """Return the PNG file and the segments of each image."""
+    found: Dict[str, Tuple[str, List[_Segment]]] = {}
+    for row in rows:
+        name, segments = str(row["image_id"]), row["segments_info"]
+        if name in found:
+            raise DeepLabError(f"{path} has two annotations for the image {name}; leave one.")
+        if not isinstance(row["file_name"], str) or not all({"id", "category_id"} <= set(each) for each in segments):
+            raise DeepLabError(
+                f"{path}: the image {name} needs a `file_name`, and its segments `id` and `category_id`."
+            )
+        found[name] = row["file_name"], [_segment(each) for each in segments]
+    return found
+
+
+def _segment(row):
+    area = row.get("area")
+    category, crowd = _integer(row["category_id"]), bool(row.get("iscrowd", 0))
+    return _Segment(_integer(row["id"]), category, crowd, None if area is None else _integer(area))
+
+
+def _integer(value):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected an integer, got {value!r}")
+    return value
+
+
+def _check_same_categories(path, table, categories, truth):
+    """Raise DeepLabError unless the categories that a prediction names are those of the truth."""
+    for category, class_id in categories.items():
+        name, wanted = table.names[class_id], truth.categories.get(category)
+        if wanted is None or truth.table.names[wanted] != name:
+            there = "has none" if wanted is None else f"has '{truth.table.names[wanted]}' there"
+            raise DeepLabError(f"{path}: the category {category} is '{name}', and the truth {there}.")
+
+
+def _classes(path, rows) -> Tuple[LabelTable, Dict[int, int]]:
+    """Return the classes of a JSON file, in the order of their ids, and category id -> class id."""
+    if not rows or not all({"id", "name", "isthing"} <= set(row) for row in rows):
+        raise DeepLabError(f"{path} names no categories; expected `categories` with id, name and isthing.")
+    rows = sorted(rows, key=lambda row: _integer(row["id"]))
+    ids = [row["id"] for row in rows]
+    repeated = [i for i in ids if ids.count(i) > 1]
+    if repeated:
+        raise DeepLabError(f"{path} has two categories with the id {repeated[0]}.")
+    labels = [Label(i, str(row["name"]), _color(row.get("color")), bool(row["isthing"])) for i, row in enumerate(rows)]
+    return LabelTable(labels), {category: i for i, category in enumerate(ids)}
+
+
+def _color(value):
+    """Return (R, G, B); black for anything else than a colour."""
+    fits = isinstance(value, list) and len(value) == 3
+    fits = fits and all(isinstance(each, int) and 0 <= each <= 255 for each in value)
+    return tuple(value) if fits else (0, 0, 0)

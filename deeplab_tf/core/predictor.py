@@ -1,0 +1,77 @@
+"""A network's interface: what the runtimes of bundles and of runs have in common. Needs NumPy only."""
+
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.panoptic import Prediction
+
+
+class Predictor:
+    """A loaded network, of a bundle or of a run. Subclasses define `predict`.
+
+    Attributes:
+        name, precision: of the runtime, such as "onnx" and "int8".
+        table: the classes.
+        size: height, width of the frames that it takes.
+        label_stride: input pixels a side for one output label.
+        gives_probabilities: whether a prediction holds logits.
+        gives_instances: whether a prediction holds centers and offsets.
+        data: the `data` section of the recipe that it was trained by; empty where that is not known.
+    """
+
+    name = ""
+    precision = "float32"
+    table: LabelTable
+    size: Tuple[int, int]
+    label_stride = 1
+    gives_probabilities = False
+    gives_instances = False
+    data: Dict[str, Any] = {}
+
+    def predict(self, frame: np.ndarray) -> Prediction:
+        """Run the network on a (H, W, 3) uint8 RGB frame of its size. Raises DeepLabError for another size or type."""
+        raise NotImplementedError
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Return the (H/s, W/s) uint8 label map of a frame, at the label stride s."""
+        return self.predict(frame).label_map
+
+    def class_probabilities(self, frame: np.ndarray) -> np.ndarray:
+        """Return (H/s, W/s, C) float32 probabilities. Raises DeepLabError for a network that gives labels only."""
+        return np.moveaxis(softmax(self.predict(frame).logits), 0, -1)
+
+    def close(self) -> None:
+        """Free memory and devices."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
+    """Return the outputs of a bundle's network (see `deploy.runtimes.Runtime.download`) as a prediction."""
+    logits = outputs.get("logits")
+    label_map = outputs["labels"] if logits is None else logits.argmax(axis=-1)
+    center = outputs["center"][..., 0] if "center" in outputs else None
+    return Prediction(label_map.astype(np.uint8), center, outputs.get("offset"), logits)
+
+
+def softmax(logits: Optional[np.ndarray]) -> np.ndarray:
+    """Return the class probabilities of (h, w, C) logits as (C, h, w) float32: one plane a class.
+
+    Raises DeepLabError for None: a network that gives labels only.
+    """
+    if logits is None:
+        raise DeepLabError(
+            "This network gives labels only, and class probabilities are needed; convert its run with --output logits."
+        )
+    planes = np.moveaxis(np.asarray(logits, np.float32), -1, 0).copy()
+    planes -= planes.max(axis=0)
+    np.exp(planes, out=planes)
+    planes /= planes.sum(axis=0)
+    return planes

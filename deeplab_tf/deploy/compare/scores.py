@@ -1,0 +1,48 @@
+"""Agreement between runtimes, and their scores against the truth."""
+
+from typing import Optional, Sequence
+
+import numpy as np
+
+from deeplab_tf.core.draw import resize_labels
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
+from deeplab_tf.core.metrics.panoptic import PanopticQuality
+
+
+def agreement(first: np.ndarray, other: np.ndarray, table: LabelTable) -> dict:
+    """Return how far two runtimes agree.
+
+    Args:
+        first, other: (N, h, w) uint8 label maps of the same frames.
+    Returns:
+        `agreement`: pixel agreement, the share of pixels with the same class. `agreement_by_class`: name -> IoU of the
+            two label maps; None for a class in neither.
+    """
+    confusion = ConfusionMatrix(len(table))
+    for left, right in zip(first, other):
+        confusion.update(left, right)
+    by_class = [None if np.isnan(iou) else float(iou) for iou in confusion.iou()]
+    return {"agreement": confusion.pixel_accuracy(), "agreement_by_class": dict(zip(table.names, by_class))}
+
+
+def miou(
+    labels: Sequence[Optional[np.ndarray]], truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
+) -> Optional[float]:
+    """Return the mean IoU of label maps upsampled to the truth's size; None if no frame has both."""
+    confusion = ConfusionMatrix(classes)
+    for label_map, true in zip(labels, truth):
+        if true is not None and label_map is not None:
+            confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
+    return confusion.miou() if confusion.images else None
+
+
+def pq(
+    panoptics: np.ndarray, truth: Sequence[Optional[np.ndarray]], table: LabelTable, label_stride: int = 1
+) -> Optional[float]:
+    """Return the panoptic quality of panoptic maps upsampled to the truth's size; None if no frame has labels."""
+    quality = PanopticQuality(table)
+    for panoptic, true in zip(panoptics, truth):
+        if true is not None:
+            quality.update(true, resize_labels(panoptic, true.shape, label_stride))
+    return quality.report()["pq"]

@@ -1,0 +1,107 @@
+"""Compare the checkpoints of a run: what `deeplab-tf report` does.
+
+The scores by checkpoint, the network and the same images at each checkpoint are table 1 and figures 1 to 3 of Huang et
+al., 2025.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_tf.core.files import write_json, write_text
+from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.tables import number
+from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.split import Split
+from deeplab_tf.lab.evaluation import speed
+from deeplab_tf.lab.evaluation.evaluate import evaluate
+from deeplab_tf.lab.evaluation.evaluate_run import Progress, with_text
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels
+from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
+from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
+
+
+def compare_checkpoints(
+    run: str | Path,
+    *,
+    split: str = "val",
+    root: str | None = None,
+    frames: int = 3,
+    progress: Progress = lambda items, text: items,
+) -> tuple[dict, str]:
+    """Score every checkpoint of a run, and write RUN/report/checkpoints.json, .md and .png, and architecture.png.
+
+    Args:
+        run: the folder that `train` wrote.
+        split: of the run's data set.
+        root: where the data set lies now, if not where the recipe says.
+        frames: how many images the figure shows.
+        progress: wraps the iterable of frame numbers, with a text beside it.
+
+    Returns:
+        The report as written to checkpoints.json, and the page.
+    """
+    resolve_checkpoint(run)  # says what is wrong with the run before anything is written
+    folder = Path(run, "report")
+    folder.mkdir(parents=True, exist_ok=True)
+    names, rows, predicted = checkpoints(run), [], {}
+    network = runs.open_runtime(run, names[0])
+    opened = runs.open_run_split(network, split, root)
+    for name in names:
+        network = network if name == names[0] else runs.open_runtime(run, name)
+        evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
+        row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
+        rows.append({"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), **row})
+        predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
+    figure = folder / "checkpoints.png"
+    write_image(figure, checkpoints_figure(opened, predicted))
+    report = {"run": str(run), "split": split, "images": len(opened), "checkpoints": rows, "figure": str(figure)}
+    report.update(speed.measured_with())
+    if hasattr(network, "model"):
+        report["architecture"] = str(folder / "architecture.png")
+        write_image(report["architecture"], _architecture(network))
+    page = checkpoints_page(report)
+    write_text(folder / "checkpoints.md", page)
+    write_json(folder / "checkpoints.json", report)
+    return report, page
+
+
+def spread_indices(length: int, count: int) -> list[int]:
+    """Return up to `count` different indices of `length` items, evenly spread: [1, 5, 8] of 10 and 3."""
+    count = min(length, count)
+    return [int((i + 0.5) * length / count) for i in range(count)]
+
+
+def checkpoints_figure(split: Split, predicted: dict[str, dict[int, np.ndarray]]) -> np.ndarray:
+    """Draw a row for each image: the image, its truth and the prediction of each checkpoint.
+
+    Args:
+        predicted: checkpoint -> {frame number: (H, W) uint8 label map at the truth's resolution}.
+    """
+    rows = []
+    for index in next(iter(predicted.values())):
+        frame = split.scored_sample(index)
+        panels = [LabelPanel(frame.label_map, "truth (black: ignored)")]
+        for checkpoint, label_maps in predicted.items():
+            confusion = ConfusionMatrix(len(split.table))
+            confusion.update(frame.label_map, label_maps[index])
+            title = f"{step_title(checkpoint)}: mIoU {number(confusion.miou())}"
+            panels.append(LabelPanel(label_maps[index], title))
+        rows.append((frame.image, split.names[index], panels))
+    return comparison(rows, split.table)
+
+
+def _label_map(network, split, index):
+    """Return the label map at the resolution of the truth, which is above the image's in prepared records."""
+    frame = split.scored_sample(index)
+    return predict(network, frame.image, frame.label_map.shape).label_map
+
+
+def _architecture(network):
+    from deeplab_tf.lab.models.diagram import architecture_figure  # imports Keras
+
+    figure = architecture_figure(network.model, network.size)
+    figure.set_dpi(130)
+    return pixels(figure)

@@ -1,0 +1,129 @@
+"""Score a run or a bundle, and write the report: what `deeplab-tf evaluate` and `deeplab_tf.evaluate` do."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from deeplab_tf.core.bundle import is_bundle
+from deeplab_tf.core.files import write_json, write_text
+from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.tables import number
+from deeplab_tf.lab import runs
+from deeplab_tf.lab.data.split import Split
+from deeplab_tf.lab.evaluation.evaluate import Evaluation, ImageScore, evaluate
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure
+from deeplab_tf.lab.evaluation.folders import open_folders
+from deeplab_tf.lab.evaluation.pages import evaluation_page
+from deeplab_tf.lab.evaluation.speed import measured_with
+from deeplab_tf.lab.runs.folder import resolve_checkpoint
+
+SHOWN = 3
+"""How many of the best and of the worst images a report shows."""
+
+Progress = Callable[[Iterable, str], Iterable]
+
+
+def evaluate_run(
+    path: str | Path,
+    checkpoints: Sequence[str | int | None] = (None,),
+    *,
+    runtime: str | None = None,
+    precision: str | None = None,
+    split: str | Split = "val",
+    root: str | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    images: str | None = None,
+    labels: str | None = None,
+    class_ids: bool = False,
+    out: str | Path | None = None,
+    progress: Progress = lambda items, text: items,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Score checkpoints of a run, or a bundle. Arguments and errors are those of `deeplab_tf.evaluate`, and:
+
+    Args:
+        checkpoints: of a run; None is the best one.
+        progress: wraps the iterable of frame numbers, with a text beside it.
+        say: called with remarks for a person.
+
+    Returns:
+        The report of the best checkpoint (see `Evaluation.report`), and all under `checkpoints` if there are several.
+    """
+    names = ["bundle"]
+    if not is_bundle(path) or any(name is not None for name in checkpoints):
+        names = list(dict.fromkeys(resolve_checkpoint(path, name) for name in checkpoints))
+    folder = None if out is None else Path(out)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    source = {"split": split if isinstance(split, str) else type(split).__name__}
+    if images is not None:
+        source = {"images_from": str(images), "labels_from": str(labels)}
+    reports = []
+    for name in names:
+        network = runs.open_runtime(path, None if name == "bundle" else name, runtime, precision)
+        if images is not None and labels is not None:
+            frames: Split = open_folders(images, labels, network.table, None if class_ids else network.data)
+        else:
+            frames = runs.open_run_split(network, split, root) if isinstance(split, str) else split
+        watch = with_text(progress, f"evaluate {name}")
+        evaluation = evaluate(network, frames, flip=flip, scales=scales, progress=watch)
+        if evaluation.panoptic is None and network.gives_instances:
+            say("The frames have no instance files; PQ is not computed.")
+        report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
+        if folder:
+            suffix = "" if len(names) == 1 else f"_{name}"
+            report["pictures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
+        reports.append(report)
+    whole = {**_best(reports), **measured_with()}
+    if len(reports) > 1:
+        whole["checkpoints"] = reports
+    if folder:
+        write_text(folder / "report.md", evaluation_page(reports, whole["machine"]))
+        write_json(folder / "report.json", whole)
+    return whole
+
+
+def with_text(progress: Progress, text: str) -> Callable[[Iterable], Iterable]:
+    """Return the progress display with its text, for `evaluate`."""
+    return lambda items: progress(items, text)
+
+
+def _best(reports):
+    """Return the report with the highest score, of the kind that training judges by."""
+    key = "pq" if reports[0].get("pq_method") == "centers" else "miou"
+    return max(reports, key=lambda report: -1.0 if report[key] is None else report[key])
+
+
+def write_figures(folder: Path, network: Predictor, split: Split, evaluation: Evaluation, *, suffix: str = "") -> dict:
+    """Write the confusion matrix, and the best and the worst images beside their truth.
+
+    Returns:
+        {"confusion_matrix": path, "best_and_worst": path}; without the second where no image has a score.
+    """
+    title = f"{evaluation.confusion.images} images, mIoU {number(evaluation.confusion.miou())}"
+    paths = {"confusion_matrix": str(folder / f"confusion_matrix{suffix}.png")}
+    write_image(paths["confusion_matrix"], confusion_figure(evaluation.confusion, evaluation.table, title))
+    worst = evaluation.worst(SHOWN)
+    best = [image for image in evaluation.best(SHOWN) if image not in worst]
+    rows = [
+        _row(network, split, evaluation, f"{kind} {i}", image)
+        for kind, images in (("best", best), ("worst", worst))
+        for i, image in enumerate(images, 1)
+    ]
+    if rows:
+        paths["best_and_worst"] = str(folder / f"best_and_worst{suffix}.png")
+        write_image(paths["best_and_worst"], comparison(rows, evaluation.table))
+    return paths
+
+
+def _row(network, split, evaluation: Evaluation, place: str, image: ImageScore):
+    frame = split.scored_sample(image.index)
+    size, flip, scales = frame.label_map.shape, evaluation.flip, evaluation.scales
+    predicted = predict(network, frame.image, size, flip=flip, scales=scales)
+    outlined = evaluation.pq_method == "centers"
+    truth = LabelPanel(frame.label_map, "truth (black: ignored)", split.panoptic_map(image.index) if outlined else None)
+    title = f"prediction: mIoU {number(image.miou)}"
+    panels = [truth, LabelPanel(predicted.label_map, title, predicted.panoptic if outlined else None)]
+    return frame.image, f"{place}: {image.name}", panels

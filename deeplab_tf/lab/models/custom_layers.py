@@ -1,0 +1,142 @@
+"""The layers that the networks need and Keras lacks. They are few, because a saved model loads only where they exist.
+
+Their registered names ("deeplab_tf>Upsample", ...) stand in saved models and must stay.
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class Upsample(layers.Layer):
+    """Bilinear upsampling by a whole factor: feature i lands on pixel factor * i, whatever the image's size.
+
+    Strided layers of the backbones pad symmetrically, so feature i of a stride-s map is centered on pixel s * i, and
+    returns there. Past the last feature its value is kept.
+
+    That is `ResizeBilinear` with neither aligned corners nor half-pixel centers. TF-TRT does not convert it;
+    `export.graph` writes the same function in a form that TF-TRT and TensorRT 8.2 both take into an engine.
+
+    Call with [features (B, h, w, C), reference (B, H, W, *)], where H <= factor * h and W <= factor * w; returns (B, H,
+    W, C) in the layer's compute dtype.
+    """
+
+    def __init__(self, factor: int, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, inputs):
+        features, reference = inputs
+        return tf.cast(upsample(features, reference, self.factor), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        features, reference = input_shape
+        return (features[0], reference[1], reference[2], features[3])
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def upsample(features, reference, factor: int):
+    """Return the result of `Upsample`, in float32."""
+    size = [factor * side for side in _sides(features)]
+    resized = tf.raw_ops.ResizeBilinear(images=features, size=size)  # pixel i from feature i / factor
+    height, width = _sides(reference)
+    if not _are_known_and_equal(size, (height, width)):  # a crop's gradient costs as much as a convolution's
+        resized = resized[:, :height, :width]
+    # not ensure_shape, which is an operation of its own
+    resized.set_shape((features.shape[0], *reference.shape[1:3], features.shape[3]))
+    return resized
+
+
+def _sides(images):
+    """Return height and width of (B, H, W, C): numbers where the graph knows them, else tensors."""
+    known = images.shape
+    return [tf.shape(images)[axis] if known[axis] is None else known[axis] for axis in (1, 2)]
+
+
+def _are_known_and_equal(sides, others):
+    return all(isinstance(side, int) for side in (*sides, *others)) and tuple(sides) == tuple(others)
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras' batch normalisation over the last axis, computed by TensorFlow's fused kernel.
+
+    Keras 3 normalises with a chain of element-wise operations, each of which reads and writes the whole tensor. The
+    fused kernel does not, and keeps its sums in float32 under mixed precision. Weights, arguments and results are those
+    of the stock layer, except that the running variance is Bessel-corrected, as the fused kernel returns it.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        training = bool(training) and self.trainable
+        inputs = tf.cast(inputs, self.compute_dtype)
+        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=None if training else tf.convert_to_tensor(self.moving_mean),
+            variance=None if training else tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            self.moving_mean.assign(self.momentum * self.moving_mean + (1 - self.momentum) * mean)
+            self.moving_variance.assign(self.momentum * self.moving_variance + (1 - self.momentum) * variance)
+        return output
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class DepthwiseConv2D(layers.DepthwiseConv2D):
+    """Keras' depthwise convolution with a faster gradient of 5x5 kernels on a CPU.
+
+    oneDNN has a fast kernel gradient for 3x3 only. Weights, arguments and results are those of the stock layer.
+    """
+
+    def call(self, inputs):
+        if not self._is_plain_5x5() or tf.config.list_physical_devices("GPU"):
+            return super().call(inputs)
+        inputs = tf.convert_to_tensor(inputs)
+        kernel = tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype)
+        return self.activation(_depthwise_5x5(inputs, kernel, self.strides[0], self.padding.upper()))
+
+    def _is_plain_5x5(self):
+        strides = self.strides == (1, 1) or self.padding == "valid" and self.strides[0] == self.strides[1]
+        simple = self.depth_multiplier == 1 and self.data_format == "channels_last" and not self.use_bias
+        return self.kernel_size == (5, 5) and self.dilation_rate == (1, 1) and strides and simple
+
+
+def _depthwise_5x5(inputs, kernel, stride: int, padding: str):
+    """Convolve depthwise; the kernel's gradient is put together from four gradients of 3x3 kernels, one a corner."""
+    options = {"strides": [1, stride, stride, 1], "padding": padding}
+
+    @tf.custom_gradient
+    def convolve(inputs, kernel):
+        def gradient(upstream):
+            of_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, **options
+            )
+            return of_inputs, _kernel_gradient_5x5(inputs, upstream, stride, padding)
+
+        return tf.raw_ops.DepthwiseConv2dNative(input=inputs, filter=kernel, **options), gradient
+
+    return convolve(inputs, kernel)
+
+
+def _kernel_gradient_5x5(inputs, upstream, stride, padding):
+    if padding == "SAME":
+        inputs = tf.pad(inputs, [[0, 0], [2, 2], [2, 2], [0, 0]])
+    height, width = _sides(inputs)
+
+    def corner(top, left):
+        return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=inputs[:, top : height - 2 + top, left : width - 2 + left],
+            filter_sizes=[3, 3, inputs.shape[3], 1],
+            out_backprop=upstream,
+            strides=[1, stride, stride, 1],
+            padding="VALID",
+        )
+
+    upper, lower = (tf.concat([corner(top, 0), corner(top, 2)[:, 1:]], axis=1) for top in (0, 2))
+    return tf.concat([upper, lower[1:]], axis=0)

@@ -1,0 +1,66 @@
+"""The run folder: its checkpoints, and which one is meant."""
+
+import json
+import re
+from pathlib import Path
+
+from deeplab_tf.core.errors import DeepLabError
+
+BEST = "best"
+_SAVED_STEP = re.compile(r"step_(\d+)\.keras")
+
+
+def checkpoints(run: str | Path) -> list[str]:
+    """Return the checkpoints of a run: the saved steps in order ("10000", "60000"), then "best"; those that exist."""
+    found = [_SAVED_STEP.fullmatch(path.name) for path in Path(run, "kept").glob("step_*.keras")]
+    steps = sorted(int(match[1]) for match in found if match)
+    return [str(step) for step in steps] + [BEST] * Path(run, "best.keras").is_file()
+
+
+def check_run(path: str | Path) -> None:
+    """Raise DeepLabError unless `path` is a run folder."""
+    place = Path(path)
+    if not (place / "config.yaml").is_file():
+        kind = "is a file" if place.is_file() else "has no config.yaml" if place.is_dir() else "does not exist"
+        raise DeepLabError(f"Expected a run folder, as 'deeplab-tf train' writes it, but {path} {kind}.")
+
+
+def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> str:
+    """Return the name of an existing checkpoint; for None the best one, or the last saved step before there is a best.
+
+    Raises DeepLabError for a folder that is no run, and for a missing checkpoint, naming those that exist.
+    """
+    check_run(run)
+    known = checkpoints(run)
+    if not known:
+        raise DeepLabError(f"The run {run} has no checkpoint yet (best.keras or kept/step_*.keras); train it further.")
+    if checkpoint is None:
+        return known[-1]
+    name = str(checkpoint)
+    name = str(int(name)) if name.isdecimal() else name
+    if name not in known:
+        raise DeepLabError(f"The run {run} has no checkpoint '{checkpoint}'. It has: {', '.join(known)}.")
+    return name
+
+
+def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
+    """Return the Keras file of a checkpoint; see `resolve_checkpoint`."""
+    name = resolve_checkpoint(run, checkpoint)
+    return Path(run, "best.keras") if name == BEST else Path(run, "kept", f"step_{int(name):08d}.keras")
+
+
+def best_step(run: str | Path) -> int | None:
+    """Return the step of best.keras: the first with the highest validation score (PQ where the network predicts
+    instances, else mIoU) in metrics.jsonl; None if there is none."""
+    path = Path(run, "metrics.jsonl")
+    best = None
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # half a line, from a run that was killed
+        scores = row.get("val", {})
+        score = scores.get("pq" if scores.get("pq_method") == "centers" else "miou")
+        if score is not None and (best is None or score > best[0]):
+            best = (score, row["step"])
+    return best and best[1]
