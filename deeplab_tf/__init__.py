@@ -118,7 +118,7 @@ def build_model(name: str, num_classes: int, **options: Any) -> Any:
         model.summary()
     """
     _need_lab("Building a network")
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     network = load_network(name)
     _check_options(f"network {name}", network, options)

@@ -90,7 +90,7 @@ def test_multiply_adds_are_those_of_the_onnx_graph(name, separable):
     from deeplab_tf.lab.export.layers import network_layers
     from deeplab_tf.lab.export.network import read_network, with_head
     from deeplab_tf.lab.export.onnx_model import onnx_model
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     keras.utils.set_random_seed(0)
     model = load_network(name)(5, separable=separable, **SMALL)

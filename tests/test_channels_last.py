@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from deeplab_tf.lab.export import calibrate, onnx_model, qdq, quantize
 from deeplab_tf.lab.export.channels_last import channels_last
 from deeplab_tf.lab.export.network import read_network, with_head
-from deeplab_tf.lab.models.layers import BatchNormalization, Upsample
-from deeplab_tf.lab.models.parts import normalize
+from deeplab_tf.lab.models.blocks import normalize
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, Upsample
 
 SIDE, CLASSES = 6, 5
 

@@ -270,9 +270,9 @@ def test_a_run_with_old_keys_opens(old_run):
 
 
 def test_a_run_with_old_keys_may_be_resumed(old_run):
-    from deeplab_tf.lab.training.fit import check_run
+    from deeplab_tf.lab.training.run_folder import check_run_folder
 
-    check_run(old_run, load_run(tiny.trained_run()), resume=True)
+    check_run_folder(old_run, load_run(tiny.trained_run()), resume=True)
 
 
 def with_old_names(text):

@@ -5,10 +5,10 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models import parts
+from deeplab_tf.lab.models import blocks
 from deeplab_tf.lab.models.backbones import resnet50
+from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
-from deeplab_tf.lab.models.layers import Upsample
 
 SMALL = {"width": 0.125, "aspp_channels": 24, "decoder_channels": 32, "low_level_channels": 16}
 CLASSES = 5
@@ -107,7 +107,7 @@ def test_the_pooled_branch_is_the_mean_over_the_image(network, make_images, rng)
 @pytest.mark.parametrize("output_stride, rates", [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
 def test_atrous_rates_follow_the_output_stride(output_stride, rates):
     x = keras.Input((32, 32, 8))
-    pyramid = keras.Model(x, parts.aspp(x, 8, output_stride, separable=False, momentum=0.9))
+    pyramid = keras.Model(x, blocks.aspp(x, 8, output_stride, separable=False, momentum=0.9))
     dilated = [layer.dilation_rate for layer in pyramid.layers if getattr(layer, "kernel_size", None) == (3, 3)]
     assert dilated == [(rate, rate) for rate in rates]
 

@@ -4,6 +4,7 @@ A shell block, or a line of it, with a comment `# needs ...` (a GPU, Cityscapes,
 checks that its commands and options exist. `make` targets are run by hand and by CI.
 """
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -107,3 +108,21 @@ def test_every_line_is_run_or_says_what_it_needs(page):
 
 def test_the_readme_runs_most_of_what_it_shows():
     assert len(RUNNABLE[README]) >= 8
+
+
+@pytest.mark.parametrize(
+    "tool, arguments",
+    [
+        ("architecture", ["configs/camvid_slim.yaml", "architecture.png"]),
+        ("augmentations", ["augmentations.png"]),
+        ("figures", [".", "--run", "demo/run", "--scene", "000004", "--frames", "1"]),
+    ],
+)
+def test_the_figures_of_the_documents_can_be_drawn(tool, arguments, workspace):
+    spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / "draw" / f"{tool}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    result = CliRunner().invoke(module.main, arguments)
+    assert result.exit_code == 0, result.output
+    drawn = re.findall(r"^Drew (.*)$", result.output, re.MULTILINE)
+    assert drawn and all(Path(path).stat().st_size > 1000 for path in drawn)

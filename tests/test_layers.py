@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.lab.models import layers
-from deeplab_tf.lab.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models import custom_layers
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, DepthwiseConv2D, Upsample
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 ULP = {"float32": 2e-6, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
@@ -109,7 +109,7 @@ def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(
 ):
     calls = []
     monkeypatch.setattr(
-        layers, "_kernel_gradient_5x5", lambda *x, f=layers._kernel_gradient_5x5: calls.append(x) or f(*x)
+        custom_layers, "_kernel_gradient_5x5", lambda *x, f=custom_layers._kernel_gradient_5x5: calls.append(x) or f(*x)
     )
     options = {"kernel_size": 5, "padding": "same", "use_bias": False, "dtype": policy, **options}
     own, stock = (

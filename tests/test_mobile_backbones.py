@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models import parts, pretrained
+from deeplab_tf.lab.models import pretrained, registry
 from deeplab_tf.lab.models.backbones import _inverted_residual, _mobilenet_v3
 
 NAMES = ("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_lite0")
@@ -13,7 +13,7 @@ NAMES = ("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_lite0")
 
 def backbone(name, **options):
     image = keras.Input((None, None, 3))
-    return keras.Model(image, parts.load_backbone(name).build(image, **options))
+    return keras.Model(image, registry.load_backbone(name).build(image, **options))
 
 
 STOCK = {
@@ -86,7 +86,7 @@ ROUNDED = [(64, 1, 64), (72, 0.5, 40), (16, 0.75, 16), (24, 0.75, 24), (40, 0.25
 @pytest.mark.parametrize("channels, width, expected", ROUNDED)
 def test_widths_round_to_multiples_of_eight_and_lose_no_more_than_a_tenth(channels, width, expected):
     # 36 -> 40; 12 -> 16; 18 -> 16 would lose a ninth, so 24; 10 -> 8 would lose a fifth, so 16; 0.8 -> 8
-    assert _inverted_residual.widened(channels, width) == expected
+    assert _inverted_residual.scaled(channels, width) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,10 +99,10 @@ def test_published_weights_are_the_mobilenets_only(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(keras.utils, "get_file", lambda name, url, **options: asked.append(url) or str(tmp_path / name))
     for size in ("large", "small"):
-        module = parts.load_backbone(f"mobilenet_v3_{size}")
+        module = registry.load_backbone(f"mobilenet_v3_{size}")
         monkeypatch.setattr(module, "load_pretrained", lambda model, path: asked.append(path))
-        pretrained.load_weights(None, f"mobilenet_v3_{size}", "imagenet")
+        pretrained.load_backbone_weights(None, f"mobilenet_v3_{size}", "imagenet")
         assert asked[-2].endswith(f"mobilenet_v3/weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5")
         assert asked[-1].startswith(str(tmp_path))
     with pytest.raises(DeepLabError, match="no published ImageNet weights for the backbone efficientnet_lite0"):
-        pretrained.load_weights(None, "efficientnet_lite0", "imagenet")
+        pretrained.load_backbone_weights(None, "efficientnet_lite0", "imagenet")

@@ -8,9 +8,9 @@ from keras import layers
 
 from deeplab_tf.lab.config import Config, Optimizer, Training
 from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
-from deeplab_tf.lab.training import fit, state
-from deeplab_tf.lab.training.callbacks import Publisher
+from deeplab_tf.lab.training import objective, state
 from deeplab_tf.lab.training.optimizers import decays, in_backbone, make_optimizer, make_schedule
+from deeplab_tf.lab.training.weight_export import WeightExport, average_name
 
 
 def schedule(name, step, *, warmup=10, steps=110, rate=0.1, power=0.9):
@@ -195,12 +195,18 @@ def test_the_gradient_is_cut_to_its_norm():
     assert (before[paths[-1]] - after[paths[-1]])[0] == pytest.approx(0.8, rel=1e-5)
 
 
+def averages(model, optimizer):
+    """The averaged weights by path."""
+    found = {variable.name: variable.numpy() for variable in optimizer.variables}
+    return {variable.path: found[average_name(variable)] for variable in model.trainable_variables}
+
+
 def test_the_average_of_weights_by_hand(rng):
     model = tiny_model()
     optimizer = make_optimizer(Optimizer(name="sgd", learning_rate=0.1, schedule="constant", ema=0.9), model, 10)
     history = weights_after(model, optimizer, fixed_gradients(model, rng, 3))
-    for variable, average in zip(model.trainable_variables, optimizer._model_variables_moving_average):
-        first, second, third = (weights[variable.path] for weights in history[1:])
+    for path, average in averages(model, optimizer).items():
+        first, second, third = (weights[path] for weights in history[1:])
         np.testing.assert_allclose(average, 0.81 * first + 0.09 * second + 0.1 * third, rtol=1e-5, atol=1e-7)
 
 
@@ -215,7 +221,7 @@ def compiled(precision):
     keras.utils.clear_session()
     model = tiny_model(precision)
     optimizer = make_optimizer(config.optimizer, model, 10)
-    fit.compile_model(model, optimizer, config, None)
+    objective.compile_model(model, optimizer, config, None)
     return model, optimizer
 
 
@@ -237,18 +243,18 @@ def test_every_precision_trains_and_its_state_comes_back(rng, tmp_path, precisio
     assert state.digest(other, other.optimizer) == state.digest(model, model.optimizer)
 
 
-def test_float16_publishes_the_averaged_weights(rng, tmp_path):
+def test_float16_exports_the_averaged_weights(rng, tmp_path):
     images, labels = rng.uniform(0, 1, (4, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, (4, 8, 8), np.uint8)
     model, optimizer = compiled("mixed_float16")
     for _ in range(3):
         model.train_on_batch(images, {"logits": labels})
-    outgoing = tiny_model()
-    Publisher(model, optimizer, outgoing, lambda m: m, tmp_path).runtime()
-    averages = dict(zip((v.path for v in model.trainable_variables), optimizer._model_variables_moving_average))
+    exported = tiny_model()
+    WeightExport(model, optimizer, exported, lambda m: m, tmp_path).runtime()
+    averaged = averages(model, optimizer)
     statistics = {v.path: v for v in model.non_trainable_variables}
-    assert np.any(averages["res2_conv/kernel"].numpy() != model.get_layer("res2_conv").kernel.numpy())
-    for weight in outgoing.weights:
-        np.testing.assert_array_equal(weight, {**averages, **statistics}[weight.path])
+    assert np.any(averaged["res2_conv/kernel"] != model.get_layer("res2_conv").kernel.numpy())
+    for weight in exported.weights:
+        np.testing.assert_array_equal(weight, {**averaged, **statistics}[weight.path])
 
 
 def test_float16_skips_a_step_that_overflows():

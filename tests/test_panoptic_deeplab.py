@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.models.panoptic_deeplab import panoptic_deeplab
-from deeplab_tf.lab.models.parts import load_network
+from deeplab_tf.lab.models.registry import load_network
 from deeplab_tf.lab.training.losses import SegmentationLoss, center_loss, offset_loss
 from deeplab_tf.lab.training.optimizers import in_backbone
 

@@ -14,14 +14,15 @@ from keras import layers
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.deploy.budget.workload import macs, parameters
+from deeplab_tf.lab.models.blocks import batch_norm, conv_bn
 from deeplab_tf.lab.models.channels import set_channels
-from deeplab_tf.lab.models.layers import Upsample, batch_norm, conv_bn
-from deeplab_tf.lab.pruning.importance import by_loss, by_scale
-from deeplab_tf.lab.pruning.search import Costs, Unreachable, choose
+from deeplab_tf.lab.models.custom_layers import Upsample
+from deeplab_tf.lab.pruning.channel_graph import ChannelGraph, ChannelGroup, read_channel_graph
+from deeplab_tf.lab.pruning.importance import loss_importance, scale_importance
+from deeplab_tf.lab.pruning.search import PrunedLayers, Unreachable, choose_units
 from deeplab_tf.lab.pruning.statistics import measure_statistics
-from deeplab_tf.lab.pruning.surgery import without
-from deeplab_tf.lab.pruning.units import Group, Wiring, read_units
+from deeplab_tf.lab.pruning.surgery import remove_units
 
 STAGE = ("stem_conv", "second", "project")
 
@@ -61,8 +62,8 @@ def model(randomize, make_images):
 
 
 @pytest.fixture(scope="module")
-def wiring(model):
-    return read_units(model)
+def graph(model):
+    return read_channel_graph(model)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,8 @@ def images(make_images):
     return make_images(np.random.default_rng(6), 3, 16, 16)
 
 
-def test_channels_are_tied_as_the_graph_ties_them(wiring):
-    sizes = {found.makers: len(found.units) for found in wiring.groups}
+def test_channels_are_tied_as_the_graph_ties_them(graph):
+    sizes = {found.layers: len(found.units) for found in graph.groups}
     assert sizes == {
         STAGE: 16,  # what both sums add
         ("first_conv",): 24,
@@ -80,8 +81,8 @@ def test_channels_are_tied_as_the_graph_ties_them(wiring):
         ("branch_conv",): 8,  # behind the stage in the concatenation, and none of it
         ("fuse_conv",): 16,
     }
-    np.testing.assert_array_equal(wiring.reads["fuse_conv"], [*wiring.makes["stem_conv"], *wiring.makes["branch_conv"]])
-    assert wiring.count == 3 + 16 + 24 + 32 + 8 + 8 + 16 + 3, "and the image's and the logits', which stay"
+    np.testing.assert_array_equal(graph.reads["fuse_conv"], [*graph.writes["stem_conv"], *graph.writes["branch_conv"]])
+    assert graph.num_units == 3 + 16 + 24 + 32 + 8 + 8 + 16 + 3, "and the image's and the logits', which stay"
 
 
 def test_a_residual_stage_of_resnet50_is_one_group():
@@ -89,7 +90,7 @@ def test_a_residual_stage_of_resnet50_is_one_group():
 
     image = keras.Input((64, 64, 3))
     x = layers.Conv2D(3, 1, name="logits_conv")(resnet50.build(image, width=0.125)["res5"])
-    groups = {found.makers: len(found.units) for found in read_units(keras.Model(image, {"logits": x})).groups}
+    groups = {found.layers: len(found.units) for found in read_channel_graph(keras.Model(image, {"logits": x})).groups}
     ends = [makers for makers in groups if len(makers) > 1]
     assert (
         ends[0] == ("res2_block1_0_conv", "res2_block1_3_conv", "res2_block2_3_conv", "res2_block3_3_conv")
@@ -103,7 +104,7 @@ def test_what_cannot_be_followed_is_named():
     image = keras.Input((4, 4, 8))
     x = layers.Reshape((2, 8, 8), name="turned")(layers.Conv2D(8, 1, name="a")(image))
     with pytest.raises(DeepLabError, match="The layer turned is a Reshape, through which channels cannot be followed"):
-        read_units(keras.Model(image, {"logits": x}))
+        read_channel_graph(keras.Model(image, {"logits": x}))
 
 
 def gate(model, names, channel, value):
@@ -122,10 +123,10 @@ def squares(outputs, truth):
     "maker, norms",
     [("first_conv", ["first_bn"]), ("stem_conv", ["stem_bn", "second_bn", "project_bn"]), ("expand", ["depthwise_bn"])],
 )
-def test_worth_is_the_slope_of_the_loss_along_a_gate(model, wiring, images, maker, norms):
+def test_worth_is_the_slope_of_the_loss_along_a_gate(model, graph, images, maker, norms):
     """Against a difference quotient, with gates at batch normalisation, while ours is computed at the kernels that
     read."""
-    worth = by_loss(model, wiring, [(images, 1.0)], squares)[wiring.makes[maker]]
+    worth = loss_importance(model, graph, [(images, 1.0)], squares)[graph.writes[maker]]
     channel, slopes = int(worth.argmax()), []
     for value in (1.005, 0.995 / 1.005, 1 / 0.995):
         gate(model, norms, channel, value)
@@ -133,15 +134,17 @@ def test_worth_is_the_slope_of_the_loss_along_a_gate(model, wiring, images, make
     assert abs(slopes[0] - slopes[1]) / 0.01 == pytest.approx(worth[channel], rel=0.05) and worth[channel] > 0
 
 
-def test_changes_of_several_batches_do_not_cancel(model, wiring, images):
-    one, other = (by_loss(model, wiring, [(part, 1.0)], squares) for part in (images[:1], images[1:]))
-    both = by_loss(model, wiring, [(images[:1], 1.0), (images[1:], 1.0)], squares)
+def test_changes_of_several_batches_do_not_cancel(model, graph, images):
+    one, other = (loss_importance(model, graph, [(part, 1.0)], squares) for part in (images[:1], images[1:]))
+    both = loss_importance(model, graph, [(images[:1], 1.0), (images[1:], 1.0)], squares)
     np.testing.assert_allclose(both, np.sqrt((one**2 + other**2) / 2), rtol=1e-4, atol=1e-9)
 
 
-def test_scales_are_relative_to_their_layer(model, wiring):
+def test_scales_are_relative_to_their_layer(model, graph):
     gammas = np.abs(model.get_layer("first_bn").gamma.numpy())
-    np.testing.assert_allclose(by_scale(model, wiring)[wiring.makes["first_conv"]], gammas / gammas.mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        scale_importance(model, graph)[graph.writes["first_conv"]], gammas / gammas.mean(), rtol=1e-6
+    )
 
 
 @pytest.fixture(scope="module")
@@ -159,17 +162,17 @@ def with_zeros(model, images):
 
 
 def test_channels_that_are_zero_leave_no_trace(with_zeros, images):
-    wiring = read_units(with_zeros)
-    worth = by_loss(with_zeros, wiring, [(images, 1.0)], squares)
+    graph = read_channel_graph(with_zeros)
+    worth = loss_importance(with_zeros, graph, [(images, 1.0)], squares)
     gone = [
-        *wiring.makes["stem_conv"][[0, 5, 15]],
-        *wiring.makes["first_conv"][[2, 3]],
-        *wiring.makes["expand"][[2, 3]],
+        *graph.writes["stem_conv"][[0, 5, 15]],
+        *graph.writes["first_conv"][[2, 3]],
+        *graph.writes["expand"][[2, 3]],
     ]
     np.testing.assert_array_equal(worth[gone], 0)
-    keep = np.ones(wiring.count, bool)
+    keep = np.ones(graph.num_units, bool)
     keep[gone] = False
-    smaller = without(with_zeros, wiring, keep)
+    smaller = remove_units(with_zeros, graph, keep)
     assert {layer.name: layer.filters for layer in smaller.layers if isinstance(layer, layers.Conv2D)} == {
         **dict.fromkeys(STAGE, 13),
         "first_conv": 22,
@@ -192,8 +195,8 @@ def test_channels_that_are_zero_leave_no_trace(with_zeros, images):
     )
 
 
-def test_statistics_are_averages_over_the_batches(model, images, wiring):
-    copy = without(model, wiring, np.ones(wiring.count, bool))
+def test_statistics_are_averages_over_the_batches(model, images, graph):
+    copy = remove_units(model, graph, np.ones(graph.num_units, bool))
     stem = keras.Model(copy.input, copy.get_layer("stem_conv").output)
     parts = [images[:2], images[1:]]
     expected = np.mean([stem(part).numpy().mean(axis=(0, 1, 2)) for part in parts], axis=0)
@@ -203,9 +206,9 @@ def test_statistics_are_averages_over_the_batches(model, images, wiring):
 
 
 def two_groups():
-    wiring = Wiring({}, {}, (Group(("a",), np.arange(24)), Group(("b",), np.arange(24, 40))), 40)
+    graph = ChannelGraph({}, {}, (ChannelGroup(("a",), np.arange(24)), ChannelGroup(("b",), np.arange(24, 40))), 40)
     worth = np.concatenate([np.arange(24)[::-1], np.full(16, 3.0)]).astype(float)
-    return wiring, worth
+    return graph, worth
 
 
 @pytest.mark.parametrize(
@@ -218,20 +221,20 @@ def two_groups():
     ],
 )
 def test_the_cheapest_eight_go_first(target, kept):
-    wiring, worth = two_groups()
-    keep = choose(wiring, worth, lambda counts: float(counts.sum()), target)
+    graph, worth = two_groups()
+    keep = choose_units(graph, worth, lambda counts: float(counts.sum()), target)
     assert (keep[:24].sum(), keep[24:].sum()) == kept
     assert keep[: kept[0]].all(), "of a group the least important go"
 
 
 def test_what_is_saved_counts_too():
-    wiring, worth = two_groups()
-    keep = choose(
-        wiring, worth, lambda counts: float(counts @ [2, 1]), 63
+    graph, worth = two_groups()
+    keep = choose_units(
+        graph, worth, lambda counts: float(counts @ [2, 1]), 63
     )  # a channel of a saves twice as much: 28 / 16 < 24 / 8
     assert (keep[:24].sum(), keep[24:].sum()) == (16, 16)
     with pytest.raises(Unreachable) as caught:
-        choose(wiring, worth, lambda counts: float(counts.sum()), 15)
+        choose_units(graph, worth, lambda counts: float(counts.sum()), 15)
     assert caught.value.args[0] == 16
 
 
@@ -257,22 +260,22 @@ def test_a_network_with_instances_is_pruned_by_all_its_losses(tmp_path, monkeypa
     from deeplab_tf.lab.config import resolve
     from deeplab_tf.lab.data import open_split
     from deeplab_tf.lab.export.layers import model_layers
-    from deeplab_tf.lab.models.recipe import build_network
-    from deeplab_tf.lab.pruning.prune import Way, prune
-    from deeplab_tf.lab.pruning.target import Target
+    from deeplab_tf.lab.models.registry import build_network
+    from deeplab_tf.lab.pruning.rounds import PruningOptions, prune
+    from deeplab_tf.lab.pruning.target import GmacTarget
 
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe(tiny.write_data(tmp_path, train=4, val=1, instances=True), instances=True))
     model, split, said = build_network(config.model, 3), open_split(config.data, "train"), []
     most = 0.6 * macs(model_layers(model, (64, 64))) / 1e9
-    smaller = prune(model, config, split, Target((64, 64), gmac=most), Way(rounds=1, images=4), said.append)
+    smaller = prune(model, config, split, GmacTarget((64, 64), most), PruningOptions(rounds=1, images=4), said.append)
     assert (
         list(smaller.output) == ["logits", "center", "offset"] and macs(model_layers(smaller, (64, 64))) / 1e9 <= most
     )
     assert said[0].startswith("round 1 of 1: ")
     (tmp_path / "images" / "train" / "frame_2.png").write_bytes(b"")
     with pytest.raises(DeepLabError, match="frame_2.png"):
-        prune(model, config, split, Target((64, 64), gmac=most), Way("scale", 1, 4), said.append)
+        prune(model, config, split, GmacTarget((64, 64), most), PruningOptions("scale", 1, 4), said.append)
 
 
 def call(*arguments):
@@ -305,23 +308,23 @@ def pruned(tmp_path_factory):
 def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     """Its network, its recipe and the table agree; it can be scored, and trained on."""
     from deeplab_tf.lab.export.layers import model_layers, recipe_layers
-    from deeplab_tf.lab.models.recipe import build_network
+    from deeplab_tf.lab.models.registry import build_network
     from deeplab_tf.lab.runs.keras_runtime import open_run
-    from deeplab_tf.lab.training.start import fill
+    from deeplab_tf.lab.training.initial_weights import load_initial_weights
 
     run, report, output = pruned
     runtime = open_run(run)
     found = model_layers(runtime.model, (512, 1024))
     assert macs(found) / 1e9 == report["gmac"][1] <= 0.16 < report["gmac"][0]
-    assert weights(found) == report["parameters"][1] < report["parameters"][0]
+    assert parameters(found) == report["parameters"][1] < report["parameters"][0]
     assert all(after % 8 == 0 or after == before for before, after in report["channels"].values())
-    assert report["miou"][0] > 0.85 and "expected frames/s, jetson-nano float16" in output
+    assert report["miou"][0] > 0.85 and "estimated frames/s, jetson-nano float16" in output
     assert sum(row["gmac"][1] for row in report["stages"]) == pytest.approx(report["gmac"][1])
 
     tiny.use_backbone(monkeypatch)
     assert recipe_layers(runtime.config.model, (512, 1024), 3) == found
     built = build_network(runtime.config.model, 3)
-    fill(built, runtime.config.model, runtime.table)
+    load_initial_weights(built, runtime.config.model, runtime.table)
     frame = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     np.testing.assert_array_equal(built(frame)["logits"], runtime.model(frame)["logits"])
     assert call("evaluate", run, "--out", tmp_path / "report").exit_code == 0
@@ -369,7 +372,7 @@ def test_it_is_fine_tuned_by_its_own_recipe_and_its_teacher(pruned, monkeypatch,
         (["--device", "jetson-nano"], 2, "--device and --fps go together"),
         (["--device", "jetson-nanno", "--fps", 10], 2, "Did you mean 'jetson-nano'"),
         (["--gmac", 1, "--by", "los"], 2, "Did you mean 'loss'"),
-        (["--gmac", 1, "--out", "."], 1, ". is there already; name another folder with --out."),
+        (["--gmac", 1, "--out", "."], 1, "name another folder with --out"),
     ],
 )
 def test_what_cannot_be_done_is_said(options, code, message, tmp_path):
@@ -380,11 +383,13 @@ def test_what_cannot_be_done_is_said(options, code, message, tmp_path):
 
 def test_costs_of_any_counts_are_those_of_the_network():
     model = keras.models.load_model(tiny.trained_run() / "best.keras", compile=False)
-    wiring = read_units(model)
-    keep = np.ones(wiring.count, bool)
-    for index, found in enumerate(wiring.groups):
+    graph = read_channel_graph(model)
+    keep = np.ones(graph.num_units, bool)
+    for index, found in enumerate(graph.groups):
         keep[found.units[: index % 3]] = False
     from deeplab_tf.lab.export.layers import model_layers
 
-    counts = np.array([keep[found.units].sum() for found in wiring.groups])
-    assert Costs(model, wiring, (96, 64)).layers(counts) == model_layers(without(model, wiring, keep), (96, 64))
+    counts = np.array([keep[found.units].sum() for found in graph.groups])
+    assert PrunedLayers(model, graph, (96, 64)).layers(counts) == model_layers(
+        remove_units(model, graph, keep), (96, 64)
+    )

@@ -18,7 +18,7 @@ from deeplab_tf.lab.config import load
 from deeplab_tf.lab.export import calibrate, graph, quantize, ranges
 from deeplab_tf.lab.export.aware import QuantizedModel
 from deeplab_tf.lab.export.network import read_network, with_head
-from deeplab_tf.lab.models.layers import BatchNormalization, Upsample
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, Upsample
 from deeplab_tf.lab.training.quantization import QuantizedTraining
 
 SIZE = (24, 32)
@@ -217,7 +217,7 @@ def test_a_run_resumes_with_its_own_ranges(run, tmp_path):
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        (["quantization.aware=true"], "goes on from a trained network; name its run with model.weights"),
+        (["quantization.aware=true"], "name its run with model.weights"),
         (
             ["quantization.aware=true", "training.precision=mixed_bfloat16"],
             "training.precision must be float32 with quantization.aware",

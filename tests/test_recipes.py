@@ -9,8 +9,7 @@ import yaml
 from deeplab_tf.lab.config import load, reference
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import DataOptions, data_sets, load_data_set
-from deeplab_tf.lab.models.parts import networks
-from deeplab_tf.lab.models.recipe import model_schema
+from deeplab_tf.lab.models.registry import model_schema, networks
 from deeplab_tf.lab.schema import meaning, schema_of
 
 ROOT = Path(__file__).parent.parent

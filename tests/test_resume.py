@@ -72,7 +72,7 @@ def wait_for(condition, process, seconds=600):
 def weights(path):
     import keras
 
-    import deeplab_tf.lab.models.layers  # noqa: F401
+    import deeplab_tf.lab.models.custom_layers  # noqa: F401
 
     return [np.asarray(v) for v in keras.models.load_model(path, compile=False).weights]
 
@@ -158,7 +158,7 @@ def train(workshop, tmp_path, monkeypatch, capfd):
 
 
 class At:
-    """Does something once, when a method is called for a step: At(monkeypatch, Journal, "after_step", 7, action)."""
+    """Acts once, when a method is called for a step: At(monkeypatch, MetricsLogger, "after_step", 7, action)."""
 
     def __init__(self, monkeypatch, owner, name, when, action):
         original, self.left = getattr(owner, name), [action]
@@ -185,19 +185,20 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
     """Ctrl-C in a step, Ctrl-C while it validates, twice Ctrl-C, a full disk: each says how to go on, and nothing is
     lost."""
     from deeplab_tf.lab.training import state
-    from deeplab_tf.lab.training.callbacks import Journal, Publisher
-    from deeplab_tf.lab.training.scoring import Scorer
+    from deeplab_tf.lab.training.callbacks import MetricsLogger
+    from deeplab_tf.lab.training.scoring import ValidationScorer
+    from deeplab_tf.lab.training.weight_export import WeightExport
 
     recipe, root, whole = workshop
     run, states = tmp_path / "run", tmp_path / "run" / "checkpoints"
     continued = f"Continue with: deeplab-tf train {recipe} --run {run} --resume"
 
-    At(monkeypatch, Journal, "after_step", 7, interrupt)
+    At(monkeypatch, MetricsLogger, "after_step", 7, interrupt)
     code, said = train()
     assert (code, said) == (130, f"Interrupted. The state after step 7 is saved. {continued}")
     assert train()[0] == 1, "it must ask for --resume"
 
-    At(monkeypatch, Scorer, "__call__", 12, lambda *_: interrupt())  # asks; the first frame is not predicted any more
+    At(monkeypatch, ValidationScorer, "__call__", 12, lambda *_: interrupt())  # no frame is predicted any more
     code, said = train("--resume")
     assert (code, said) == (130, f"Interrupted. The state after step 12 is saved. {continued}")
     assert [row["step"] for row in journal(run) if "val" in row] == [6]
@@ -206,12 +207,12 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
         interrupt()
         interrupt()
 
-    At(monkeypatch, Publisher, "save", "best.keras", full_disk)  # of step 12, whose validation comes first now
+    At(monkeypatch, WeightExport, "save", "best.keras", full_disk)  # of step 12, whose validation comes first now
     code, said = train("--resume")
     assert code == 1 and "The disk is full: cannot write" in said and continued in said
     assert state.saved_step(states) == 12 and not list(run.rglob(".*"))
 
-    At(monkeypatch, Journal, "after_step", 15, twice)
+    At(monkeypatch, MetricsLogger, "after_step", 15, twice)
     code, said = train("--resume")
     assert (code, said) == (130, f"Interrupted. The state after step 12 is saved. {continued}")
 
@@ -222,7 +223,7 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
         monkeypatch.setattr(np.lib.format, "write_array", write_array)
         full_disk()
 
-    At(monkeypatch, Journal, "after_step", 16, lambda *_: monkeypatch.setattr(np.lib.format, "write_array", half))
+    At(monkeypatch, MetricsLogger, "after_step", 16, lambda *_: monkeypatch.setattr(np.lib.format, "write_array", half))
     code, said = train("--resume")
     assert (
         code == 1
@@ -235,7 +236,7 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
 
         raise tf.errors.ResourceExhaustedError(None, None, "events.out; No space left on device")
 
-    At(monkeypatch, Journal, "after_step", 13, full_disk_of_tensorflow)
+    At(monkeypatch, MetricsLogger, "after_step", 13, full_disk_of_tensorflow)
     code, said = train("--resume")
     assert code == 1 and f"The disk is full: cannot write {run / 'logs'}; what was saved before is whole." in said
 

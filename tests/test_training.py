@@ -112,13 +112,15 @@ def test_bfloat16_with_everything_switched_on_learns_too(tmp_path, monkeypatch):
 def test_a_saved_state_puts_every_variable_back(tmp_path, monkeypatch, precision):
     """Weights, statistics, averages, moments, step count, dropout's seed, and float16's loss scale."""
     from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.training import fit, state
+    from deeplab_tf.lab.models.registry import build_network
+    from deeplab_tf.lab.training import state
+    from deeplab_tf.lab.training.objective import compile_model
     from deeplab_tf.lab.training.optimizers import make_optimizer
 
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe("somewhere", training={"precision": precision}))
-    model = fit.build_model(config, 3, precision=precision)
-    fit.compile_model(model, make_optimizer(config.optimizer, model, 30), config, None)
+    model = build_network(config.model, 3, precision=precision)
+    compile_model(model, make_optimizer(config.optimizer, model, 30), config, None)
     every = [*model.variables, *model.optimizer.variables]
     names = {v.path.split("/")[-1] for v in every}
     assert {"moving_variance", "iteration", "seed_generator_state"} <= names
@@ -138,12 +140,13 @@ def test_a_saved_state_puts_every_variable_back(tmp_path, monkeypatch, precision
 def test_two_states_stay_and_a_damaged_one_is_named(tmp_path, monkeypatch):
     from deeplab_tf.core.errors import DeepLabError
     from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.training import fit, state
+    from deeplab_tf.lab.models.registry import build_network
+    from deeplab_tf.lab.training import state
     from deeplab_tf.lab.training.optimizers import make_optimizer
 
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe("somewhere"))
-    model = fit.build_model(config, 3)
+    model = build_network(config.model, 3)
     optimizer = make_optimizer(config.optimizer, model, 30)
     for step in (2, 4, 6):
         state.save(tmp_path, step, model, optimizer, {})
@@ -157,7 +160,7 @@ def test_two_states_stay_and_a_damaged_one_is_named(tmp_path, monkeypatch):
     newest.write_bytes(content[: len(content) // 2])  # as a disk that failed leaves it
     assert state.latest(tmp_path).name == "step_00000004.npz" and state.saved_step(tmp_path) == 4
     with pytest.raises(DeepLabError, match="another network or optimizer"):
-        state.restore(state.latest(tmp_path), fit.build_model(config, 4), optimizer)
+        state.restore(state.latest(tmp_path), build_network(config.model, 4), optimizer)
 
 
 def test_weights_that_are_no_longer_finite_stop_the_run():
@@ -187,11 +190,11 @@ def test_weights_that_are_no_longer_finite_stop_the_run():
 
 def test_a_second_training_is_kept_out_of_a_run(tmp_path):
     from deeplab_tf.core.errors import DeepLabError
-    from deeplab_tf.lab.training.fit import alone_in
+    from deeplab_tf.lab.training.run_folder import locked
 
-    with alone_in(tmp_path), pytest.raises(DeepLabError, match="Another training is writing to"), alone_in(tmp_path):
+    with locked(tmp_path), pytest.raises(DeepLabError, match="Another training is writing to"), locked(tmp_path):
         pass
-    with alone_in(tmp_path):
+    with locked(tmp_path):
         pass  # the lock went with its holder
 
 
@@ -199,4 +202,4 @@ def test_steps_to_keep_behind_the_last_one_are_named(capsys):
     from deeplab_tf.lab.training.callbacks import Progress
 
     Progress(500, save_steps=(100, 10_000)).on_train_begin()
-    assert "behind the last one, 500, which are not kept: [10000]." in capsys.readouterr().err
+    assert "500: [10000]" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def backbone(image, *, width=1.0, output_stride=16, multi_grid=(1, 1, 1), moment
     """Four stages of one convolution each, at strides 4, 8, 16 and 16."""
     from keras import layers
 
-    from deeplab_tf.lab.models.layers import conv_bn
+    from deeplab_tf.lab.models.blocks import conv_bn
 
     features, x = {}, layers.AveragePooling2D(4, padding="same", name="pool")(image)
     for name, pooled in (("res2", False), ("res3", True), ("res4", True), ("res5", False)):

@@ -1,18 +1,26 @@
-"""mkdocs hooks: fill `<!-- options: COMMAND -->` with the options of a command, as click knows them."""
+"""mkdocs hooks: fill marks in the pages.
 
+`<!-- options: COMMAND -->` becomes the options of a command, as click knows them; `<!-- examples -->` the scripts of
+docs/examples.
+"""
+
+import ast
 import html
 import re
+from pathlib import Path
 
 import click
 
 from deeplab_tf.cli import group
 
-_MARK = re.compile(r"^<!-- options: (\w+) -->$", re.MULTILINE)
+_OPTIONS = re.compile(r"^<!-- options: (\w+) -->$", re.MULTILINE)
+_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def on_page_markdown(markdown, **_):
-    """Replace each mark by the command's usage and a table of its options."""
-    return _MARK.sub(lambda match: options(match[1]), markdown)
+    """Replace the marks of a page."""
+    markdown = _OPTIONS.sub(lambda match: options(match[1]), markdown)
+    return markdown.replace("<!-- examples -->", "\n".join(map(example, sorted(_EXAMPLES.glob("*.py")))))
 
 
 def options(name):
@@ -30,3 +38,12 @@ def options(name):
 
 def _escaped(text):
     return re.sub(r"([\[\]|*_])", r"\\\1", " ".join(html.escape(text).split()))
+
+
+def example(path):
+    """Return heading, purpose, command and code of one script, as Markdown."""
+    source = path.read_text(encoding="utf-8")
+    purpose, command = ast.get_docstring(ast.parse(source)).rsplit("\n", 1)
+    code = source.split('"""', 2)[2].strip()
+    title = path.stem.replace("_", " ").capitalize().replace("Onnx", "ONNX")
+    return f"## {title}\n\n{purpose}\n\n```text\n{command}\n```\n\n```python\n{code}\n```\n"

@@ -10,8 +10,7 @@ from pydantic.fields import FieldInfo
 from deeplab_tf.core.files import write_text
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import DataOptions, data_sets, load_data_set
-from deeplab_tf.lab.models.parts import backbones, load_network, networks
-from deeplab_tf.lab.models.recipe import ModelOptions, model_schema
+from deeplab_tf.lab.models.registry import ModelOptions, backbones, load_network, model_schema, networks
 from deeplab_tf.lab.schema import Section, describe, meaning, schema_of, show
 
 INTRODUCTION = """# Recipes

@@ -100,7 +100,7 @@ def _label_map(network, split, index):
 
 
 def _architecture(network):
-    from deeplab_tf.lab.models.figure import architecture_figure  # imports Keras
+    from deeplab_tf.lab.models.diagram import architecture_figure  # imports Keras
 
     figure = architecture_figure(network.model, network.size)
     figure.set_dpi(130)

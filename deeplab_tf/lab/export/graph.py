@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deeplab_tf.lab.export.nodes import Network, Node
-from deeplab_tf.lab.models.layers import upsample
+from deeplab_tf.lab.models.custom_layers import upsample
 
 Tensors = dict[str, tf.Tensor]
 
@@ -175,7 +175,7 @@ def _avg_pool(node, x, **_):
 
 
 def _upsample(node, x, reference, *, target, quantize, **_):
-    """As `models.layers.Upsample`. Its parts have the same range as its result."""
+    """As `models.custom_layers.Upsample`. Its parts have the same range as its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
     if target != "tf_trt":
         return upsample(x, reference, factor)

@@ -8,7 +8,7 @@ import keras
 from deeplab_tf.deploy.budget.layers import Layer
 from deeplab_tf.lab.export.network import read_network, with_head
 from deeplab_tf.lab.export.nodes import CONVOLUTIONS, RELUS, Network, Node
-from deeplab_tf.lab.models.recipe import build_network
+from deeplab_tf.lab.models.registry import build_network
 
 Shape = tuple[int, int, int]
 

@@ -14,7 +14,8 @@ from deeplab_tf.core.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.export.fold import fold
 from deeplab_tf.lab.export.nodes import CONVOLUTIONS, Network, Node
-from deeplab_tf.lab.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models.layer_graph import layer_inputs, output_layer
 
 
 def numbers(layer: keras.layers.Layer) -> list[np.ndarray]:
@@ -36,8 +37,9 @@ def read_network(model: keras.Model, weights: Callable[[keras.layers.Layer], lis
     """
     nodes, names = [], {}  # names: which tensor stands for a layer's output
     instances = [name for name in INSTANCE_OUTPUTS if name in model.output]
-    for layer in _layers_to(*(model.output[name] for name in (*instances, "logits"))):
-        inputs = tuple(names[parent] for parent in _parents(layer))
+    parents = layer_inputs(model)
+    for layer in _layers_to([output_layer(model, name) for name in (*instances, "logits")], parents):
+        inputs = tuple(names[parent.name] for parent in parents[layer.name])
         reader = _READERS.get(type(layer))
         if reader is None:
             raise DeepLabError(
@@ -47,7 +49,7 @@ def read_network(model: keras.Model, weights: Callable[[keras.layers.Layer], lis
         made = reader(layer, inputs, weights(layer))
         names[layer.name] = made[-1].name if made else inputs[0]
         nodes += made
-    return fold(Network(tuple(nodes), tuple(model.output[name]._keras_history.operation.name for name in instances)))
+    return fold(Network(tuple(nodes), tuple(output_layer(model, name).name for name in instances)))
 
 
 def with_head(network: Network, *, label_stride: int = 1, output: str = "labels") -> Network:
@@ -100,10 +102,10 @@ def label_strides(network: Network) -> tuple[int, ...]:
     return (1, factor, 2 * factor) if thinned else (1, factor)
 
 
-def _layers_to(*tensors):
-    """The layers that tensors depend on, each after those it reads; what the last tensor alone needs comes last."""
+def _layers_to(ends, parents):
+    """The layers that some layers depend on, each after those it reads; what the last one alone needs comes last."""
     done, order = set(), []
-    waiting = [(tensor._keras_history.operation, False) for tensor in reversed(tensors)]
+    waiting = [(layer, False) for layer in reversed(ends)]
     while waiting:
         layer, ready = waiting.pop()
         if ready:
@@ -111,16 +113,8 @@ def _layers_to(*tensors):
         elif layer.name not in done:
             done.add(layer.name)
             waiting.append((layer, True))
-            waiting += [(parent, False) for parent in reversed(_parent_layers(layer))]
+            waiting += [(parent, False) for parent in reversed(parents[layer.name])]
     return order
-
-
-def _parent_layers(layer):
-    return [node.operation for node in layer._inbound_nodes[0].parent_nodes]
-
-
-def _parents(layer):
-    return [parent.name for parent in _parent_layers(layer)]
 
 
 def _known():

@@ -1,13 +1,49 @@
-"""From the `model` section of a recipe to a network."""
+"""Networks and backbones by name: the folder is the registry. Build what a recipe's `model` section describes."""
 
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import keras
 from pydantic import PositiveInt
 
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import import_file
 from deeplab_tf.lab.models.channels import set_channels
-from deeplab_tf.lab.models.parts import load_network
 from deeplab_tf.lab.schema import Section, schema_of
+
+
+def backbones() -> list[str]:
+    """Return the names of the backbones."""
+    return sorted(path.stem for path in (Path(__file__).parent / "backbones").glob("[!_]*.py"))
+
+
+def load_backbone(name: str) -> ModuleType:
+    """Return the module of a backbone, by its file's name or the path of a file of your own (NAME.py).
+
+    Raise DeepLabError, with the choices, where there is none.
+    """
+    if name.endswith(".py") and Path(name).is_file():
+        return import_file(name)
+    if name not in backbones():
+        raise DeepLabError(f"There is no backbone '{name}'. {did_you_mean(str(name), backbones())}")
+    return importlib.import_module(f"deeplab_tf.lab.models.backbones.{name}")
+
+
+def networks() -> list[str]:
+    """Return the names of the networks."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [path.stem for path in files if f"\ndef {path.stem}(" in path.read_text(encoding="utf-8")]
+
+
+def load_network(name: str) -> Callable[..., keras.Model]:
+    """Return the function that builds a network, by its file's name. Raise DeepLabError, with the choices, where there
+    is none."""
+    if name not in networks():
+        raise DeepLabError(f"There is no network '{name}' for model.name. {did_you_mean(str(name), networks())}")
+    return getattr(importlib.import_module(f"deeplab_tf.lab.models.{name}"), name)
 
 
 class ModelOptions(Section):
@@ -34,13 +70,13 @@ def model_schema(name: str | None) -> type[ModelOptions]:
 def build_network(
     section: dict, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None
 ) -> keras.Model:
-    """A new network.
+    """Build the network of a recipe.
 
     Args:
-        section: resolved, as `training.config` gives it.
+        section: the recipe's `model` section, resolved.
         num_classes: C.
         precision: the dtype policy of its layers.
-        auxiliary: False leaves out the head that only training needs.
+        auxiliary: False leaves out the auxiliary head, which only training needs.
 
     Raises:
         DeepLabError: as the network's function does, and for `channels` as `set_channels` does.

@@ -1,8 +1,8 @@
-"""Draw the images of the README and of the documentation.
+"""Draw the images of the README and the documentation.
 
-python tools/draw/readme_pictures.py docs                                       # scenes.jpg
-python tools/draw/readme_pictures.py docs --run demo/run                        # segmented.jpg, prediction.jpg
-python tools/draw/readme_pictures.py docs --panoptic-run runs/sample_panoptic   # panoptic.jpg
+python tools/draw/figures.py docs                                       # scenes.jpg
+python tools/draw/figures.py docs --run demo/run                        # segmented.jpg, prediction.jpg
+python tools/draw/figures.py docs --panoptic-run runs/sample_panoptic   # panoptic.jpg
 """
 
 import os
@@ -22,20 +22,20 @@ COLUMNS, ROWS = 2, 4
 PANOPTIC_SIZE = (820, 1536)
 
 
-def scenes_picture(seed):
+def scenes_figure(seed):
     """The first scenes of a seed, each beside its label, with a legend."""
     rows = []
     for row in range(ROWS):
-        pictures = []
+        panels = []
         for index in range(row * COLUMNS, (row + 1) * COLUMNS):
             scene = draw_scene(seed, index, SIZE)
-            pictures += [scene.image, draw.colorize(CITYSCAPES_TO_CLASS[scene.label_ids], CITYSCAPES)]
-        rows.append(draw.side_by_side(pictures))
-    picture = draw.stacked(rows)
-    return draw.side_by_side([picture, draw.legend(picture.shape[0], CITYSCAPES)])
+            panels += [scene.image, draw.colorize(CITYSCAPES_TO_CLASS[scene.label_ids], CITYSCAPES)]
+        rows.append(draw.side_by_side(panels))
+    figure = draw.stacked(rows)
+    return draw.side_by_side([figure, draw.legend(figure.shape[0], CITYSCAPES)])
 
 
-def segmented_picture(run, name):
+def segmented_figure(run, name):
     """One validation scene, its predicted labels, and both over each other."""
     from deeplab_tf.core.prediction import predict
     from deeplab_tf.lab.runs import open_run_split, open_runtime
@@ -49,7 +49,7 @@ def segmented_picture(run, name):
     return draw.side_by_side(panels, ["image", "predicted labels", "overlay"])
 
 
-def prediction_picture(run, count):
+def prediction_figure(run, count):
     """Validation scenes, evenly spread and not chosen: image, truth, prediction."""
     from deeplab_tf.core.prediction import predict
     from deeplab_tf.lab.evaluation.checkpoints import spread_indices
@@ -69,7 +69,7 @@ def prediction_picture(run, count):
     return comparison(rows, split.table)
 
 
-def panoptic_picture(run, count):
+def panoptic_figure(run, count):
     """Validation scenes, evenly spread and not chosen, things outlined: truth, prediction, and components of the
     predicted labels."""
     from deeplab_tf.core.panoptic.grouping import components, to_panoptic
@@ -87,35 +87,33 @@ def panoptic_picture(run, count):
             to_panoptic(prediction, split.table)[0],
             components(prediction.label_map, split.table),
         )
-        pictures = []
+        panels = []
         for label_map, panoptic in zip((frame.label_map, prediction.label_map, prediction.label_map), ways):
-            picture = draw.overlay(frame.image, label_map, split.table)
-            draw.outline(picture, panoptic)
-            pictures.append(picture)
-        rows.append(
-            draw.side_by_side(pictures, ["truth", "Panoptic-DeepLab", "connected components of the same labels"])
-        )
+            figure = draw.overlay(frame.image, label_map, split.table)
+            draw.outline(figure, panoptic)
+            panels.append(figure)
+        rows.append(draw.side_by_side(panels, ["truth", "Panoptic-DeepLab", "connected components of the same labels"]))
     return resize_image(draw.stacked(rows), PANOPTIC_SIZE)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
-@click.option("--run", metavar="DIR", help="The demo's run; without it only the scenes are drawn.")
-@click.option("--panoptic-run", metavar="DIR", help="A run of configs/sample_panoptic.yaml.")
-@click.option("--seed", default=1, show_default=True, help="Of the scenes; the demo draws with 1.")
-@click.option("--scene", default="000239", show_default=True, help="The validation scene of segmented.jpg.")
-@click.option("--frames", default=4, show_default=True, help="How many predictions are shown.")
+@click.option("--run", metavar="DIR", help="Draw predictions of this run, such as the demo's.")
+@click.option("--panoptic-run", metavar="DIR", help="Draw instances of this run of configs/sample_panoptic.yaml.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the scenes; the demo draws with 1.")
+@click.option("--scene", default="000239", show_default=True, help="Validation scene of segmented.jpg.")
+@click.option("--frames", default=4, show_default=True, help="Number of predictions.")
 def main(folder, run, panoptic_run, seed, scene, frames):
     """Draw the images into FOLDER."""
-    pictures = {"scenes.jpg": lambda: scenes_picture(seed)}
+    figures = {"scenes.jpg": lambda: scenes_figure(seed)}
     if run is not None:
-        pictures["segmented.jpg"] = lambda: segmented_picture(run, scene)
-        pictures["prediction.jpg"] = lambda: prediction_picture(run, frames)
+        figures["segmented.jpg"] = lambda: segmented_figure(run, scene)
+        figures["prediction.jpg"] = lambda: prediction_figure(run, frames)
     if panoptic_run is not None:
-        pictures["panoptic.jpg"] = lambda: panoptic_picture(panoptic_run, frames - 1)
-    for name, picture in pictures.items():
+        figures["panoptic.jpg"] = lambda: panoptic_figure(panoptic_run, frames - 1)
+    for name, figure in figures.items():
         path = os.path.join(folder, name)
-        write_image(path, picture())
+        write_image(path, figure())
         show(f"Drew {path}")
 
 
