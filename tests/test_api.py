@@ -334,8 +334,8 @@ def test_evaluate_reports_what_the_command_reports(tmp_path):
     arguments = ["evaluate", run, "--flip", "--out", tmp_path / "cli", "--json", tmp_path / "cli.json"]
     assert CliRunner().invoke(group, list(map(str, arguments))).exit_code == 0
     command, report = json.loads((tmp_path / "cli.json").read_text()), deeplab_tf.evaluate(run, flip=True)
-    assert "pictures" not in report
-    changing = {"pictures", "images_per_second"}
+    assert "figures" not in report
+    changing = {"figures", "images_per_second"}
     for key in command.keys() - changing:
         assert report[key] == command[key], key
     again = deeplab_tf.evaluate(str(run), out=tmp_path / "api")

@@ -75,6 +75,7 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("training.steps", True, INTEGER, "true"),
         ("training.steps", None, INTEGER, "none"),
         ("training.steps", 0, INTEGER, "0"),
+        ("training.steps", iter, INTEGER, "<built-in function iter>"),
         ("training.validation_images", "all", f"{INTEGER} or none", "all"),
         ("training.save_steps", 10, "a list of integers > 0", "10"),
         ("training.save_steps", [10, 0], "a list of integers > 0", "[10, 0]"),

@@ -1,5 +1,5 @@
-"""What a network with instances learns from: worked out by hand, right under every change of the image, and the inverse
-of grouping."""
+"""Training targets of a network that predicts instances: worked by hand, right under augmentation, the inverse of
+grouping."""
 
 import cv2
 import numpy as np
@@ -125,7 +125,7 @@ def test_a_later_start_gives_the_same_targets():
         np.testing.assert_array_equal(got, expected)
 
 
-def test_data_without_instances_get_a_sentence():
+def test_data_without_instances_is_refused():
     with pytest.raises(DeepLabError, match="the split train .* none; .*deeplab_v3_plus"):
         TrainingPipeline(
             Cars(instances=False), size=(64, 96), batch_size=2, seed=3, augmentation=CHANGES["all"], targets={}
@@ -153,7 +153,7 @@ def test_perfect_targets_give_back_the_truth():
     print("without what is too small:", {key: usual.report()[key] for key in ("pq", "pq_things", "pq_stuff")})
 
 
-def test_every_fourth_position_gives_nearly_the_same_things():
+def test_every_fourth_position_gives_nearly_the_same_instances():
     quality = PanopticQuality(CITYSCAPES)
     for index in range(3):
         targets = panoptic_targets(scene(index), CITYSCAPES)

@@ -37,15 +37,17 @@ class Section(BaseModel):
     def _read_yaml(cls, options):
         if not isinstance(options, dict):
             return options
-        return {str(key): _read_yaml(value, cls.model_fields.get(key)) for key, value in options.items()}
+        return {str(key): _from_yaml(value, cls.model_fields.get(key)) for key, value in options.items()}
 
 
-def _read_yaml(value, field: FieldInfo | None):
+def _from_yaml(value, field: FieldInfo | None):
     if isinstance(value, (list, tuple)):
-        return tuple(_read_yaml(item, None) for item in value)
-    if field is None or value not in (None, "none"):
-        return value
-    return "none" if field.default == "none" else None if types.NoneType in typing.get_args(field.annotation) else value
+        return tuple(_from_yaml(item, None) for item in value)
+    if field is not None and value in (None, "none"):
+        if types.NoneType in typing.get_args(field.annotation):
+            return None
+        return "none" if field.default == "none" else value
+    return value
 
 
 S = TypeVar("S", bound=Section)
@@ -176,5 +178,5 @@ def show(value) -> str:
     """Return a value as YAML writes it, on one line."""
     if value is None:
         return "none"
-    text = yaml.safe_dump(to_jsonable_python(value), default_flow_style=True, width=10**6).strip()
+    text = yaml.safe_dump(to_jsonable_python(value, fallback=repr), default_flow_style=True, width=10**6).strip()
     return text.removesuffix("...").strip()

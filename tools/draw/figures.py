@@ -43,8 +43,8 @@ def segmented_figure(run, name):
     runtime = open_runtime(run)
     split = open_run_split(runtime.config, "val")
     (index,) = (i for i, each in enumerate(split.names) if name in each)
-    image = split.frame(index).image
-    label_map = predict(runtime, image)
+    image = split.sample(index).image
+    label_map = predict(runtime, image).label_map
     panels = [image, draw.colorize(label_map, split.table), draw.overlay(image, label_map, split.table)]
     return draw.side_by_side(panels, ["image", "predicted labels", "overlay"])
 

@@ -74,7 +74,7 @@ def evaluate_run(
         report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
         if folder:
             suffix = "" if len(names) == 1 else f"_{name}"
-            report["pictures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
+            report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
         reports.append(report)
     whole = {**_best(reports), **measured_with()}
     if len(reports) > 1:
