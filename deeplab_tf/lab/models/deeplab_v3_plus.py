@@ -34,18 +34,11 @@ def deeplab_v3_plus(
     Args:
         num_classes: C, the number of rows of the class table.
         size: height and width of the input; None leaves them open.
-        backbone: the name of a file under models/backbones.
-        width: multiplies the backbone's channels.
-        output_stride: 8, 16 or 32: input pixels a side per position of `res5`.
-        multi_grid: multiplies the dilations of the three blocks of `res5`.
-        separable: use depthwise separable convolutions in pyramid and decoder (arXiv:1802.02611, section 3.2).
-        aspp_channels: of each branch of the pyramid.
-        low_level_channels: to which `res2` is reduced before it joins the decoder.
-        decoder_channels: of the decoder's two 3x3 convolutions.
-        dropout: share of pyramid features dropped in training.
-        auxiliary: add a fully convolutional head on `res4`, for training only (Zhao et al., CVPR 2017).
-        batch_norm_momentum: of the running statistics.
+        separable: as in arXiv:1802.02611, section 3.2.
+        auxiliary: a fully convolutional head (Zhao et al., CVPR 2017).
         precision: float32, mixed_bfloat16 or mixed_float16; weights and logits stay float32.
+
+    The other arguments are described where they are annotated.
 
     Returns:
         A model from RGB images (B, H, W, 3), uint8 or 0..255, to a dictionary: `logits` (B, H, W, C) float32, and with

@@ -32,10 +32,7 @@ def lr_aspp(
     mean is taken over the whole image.
 
     Args:
-        num_classes: C, the number of rows of the class table.
-        aspp_channels: of both branches on `res5`.
-        size, backbone, width, output_stride, multi_grid, dropout, batch_norm_momentum, precision: as of
-            `deeplab_v3_plus`.
+        num_classes, size, precision: as of `deeplab_v3_plus`; the others are described where they are annotated.
 
     Returns:
         A model from RGB images (B, H, W, 3), uint8 or 0..255, to a dictionary: `logits` (B, H, W, C) float32.

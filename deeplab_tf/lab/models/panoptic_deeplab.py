@@ -32,13 +32,13 @@ def panoptic_deeplab(
     ] = "none",
     aspp_channels: arguments.AsppChannels = 256,
     low_level_channels: Annotated[
-        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the decoder of the classes"
+        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the semantic decoder"
     ] = (64, 32),
     decoder_channels: arguments.DecoderChannels = 256,
     instance_low_level_channels: Annotated[
-        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the decoder of the instances"
+        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the instance decoder"
     ] = (32, 16),
-    instance_channels: Annotated[PositiveInt, "channels of the convolutions in the decoder of the instances"] = 128,
+    instance_channels: Annotated[PositiveInt, "channels of the convolutions in the instance decoder"] = 128,
     head_channels: Annotated[PositiveInt, "channels of the convolutions before centers and offsets"] = 32,
     dropout: arguments.Dropout = 0.1,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
@@ -47,14 +47,8 @@ def panoptic_deeplab(
     """Build a Panoptic-DeepLab.
 
     Args:
-        num_classes: C, the number of rows of the class table.
-        shared: one of SHARED.
-        low_level_channels: to which `res3` and `res2` are reduced before they join the semantic decoder.
-        decoder_channels: of the semantic decoder, and of the layer before its classifier.
-        instance_low_level_channels, instance_channels: the same for the instance decoder.
-        head_channels: of the layers before centers and offsets.
-        size, backbone, width, output_stride, multi_grid, separable, aspp_channels, dropout, batch_norm_momentum,
-            precision: as of `deeplab_v3_plus`; separable convolutions of decoders and heads are 5x5.
+        num_classes, size, precision: as of `deeplab_v3_plus`; the others are described where they are annotated.
+            Separable convolutions of decoders and heads are 5x5.
 
     Returns:
         A model from RGB images (B, H, W, 3), uint8 or 0..255, to a dictionary of float32 tensors: `logits` (B, H, W,
