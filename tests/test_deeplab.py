@@ -36,7 +36,7 @@ def until(model, name):
 
 
 def parameters(separable):
-    """Counted from the papers' shapes; convolutions have no bias, batch normalisation has four numbers a channel."""
+    """Counted from the papers' shapes; convolutions have no bias, batch normalization has four numbers a channel."""
 
     def conv_bn(k, fan_in, out):
         if separable and k == 3:

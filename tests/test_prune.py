@@ -114,7 +114,7 @@ def test_a_layer_that_cannot_be_followed_is_named():
 
 
 def gate(model, names, channel, value):
-    """Multiplies a channel behind batch normalisations."""
+    """Multiplies a channel behind batch normalizations."""
     for name in names:
         layer = model.get_layer(name)
         for variable in (layer.gamma, layer.beta):
@@ -130,7 +130,7 @@ def squares(outputs, truth):
     [("first_conv", ["first_bn"]), ("stem_conv", ["stem_bn", "second_bn", "project_bn"]), ("expand", ["depthwise_bn"])],
 )
 def test_importance_is_the_slope_of_the_loss_along_a_gate(model, graph, images, maker, norms):
-    """Against a difference quotient with gates at batch normalisation; ours is computed at the kernels that read."""
+    """Against a difference quotient with gates at batch normalization; ours is computed at the kernels that read."""
     importance = loss_importance(model, graph, [(images, 1.0)], squares)[graph.writes[maker]]
     channel, slopes = int(importance.argmax()), []
     for value in (1.005, 0.995 / 1.005, 1 / 0.995):

@@ -41,7 +41,7 @@ def val_split(run):
 
 
 def test_training_learns():
-    """Images and labels have different colours, so what is learned is the recipe's table."""
+    """Images and labels have different colors, so what is learned is the recipe's table."""
     losses, found = rows(tiny.trained_run(), "loss"), scores(tiny.trained_run())
     assert sorted(losses) == list(range(1, 31)) and sorted(found) == [10, 20, 30]
     assert losses[30] < 0.6 * losses[1] and max(found.values()) > 0.8

@@ -55,7 +55,7 @@ def command(run, json_target, verbose, **options):
     Removes the channels that are least important for what they cost, in rounds, and writes a run: an ordinary, smaller
     network, and a recipe that describes it and starts from it. Train that recipe: scores right after pruning are low.
     The importance of a channel is the change of the loss without it, to first order (--by loss, Molchanov et al.,
-    2019), or the scale of its batch normalisation (--by scale, Liu et al., 2017), which keeps much less of the score.
+    2019), or the scale of its batch normalization (--by scale, Liu et al., 2017), which keeps much less of the score.
     """
     if (options["gmac"] is None) == (options["device"] is None):
         raise click.UsageError("name a target: either --gmac, or --device with --fps.")

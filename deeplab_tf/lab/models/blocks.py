@@ -47,18 +47,18 @@ def depthwise_conv(x, kernel: int, *, name: str, stride: int = 1, rate: int = 1,
 
 
 def batch_norm(x, *, name: str, momentum: float = 0.99, zero: bool = False):
-    """Normalise; with `zero` the scale starts at 0 and a residual block as the identity (Goyal et al., 2017)."""
+    """Normalize; with `zero` the scale starts at 0 and a residual block as the identity (Goyal et al., 2017)."""
     gamma = "zeros" if zero else "ones"
     return BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=momentum, gamma_initializer=gamma, name=name)(x)
 
 
 def bn_relu(x, *, name: str, momentum: float):
-    """Normalise, then ReLU, as layers NAME_bn and NAME_relu."""
+    """Normalize, then ReLU, as layers NAME_bn and NAME_relu."""
     return layers.ReLU(name=f"{name}_relu")(batch_norm(x, name=f"{name}_bn", momentum=momentum))
 
 
 def conv_bn(x, filters: int, kernel: int, *, name: str, rate: int = 1, separable: bool = False, momentum: float = 0.99):
-    """Convolve, normalise, ReLU; `separable` does so depthwise first, and then with a 1x1 convolution."""
+    """Convolve, normalize, ReLU; `separable` does so depthwise first, and then with a 1x1 convolution."""
     if separable:
         x = depthwise_conv(x, kernel, rate=rate, name=f"{name}_depthwise")
         x = bn_relu(x, name=f"{name}_depthwise", momentum=momentum)

@@ -12,7 +12,7 @@ def set_channels(model: keras.Model, channels: dict[str, int]) -> keras.Model:
     Args:
         model: a functional model.
         channels: output channels of layers (convolutions, but not depthwise ones, and dense layers), by name. What lies
-            behind, such as batch normalisation and depthwise convolutions, follows its input.
+            behind, such as batch normalization and depthwise convolutions, follows its input.
 
     Raises:
         DeepLabError: a layer that does not exist or has no such number, or numbers that do not fit together.

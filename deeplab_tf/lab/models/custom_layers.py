@@ -62,9 +62,9 @@ def _are_known_and_equal(sides, others):
 
 @keras.saving.register_keras_serializable("deeplab_tf")
 class BatchNormalization(layers.BatchNormalization):
-    """Keras' batch normalisation over the last axis, computed by TensorFlow's fused kernel.
+    """Keras' batch normalization over the last axis, computed by TensorFlow's fused kernel.
 
-    Keras 3 normalises with a chain of element-wise operations, each of which reads and writes the whole tensor. The
+    Keras 3 normalizes with a chain of element-wise operations, each of which reads and writes the whole tensor. The
     fused kernel does not, and keeps its sums in float32 under mixed precision. Weights, arguments and results are those
     of the stock layer, except that the running variance is Bessel-corrected, as the fused kernel returns it.
     """

@@ -1,7 +1,7 @@
 """Coupled channels: which channels must be pruned together, read off a network's graph and not off names.
 
 A unit is the smallest set of coupled channels: a channel of a convolution, and what depends on it alone (its batch
-normalisation, its depthwise kernel). Sums and products couple the channels of their inputs, position by position:
+normalization, its depthwise kernel). Sums and products couple the channels of their inputs, position by position:
 all blocks of a residual stage write the same units.
 """
 

@@ -11,9 +11,9 @@ from deeplab_tf.lab.pruning.channel_graph import DENSE, ChannelGraph
 
 
 def scale_importance(model: keras.Model, graph: ChannelGraph) -> np.ndarray:
-    """Return |gamma| of each unit's batch normalisations, relative to each layer's mean (Liu et al., ICCV 2017).
+    """Return |gamma| of each unit's batch normalizations, relative to each layer's mean (Liu et al., ICCV 2017).
 
-    A layer without batch normalisation behind it counts by the norms of its kernels. The result is (units,) float64.
+    A layer without batch normalization behind it counts by the norms of its kernels. The result is (units,) float64.
     """
     total, count = np.zeros(graph.num_units), np.zeros(graph.num_units)
     for layer in model.layers:
@@ -35,7 +35,7 @@ def loss_importance(model: keras.Model, graph: ChannelGraph, batches: Iterable, 
     """Return the change of the loss without each unit, to first order (Molchanov et al., CVPR 2019, eq. 8).
 
     That is the effect of closing a gate in front of every layer that reads the unit: kernel times gradient, summed over
-    those layers. With a batch normalisation between a unit and its reader it equals gamma times its gradient plus beta
+    those layers. With a batch normalization between a unit and its reader it equals gamma times its gradient plus beta
     times its gradient, as in eq. 8; counted at the reader, it also holds for units that several layers write and
     several read. Changes are squared, so that those of different images do not cancel, and averaged over the batches.
     The result is the root, (units,) float64.

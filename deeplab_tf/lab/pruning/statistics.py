@@ -1,4 +1,4 @@
-"""Measure the running statistics of batch normalisation again: after pruning, inputs have another mean and variance."""
+"""Measure the running statistics of batch normalization again: after pruning, inputs have another mean and variance."""
 
 from collections.abc import Iterable
 

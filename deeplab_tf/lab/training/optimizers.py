@@ -113,7 +113,7 @@ class Muon(_PerVariable, keras.optimizers.Muon):
 
     The kernel of a convolution is a matrix of shape (kh * kw * in, out). Its momentum is made orthogonal, so that it
     moves alike in all directions, and scaled to the size of Adam's steps (arXiv:2502.16982), so that Adam's learning
-    rates and decay hold. Depthwise kernels, biases, batch normalisation and output layers take Adam's steps.
+    rates and decay hold. Depthwise kernels, biases, batch normalization and output layers take Adam's steps.
     """
 
     def __init__(self, outputs=(), **options):

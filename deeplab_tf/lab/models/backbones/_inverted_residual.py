@@ -63,7 +63,7 @@ def stages(x, blocks: Sequence[Block], *, width: float, output_stride: int, mome
         blocks: each of stride 2 begins a stage.
         width: multiplies the channels of every block.
         output_stride: strides beyond it become dilation.
-        momentum: of the running statistics of batch normalisation.
+        momentum: of the running statistics of batch normalization.
 
     Returns:
         By name the output of each stage's last block: `res2` at stride 4, `res3` at 8, ..., at most output_stride.
@@ -101,7 +101,7 @@ def inverted_residual(x, block: Block, *, stride: int, rate: int, width: float, 
 
 
 def pointwise(x, channels: int, *, name: str, momentum: float, activation: str | None = None, zero: bool = False):
-    """Convolve 1x1, normalise and, where one is named, activate; `zero`: see `batch_norm`."""
+    """Convolve 1x1, normalize and, where one is named, activate; `zero`: see `batch_norm`."""
     x = conv(x, channels, 1, name=f"{name}_conv")
     x = batch_norm(x, name=f"{name}_bn", momentum=momentum, zero=zero)
     return activate(x, activation, name=f"{name}_out") if activation else x

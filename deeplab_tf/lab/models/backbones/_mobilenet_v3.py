@@ -38,7 +38,7 @@ def load_pretrained(model: keras.Model, application: Callable[..., keras.Model],
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
     """Copy the weights of a keras.applications MobileNetV3 without its top, layer by layer in their order.
 
-    Its batch normalisation has an epsilon of 1e-3; the difference to ours is added to the variance, which is the same
+    Its batch normalization has an epsilon of 1e-3; the difference to ours is added to the variance, which is the same
     function. At sizes that are a multiple of 32 plus 1 the features are equal; at others its strided convolutions pad
     one side only, and are centered half an input pixel further on.
     """

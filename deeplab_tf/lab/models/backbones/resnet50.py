@@ -42,11 +42,11 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
     """Return the features of every stage.
 
     Args:
-        image: (B, H, W, 3) tensor, normalised.
+        image: (B, H, W, 3) tensor, normalized.
         width: multiplies every number of channels (rounded to a multiple of 8).
         output_stride: 8, 16 or 32: input pixels a side per position of `res5`; strides beyond it become dilation.
         multi_grid: multiplies the dilation of each block of `res5` (arXiv:1706.05587, section 3.3).
-        momentum: of the running statistics of batch normalisation.
+        momentum: of the running statistics of batch normalization.
 
     Returns:
         `res2` (stride 4), `res3` (8), `res4` (16) and `res5` (32), each with at most output_stride.
@@ -105,7 +105,7 @@ def load_pretrained(model: keras.Model, path: str) -> None:
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
     """Copy the weights of a keras.applications ResNet50 without its top, layer by layer.
 
-    Its convolutions have a bias, which is taken off the running mean of the batch normalisation behind it: the same
+    Its convolutions have a bias, which is taken off the running mean of the batch normalization behind it: the same
     function. Its input is BGR without division by the standard deviation, which changes the first kernel.
     """
     for layer in source.layers:
