@@ -19,31 +19,16 @@ def kernel_initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 
 
-def conv(x, filters: int, kernel: int, *, name: str, stride: int = 1, rate: int = 1, padding: str = "same"):
-    """Convolve without bias."""
-    return layers.Conv2D(
-        filters,
-        kernel,
-        strides=stride,
-        dilation_rate=rate,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer=kernel_initializer(),
-        name=name,
-    )(x)
+def conv(x, filters: int, kernel: int, *, name: str, padding: str = "same", **options):
+    """Convolve without bias; `options` are those of Conv2D."""
+    options.update(padding=padding, use_bias=False, kernel_initializer=kernel_initializer(), name=name)
+    return layers.Conv2D(filters, kernel, **options)(x)
 
 
-def depthwise_conv(x, kernel: int, *, name: str, stride: int = 1, rate: int = 1, padding: str = "same"):
-    """Convolve each channel by itself, without bias."""
-    return DepthwiseConv2D(
-        kernel,
-        strides=stride,
-        dilation_rate=rate,
-        padding=padding,
-        use_bias=False,
-        depthwise_initializer=kernel_initializer(),
-        name=name,
-    )(x)
+def depthwise_conv(x, kernel: int, *, name: str, padding: str = "same", **options):
+    """Convolve each channel by itself, without bias; `options` are those of DepthwiseConv2D."""
+    options.update(padding=padding, use_bias=False, depthwise_initializer=kernel_initializer(), name=name)
+    return DepthwiseConv2D(kernel, **options)(x)
 
 
 def batch_norm(x, *, name: str, momentum: float = 0.99, zero: bool = False):
@@ -60,10 +45,10 @@ def bn_relu(x, *, name: str, momentum: float):
 def conv_bn(x, filters: int, kernel: int, *, name: str, rate: int = 1, separable: bool = False, momentum: float = 0.99):
     """Convolve, normalize, ReLU; `separable` does so depthwise first, and then with a 1x1 convolution."""
     if separable:
-        x = depthwise_conv(x, kernel, rate=rate, name=f"{name}_depthwise")
+        x = depthwise_conv(x, kernel, dilation_rate=rate, name=f"{name}_depthwise")
         x = bn_relu(x, name=f"{name}_depthwise", momentum=momentum)
         kernel, rate = 1, 1
-    return bn_relu(conv(x, filters, kernel, rate=rate, name=f"{name}_conv"), name=name, momentum=momentum)
+    return bn_relu(conv(x, filters, kernel, dilation_rate=rate, name=f"{name}_conv"), name=name, momentum=momentum)
 
 
 def normalize(image, mean, std):

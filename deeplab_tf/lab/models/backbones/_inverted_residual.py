@@ -51,7 +51,7 @@ def scaled(channels: float, width: float = 1.0) -> int:
 def stem(image, channels: int, *, activation: str, momentum: float):
     """Convolve 3x3 with stride 2."""
     x = layers.ZeroPadding2D(1, name="conv1_pad")(image)
-    x = conv(x, channels, 3, stride=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, channels)
+    x = conv(x, channels, 3, strides=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, channels)
     return activate(batch_norm(x, name="conv1_bn", momentum=momentum), activation, name="conv1_out")
 
 
@@ -91,8 +91,14 @@ def inverted_residual(x, block: Block, *, stride: int, rate: int, width: float, 
         x = pointwise(x, expansion, name=f"{name}_1", activation=block.activation, momentum=momentum)
     if stride > 1:
         x = layers.ZeroPadding2D(block.kernel // 2, name=f"{name}_2_pad")(x)
-    padding = "valid" if stride > 1 else "same"
-    x = depthwise_conv(x, block.kernel, stride=stride, rate=rate, padding=padding, name=f"{name}_2_depthwise")
+    x = depthwise_conv(
+        x,
+        block.kernel,
+        strides=stride,
+        dilation_rate=rate,
+        padding="valid" if stride > 1 else "same",
+        name=f"{name}_2_depthwise",
+    )
     x = activate(batch_norm(x, name=f"{name}_2_bn", momentum=momentum), block.activation, name=f"{name}_2_out")
     if block.squeeze:
         x = squeeze_excite(x, name=f"{name}_squeeze")

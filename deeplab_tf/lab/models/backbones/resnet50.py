@@ -52,7 +52,7 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
         `res2` (stride 4), `res3` (8), `res4` (16) and `res5` (32), each with at most output_stride.
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
-    x = conv(x, _channels(64, width), 7, stride=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, 64)
+    x = conv(x, _channels(64, width), 7, strides=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, 64)
     x = bn_relu(x, name="conv1", momentum=momentum)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)  # (B, H/4, W/4, 64)
@@ -81,10 +81,10 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
 def _bottleneck(x, channels, *, stride, rate, project, momentum, name):
     shortcut = x
     if project:
-        shortcut = conv(x, 4 * channels, 1, stride=stride, name=f"{name}_0_conv")
+        shortcut = conv(x, 4 * channels, 1, strides=stride, name=f"{name}_0_conv")
         shortcut = batch_norm(shortcut, name=f"{name}_0_bn", momentum=momentum)
-    x = bn_relu(conv(x, channels, 1, stride=stride, name=f"{name}_1_conv"), name=f"{name}_1", momentum=momentum)
-    x = bn_relu(conv(x, channels, 3, rate=rate, name=f"{name}_2_conv"), name=f"{name}_2", momentum=momentum)
+    x = bn_relu(conv(x, channels, 1, strides=stride, name=f"{name}_1_conv"), name=f"{name}_1", momentum=momentum)
+    x = bn_relu(conv(x, channels, 3, dilation_rate=rate, name=f"{name}_2_conv"), name=f"{name}_2", momentum=momentum)
     x = conv(x, 4 * channels, 1, name=f"{name}_3_conv")
     x = batch_norm(x, name=f"{name}_3_bn", momentum=momentum, zero=True)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
