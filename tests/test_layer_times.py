@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from deeplab_tf.cli import group
-from deeplab_tf.deploy.budget import estimate
-from deeplab_tf.deploy.budget.devices import Device, Gains
-from deeplab_tf.deploy.budget.layers import Layer, to_rows
+from deeplab_tf.deploy.budget import roofline
+from deeplab_tf.deploy.budget.devices import Device, Efficiency
+from deeplab_tf.deploy.budget.workload import Layer, to_rows
 from deeplab_tf.lab.export import layer_times, peaks
 
 
@@ -78,7 +78,7 @@ def test_what_is_predicted_is_the_roofline_with_the_machines_own_shares(model, t
     onnx.save(model, tmp_path / "model.onnx")
     device, gains = (
         Device("x", {"float32": 1e9}, 1e9, "measured"),
-        Gains(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3),
+        Efficiency(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3),
     )
     monkeypatch.setattr(layer_times, "this_machine", lambda *args, **options: (device, gains))
     times = {"first": 2.0, "second": 1.5, "pool": 0.5}
@@ -94,7 +94,7 @@ def test_what_is_predicted_is_the_roofline_with_the_machines_own_shares(model, t
         found["kinds"]["conv"]["measured_ms"] == 3.5 and found["measured_ms"] == 4.25 and found["fastest_run_ms"] == 4.5
     )
     assert found["predicted_ms"] == pytest.approx(
-        sum(1e3 * c.seconds for c in estimate.expected(LAYERS, device, "float32", gains))
+        sum(1e3 * c.seconds for c in roofline.estimate(LAYERS, device, "float32", gains))
     )
     assert layer_times.cells(found)[-1][:3] == ["all", f"{found['predicted_ms']:.1f}", "4.2"]
 

@@ -14,7 +14,7 @@ from keras import layers
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.deploy.budget.workload import macs, parameters
 from deeplab_tf.lab.models.channels import set_channels
 from deeplab_tf.lab.models.layers import Upsample, batch_norm, conv_bn
 from deeplab_tf.lab.pruning.importance import by_loss, by_scale
@@ -256,7 +256,7 @@ def test_wrong_channels_get_a_sentence(model, channels, message):
 def test_a_network_with_instances_is_pruned_by_all_its_losses(tmp_path, monkeypatch):
     from deeplab_tf.lab.config import resolve
     from deeplab_tf.lab.data import open_split
-    from deeplab_tf.lab.export.layers import model_layers
+    from deeplab_tf.lab.export.layer_costs import model_layers
     from deeplab_tf.lab.models.recipe import build_network
     from deeplab_tf.lab.pruning.prune import Way, prune
     from deeplab_tf.lab.pruning.target import Target
@@ -304,7 +304,7 @@ def pruned(tmp_path_factory):
 
 def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     """Its network, its recipe and the table agree; it can be scored, and trained on."""
-    from deeplab_tf.lab.export.layers import model_layers, recipe_layers
+    from deeplab_tf.lab.export.layer_costs import model_layers, recipe_layers
     from deeplab_tf.lab.models.recipe import build_network
     from deeplab_tf.lab.runs.keras_runtime import open_run
     from deeplab_tf.lab.training.start import fill
@@ -313,7 +313,7 @@ def test_a_pruned_run_is_an_ordinary_run(pruned, monkeypatch, tmp_path):
     runtime = open_run(run)
     found = model_layers(runtime.model, (512, 1024))
     assert macs(found) / 1e9 == report["gmac"][1] <= 0.16 < report["gmac"][0]
-    assert weights(found) == report["parameters"][1] < report["parameters"][0]
+    assert parameters(found) == report["parameters"][1] < report["parameters"][0]
     assert all(after % 8 == 0 or after == before for before, after in report["channels"].values())
     assert report["miou"][0] > 0.85 and "expected frames/s, jetson-nano float16" in output
     assert sum(row["gmac"][1] for row in report["stages"]) == pytest.approx(report["gmac"][1])
@@ -384,7 +384,7 @@ def test_costs_of_any_counts_are_those_of_the_network():
     keep = np.ones(wiring.count, bool)
     for index, found in enumerate(wiring.groups):
         keep[found.units[: index % 3]] = False
-    from deeplab_tf.lab.export.layers import model_layers
+    from deeplab_tf.lab.export.layer_costs import model_layers
 
     counts = np.array([keep[found.units].sum() for found in wiring.groups])
     assert Costs(model, wiring, (96, 64)).layers(counts) == model_layers(without(model, wiring, keep), (96, 64))

@@ -11,7 +11,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.config import Config, Distillation
 from deeplab_tf.lab.data.split import Split
-from deeplab_tf.lab.export.layers import model_layers
+from deeplab_tf.lab.export.layer_costs import model_layers
 from deeplab_tf.lab.pruning.importance import by_loss, by_scale
 from deeplab_tf.lab.pruning.search import Costs, Unreachable, check_reachable, choose
 from deeplab_tf.lab.pruning.statistics import measure_statistics

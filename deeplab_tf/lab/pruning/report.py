@@ -6,8 +6,8 @@ import keras
 
 from deeplab_tf.core.tables import text_table
 from deeplab_tf.deploy.budget.devices import DEVICES
-from deeplab_tf.deploy.budget.layers import Layer, macs, weights
-from deeplab_tf.deploy.budget.report import on_device
+from deeplab_tf.deploy.budget.summary import on_device
+from deeplab_tf.deploy.budget.workload import Layer, macs, parameters
 from deeplab_tf.lab.pruning.target import Target
 from deeplab_tf.lab.pruning.units import DENSE
 
@@ -36,7 +36,7 @@ def report(
             if value is not None
         },
         "gmac": [macs(one) / 1e9 for one in layers],
-        "parameters": [weights(one) for one in layers],
+        "parameters": [parameters(one) for one in layers],
         "stages": _stages(counts, layers),
         "channels": {name: [counts[0][name], counts[1][name]] for name in counts[0]},
         "images": scores[0]["images"],

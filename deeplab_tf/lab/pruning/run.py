@@ -7,7 +7,7 @@ from pathlib import Path
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.data.split import Subset
 from deeplab_tf.lab.evaluation.evaluate import evaluate
-from deeplab_tf.lab.export.layers import model_layers
+from deeplab_tf.lab.export.layer_costs import model_layers
 from deeplab_tf.lab.pruning.prune import Way, prune
 from deeplab_tf.lab.pruning.report import channels, report
 from deeplab_tf.lab.pruning.target import Target

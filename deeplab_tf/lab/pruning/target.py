@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deeplab_tf.deploy.budget import estimate
+from deeplab_tf.deploy.budget import roofline
 from deeplab_tf.deploy.budget.devices import best_precision, find
-from deeplab_tf.deploy.budget.layers import Layer, macs
+from deeplab_tf.deploy.budget.workload import Layer, macs
 
 
 class Target(NamedTuple):
@@ -33,7 +33,7 @@ class Target(NamedTuple):
         if self.gmac is not None:
             return macs(layers) / 1e9
         device = find(self.device)
-        return sum(cost.seconds for cost in estimate.expected(layers, device, best_precision(device)))
+        return sum(cost.seconds for cost in roofline.estimate(layers, device, best_precision(device)))
 
     def text(self, cost: float) -> str:
         """A cost in words."""

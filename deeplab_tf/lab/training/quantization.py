@@ -8,10 +8,11 @@ import keras
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Config
-from deeplab_tf.lab.export import onnx_model, ranges
-from deeplab_tf.lab.export.aware import QuantizedModel
-from deeplab_tf.lab.export.from_run import calibration_frames
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export import calibration, onnx_model
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.network import read_network
+from deeplab_tf.lab.export.qat import QATModel
+from deeplab_tf.lab.export.run_frames import calibration_frames
 from deeplab_tf.lab.training import state
 
 
@@ -31,28 +32,32 @@ class QuantizedTraining:
             DeepLabError: the network is not trained yet; a run is resumed whose ranges are gone.
         """
         if state.latest(run_dir / "checkpoints") is not None:
-            self.ranges = ranges.load(run_dir)
+            self.ranges = calibration.load(run_dir)
             if self.ranges is None:
-                raise DeepLabError(f"{run_dir} lacks {ranges.FILE}, the ranges that it trains with; begin another run.")
+                raise DeepLabError(
+                    f"{run_dir} lacks {calibration.FILE}, the ranges that it trains with; begin another run."
+                )
         elif not Path(config.model["weights"]).expanduser().is_dir():
             raise DeepLabError("quantization.aware goes on from a trained network; name its run with model.weights.")
         else:
             self.ranges = _measure(config, model, table)
 
-    def quantized(self, model: keras.Model) -> QuantizedModel:
+    def quantized(self, model: keras.Model) -> QATModel:
         """The model as its integers compute."""
-        return QuantizedModel(model, self.ranges.plan(read_network(model)))
+        return QATModel(model, self.ranges.plan(read_network(model)))
 
     def save(self, run_dir: Path) -> None:
         """Keeps the ranges with the run, for `convert`."""
-        state.write_atomic(run_dir / ranges.FILE, lambda file: file.write(self.ranges.to_json().encode()))
+        state.write_atomic(run_dir / calibration.FILE, lambda file: file.write(self.ranges.to_json().encode()))
 
 
 def _measure(config, model, table):
     options, network = config.quantization, with_head(read_network(model))
-    frames = list(calibration_frames(config, config.size, options.calibration_images + ranges.JUDGES))
+    frames = list(calibration_frames(config, config.size, options.calibration_images + calibration.HELD_OUT))
     floats = onnx_model.onnx_model(network, config.size)
-    found = ranges.choose(floats, network, frames, table, method=options.calibration, images=options.calibration_images)
+    found = calibration.calibrate(
+        floats, network, frames, table, method=options.calibration, images=options.calibration_images
+    )
     agreement = max(found.agreement.values())
     click.echo(
         f"Ranges: {found.method}; before training the integers agree with the float network to {agreement:.2%}.",
