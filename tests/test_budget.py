@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.deploy.budget import estimate, references
+from deeplab_tf.deploy.budget import references, roofline
 from deeplab_tf.deploy.budget.devices import DEVICES, Device, best_precision, find
-from deeplab_tf.deploy.budget.layers import Layer, convolution, from_rows, macs, to_rows, traffic, weights
-from deeplab_tf.deploy.budget.report import on_device
+from deeplab_tf.deploy.budget.summary import on_device
+from deeplab_tf.deploy.budget.workload import Layer, convolution, from_rows, macs, parameters, to_rows, traffic
 
 SMALL = {"width": 0.125, "aspp_channels": 16, "decoder_channels": 16}
 SIZE = (96, 160)
@@ -24,8 +24,8 @@ def call(*arguments):
 
 
 def estimated_fps(published):
-    return estimate.fps(
-        estimate.expected(published.network(published.size), find(published.device), published.precision)
+    return roofline.fps(
+        roofline.estimate(published.network(published.size), find(published.device), published.precision)
     )
 
 
@@ -44,7 +44,7 @@ def test_held_out_figures_are_met_within_thirty_per_cent(published):
 def test_reference_networks_have_their_published_sizes():
     # torchvision: ResNet-50 4.09 GMAC and 25.6 million parameters at 224x224
     layers = references.resnet50((224, 224))
-    assert macs(layers) / 1e9 == pytest.approx(4.09, rel=0.01) and weights(layers) / 1e6 == pytest.approx(
+    assert macs(layers) / 1e9 == pytest.approx(4.09, rel=0.01) and parameters(layers) / 1e6 == pytest.approx(
         25.5, rel=0.01
     )
 
@@ -64,8 +64,8 @@ def test_the_longer_of_computing_and_moving_counts():
     device = Device("x", {"float16": 100.0, "int8": 200.0}, 10.0, "maxwell")
     layers = [Layer("heavy", "conv", 500, 0, 10, 10), Layer("light", "other", 0, 0, 10, 10)]
     # heavy: 1000 operations at 100/s; light: 40 bytes at 10/s
-    assert [cost.seconds for cost in estimate.ceiling(layers, device, "float16")] == [10.0, 4.0]
-    assert estimate.fps(estimate.ceiling(layers, device, "float16")) == pytest.approx(1 / 14)
+    assert [cost.seconds for cost in roofline.upper_bound(layers, device, "float16")] == [10.0, 4.0]
+    assert roofline.fps(roofline.upper_bound(layers, device, "float16")) == pytest.approx(1 / 14)
     assert best_precision(device) == "int8"
 
 
@@ -87,8 +87,9 @@ def onnx_macs(model):
 @pytest.mark.parametrize("name", ["deeplab_v3_plus", "panoptic_deeplab"])
 @pytest.mark.parametrize("separable", [True, False])
 def test_multiply_adds_are_those_of_the_onnx_graph(name, separable):
-    from deeplab_tf.lab.export.layers import network_layers
-    from deeplab_tf.lab.export.network import read_network, with_head
+    from deeplab_tf.lab.export.head import with_head
+    from deeplab_tf.lab.export.layer_costs import network_layers
+    from deeplab_tf.lab.export.network import read_network
     from deeplab_tf.lab.export.onnx_model import onnx_model
     from deeplab_tf.lab.models.registry import load_network
 
@@ -99,13 +100,13 @@ def test_multiply_adds_are_those_of_the_onnx_graph(name, separable):
     assert macs(layers) == pytest.approx(onnx_macs(onnx_model(network, SIZE)), rel=0.01)
     assert len({layer.name for layer in layers}) == len(layers)
     trained = sum(v.numpy().size for v in model.trainable_variables if v.path.endswith(("kernel", "bias")))
-    assert weights(layers) == pytest.approx(trained, rel=0.05), "folded: batch normalisation became biases"
+    assert parameters(layers) == pytest.approx(trained, rel=0.05), "folded: batch normalisation became biases"
 
 
 def test_fusion_on_a_residual_block():
     """The first block of res2 at 8 x 16 positions: 1x1, 3x3, 1x1 with the skip added, and the skip's own 1x1; four
     kernels."""
-    from deeplab_tf.lab.export.layers import network_layers
+    from deeplab_tf.lab.export.layer_costs import network_layers
     from deeplab_tf.lab.export.network import read_network
     from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
 
@@ -173,7 +174,7 @@ def test_a_bundle_says_the_same(tmp_path):
     result = call(made.path, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "a.json").read_text())
-    assert set(report["devices"]) == set(DEVICES) and report["parameters"] == weights(layers)
+    assert set(report["devices"]) == set(DEVICES) and report["parameters"] == parameters(layers)
     assert report["devices"]["orin-nano"] == on_device(layers, "orin-nano", 25.0)
 
 

@@ -8,9 +8,12 @@ import pytest
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
 
-from deeplab_tf.lab.export import calibrate, onnx_model, qdq, quantize
+from deeplab_tf.lab.export import onnx_model, qdq, quantize
+from deeplab_tf.lab.export.calibration_methods import tensor_ranges
 from deeplab_tf.lab.export.channels_last import channels_last
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.histograms import collect_histograms
+from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.models.blocks import normalize
 from deeplab_tf.lab.models.custom_layers import BatchNormalization, Upsample
 
@@ -206,7 +209,7 @@ def test_a_stem_of_keras_layers_comes_out_in_blocks_and_gives_the_labels_of_the_
     x = layers.Conv2D(CLASSES, 1, name="logits_conv")(x)
     head = with_head(read_network(keras.Model(image, {"logits": Upsample(2, name="logits")([x, image])})))
     frames = rng.integers(0, 256, (3, 32, 48, 3)).astype(np.uint8)
-    plan = quantize.make_plan(head, calibrate.ranges(calibrate.measure(head, frames), "min-max"))
+    plan = quantize.make_plan(head, tensor_ranges(collect_histograms(head, frames), "min-max"))
     floats = onnx_model.onnx_model(head, (32, 48))
     cpu, other = (write(floats, head, plan) for write in (qdq.for_cpu, qdq.for_tensorrt))
     assert any(node.name.endswith("/in_blocks") for node in cpu.graph.node)

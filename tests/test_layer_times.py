@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from deeplab_tf.cli import group
-from deeplab_tf.deploy.budget import estimate
-from deeplab_tf.deploy.budget.devices import Device, Gains
-from deeplab_tf.deploy.budget.layers import Layer, to_rows
-from deeplab_tf.lab.export import layer_times, peaks
+from deeplab_tf.deploy.budget import roofline
+from deeplab_tf.deploy.budget.devices import Device, Efficiency
+from deeplab_tf.deploy.budget.workload import Layer, to_rows
+from deeplab_tf.lab.export import layer_times, peak_performance
 
 
 def node(kind, inputs, name, **attributes):
@@ -78,7 +78,7 @@ def test_what_is_predicted_is_the_roofline_with_the_machines_own_shares(model, t
     onnx.save(model, tmp_path / "model.onnx")
     device, gains = (
         Device("x", {"float32": 1e9}, 1e9, "measured"),
-        Gains(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3),
+        Efficiency(conv=0.5, conv1x1=1, depthwise=1, memory=0.25, start=1e-3),
     )
     monkeypatch.setattr(layer_times, "this_machine", lambda *args, **options: (device, gains))
     times = {"first": 2.0, "second": 1.5, "pool": 0.5}
@@ -94,7 +94,7 @@ def test_what_is_predicted_is_the_roofline_with_the_machines_own_shares(model, t
         found["kinds"]["conv"]["measured_ms"] == 3.5 and found["measured_ms"] == 4.25 and found["fastest_run_ms"] == 4.5
     )
     assert found["predicted_ms"] == pytest.approx(
-        sum(1e3 * c.seconds for c in estimate.expected(LAYERS, device, "float32", gains))
+        sum(1e3 * c.seconds for c in roofline.estimate(LAYERS, device, "float32", gains))
     )
     assert layer_times.cells(found)[-1][:3] == ["all", f"{found['predicted_ms']:.1f}", "4.2"]
 
@@ -107,13 +107,17 @@ def test_the_machine_is_measured_on_layers_of_their_own(precision):
 
 
 def test_peaks_are_the_best_of_what_was_tried(monkeypatch):
-    monkeypatch.setattr(peaks, "_tensorflow", lambda threads, shape, seconds: [2.0 + len(shape), 7.0])
+    monkeypatch.setattr(peak_performance, "_tensorflow", lambda threads, shape, seconds: [2.0 + len(shape), 7.0])
     monkeypatch.setattr(
-        peaks, "_product", lambda threads, shape, precision, seconds: {"float32": 4.0, "int8": 9.0}[precision]
+        peak_performance,
+        "_product",
+        lambda threads, shape, precision, seconds: {"float32": 4.0, "int8": 9.0}[precision],
     )
-    monkeypatch.setattr(peaks, "_convolution", lambda threads, shape, seconds: 11.0)
-    monkeypatch.setattr(peaks, "copying", lambda threads, **options: 3.0)
-    assert peaks.measure(1) == peaks.Peaks(float32=5.0, bfloat16=7.0, int8=11.0, memory=3.0)
+    monkeypatch.setattr(peak_performance, "_convolution", lambda threads, shape, seconds: 11.0)
+    monkeypatch.setattr(peak_performance, "copy_bandwidth", lambda threads, **options: 3.0)
+    assert peak_performance.measure(1) == peak_performance.PeakPerformance(
+        float32=5.0, bfloat16=7.0, int8=11.0, memory=3.0
+    )
 
 
 def test_the_command_adds_what_was_measured(tmp_path, monkeypatch):

@@ -9,11 +9,13 @@ import pytest
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.deploy.budget.layers import macs, weights
+from deeplab_tf.deploy.budget.workload import macs, parameters
 from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize
-from deeplab_tf.lab.export.layers import SmallerNetworks, network_layers
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.layer_costs import network_layers
+from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.nodes import Network, Node
+from deeplab_tf.lab.export.smaller_networks import SmallerNetworks
 from deeplab_tf.lab.models.lr_aspp import lr_aspp
 from deeplab_tf.lab.models.registry import load_network
 from deeplab_tf.lab.training.optimizers import in_backbone
@@ -123,7 +125,7 @@ def test_multiply_adds_are_those_of_the_onnx_graph(model, network, floats):
     layers = network_layers(with_head(network, output="logits"), SIZE)
     assert macs(layers) == counted
     kernels = sum(v.numpy().size for v in model.trainable_variables if v.path.endswith("/kernel"))
-    assert 0 < weights(layers) - kernels < 0.2 * kernels, "biases"
+    assert 0 < parameters(layers) - kernels < 0.2 * kernels, "biases"
     hard_swishes = [layer for layer in layers if layer.name.endswith("_out") and layer.kind == "other"]
     assert len(hard_swishes) == 18 and all(layer.reads == layer.writes for layer in hard_swishes)
 
@@ -141,10 +143,7 @@ def test_all_integer_forms_agree_with_keras_and_with_each_other(model, network, 
     image = frames[:1].astype(np.float32)
     expected = model(image)["logits"].numpy()
     fake = graph.run(
-        quantize.with_rounded_weights(head, plan),
-        tf.constant(image),
-        target="onnx",
-        ranges={**plan.ranges, **plan.sums},
+        quantize.with_quantized_weights(head, plan), tf.constant(image), target="onnx", ranges=plan.all_ranges
     )
     results = [write(floats, head, plan) for write in (qdq.for_tensorrt, qdq.for_cpu)]
     results = [run_onnx(result, image) for result in results] + [fake["logits"].numpy()]
@@ -217,7 +216,7 @@ def test_plan_of_a_block_worked_by_hand(block, rng):
     frames = rng.integers(0, 256, (4, 16, 24, 3), dtype=np.uint8)
     plan = quantize.make_plan(block, largest(block, frames))
     assert set(plan.ranges) == {"centred", "stem_out", "wide", "wide_out", "deep_out", "gated", "skip", "sum"}
-    assert set(plan.sums) == {"narrow"} and set(plan.excluded) == {"gate_conv"}
+    assert set(plan.branches) == {"narrow"} and set(plan.excluded) == {"gate_conv"}
     # 6 / 127 = 12.09 / 256, rounded down to 4 significant bits
     assert plan.ranges["stem_out"] == 127 * 12 / 256
     floats = onnx_model.onnx_model(block, (16, 24))

@@ -16,7 +16,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.budget.workload import macs, parameters
 from deeplab_tf.lab.config import resolve
 from deeplab_tf.lab.data import open_split
-from deeplab_tf.lab.export.layers import model_layers, recipe_layers
+from deeplab_tf.lab.export.layer_costs import model_layers, recipe_layers
 from deeplab_tf.lab.models.blocks import batch_norm, conv_bn
 from deeplab_tf.lab.models.channels import set_channels
 from deeplab_tf.lab.models.custom_layers import Upsample

@@ -15,9 +15,12 @@ from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.config import load
-from deeplab_tf.lab.export import calibrate, graph, quantize, ranges
-from deeplab_tf.lab.export.aware import QuantizedModel
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export import calibration, graph, quantize
+from deeplab_tf.lab.export.calibration_methods import tensor_ranges
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.histograms import collect_histograms
+from deeplab_tf.lab.export.network import read_network
+from deeplab_tf.lab.export.qat import QATModel
 from deeplab_tf.lab.models.custom_layers import BatchNormalization, Upsample
 from deeplab_tf.lab.training.quantization import QuantizedTraining
 
@@ -89,7 +92,7 @@ def images(count, seed=0):
 def plan_of(model, **options):
     network = with_head(read_network(model), output="logits")
     return network, quantize.make_plan(
-        network, calibrate.ranges(calibrate.measure(network, images(4)), "min-max"), **options
+        network, tensor_ranges(collect_histograms(network, images(4)), "min-max"), **options
     )
 
 
@@ -103,12 +106,12 @@ def test_qat_equals_the_exported_graph(float_layers):
     """The graph for TF-TRT with its fake quantization, weights rounded by NumPy, run by TensorFlow."""
     model = toy()
     network, plan = plan_of(model, float_layers=float_layers)
-    rounded = quantize.with_rounded_weights(network, plan)
-    exported = graph.frozen_graph(rounded, SIZE, target="tf_trt", ranges={**plan.ranges, **plan.sums})
+    rounded = quantize.with_quantized_weights(network, plan)
+    exported = graph.frozen_graph(rounded, SIZE, target="tf_trt", ranges=plan.all_ranges)
     frames = images(3, seed=1)
     with tf.compat.v1.Session(graph=exported) as session:
         wanted = np.concatenate([session.run("scores:0", {"image:0": frame[None]}) for frame in frames])
-    got = scores(QuantizedModel(model, plan), frames)
+    got = scores(QATModel(model, plan), frames)
     np.testing.assert_allclose(got, wanted, atol=1e-4)
     assert np.abs(got - model(frames)["logits"]).max() > 0.02  # rounding does something
 
@@ -124,7 +127,7 @@ def test_without_quantization_it_is_the_keras_model():
             loss = tf.reduce_mean(tf.square(network(frames, training=False)["logits"]))
         return [loss, *tape.gradient(loss, network.trainable_variables)]
 
-    aware = QuantizedModel(model, nothing)
+    aware = QATModel(model, nothing)
     assert [v.path for v in aware.trainable_variables] == [v.path for v in model.trainable_variables]
     assert list(aware.output) == ["logits"]
     for got, wanted in zip(tf.function(lambda: gradients(aware))(), tf.function(lambda: gradients(model))()):
@@ -137,7 +140,7 @@ def test_qat_recovers_what_calibration_loses():
     model, frames = toy(spread=200.0), images(16)
     truth = scores(model, frames).argmax(-1)  # what the float network says
     network, plan = plan_of(model)
-    aware = QuantizedModel(model, plan)
+    aware = QATModel(model, plan)
     computed = tf.function(lambda: aware(frames)["logits"], jit_compile=False)
     before = np.mean(computed().numpy().argmax(-1) == truth)
     statistics = [v.numpy() for v in model.non_trainable_variables]
@@ -190,8 +193,8 @@ def test_convert_takes_the_trained_ranges(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert "Ranges: those of quantization-aware training" in result.output
     bundle = open_bundle(tmp_path / "bundle")
-    plan = ranges.load(run).plan(read_network(keras.models.load_model(run / "best.keras", compile=False)))
-    assert bundle.info["ranges"] == {**plan.ranges, **plan.sums}
+    plan = calibration.load(run).plan(read_network(keras.models.load_model(run / "best.keras", compile=False)))
+    assert bundle.info["ranges"] == plan.all_ranges
     assert bundle.info["calibration"]["trained"] and bundle.info["calibration"]["frames"] == 6
     rows = {
         (row["target"], row["precision"]): row for row in json.loads((tmp_path / "report.json").read_text())["rows"]
@@ -204,10 +207,10 @@ def test_convert_takes_the_trained_ranges(run, tmp_path):
 
 def test_a_run_resumes_with_its_own_ranges(run, tmp_path):
     config = load(run / "config.yaml")
-    assert QuantizedTraining(config, None, None, run).ranges == ranges.load(run)
+    assert QuantizedTraining(config, None, None, run).ranges == calibration.load(run)
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/ranges.json").write_text("{}")
-    with pytest.raises(DeepLabError, match="Cannot read the ranges that the network was trained with"):
+    with pytest.raises(DeepLabError, match="Cannot read the ranges"):
         QuantizedTraining(config, None, None, tmp_path / "run")
     (tmp_path / "run/ranges.json").unlink()
     with pytest.raises(DeepLabError, match="lacks ranges.json"):

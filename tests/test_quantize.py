@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.export import calibrate, graph, onnx_model, qdq, quantize
-from deeplab_tf.lab.export.network import with_head
+from deeplab_tf.lab.export import calibration_methods, graph, onnx_model, qdq, quantize
+from deeplab_tf.lab.export.calibration_methods import tensor_ranges
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.histograms import BINS, Histogram, collect_histograms
 from deeplab_tf.lab.export.nodes import Network, Node
 
 SIZE = (16, 24)
@@ -63,15 +65,15 @@ def without(network, *names):
 @pytest.fixture
 def plan(network, frames):
     network = without(network, "with_mean")
-    return quantize.make_plan(network, calibrate.ranges(calibrate.measure(network, frames), "min-max"))
+    return quantize.make_plan(network, tensor_ranges(collect_histograms(network, frames), "min-max"))
 
 
 def test_plan_follows_the_rules(plan):
     assert plan.excluded == {"mean_conv": "computed at a single position"}
-    assert list(plan.sums) == ["own_2"]  # a residual sum's own branch
+    assert list(plan.branches) == ["own_2"]  # a residual sum's own branch
     assert set(plan.ranges) == {"centred", "first_relu", "pool", "skip", "own_1_relu", "sum_relu", "up", "joined"}
     shared = {plan.ranges[name] for name in ("first_relu", "pool", "sum_relu", "up", "joined", "skip")} | {
-        plan.sums["own_2"]
+        plan.branches["own_2"]
     }
     assert len(shared) == 1  # the pool, the resizing, the concatenation and the sum tie them all together
     assert plan.ranges["own_1_relu"] not in shared
@@ -84,11 +86,11 @@ def test_a_range_that_was_not_measured_is_named(network):
 
 def test_first_and_last_convolution_can_stay_float(network, frames):
     network = without(network, "with_mean")
-    measured = calibrate.ranges(calibrate.measure(network, frames), "min-max")
+    measured = tensor_ranges(collect_histograms(network, frames), "min-max")
     plan = quantize.make_plan(network, measured, float_layers=["first", "last"])
     assert "centred" not in plan.ranges  # the first reads floats
     assert "joined" in plan.ranges  # the last still reads rounded values: what makes them ends in integers
-    assert not quantize.is_integer(network["first"], plan) and quantize.is_integer(network["own_2"], plan)
+    assert not quantize.is_quantized(network["first"], plan) and quantize.is_quantized(network["own_2"], plan)
 
 
 def test_weights_have_a_scale_a_channel():
@@ -99,19 +101,19 @@ def test_weights_have_a_scale_a_channel():
     """
     kernel = np.array([[2.54, 1.27], [1.0, -0.506]], np.float32).reshape(1, 1, 2, 2)
     node = Node("a", "conv", ("x",), {}, {"kernel": kernel, "bias": np.array([0.1, 0.1], np.float32)})
-    integers, scale = quantize.integer_weights(node)
+    integers, scale = quantize.quantized_kernel(node)
     np.testing.assert_array_equal(scale, [40 / 2048, 20 / 2048])
     np.testing.assert_array_equal(integers.reshape(2, 2), [[127, 127], [51, -52]])
-    bias, sums = quantize.integer_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x
+    bias, sums = quantize.quantized_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x
     np.testing.assert_allclose(sums, [4 / 2048, 2 / 2048], rtol=1e-6)
     np.testing.assert_array_equal(bias, [51, 102])  # 0.1 / (4 / 2048) = 51.2
 
 
 def test_ranges_have_short_scales_and_hold_what_was_measured(network, frames):
     network = without(network, "with_mean")
-    measured = calibrate.ranges(calibrate.measure(network, frames), "min-max")
+    measured = tensor_ranges(collect_histograms(network, frames), "min-max")
     plan = quantize.make_plan(network, measured)
-    for name, limit in {**plan.ranges, **plan.sums}.items():
+    for name, limit in plan.all_ranges.items():
         mantissa = np.frexp(quantize.step(limit))[0] * 2**4
         assert mantissa == np.rint(mantissa) and limit >= measured[name] * (1 - 1e-5)
     assert plan.ranges["own_1_relu"] < measured["own_1_relu"] * (1 + 1 / 8)  # 4 bits: an eighth at most
@@ -121,7 +123,7 @@ def test_a_channel_of_zeros_stays_zeros():
     node = Node(
         "a", "conv", ("x",), {}, {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)}
     )
-    integers, scale = quantize.integer_weights(node)
+    integers, scale = quantize.quantized_kernel(node)
     assert not integers.any() and np.isfinite(scale).all() and scale.all()
 
 
@@ -164,9 +166,7 @@ def test_the_files_agree_where_values_exceed_their_ranges_and_where_an_images_me
     nodes.insert(nodes.index(joined), up)
     last = conv("last", "joined", np.random.default_rng(3), 24, 4, 1)
     network = Network(tuple(last if node.name == "last" else node for node in nodes))
-    halves = {
-        name: limit / 2 for name, limit in calibrate.ranges(calibrate.measure(network, frames), "min-max").items()
-    }
+    halves = {name: limit / 2 for name, limit in tensor_ranges(collect_histograms(network, frames), "min-max").items()}
     plan = quantize.make_plan(network, halves)
     floats = onnx_model.onnx_model(network, SIZE)
     first, second = (
@@ -180,7 +180,7 @@ def test_scores_at_a_stride_can_be_quantized(network, frames, label_stride):
     base = Network(tuple(node for node in without(network, "with_mean").nodes if node.name != "labels"))
     scores = base["scores"]._replace(attributes={"factor": 2})
     head = with_head(Network((*base.nodes[:-1], scores)), label_stride=label_stride, output="logits")
-    plan = quantize.make_plan(head, calibrate.ranges(calibrate.measure(head, frames), "min-max"))
+    plan = quantize.make_plan(head, tensor_ranges(collect_histograms(head, frames), "min-max"))
     floats = onnx_model.onnx_model(head, SIZE)
     height, width = (side // label_stride * 2 for side in SIZE)
     for model in (floats, qdq.for_tensorrt(floats, head, plan), qdq.for_cpu(floats, head, plan)):
@@ -193,8 +193,8 @@ def test_fake_quantization_in_tensorflow_is_the_same_network(network, plan, fram
     """TensorFlow rounds a half up and ONNX to the even neighbour, which is a step where it happens; nothing else
     differs."""
     network = without(network, "with_mean")
-    limits = {**plan.ranges, **plan.sums}
-    rounded = quantize.with_rounded_weights(network, plan)
+    limits = plan.all_ranges
+    rounded = quantize.with_quantized_weights(network, plan)
     image = tf.constant(frames[0][None].astype(np.float32))
     fake = graph.run(rounded, image, target="onnx", ranges=limits)
     inner = [name for name in limits if name != "joined"]  # the last convolution reads its integers
@@ -265,10 +265,10 @@ def test_calibration_cache_is_tensorrts_text():
 
 
 def histogram(values):
-    filled = calibrate.Histogram()
+    filled = Histogram()
     largest = float(np.max(values))
     exponent = int(np.ceil(np.log2(largest)))
-    counts, _ = np.histogram(values, bins=calibrate.BINS, range=(0, 2.0**exponent))
+    counts, _ = np.histogram(values, bins=BINS, range=(0, 2.0**exponent))
     filled.add(counts, exponent, largest)
     return filled
 
@@ -280,7 +280,7 @@ def test_histograms_of_different_width_add_up():
     together = histogram(small)
     other = histogram(large)
     together.add(other.counts, other.exponent, other.largest)
-    expected, edges = np.histogram(np.concatenate([small, large]), bins=calibrate.BINS, range=(0, 4.0))
+    expected, edges = np.histogram(np.concatenate([small, large]), bins=BINS, range=(0, 4.0))
     np.testing.assert_array_equal(together.counts, expected)
     np.testing.assert_allclose(together.edges(), edges)
     assert together.largest == large.max()
@@ -291,17 +291,17 @@ def test_methods_treat_an_outlier_differently():
     deviations."""
     values = np.append(np.abs(np.random.default_rng(0).normal(0, 1, 1_000_000)), 100.0)
     filled = histogram(values)
-    assert calibrate.min_max(filled) == 100.0
-    assert abs(calibrate.percentile(filled) - 3.89) < 0.15
-    assert 2.5 < calibrate.entropy(filled) < 20
+    assert calibration_methods.min_max(filled) == 100.0
+    assert abs(calibration_methods.percentile(filled) - 3.89) < 0.15
+    assert 2.5 < calibration_methods.entropy(filled) < 20
 
 
 def test_entropy_keeps_all_of_an_even_distribution():
-    assert calibrate.entropy(histogram(np.random.default_rng(0).uniform(0, 0.99, 200_000))) > 0.97
+    assert calibration_methods.entropy(histogram(np.random.default_rng(0).uniform(0, 0.99, 200_000))) > 0.97
 
 
 def test_measured_range_is_the_largest_magnitude(network, frames):
-    measured = calibrate.ranges(calibrate.measure(without(network, "with_mean"), frames), "min-max")
+    measured = tensor_ranges(collect_histograms(without(network, "with_mean"), frames), "min-max")
     images = np.stack(frames).astype(np.float32)
     assert measured["centred"] == np.abs(images - 128).max()
     tensors = graph.run(without(network, "with_mean"), tf.constant(images))
@@ -315,9 +315,9 @@ def test_a_tensor_that_is_not_finite_is_named(network, frames):
     broken[0, 0, 0, 0] = np.nan
     nodes["skip"] = nodes["skip"]._replace(weights={**nodes["skip"].weights, "kernel": broken})
     with pytest.raises(DeepLabError, match="tensor skip is not finite"):
-        calibrate.measure(Network(tuple(nodes.values())), frames)
+        collect_histograms(Network(tuple(nodes.values())), frames)
 
 
 def test_no_images_are_refused(network):
     with pytest.raises(DeepLabError, match="Calibration needs real images and got none"):
-        calibrate.measure(network, [])
+        collect_histograms(network, [])

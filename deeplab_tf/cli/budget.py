@@ -1,10 +1,19 @@
-"""`deeplab-tf budget`: what a network costs a frame, and what a device can do with it."""
+"""`deeplab-tf budget`: the cost of a network, and the frame rates that devices reach with it."""
 
 import os
 
 import click
 
-from deeplab_tf.cli.options import DeviceType, SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    DeviceType,
+    SizeType,
+    example,
+    json_option,
+    renamed_option,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2")
@@ -19,87 +28,74 @@ OPTION_NEEDS = {"a recipe": "lab", "--measure": "export"}
     )
 )
 @click.argument("source", metavar="CONFIG_OR_BUNDLE", type=click.Path())
-@click.option("--device", type=DeviceType(), help="Only this one. [default: all that are known]")
+@click.option("--device", type=DeviceType(), help="Show this device only. [default: all]")
 @click.option(
     "--fps",
     "target",
     type=click.FloatRange(0, min_open=True),
     default=25.0,
     show_default=True,
-    help="The wanted frame rate.",
+    help="Target frame rate.",
 )
-@click.option("--size", type=SizeType(), help="Of a recipe's network; height x width. [default: the recipe's]")
-@click.option("--classes", type=click.IntRange(1, 255), default=19, show_default=True, help="Of a recipe's network.")
-@click.option(
-    "--suggest",
-    is_flag=True,
-    help="Which widths, output strides and heads of a recipe's network would reach --fps on --device.",
-)
-@click.option(
-    "--picture",
-    metavar="FILE",
-    help="Draw every layer under the roofline into a PNG file: of --device, or measured with --measure.",
-)
-@click.option(
-    "--measure",
-    is_flag=True,
-    help="Hold the estimate against ONNX Runtime's own time of every layer of a bundle, here.",
-)
+@click.option("--size", type=SizeType(), help="Height and width of a recipe's network. [default: the recipe's]")
+@click.option("--classes", type=click.IntRange(1, 255), default=19, show_default=True, help="Classes of a recipe.")
+@click.option("--suggest", is_flag=True, help="Suggest smaller networks of a recipe that meet --fps on --device.")
+@click.option("--figure", metavar="FILE", help="Draw the roofline with every layer: of --device, or with --measure.")
+@click.option("--measure", is_flag=True, help="Compare the estimate with the layer times of a bundle on this machine.")
+@renamed_option("--picture", "--figure")
 @json_option
 @verbose_option
-def command(source, device, target, size, classes, suggest, picture, measure, json_target, verbose):
-    """Counts what a network costs a frame, and estimates the frame rate that a device reaches with it.
+def command(source, device, target, size, classes, suggest, figure, measure, json_target, verbose):
+    """Estimate the frame rate that a device reaches with a network.
 
-    The ceiling is what the maker's figures allow: each layer takes the longer of computing and moving its bytes. What
-    is expected also takes the shares of them that networks were measured to get. Three published figures for a Nano
-    were met within 11 %; take it as good to 30 %. Nothing here was measured on the device.
+    Roofline model: each layer takes max(compute time, memory time). The upper bound uses the maker's peak and
+    bandwidth; the estimate uses the fractions of them that networks were measured to attain. It was within 11 % of
+    three published figures for a Jetson Nano; its range is 30 %. Nothing here was measured on the device.
 
-    --measure checks the way of estimating, on the machine that is here: its peaks and shares are measured on single
-    layers, the bundle's network is predicted from them and then timed layer by layer. Nothing else should run
-    meanwhile.
+    --measure validates the estimate on this machine: it measures peak and efficiency on single layers, predicts the
+    bundle's network and times it layer by layer. Run nothing else meanwhile.
     """
     from deeplab_tf.core.bundle import is_bundle
-    from deeplab_tf.deploy.budget import report as reports
+    from deeplab_tf.deploy.budget import summary
     from deeplab_tf.deploy.budget.devices import DEVICES
 
     if suggest and device is None:
         raise click.UsageError("--suggest needs --device.")
-    if picture and (device is None) != measure:
-        raise click.UsageError("--picture needs --device or --measure, and not both.")
+    if figure and (device is None) != measure:
+        raise click.UsageError("--figure needs --device or --measure, and not both.")
     if measure and not is_bundle(source):
-        raise click.UsageError("--measure needs a bundle: a recipe has no trained network that could run.")
+        raise click.UsageError("--measure needs a bundle: a recipe has no trained network to run.")
     if is_bundle(source):
         if suggest or size is not None:
-            raise click.UsageError("--suggest and --size are for a recipe; a bundle is what it is.")
+            raise click.UsageError("--suggest and --size are for a recipe; the network of a bundle is fixed.")
         title, size, layers = _bundle_layers(source)
     else:
         title, size, layers = _recipe_layers(source, size, classes)
-    names = [device] if device else sorted(DEVICES)
-    report = reports.report(layers, names, target)
+    report = summary.report(layers, [device] if device else sorted(DEVICES), target)
     report.update(network=title, size=list(size))
     if suggest:
         report["suggestions"] = _suggestions(source, size, classes, device, target)
-    show(reports.text(report), json_target)
+    show(summary.text(report), json_target)
     if measure:
-        report["this_machine"] = _measured(source, layers, json_target)
-    if picture:
-        _draw(picture, layers, device, title, report)
-        show(f"Open {picture}", json_target)
+        report["this_machine"] = _measure(source, layers, json_target)
+    if figure:
+        _draw(figure, layers, device, title, report)
+        show(f"Open {figure}", json_target)
     write_json(report, json_target)
 
 
 def _bundle_layers(path):
     from deeplab_tf.core.bundle import open_bundle
-    from deeplab_tf.deploy.budget.layers import from_rows
+    from deeplab_tf.deploy.budget.workload import from_rows
 
     bundle = open_bundle(path, verify=False)
     if "layers" not in bundle.info:
-        raise DeepLabError(f"The bundle {path} was converted before layers were noted; convert the run again.")
+        raise DeepLabError(f"The bundle {path} is of a version that did not list layers; convert the run again.")
     return os.path.basename(os.path.abspath(path)), bundle.size, from_rows(bundle.info["layers"])
 
 
 def _draw(path, layers, device, title, report):
-    from deeplab_tf.lab.export.roofline import write_measured_roofline, write_roofline
+    from deeplab_tf.lab.export.roofline_figure import write_measured_roofline, write_roofline
 
     if device is not None:
         write_roofline(path, layers, device, title)
@@ -109,20 +105,21 @@ def _draw(path, layers, device, title, report):
     write_measured_roofline(path, layers, found[precision], precision, title)
 
 
-def _measured(path, layers, json_target):
-    """Every precision that the bundle has a file for: what was found by precision."""
+def _measure(path, layers, json_target):
+    """Return the check of every precision that the bundle has a file for."""
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.core.tables import text_table
-    from deeplab_tf.deploy.runtimes.onnx import physical_cores
+    from deeplab_tf.deploy.runtimes.onnx import PRECISIONS, physical_cores
     from deeplab_tf.lab.export import layer_times
 
     bundle, found = open_bundle(path, verify=False), {}
-    for precision, name in (("float32", "model.onnx"), ("int8", "model_int8_cpu.onnx")):
-        if precision in bundle.info["precision"] and os.path.isfile(os.path.join(bundle.path, name)):
-            one = layer_times.check(bundle.file(name), layers, precision, threads=physical_cores())
-            show("\nThis machine, {}, ONNX Runtime on {} threads:".format(precision, one["threads"]), json_target)
-            show(text_table(layer_times.cells(one)), json_target)
-            found[precision] = one
+    for precision in ("float32", "int8"):
+        name = PRECISIONS[precision]
+        if name in bundle:
+            found[precision] = layer_times.check(bundle.file(name), layers, precision, threads=physical_cores())
+            threads = found[precision]["threads"]
+            show(f"\nThis machine, {precision}, ONNX Runtime on {threads} threads:", json_target)
+            show(text_table(layer_times.cells(found[precision])), json_target)
     if not found:
         raise DeepLabError(f"The bundle {path} has no ONNX file to time; convert the run again with --target onnx.")
     return found
@@ -130,15 +127,12 @@ def _measured(path, layers, json_target):
 
 def _recipe_layers(path, size, classes):
     if not os.path.isfile(path):
-        kind = (
-            "is a folder without a bundle.json; of a run, name its config.yaml"
-            if os.path.isdir(path)
-            else "does not exist"
-        )
-        raise DeepLabError(f"Expected a recipe (YAML) or a bundle, but {path} {kind}.")
+        folder = "is a folder without a bundle.json; of a run, name its config.yaml"
+        problem = folder if os.path.isdir(path) else "does not exist"
+        raise DeepLabError(f"Expected a recipe (YAML) or a bundle, but {path} {problem}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.config import load
-    from deeplab_tf.lab.export.layers import recipe_layers
+    from deeplab_tf.lab.export.layer_costs import recipe_layers
 
     config = load(path)
     size = size or config.size
@@ -147,9 +141,9 @@ def _recipe_layers(path, size, classes):
 
 def _suggestions(path, size, classes, device, target):
     from deeplab_tf.core.progress import progress
-    from deeplab_tf.deploy.budget.report import suggestion
+    from deeplab_tf.deploy.budget.summary import suggestion
     from deeplab_tf.lab.config import load
-    from deeplab_tf.lab.export.layers import SmallerNetworks
+    from deeplab_tf.lab.export.smaller_networks import SmallerNetworks
 
     networks = SmallerNetworks(load(path).model, size, classes)
     counted = progress(networks, "suggest", total=len(networks), unit="networks")

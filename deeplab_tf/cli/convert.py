@@ -95,10 +95,10 @@ def _run(source, options, say):
         raise click.UsageError("--labels are those of --images; name both folders.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     say("Loading TensorFlow and the network ...")
-    from deeplab_tf.lab.export import ranges
+    from deeplab_tf.lab.export.calibration import load
     from deeplab_tf.lab.export.convert import convert_run
 
-    if options["int8"] and options["calibration"] is None and not options["calibrate_on_gpu"] and ranges.load(source):
+    if options["int8"] and options["calibration"] is None and not options["calibrate_on_gpu"] and load(source):
         names = ("calibration_images",) if options["labels"] else ("calibration_images", "images")
         _refuse("a run that was trained with its ranges, unless --calibration asks for others", names)
     with _tidy_at_sigterm():

@@ -58,9 +58,13 @@ class DeviceType(click.ParamType):
     name = "NAME"
 
     def convert(self, value, param, ctx):
-        from deeplab_tf.deploy.budget.devices import DEVICES
+        from deeplab_tf.deploy.budget.devices import find
 
-        return Choice(sorted(DEVICES)).convert(value, param, ctx)
+        try:
+            find(value)
+        except DeepLabError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 def renamed_option(old: str, new: str, **attributes):

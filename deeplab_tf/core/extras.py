@@ -4,6 +4,6 @@ LAB_PYTHON = ((3, 11), (3, 12))
 
 EXTRAS = {
     "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib"),
-    "convert": ("tf2onnx", "onnx", "onnxruntime"),
+    "convert": ("onnx", "onnxruntime"),
     "page": ("tornado",),
 }

@@ -88,10 +88,10 @@ def text(found: dict) -> str:
 
 def _needed(found, row):
     target = found["target_fps"]
+    tera = 2 * found["gmac"] * target / 1e3
     return (
-        f"{target:g} frames/s need {2 * found['gmac'] * target / 1e3:.2f} TFLOPS, {row['needed']:.1f} times the peak of "
-        f"a {row['title']} in {row['precision']}. "
-        f"At the estimated rate they allow {row['gmac_to_spend']:.1f} GMAC a frame."
+        f"{target:g} frames/s need {tera:.2f} TFLOPS, {row['needed']:.1f} times the peak of a {row['title']} in "
+        f"{row['precision']}. At the estimated rate they allow {row['gmac_to_spend']:.1f} GMAC a frame."
     )
 
 

@@ -1,6 +1,6 @@
-"""From a trained Keras network to the files of a bundle.
+"""From a trained Keras network to a bundle.
 
-network.py reads the network into a short list of nodes with batch normalisation folded away; graph.py writes those as
-TensorFlow operations, onnx_model.py as ONNX; calibrate.py measures ranges, quantize.py says where integers go;
-convert.py does it all.
+`network` reads the network into nodes; `graph` writes them as TensorFlow operations, `onnx_model` as ONNX;
+`calibration` measures ranges, `quantize` plans, `qdq` writes INT8; `bundle_writer` writes all files, and `convert` does
+it for a run.
 """

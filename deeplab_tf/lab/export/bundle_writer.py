@@ -1,8 +1,9 @@
-"""`convert` on the lab: from a run to a bundle."""
+"""Write the files of a bundle from a Keras network."""
 
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,25 +16,27 @@ import tensorflow as tf
 from deeplab_tf.core import __version__, bundle
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.budget.layers import to_rows
+from deeplab_tf.deploy.budget.workload import to_rows
 from deeplab_tf.deploy.conversion import TARGETS
 from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize
-from deeplab_tf.lab.export.layers import network_layers
-from deeplab_tf.lab.export.network import read_network, with_head
-from deeplab_tf.lab.export.ranges import Ranges, choose
+from deeplab_tf.lab.export.calibration import Calibration, calibrate
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.layer_costs import network_layers
+from deeplab_tf.lab.export.network import read_network
+from deeplab_tf.lab.export.nodes import Network
 
 
 class ExportOptions(NamedTuple):
-    """What is wanted.
+    """What to write.
 
     Attributes:
-        size: height, width of the frames that the network will take.
+        size: height, width of the frames that the network takes.
         output: "labels" or "logits".
-        label_stride: 1, 4 or 8; see `network.with_head`.
+        label_stride: 1, 4 or 8; see `head.with_head`.
         targets: of TARGETS.
         int8: also calibrate and quantize.
-        calibration: a method of `calibrate.METHODS`; None chooses by measured agreement.
-        calibration_images: frames that ranges come from; those beyond judge between methods.
+        calibration: of `core.calibration.METHODS`; None selects by measured agreement.
+        calibration_images: frames to calibrate on; those beyond are held out.
     """
 
     size: tuple[int, int]
@@ -44,6 +47,17 @@ class ExportOptions(NamedTuple):
     calibration: str | None = None
     calibration_images: int = 100
 
+    @property
+    def onnx(self) -> bool:
+        """Whether the float ONNX file is written."""
+        return self.int8 or bool({"onnx", "tensorrt"} & set(self.targets))
+
+    @property
+    def files(self) -> int:
+        """Number of files and folders that are written."""
+        floats = ("saved_model" in self.targets) + ("tf_trt" in self.targets) + self.onnx
+        return floats + self.int8 * (("tf_trt" in self.targets) + 2 * ("tensorrt" in self.targets) + 1)
+
 
 def write(
     folder: str | Path,
@@ -51,26 +65,50 @@ def write(
     table: LabelTable,
     options: ExportOptions,
     frames: Sequence[np.ndarray] = (),
-    trained: Ranges | None = None,
+    trained: Calibration | None = None,
 ) -> dict:
-    """Fills a folder with the files of a bundle, but for bundle.json.
+    """Fill a folder with the files of a bundle, except bundle.json.
 
     Args:
-        model: trained, from `deeplab_v3_plus`.
+        model: trained, one of `deeplab_tf.lab.models`.
         table: its classes.
-        frames: for int8, the images to calibrate on: (H, W, 3) uint8 RGB at `options.size`.
-        trained: for int8, the ranges that the network was trained with; then nothing is calibrated.
+        frames: for INT8, the images to calibrate on: (H, W, 3) uint8 RGB at `options.size`.
+        trained: for INT8, the calibration of the network's quantization-aware training; nothing else is calibrated.
 
     Returns:
-        What bundle.json says: classes, size, layout, label_stride, output, instances, precision, versions and, with
-        int8, calibration and ranges; and under `seconds`, which is not for bundle.json, how long each file took.
+        The contents of bundle.json: classes, size, layout, label_stride, output, instances, layers, precision, versions
+        and, with INT8, calibration and ranges; and `seconds`, not for bundle.json: how long each file took.
 
     Raises:
         DeepLabError: the network cannot be exported, or there is nothing to calibrate on.
     """
-    folder, seconds = Path(folder), {}
     network = with_head(read_network(model), label_stride=options.label_stride, output=options.output)
-    info = {
+    info = _info(network, table, options)
+    with progress(options.files, "convert", unit="files") as bar:
+        write_file = _FileWriter(Path(folder), bar, info["seconds"])
+        _write_graphs(write_file, network, options)
+        if options.onnx:
+            floats = onnx_model.onnx_model(network, options.size)
+            write_file("model.onnx", partial(onnx_model.save, floats))
+        if options.int8:
+            calibration = trained or calibrate(
+                floats,
+                network,
+                frames,
+                table,
+                method=options.calibration,
+                images=options.calibration_images,
+                label_stride=options.label_stride,
+            )
+            write_file.note("calibration")
+            plan = calibration.plan(network)
+            info.update(calibration=_calibration_info(calibration, plan, trained is not None), ranges=plan.all_ranges)
+            _write_int8(write_file, floats, network, options, calibration.measured, plan)
+    return info
+
+
+def _info(network: Network, table, options) -> dict:
+    return {
         "classes": table.to_dicts(),
         "size": list(options.size),
         "layout": "NHWC",
@@ -80,96 +118,76 @@ def write(
         "layers": to_rows(network_layers(network, options.size)),
         "precision": ["float32"] + ["int8"] * options.int8,
         "versions": versions(),
-        "seconds": seconds,
+        "seconds": {},
     }
-    with progress(_steps(options), "convert", unit="files") as bar:
-        make = _Maker(folder, bar, seconds)
-        if "saved_model" in options.targets:
-            make("saved_model", lambda path: graph.write_saved_model(graph.frozen_graph(network, options.size), path))
-        if "tf_trt" in options.targets:
-            make(
-                "tf_trt/float",
-                lambda path: graph.write_saved_model(graph.frozen_graph(network, options.size, target="tf_trt"), path),
-            )
-        floats = None
-        if options.int8 or {"onnx", "tensorrt"} & set(options.targets):
-            floats = onnx_model.onnx_model(network, options.size)
-            make("model.onnx", lambda path: onnx_model.save(floats, path))
-        if options.int8:
-            choices = {
-                "method": options.calibration,
-                "images": options.calibration_images,
-                "label_stride": options.label_stride,
-            }
-            found = trained or choose(floats, network, frames, table, **choices)
-            make.restart("calibration")
-            plan = found.plan(network)
-            info.update(
-                calibration=_calibration_info(found, plan, trained is not None), ranges={**plan.ranges, **plan.sums}
-            )
-            _write_int8(make, floats, network, options, found.measured, plan)
-    return info
 
 
 def versions() -> dict[str, str]:
-    """What the bundle was made with."""
+    """Return the versions of what writes a bundle."""
     packages = {"tensorflow": tf, "keras": keras, "onnx": onnx, "onnxruntime": onnxruntime, "numpy": np}
     found = {name: package.__version__ for name, package in packages.items()}
     return {"deeplab_tf": __version__, "python": platform.python_version(), **found}
 
 
-class _Maker:
-    """Makes files and notes how long each took."""
+class _FileWriter:
+    """Writes files and notes how long each took."""
 
-    def __init__(self, folder, bar, seconds):
+    def __init__(self, folder: Path, bar: progress, seconds: dict[str, float]):
         self.folder, self.bar, self.seconds = folder, bar, seconds
         self.start = time.monotonic()
 
-    def __call__(self, name: str, write: Callable[[Path], None]):
+    def __call__(self, name: str, write: Callable[[Path], object]) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path)
         self.bar.advance(1, name)
-        self.restart(name)
+        self.note(name)
 
-    def restart(self, name: str):
-        """What was done until now belongs to `name`."""
+    def note(self, name: str) -> None:
+        """Count the time since the last note to `name`."""
         now = time.monotonic()
         self.seconds[name], self.start = now - self.start, now
 
 
-def _steps(options):
-    names = set(options.targets)
-    floats = len(names & {"saved_model", "tf_trt"}) + (options.int8 or bool(names & {"onnx", "tensorrt"}))
-    return floats + options.int8 * (("tf_trt" in names) + 2 * ("tensorrt" in names) + 1)
+def _write_graphs(write_file, network, options):
+    for target, name in (("saved_model", "saved_model"), ("tf_trt", "tf_trt/float")):
+        if target in options.targets:
+            kind = "tensorflow" if target == "saved_model" else target
+            frozen = graph.frozen_graph(network, options.size, target=kind)
+            write_file(name, partial(graph.write_saved_model, frozen))
 
 
-def _write_int8(make, floats, network, options, measured, plan):
+def _write_int8(write_file, floats, network, options, measured, plan):
     if "tf_trt" in options.targets:
-        rounded = quantize.with_rounded_weights(network, plan)
-        limits = {**plan.ranges, **plan.sums}
-        frozen = graph.frozen_graph(rounded, options.size, target="tf_trt", ranges=limits)
-        make("tf_trt/int8", lambda path: graph.write_saved_model(frozen, path))
+        quantized = quantize.with_quantized_weights(network, plan)
+        frozen = graph.frozen_graph(quantized, options.size, target="tf_trt", ranges=plan.all_ranges)
+        write_file("tf_trt/int8", partial(graph.write_saved_model, frozen))
     if "tensorrt" in options.targets:
-        make("model_int8.onnx", lambda path: onnx_model.save(qdq.for_tensorrt(floats, network, plan), path))
-        cache = qdq.calibration_cache({**measured, **plan.ranges, **plan.sums})
-        make("calibration.cache", lambda path: path.write_text(cache, encoding="ascii"))
-    make("model_int8_cpu.onnx", lambda path: onnx_model.save(qdq.for_cpu(floats, network, plan), path))
+        write_file("model_int8.onnx", lambda path: onnx_model.save(qdq.for_tensorrt(floats, network, plan), path))
+        cache = qdq.calibration_cache({**measured, **plan.all_ranges})
+        write_file("calibration.cache", lambda path: path.write_text(cache, encoding="ascii"))
+    write_file("model_int8_cpu.onnx", lambda path: onnx_model.save(qdq.for_cpu(floats, network, plan), path))
 
 
-def _calibration_info(found, plan, trained):
+def _calibration_info(calibration, plan, trained):
     return {
-        "method": found.method,
-        "frames": found.frames,
+        "method": calibration.method,
+        "frames": calibration.frames,
         "trained": trained,
-        "agreement": {} if trained else found.agreement,  # before the training it says nothing of the network now
-        "float_layers": list(found.float_layers),
+        "agreement": {} if trained else calibration.agreement,  # of a trained one: of the network before its training
+        "float_layers": list(calibration.float_layers),
         "left_in_float": plan.excluded,
         "largest_range": max(plan.ranges.values()),
     }
 
 
 def finish(folder: str | Path, info: dict, scores: dict, data: dict) -> None:
-    """Adds bundle.json: what `write` returned, the scores measured at export, and where the run's data came from."""
+    """Write bundle.json.
+
+    Args:
+        info: of `write`.
+        scores: measured at export.
+        data: the data set in the run's recipe.
+    """
     kept = {key: value for key, value in info.items() if key != "seconds"}
     bundle.seal(folder, {**kept, "scores": scores, "data": data})

@@ -1,45 +1,47 @@
-"""Both ends of a network for ONNX Runtime on a CPU, which is faster with channels last there; what is computed stays
-the same.
+"""Rewrite the first and last layers of an INT8 graph with channels last, which ONNX Runtime computes faster on a CPU.
 
-- A number for each channel that is added to the image is written out for a row of pixels: ONNX Runtime adds long rows
-  at once, three channels one by one.
-- A first convolution of stride 2 collects three channels at a time, pixel by pixel. With blocks of 2x2 pixels as
-  channels it is one of stride 1, with a kernel half as high and wide: the same sums of longer rows.
-- Class scores are few channels for many pixels. Their 1x1 convolution becomes a matrix product of integers with
-  channels last, and resizing and ArgMax run through memory in order.
+- A value per channel that is added to the image is stored for a row of pixels: ONNX Runtime adds long rows at once, but
+  three channels in a loop.
+- A first convolution of stride 2 gathers three channels pixel by pixel. With blocks of 2x2 pixels as channels
+  (space-to-depth) it has stride 1 and a kernel of half the height and width: the same sums of longer rows.
+- Logits are few channels of many pixels. Their 1x1 convolution becomes an integer matrix product with channels last,
+  and resizing and ArgMax access memory in order.
 """
+
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-CHANNELS_LAST = (0, 2, 3, 1)
-"""(B, C, H, W) -> (B, H, W, C)."""
-CHANNELS_FIRST = (0, 3, 1, 2)
-"""(B, H, W, C) -> (B, C, H, W)."""
+from deeplab_tf.lab.export.onnx_model import CHANNELS_FIRST, CHANNELS_LAST
+
 SMALLEST_KERNEL = 5
-"""Of a first convolution that is worth the work of bringing pixels into blocks."""
+"""Smaller first convolutions do not pay for the reordering of pixels."""
 
 
 def channels_last(graph: onnx.GraphProto) -> None:
-    """Rewrites the ends of a graph with integers, as `qdq.for_cpu` writes it. What is not of the known form stays as it
-    is."""
+    """Rewrite a graph of `qdq.for_cpu` in place; layers of another form stay as they are."""
     _Rewriter(graph).run()
 
 
 class _Rewriter:
-    def __init__(self, graph):
+    def __init__(self, graph: onnx.GraphProto):
         self.graph = graph
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.makers = {name: node for node in graph.node for name in node.output}
+        self._makers = {name: node for node in graph.node for name in node.output}
 
     def run(self):
-        self._unfold_stride(self._write_out_rows())
+        self._rewrite_first(self._expand_to_rows())
         for value in self.graph.output:
-            chain = self._end(value.name)
+            chain = self._last_layers(value.name)
             if chain:
-                self._turn(*chain)
+                self._rewrite_last(*chain)
         self._sort()
+
+    def _maker(self, name):
+        """Return the node that makes a tensor; one without a type for a constant or an input."""
+        return self._makers.get(name, onnx.NodeProto())
 
     def _readers(self, name):
         return [node for node in self.graph.node if name in node.input]
@@ -53,18 +55,14 @@ class _Rewriter:
         self.constants[name] = tensor
         return name
 
-    def _write_out_rows(self):
-        """Gives the name of the image behind its sums."""
+    def _expand_to_rows(self):
+        """Return the name of the normalized image."""
         (image,) = self.graph.input
         width = image.type.tensor_type.shape.dim[2].dim_value
         name = image.name
         while True:
             readers = self._readers(name)
-            if (
-                len(readers) != 1
-                or readers[0].op_type not in ("Add", "Mul", "Sub")
-                or readers[0].input[1] not in self.constants
-            ):
+            if len(readers) != 1 or not self._adds_constant(readers[0]):
                 return name
             (node,) = readers
             values = self._values(node.input[1])
@@ -72,14 +70,16 @@ class _Rewriter:
                 node.input[1] = self._constant(f"{node.name}/row", np.broadcast_to(values, (1, 1, width, values.size)))
             name = node.output[0]
 
-    def _unfold_stride(self, image):
-        """The first convolution, where it is one of integers, of stride 2 and of a large kernel, reads blocks of 2x2
-        pixels as channels."""
-        chain = self._first(image)
+    def _adds_constant(self, node):
+        return node.op_type in ("Add", "Mul", "Sub") and node.input[1] in self.constants
+
+    def _rewrite_first(self, image):
+        """Let a first quantized convolution of stride 2 with a large kernel read blocks of 2x2 pixels as channels."""
+        chain = self._first_layers(image)
         if chain is None:
             return
         transpose, quantize, dequantize, convolution = chain
-        kernel = self.makers[convolution.input[1]]
+        kernel = self._maker(convolution.input[1])
         values = self._values(kernel.input[0])
         (top, left, *_), sides = _attribute(convolution, "pads"), values.shape[2:]
         name = quantize.output[0]
@@ -96,9 +96,9 @@ class _Rewriter:
         (above, below, high), (before, after, wide) = (_block_pads(side, pad) for side, pad in zip(sides, (top, left)))
         _set_attributes(convolution, strides=(1, 1), kernel_shape=(high, wide), pads=(above, before, below, after))
 
-    def _first(self, image):
-        """Transpose, QuantizeLinear, DequantizeLinear, Conv behind an image, where they are of that form; None
-        otherwise."""
+    def _first_layers(self, image):
+        """Return Transpose, QuantizeLinear, DequantizeLinear and Conv after an image; None for layers of another
+        form."""
         chain, name = [], image
         for kind in ("Transpose", "QuantizeLinear", "DequantizeLinear", "Conv"):
             readers = self._readers(name)
@@ -107,8 +107,8 @@ class _Rewriter:
             chain += readers
             name = readers[0].output[0]
         convolution = chain[-1]
-        kernel = self.makers.get(convolution.input[1])
-        if kernel is None or kernel.op_type != "DequantizeLinear" or kernel.input[0] not in self.constants:
+        kernel = self._maker(convolution.input[1])
+        if kernel.op_type != "DequantizeLinear" or kernel.input[0] not in self.constants:
             return None
         if tuple(_attribute(chain[0], "perm") or ()) != CHANNELS_FIRST or self._values(kernel.input[2]).any():
             return None
@@ -116,41 +116,33 @@ class _Rewriter:
 
     def _can_unfold(self, convolution, kernel):
         batch, height, width, channels = (side.dim_value for side in self.graph.input[0].type.tensor_type.shape.dim)
-        plain = (
-            batch == 1
-            and kernel[1] == channels
-            and all(rate == 1 for rate in _attribute(convolution, "dilations") or ())
-        )
+        dilated = any(rate != 1 for rate in _attribute(convolution, "dilations") or ())
+        plain = batch == 1 and kernel[1] == channels and not dilated
         pads, sides = _attribute(convolution, "pads") or (0, 0, 0, 0), kernel[2:]
-        halves = all(
-            a + b - side in (-2, -1) for a, b, side in zip(pads[:2], pads[2:], sides)
-        )  # half as many positions come out
+        halves = all(a + b - side in (-2, -1) for a, b, side in zip(pads[:2], pads[2:], sides))  # half the positions
         blocks = height > 0 and width > 0 and height % 2 == width % 2 == 0  # 0: not known
         strided = tuple(_attribute(convolution, "strides") or ()) == (2, 2) and min(sides) >= SMALLEST_KERNEL
         return plain and strided and halves and blocks
 
-    def _end(self, name):
-        """(convolution, resize or None, last) that make an output, where it comes from a 1x1 convolution this way; None
-        otherwise."""
-        node = self.makers[name]
-        if node.op_type == "Cast":
-            node = self.makers.get(node.input[0])
-        if node is None or not (
-            node.op_type == "ArgMax" or node.op_type == "Transpose" and _attribute(node, "perm") == [*CHANNELS_LAST]
-        ):
+    def _last_layers(self, name):
+        """Return (convolution, resize or None, last) that make an output; None for layers of another form."""
+        last = self._maker(name)
+        if last.op_type == "Cast":
+            last = self._maker(last.input[0])
+        transposed = last.op_type == "Transpose" and _attribute(last, "perm") == [*CHANNELS_LAST]
+        if last.op_type != "ArgMax" and not transposed:
             return None
-        before, resize = self.makers.get(node.input[0]), None
-        if before is not None and before.op_type == "Resize":
-            before, resize = self.makers.get(before.input[0]), before
-        links = [each.output[0] for each in (before, resize) if each is not None]
-        if before is None or before.op_type != "Conv" or any(len(self._readers(link)) != 1 for link in links):
+        before, resize = self._maker(last.input[0]), None
+        if before.op_type == "Resize":
+            before, resize = self._maker(before.input[0]), before
+        between = [node.output[0] for node in (before, resize) if node is not None and node.output]
+        if before.op_type != "Conv" or any(len(self._readers(link)) != 1 for link in between):
             return None
-        return before, resize, node
+        return before, resize, last
 
-    def _turn(self, convolution, resize, last):
-        made = self._product(convolution) or self._transposed(
-            convolution.output[0], f"{convolution.name}/channels_last"
-        )
+    def _rewrite_last(self, convolution, resize, last):
+        name = f"{convolution.name}/channels_last"
+        made = self._product(convolution) or self._transposed(convolution.output[0], name)
         if resize is not None:
             made = self._resized(resize, made)
         if last.op_type == "ArgMax":
@@ -161,15 +153,13 @@ class _Rewriter:
             made.output[0] = last.output[0]
 
     def _product(self, convolution):
-        """The convolution as a matrix product with channels last; None where it is not one of integers at each
-        position."""
-        inputs = [self.makers.get(name) for name in convolution.input]
-        if len(inputs) < 3 or any(each is None or each.op_type != "DequantizeLinear" for each in inputs):
+        """Make a quantized 1x1 convolution a matrix product with channels last; return None for another one."""
+        inputs = [self._maker(name) for name in convolution.input]
+        if [each.op_type for each in inputs] != ["DequantizeLinear"] * 3:
             return None
         pixels, kernel, bias = inputs
-        if self._values(kernel.input[0]).shape[2:] != (1, 1) or any(
-            side != 1 for side in _attribute(convolution, "strides") or ()
-        ):
+        strided = any(side != 1 for side in _attribute(convolution, "strides") or ())
+        if strided or self._values(kernel.input[0]).shape[2:] != (1, 1):
             return None
         name = convolution.name
         for node in (convolution, kernel, bias):
@@ -184,9 +174,7 @@ class _Rewriter:
         return self._add("Mul", [floats.output[0], bias.input[1]], f"{name}/channels_last")
 
     def _resized(self, resize, source):
-        sizes = max(
-            position for position, name in enumerate(resize.input) if name
-        )  # as scales or as sizes, the last input in either case
+        sizes = max(position for position, name in enumerate(resize.input) if name)  # scales or sizes: the last input
         turned = self._constant(f"{resize.name}/sizes", self._values(resize.input[sizes])[list(CHANNELS_LAST)])
         resize.input[0], resize.input[sizes] = source.output[0], turned
         resize.output[0] = f"{resize.name}/channels_last"
@@ -197,10 +185,10 @@ class _Rewriter:
 
     def _add(self, kind, inputs, output, **attributes):
         self.graph.node.append(helper.make_node(kind, inputs, [output], output, **attributes))
-        return self.graph.node[-1]  # what was appended is a copy
+        return self.graph.node[-1]  # append copies
 
     def _sort(self):
-        """Every node behind what it reads."""
+        """Put every node after what it reads."""
         known = {"", *self.constants, *(value.name for value in self.graph.input)}
         waiting, ordered = list(self.graph.node), []
         while waiting:
@@ -212,7 +200,7 @@ class _Rewriter:
         self.graph.node.extend(ordered)
 
 
-def _attribute(node, name):
+def _attribute(node, name) -> Any:
     return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)
 
 
@@ -223,15 +211,14 @@ def _set_attributes(node, **attributes):
 
 
 def _block_pads(side, pad):
-    """For a kernel's side and the padding before it, in pixels: padding before and behind, and the side, in blocks of
-    two pixels."""
-    before, behind = (pad + 1) // 2, (side - 1 - pad) // 2
-    return before, behind, before + behind + 1
+    """Return padding before and after, and the side, in blocks of two pixels, of a kernel's side and padding in
+    pixels."""
+    before, after = (pad + 1) // 2, (side - 1 - pad) // 2
+    return before, after, before + after + 1
 
 
 def _in_blocks(kernel, top, left):
-    """(O, C, h, w) for pixels -> (O, 4 C, h', w') for blocks, whose channels are (row, column, channel) of a pixel in
-    its block."""
+    """Turn a kernel (O, C, h, w) for pixels into (O, 4 C, h', w') for blocks, with channels (row, column, channel)."""
     (above, _, high), (before, _, wide) = (_block_pads(side, pad) for side, pad in zip(kernel.shape[2:], (top, left)))
     outputs, channels, height, width = kernel.shape
     row, column = 2 * above - top, 2 * before - left

@@ -11,11 +11,12 @@ from deeplab_tf.core.bundle import Bundle, check_target, new_bundle, open_bundle
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.deploy import conversion, convert_bundle
-from deeplab_tf.lab.export import bundle_writer, ranges
+from deeplab_tf.lab.export import bundle_writer
 from deeplab_tf.lab.export.bundle_writer import ExportOptions
-from deeplab_tf.lab.export.from_run import Scored, calibration_frames, scored_frames
+from deeplab_tf.lab.export.calibration import HELD_OUT, load
+from deeplab_tf.lab.export.run_frames import ScoringFrames, calibration_frames, scoring_frames
 from deeplab_tf.lab.export.verify import label_stride_costs, largest_differences
-from deeplab_tf.lab.runs import open_runtime
+from deeplab_tf.lab.runs.keras_runtime import KerasRuntime, open_run
 
 OUTPUTS = ("labels", "logits")
 COMPARED_FRAMES = 2
@@ -75,16 +76,16 @@ def convert_run(
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
     _check(out, target, output, calibration, int8, labels is None or images is not None)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
-    keras = open_runtime(run, None if checkpoint is None else str(checkpoint))
+    keras = open_run(run, checkpoint)
     size = size or keras.size
-    trained = ranges.load(run) if int8 and calibration is None else None
-    scored = scored_frames(
-        keras.config, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
+    trained = load(run) if int8 and calibration is None else None
+    scored = scoring_frames(
+        keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
     )
     frames: list[np.ndarray] = []
     if int8 and not trained or calibrate_on_gpu:
-        count = calibration_images + ranges.JUDGES
-        frames = list(calibration_frames(keras.config, size, count, images=images, root=root))
+        count = calibration_images + HELD_OUT
+        frames = list(calibration_frames(keras, size, count, images=images, root=root))
     options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
     written = _write_bundle(out, keras, options, scored, frames, trained)
     bundle = open_bundle(out)
@@ -124,7 +125,7 @@ class _Written(NamedTuple):
     differences: dict[str, float]
 
 
-def _write_bundle(out, keras, options, scored: Scored, frames, trained) -> _Written:
+def _write_bundle(out, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
     with new_bundle(out) as part:
         info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
         reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
@@ -137,7 +138,7 @@ def _write_bundle(out, keras, options, scored: Scored, frames, trained) -> _Writ
         if info["instances"]:
             scores["pq"] = reference.pq
         info["label_ids"] = scored.label_ids
-        bundle_writer.finish(part, info, scores, keras.config.data)
+        bundle_writer.finish(part, info, scores, keras.data)
     return _Written(info, reference, costs, differences)
 
 

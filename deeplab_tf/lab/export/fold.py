@@ -1,5 +1,4 @@
-"""Batch normalisation, image normalisation and padding moved into the convolutions beside them: the same function with
-fewer nodes."""
+"""Fold batch normalization, image normalization and padding into convolutions: the same function with fewer nodes."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,52 +8,55 @@ from deeplab_tf.lab.export.nodes import CONVOLUTIONS, RELUS, Network, Node
 
 NO_PADDING = ((0, 0), (0, 0))
 
+Nodes = dict[str, Node]
+
 
 def fold(network: Network) -> Network:
-    """Folds what can be folded. Weights are computed in float64 and given as float32."""
+    """Return the network with everything folded that can be; weights are computed in float64 and returned as float32.
+
+    Raises:
+        DeepLabError: padding that cannot be folded.
+    """
     nodes = {node.name: node for node in network.nodes}
-    for name in [node.name for node in network.nodes]:
+    for name in list(nodes):
         node = nodes[name]
         if node.op == "pad":
             _fold_pad(nodes, node)
-        elif node.op == "affine" and not _fold_into_what_comes_before(nodes, node):
-            _fold_into_what_comes_after(nodes, node)
-    return network._replace(nodes=tuple(_in_float32(node) for node in nodes.values()))
+        elif node.op == "affine" and not _fold_backward(nodes, node):
+            _fold_forward(nodes, node)
+    return network.with_nodes(_in_float32(node) for node in nodes.values())
 
 
-def _fold_pad(nodes, pad):
-    """Zeros around a convolution's input are its padding; around a maximum of values that are not negative they change
-    nothing."""
+def _fold_pad(nodes: Nodes, pad: Node) -> None:
+    """Make padding that of the convolution or, where no value is negative, of the max pooling that reads it."""
     source = nodes[pad.inputs[0]]
     for node in _consumers(nodes, pad.name):
         fits = node.op in CONVOLUTIONS or node.op == "max_pool" and source.op in RELUS
         if not fits or node.attributes["padding"] != NO_PADDING:
             raise DeepLabError(
-                f"The padding {pad.name} does not stand before an unpadded convolution or pooling, and cannot be "
-                "exported."
+                f"The padding {pad.name} cannot be exported: it must come before an unpadded convolution or pooling."
             )
         nodes[node.name] = node._replace(attributes={**node.attributes, "padding": pad.attributes["padding"]})
-    _bypass(nodes, pad)
+    _remove(nodes, pad)
 
 
-def _fold_into_what_comes_before(nodes, affine):
-    scale, shift = affine.weights["scale"], affine.weights["shift"]
+def _fold_backward(nodes: Nodes, affine: Node) -> bool:
+    """Fold into the convolutions whose result, or sum of results, is scaled; return whether there are such."""
     if not _scalable(nodes, affine.inputs[0], affine.name):
         return False
-    _scale(nodes, affine.inputs[0], scale, shift)
-    _bypass(nodes, affine)
+    _scale(nodes, affine.inputs[0], affine.weights["scale"], affine.weights["shift"])
+    _remove(nodes, affine)
     return True
 
 
-def _scalable(nodes, name, reader):
-    """Whether a tensor that only `reader` reads comes from convolutions, directly or as a sum of some."""
+def _scalable(nodes: Nodes, name: str, reader: str) -> bool:
     node = nodes[name]
     if [consumer.name for consumer in _consumers(nodes, name)] != [reader]:
         return False
     return node.op in CONVOLUTIONS or node.op == "add" and all(_scalable(nodes, part, name) for part in node.inputs)
 
 
-def _scale(nodes, name, scale, shift):
+def _scale(nodes: Nodes, name: str, scale, shift) -> None:
     node = nodes[name]
     if node.op == "add":
         for i, part in enumerate(node.inputs):
@@ -65,14 +67,14 @@ def _scale(nodes, name, scale, shift):
     nodes[name] = node._replace(weights=weights)
 
 
-def _fold_into_what_comes_after(nodes, affine):
-    """x * scale + shift = scale * (x + shift / scale): the scale goes into the kernels, and zeros around the image stay
-    zeros."""
-    consumers = _consumers(nodes, affine.name)
-    if any(node.op == "pad" for node in consumers):
-        consumers = [
-            after for node in consumers for after in (_consumers(nodes, node.name) if node.op == "pad" else [node])
-        ]
+def _fold_forward(nodes: Nodes, affine: Node) -> None:
+    """Fold the scale into the convolutions that read the result, where only such do.
+
+    x * scale + shift = scale * (x + shift / scale): zeros around the image stay zeros.
+    """
+    consumers = []
+    for node in _consumers(nodes, affine.name):
+        consumers += _consumers(nodes, node.name) if node.op == "pad" else [node]
     if not consumers or any(node.op != "conv" for node in consumers):
         return
     scale, shift = affine.weights["scale"], affine.weights["shift"]
@@ -82,19 +84,19 @@ def _fold_into_what_comes_after(nodes, affine):
     nodes[affine.name] = affine._replace(weights={"shift": shift / scale})
 
 
-def _consumers(nodes, name) -> list[Node]:
+def _consumers(nodes: Nodes, name: str) -> list[Node]:
     return [node for node in nodes.values() if name in node.inputs]
 
 
-def _bypass(nodes, gone):
-    """Takes a node out; its readers read its input."""
+def _remove(nodes: Nodes, gone: Node) -> None:
+    """Remove a node; its readers read its input instead."""
     for node in _consumers(nodes, gone.name):
         inputs = tuple(gone.inputs[0] if name == gone.name else name for name in node.inputs)
         nodes[node.name] = node._replace(inputs=inputs)
     del nodes[gone.name]
 
 
-def _in_float32(node):
+def _in_float32(node: Node) -> Node:
     return node._replace(weights={key: _float32(value) for key, value in node.weights.items()})
 
 

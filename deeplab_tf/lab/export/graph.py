@@ -1,8 +1,8 @@
-"""A network as TensorFlow operations, frozen: for a SavedModel of any TensorFlow from 2.6 on, for TF-TRT, and for
-tf2onnx."""
+"""Write a network as TensorFlow operations: for a SavedModel of TensorFlow 2.6 or newer, and for TF-TRT."""
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +16,29 @@ Tensors = dict[str, tf.Tensor]
 
 _OUTPUT = "output_"
 
-SCORES = "scores"
-"""The operation in every frozen graph that gives the class scores before the label is chosen."""
+LOGITS = "scores"
+"""Name of the operation with the logits in every frozen graph."""
 
 
 def run(
     network: Network, image: tf.Tensor, *, target: str = "tensorflow", ranges: Mapping[str, float] | None = None
 ) -> Tensors:
-    """Every tensor of the network, by its name.
+    """Return every tensor of the network, by name.
 
     Args:
-        network: its nodes.
         image: (B, H, W, 3) float32 RGB, 0..255.
-        target: what the operations are written for; they compute the same.
+        target: the operations to write; all compute the same.
             "tensorflow": atrous convolutions as SpaceToBatch, convolution and BatchToSpace, because TensorFlow 2.6
-            computes a depthwise one wrongly if it is written as one operation.
-            "tf_trt": atrous convolutions as one operation, resizing with corners on corners: what TF-TRT takes into an
-            engine. "onnx": atrous convolutions as one operation, resizing as ONNX's asymmetric one.
-        ranges: largest magnitudes by tensor name; those tensors are rounded to 255 levels between minus and plus that
-            (fake quantization as TensorRT does it: symmetric, scale = range / 127).
+            computes a depthwise one wrongly if it is one operation.
+            "tf_trt": atrous convolutions as one operation, resizing with align_corners: what TF-TRT converts.
+        ranges: largest magnitude by tensor; those tensors are fake-quantized as in TensorRT: symmetric, 255 levels,
+            scale = range / 127.
     """
     tensors: Tensors = {}
     quantizers = {name: _fake_quantize(limit) for name, limit in (ranges or {}).items()}
     for node in network.nodes:
         quantize = quantizers.get(node.name, _identity)
-        # For what an operation does to its input first: TensorRT wants a range for that too.
+        # TensorRT needs a range for the padded input of an operation, too.
         around = quantizers.get(node.inputs[0], _identity) if node.inputs and target == "tf_trt" else _identity
         with tf.name_scope(node.name):
             if node.op == "input":
@@ -53,46 +51,38 @@ def run(
 
 
 def frozen_graph(
-    network: Network,
-    size: tuple[int, int],
-    *,
-    uint8: bool = True,
-    target: str = "tensorflow",
-    ranges: Mapping[str, float] | None = None,
+    network: Network, size: tuple[int, int], *, target: str = "tensorflow", ranges: Mapping[str, float] | None = None
 ) -> tf.Graph:
-    """The network as a graph of constants for one image of one size, from a placeholder `image` to its outputs.
+    """Return the network as a graph of constants for one image of one size, from a placeholder `image` to its outputs.
+
+    Image and labels are uint8.
 
     Args:
-        network: see `with_head`.
+        network: with its head.
         size: height, width.
-        uint8: take the image, and give labels, as uint8; otherwise float32 and int32.
         target, ranges: see `run`.
     """
     graph = tf.Graph()
     with graph.as_default():
-        image = tf.compat.v1.placeholder(tf.uint8 if uint8 else tf.float32, (1, *size, 3), name="image")
-        x = tf.cast(image, tf.float32, name="image_float") if uint8 else image
-        tensors = run(network, x, target=target, ranges=ranges)
-        tf.identity(tensors[network.scores], name=SCORES)
+        image = tf.compat.v1.placeholder(tf.uint8, (1, *size, 3), name="image")
+        tensors = run(network, tf.cast(image, tf.float32, name="image_float"), target=target, ranges=ranges)
+        tf.identity(tensors[network.logits], name=LOGITS)
         for name, node in network.outputs.items():
-            output = tensors[node]
-            if uint8 and output.dtype == tf.int32:
-                output = tf.cast(output, tf.uint8)
+            output = tf.cast(tensors[node], tf.uint8) if name == "labels" else tensors[node]
             tf.identity(output, name=_OUTPUT + name)
     return graph
 
 
 def output_tensors(graph: tf.Graph) -> dict[str, tf.Tensor]:
-    """The outputs of a graph from `frozen_graph`, by their names in `Network.outputs`."""
+    """Return the outputs of a graph from `frozen_graph`, by their names in `Network.outputs`."""
     made = [operation for operation in graph.get_operations() if operation.name.startswith(_OUTPUT)]
     return {operation.name.removeprefix(_OUTPUT): operation.outputs[0] for operation in made}
 
 
 def write_saved_model(graph: tf.Graph, folder: str | Path) -> None:
-    """Writes a frozen graph as a SavedModel with one signature: the same bytes for the same graph, readable from
-    TensorFlow 2.6 on.
+    """Write a frozen graph as a SavedModel with one signature: the same bytes for the same graph.
 
-    `tf.saved_model.save` would number its functions anew every time and add what older versions do not know.
+    `tf.saved_model.save` would number its functions anew every time and add what TensorFlow 2.6 cannot read.
     """
     saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     meta = saved.meta_graphs.add()
@@ -115,10 +105,7 @@ def _identity(x):
 
 
 def _fake_quantize(limit: float) -> Callable:
-    def quantize(x):
-        return tf.quantization.fake_quant_with_min_max_args(x, min=-limit, max=limit, num_bits=8, narrow_range=True)
-
-    return quantize
+    return partial(tf.quantization.fake_quant_with_min_max_args, min=-limit, max=limit, num_bits=8, narrow_range=True)
 
 
 def _affine(node, x, **_):
@@ -127,9 +114,8 @@ def _affine(node, x, **_):
     return x + node.weights["shift"]
 
 
-def _hard_sigmoid(x, target):
-    three = [3.0] if target == "onnx" else 3.0  # tf2onnx falls over a scalar behind a convolution without a bias
-    return tf.nn.relu6(x + three) * (1 / 6)
+def _hard_sigmoid(x):
+    return tf.nn.relu6(x + 3.0) * (1 / 6)
 
 
 def _conv(node: Node, x, *, target, around, **_):
@@ -175,7 +161,7 @@ def _avg_pool(node, x, **_):
 
 
 def _upsample(node, x, reference, *, target, quantize, **_):
-    """As `models.custom_layers.Upsample`. Its parts have the same range as its result."""
+    """Compute `models.custom_layers.Upsample`; all parts have the range of its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
     if target != "tf_trt":
         return upsample(x, reference, factor)
@@ -186,7 +172,7 @@ def _upsample(node, x, reference, *, target, quantize, **_):
     return x if x.shape[1:3] == (height, width) else x[:, :height, :width]
 
 
-_EMITTERS = {
+_EMITTERS: dict[str, Callable[..., tf.Tensor]] = {
     "affine": _affine,
     "conv": _conv,
     "depthwise": _depthwise,
@@ -195,8 +181,8 @@ _EMITTERS = {
     "relu": lambda node, x, **_: tf.nn.relu(x),
     "relu6": lambda node, x, **_: tf.nn.relu6(x),
     "sigmoid": lambda node, x, **_: tf.sigmoid(x),
-    "hard_sigmoid": lambda node, x, target, **_: _hard_sigmoid(x, target),
-    "hard_swish": lambda node, x, target, **_: x * _hard_sigmoid(x, target),
+    "hard_sigmoid": lambda node, x, **_: _hard_sigmoid(x),
+    "hard_swish": lambda node, x, **_: x * _hard_sigmoid(x),
     "add": lambda node, a, b, **_: a + b,
     "multiply": lambda node, a, b, **_: a * b,
     "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),

@@ -1,8 +1,9 @@
-"""What a network is made of, once it no longer learns."""
+"""A network as a list of operations: what every export is written from."""
 
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from deeplab_tf.core.bundle import INSTANCE_OUTPUTS
 
@@ -10,32 +11,34 @@ from deeplab_tf.core.bundle import INSTANCE_OUTPUTS
 class Node(NamedTuple):
     """One operation; the tensor that it makes has its name.
 
-    op         inputs               attributes                                  weights
+    op            inputs         attributes                          weights
     input
-    affine     x                                                                scale (C,) or none, shift (C,): x *
-    scale + shift pad        x                    padding
-    conv       x                    stride, rate, padding "same" or             kernel (h, w, in, out), bias (out,)
-    depthwise  x                    ((top, bottom), (left, right))              kernel (h, w, in, 1), bias (in,)
-    max_pool   x                    size, stride, padding
-    avg_pool   x                    size, stride, padding; the mean of what lies inside the image
-    relu       x
-    relu6      x                                                                between 0 and 6
-    sigmoid    x
-    hard_sigmoid x                                                              relu6(x + 3) / 6
-    hard_swish x                                                                x * relu6(x + 3) / 6
-    add        a, b
-    multiply   a, b                                                             one may be (B, 1, 1, C)
-    concat     a, b, ...
-    mean       x                                                                over height and width, (B, 1, 1, C)
-    upsample   x, reference         factor                                      see models.custom_layers.Upsample
-    argmax     x
+    affine        x                                                  scale (C,) or none, shift (C,): x * scale + shift
+    pad           x              padding
+    conv          x              stride, rate, padding ("same" or    kernel (h, w, in, out), bias (out,)
+    depthwise     x              ((top, bottom), (left, right)))     kernel (h, w, in, 1), bias (in,)
+    max_pool      x              size, stride, padding
+    avg_pool      x              size, stride, padding; the mean of the pixels inside the image
+    relu          x
+    relu6         x                                                  relu, at most 6
+    sigmoid       x
+    hard_sigmoid  x                                                  relu6(x + 3) / 6
+    hard_swish    x                                                  x * relu6(x + 3) / 6
+    add           a, b
+    multiply      a, b                                               one may be (B, 1, 1, C)
+    concat        a, b, ...
+    mean          x                                                  over height and width, (B, 1, 1, C)
+    upsample      x, reference   factor                              see models.custom_layers.Upsample
+    argmax        x
+
+    Weights are arrays or, in training, tensors.
     """
 
     name: str
     op: str
     inputs: tuple[str, ...] = ()
-    attributes: dict = {}
-    weights: dict[str, np.ndarray] = {}
+    attributes: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
 
 
 CONVOLUTIONS = ("conv", "depthwise")
@@ -43,25 +46,34 @@ CONVOLUTIONS = ("conv", "depthwise")
 RELUS = ("relu", "relu6")
 
 
-class Network(NamedTuple):
-    """Nodes in an order in which each comes after its inputs; the first is the image, the last is the output.
+@dataclass(frozen=True)
+class Network:
+    """Nodes, each after its inputs; the first is the image, the last is the output.
 
-    Where the network predicts instances, `instances` names the nodes that give its centers and its offsets, further
-    outputs.
+    Attributes:
+        instances: names of the nodes with the centers and offsets of a panoptic network, which are outputs, too.
     """
 
     nodes: tuple[Node, ...]
     instances: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Node:
-        return next(node for node in self.nodes if node.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    def with_nodes(self, nodes: Iterable[Node]) -> "Network":
+        """Return the network with other nodes."""
+        return replace(self, nodes=tuple(nodes))
 
     def consumers(self, name: str) -> list[Node]:
-        """The nodes that read a tensor."""
+        """Return the nodes that read a tensor."""
         return [node for node in self.nodes if name in node.inputs]
 
-    def single(self) -> set[str]:
-        """The tensors of a single position: an image's mean, and what is made from it alone."""
+    def single_position(self) -> set[str]:
+        """Return the tensors of height and width 1: an image's mean, and what depends on it alone."""
         found: set[str] = set()
         for node in self.nodes:
             if node.op == "mean" or node.inputs and all(name in found for name in node.inputs):
@@ -70,22 +82,17 @@ class Network(NamedTuple):
 
     @property
     def output(self) -> str:
-        """The name of the last node."""
+        """Name of the last node."""
         return self.nodes[-1].name
 
     @property
-    def gives(self) -> str:
-        """What it is made for: "labels" or "logits"."""
-        return "labels" if self.nodes[-1].op == "argmax" else "logits"
-
-    @property
     def outputs(self) -> dict[str, str]:
-        """What the exported network gives, and the names of the nodes that make it: labels or logits, then center and
-        offset."""
-        return {self.gives: self.output, **dict(zip(INSTANCE_OUTPUTS, self.instances))}
+        """Names of the nodes that make the outputs, by output: "labels" or "logits", then "center" and "offset"."""
+        first = "labels" if self.nodes[-1].op == "argmax" else "logits"
+        return {first: self.output, **dict(zip(INSTANCE_OUTPUTS, self.instances))}
 
     @property
-    def scores(self) -> str:
-        """The name of the class scores: what the argmax reads, or the output."""
+    def logits(self) -> str:
+        """Name of the node with the logits."""
         last = self.nodes[-1]
         return last.inputs[0] if last.op == "argmax" else last.name

@@ -1,8 +1,7 @@
-"""How far what was written differs from the Keras network, whose files are loaded again and run; and what label strides
-cost."""
+"""Compare the files of a bundle with the Keras network, and measure what label strides cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -16,8 +15,8 @@ from deeplab_tf.deploy.compare.scores import miou, pq
 from deeplab_tf.deploy.conversion import Row
 from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import graph
-from deeplab_tf.lab.export.graph import SCORES
-from deeplab_tf.lab.export.network import label_strides, read_network, with_head
+from deeplab_tf.lab.export.head import label_strides, with_head
+from deeplab_tf.lab.export.network import read_network
 
 ROUNDS = 6
 """How often each label stride is timed."""
@@ -25,105 +24,93 @@ ONNX_FILES = ("model.onnx", "model_int8.onnx", "model_int8_cpu.onnx")
 
 
 def largest_differences(
-    folder: str | Path, model: keras.Model, frames: Sequence[np.ndarray], label_stride: int
+    folder: str | Path, model: keras.Model, frames: Iterable[np.ndarray], label_stride: int
 ) -> dict[str, float]:
-    """The largest difference of any class score from Keras', by the file's name in the bundle.
+    """Return the largest absolute difference of a logit from Keras, by the file's name in the bundle.
 
     Args:
-        folder: what `convert.write` filled.
+        folder: filled by `bundle_writer.write`.
         model: the Keras network.
         frames: (H, W, 3) uint8 RGB at the bundle's size.
-        label_stride: of the bundle; Keras' scores are compared at those positions.
+        label_stride: of the bundle; Keras' logits are compared at those positions.
     """
     folder = Path(folder)
-    images = [frame[None].astype(np.float32) for frame in frames]
-    keras_scores = tf.function(lambda x: model(x, training=False)["logits"], jit_compile=False)
-    wanted = [keras_scores(tf.constant(image)).numpy()[:, ::label_stride, ::label_stride] for image in images]
+    images = [frame[None] for frame in frames]
+    floats = [image.astype(np.float32) for image in images]
+    keras_logits = tf.function(lambda x: model(x, training=False)["logits"], jit_compile=False)
+    expected = [keras_logits(tf.constant(image)).numpy()[:, ::label_stride, ::label_stride] for image in floats]
     found = {}
     if (folder / "saved_model").is_dir():
-        scores = _saved_model(folder / "saved_model")
-        found["saved_model"] = _largest([scores(frame[None]) for frame in frames], wanted)
+        logits = _saved_model(folder / "saved_model")
+        found["saved_model"] = _largest(map(logits, images), expected)
     for name in ONNX_FILES:
         if (folder / name).is_file():
-            scores = _onnx(folder / name)
-            found[name] = _largest([scores(image) for image in images], wanted)
+            found[name] = _largest(map(_onnx(folder / name), floats), expected)
     return found
 
 
-def _largest(got, wanted):
-    return max(float(np.abs(a - b).max()) for a, b in zip(got, wanted))
+def _largest(got, expected):
+    return max(float(np.abs(a - b).max()) for a, b in zip(got, expected))
 
 
 def _saved_model(folder):
-    function = tf.saved_model.load(str(folder)).prune("image:0", f"{SCORES}:0")
-    return lambda frame: function(tf.constant(frame)).numpy()
+    function = tf.saved_model.load(str(folder)).prune("image:0", f"{graph.LOGITS}:0")
+    return lambda image: function(tf.constant(image)).numpy()
 
 
 def _onnx(path):
+    """A function from an image to logits, which an ArgMax may hide."""
     model = onnx.load(str(path))
     name, channels = model.graph.output[0].name, 3
     if name == "labels":
         makers = {maker.output[0]: maker for maker in model.graph.node}
-        choice = makers[makers[name].input[0]]
-        name, channels = choice.input[0], next(each.i for each in choice.attribute if each.name == "axis")
+        argmax = makers[makers[name].input[0]]
+        name, channels = argmax.input[0], next(each.i for each in argmax.attribute if each.name == "axis")
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     opened = session(model.SerializeToString())
-
-    def scores(image):
-        return np.moveaxis(opened.run([name], {"image": image})[0], channels, 3)
-
-    return scores
+    return lambda image: np.moveaxis(opened.run([name], {"image": image})[0], channels, 3)
 
 
 def label_stride_costs(
     runtime, images: np.ndarray, truth: Sequence[np.ndarray], panoptic: Sequence[np.ndarray] | None = None
 ) -> tuple[Row, list[dict]]:
-    """What the Keras network scores at each label stride that it can have, and its time a frame; the first as a row of
-    the table.
+    """Return the mIoU and time a frame of the Keras network at each label stride that it can have.
 
-    Labels at a stride of 4 or 8 are those of a stride of 1 at every 4th or 8th pixel, because upsampling puts each
-    feature on a pixel of its own; so one prediction serves all that the network can have.
+    Labels at a stride of 4 or 8 are those of stride 1 at every 4th or 8th pixel, because upsampling puts each feature
+    on a pixel; so one prediction serves all.
 
     Args:
         runtime: the Keras network.
         images: (N, H, W, 3) uint8 RGB.
         truth: their label maps, at their own size.
-        panoptic: their panoptic maps, for the PQ of a network that predicts instances.
+        panoptic: their panoptic maps, for the PQ of a panoptic network.
 
     Returns:
-        The row, and for each stride {label_stride, miou, ms}.
+        The row of stride 1 in the table, and for each stride {label_stride, miou, ms}.
     """
     runtime(images[0])  # traces
-    predictions, times = [], []
+    predictions, seconds = [], []
     for image in progress(images, "score keras"):
         start = time.perf_counter()
         predictions.append(runtime.predict(image))
-        times.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - start)
     labels = np.stack([prediction.label_map for prediction in predictions])
-    network = read_network(runtime.model)
-    strides = label_strides(network)
-    scores = {stride: miou(labels[:, ::stride, ::stride], truth, len(runtime.table), stride) for stride in strides}
+    network, classes = read_network(runtime.model), len(runtime.table)
+    times = _milliseconds(network, images)
+    costs = [
+        {"label_stride": stride, "miou": miou(labels[:, ::stride, ::stride], truth, classes, stride), "ms": ms}
+        for stride, ms in times.items()
+    ]
     quality = None
     if panoptic is not None and runtime.gives_instances:
-        quality = pq(
-            np.stack([to_panoptic(prediction, runtime.table)[0] for prediction in predictions]), panoptic, runtime.table
-        )
-    times_of = _milliseconds(network, images)
-    costs = [{"label_stride": stride, "miou": scores[stride], "ms": times_of[stride]} for stride in strides]
-    row = Row(
-        "keras",
-        "float32",
-        fps=1 / float(np.median(times)),
-        miou=scores[1],
-        pq=quality,
-        note="the run's own network, label stride 1",
-    )
-    return row, costs
+        maps = np.stack([to_panoptic(prediction, runtime.table)[0] for prediction in predictions])
+        quality = pq(maps, panoptic, runtime.table)
+    fps, note = 1 / float(np.median(seconds)), "the run's network, label stride 1"
+    return Row("keras", "float32", fps=fps, miou=costs[0]["miou"], pq=quality, note=note), costs
 
 
 def _milliseconds(network, images):
-    """Of one frame in TensorFlow, from the image to what the network gives, by label stride: the least of several,
-    taken in turns."""
+    """Milliseconds a frame in TensorFlow by label stride: the least of ROUNDS, taken in turns."""
     functions = {
         stride: _traced(with_head(network, label_stride=stride), images.shape[1:]) for stride in label_strides(network)
     }

@@ -7,7 +7,7 @@ from deeplab_tf.core.files import new_folder
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.data.split import Subset
 from deeplab_tf.lab.evaluation.evaluate import evaluate
-from deeplab_tf.lab.export.layers import model_layers
+from deeplab_tf.lab.export.layer_costs import model_layers
 from deeplab_tf.lab.pruning.before_after import compare_networks, output_channels
 from deeplab_tf.lab.pruning.rounds import PruningOptions, prune
 from deeplab_tf.lab.pruning.target import CostTarget

@@ -11,7 +11,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.config import Config, Distillation
 from deeplab_tf.lab.data.split import Split
-from deeplab_tf.lab.export.layers import model_layers
+from deeplab_tf.lab.export.layer_costs import model_layers
 from deeplab_tf.lab.pruning.channel_graph import read_channel_graph
 from deeplab_tf.lab.pruning.importance import loss_importance, scale_importance
 from deeplab_tf.lab.pruning.search import PrunedLayers, Unreachable, check_reachable, choose_units

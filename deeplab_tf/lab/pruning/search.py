@@ -7,8 +7,9 @@ import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.budget.workload import Layer
-from deeplab_tf.lab.export.layers import network_layers
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.layer_costs import network_layers
+from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.nodes import CONVOLUTIONS, Network
 from deeplab_tf.lab.pruning.channel_graph import ChannelGraph
 

@@ -9,10 +9,11 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_text
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Config
-from deeplab_tf.lab.export import onnx_model, ranges
-from deeplab_tf.lab.export.aware import QuantizedModel
-from deeplab_tf.lab.export.from_run import calibration_frames
-from deeplab_tf.lab.export.network import read_network, with_head
+from deeplab_tf.lab.export import calibration, onnx_model
+from deeplab_tf.lab.export.head import with_head
+from deeplab_tf.lab.export.network import read_network
+from deeplab_tf.lab.export.qat import QATModel
+from deeplab_tf.lab.export.run_frames import calibration_frames
 from deeplab_tf.lab.training.run_folder import saved_step
 
 
@@ -31,9 +32,11 @@ class QuantizedTraining:
             DeepLabError: the network is not trained yet, or the ranges of a run to resume are gone.
         """
         if saved_step(run_dir):
-            found = ranges.load(run_dir)
+            found = calibration.load(run_dir)
             if found is None:
-                raise DeepLabError(f"{run_dir} lacks {ranges.FILE}, the ranges that it trains with; begin another run.")
+                raise DeepLabError(
+                    f"{run_dir} lacks {calibration.FILE}, the ranges that it trains with; begin another run."
+                )
             self.ranges = found
         elif not Path(config.model["weights"]).expanduser().is_dir():
             raise DeepLabError(
@@ -42,20 +45,22 @@ class QuantizedTraining:
         else:
             self.ranges = _measure(config, model, table)
 
-    def quantized(self, model: keras.Model) -> QuantizedModel:
+    def quantized(self, model: keras.Model) -> QATModel:
         """Return the model as its INT8 network computes."""
-        return QuantizedModel(model, self.ranges.plan(read_network(model)))
+        return QATModel(model, self.ranges.plan(read_network(model)))
 
     def save(self, run_dir: Path) -> None:
         """Save the ranges in the run folder, for `convert`."""
-        write_text(run_dir / ranges.FILE, self.ranges.to_json())
+        write_text(run_dir / calibration.FILE, self.ranges.to_json())
 
 
 def _measure(config, model, table):
     options, network = config.quantization, with_head(read_network(model))
-    frames = list(calibration_frames(config, config.size, options.calibration_images + ranges.JUDGES))
+    frames = list(calibration_frames(config, config.size, options.calibration_images + calibration.HELD_OUT))
     floats = onnx_model.onnx_model(network, config.size)
-    found = ranges.choose(floats, network, frames, table, method=options.calibration, images=options.calibration_images)
+    found = calibration.calibrate(
+        floats, network, frames, table, method=options.calibration, images=options.calibration_images
+    )
     agreement = max(found.agreement.values())
     click.echo(
         f"Ranges: {found.method}; before training, INT8 and float labels agree at {agreement:.2%} of the pixels.",

@@ -7,7 +7,7 @@ from worker import serve
 
 def prepare(options):
     """Return the peaks as the description; nothing is repeated."""
-    from deeplab_tf.lab.export.peaks import measure
+    from deeplab_tf.lab.export.peak_performance import measure
 
     print("Measuring peaks ...", file=sys.stderr, flush=True)
     found = measure(options["threads"], seconds=options["seconds"], small=options["small"])

@@ -6,9 +6,9 @@ from worker import serve
 def frames(options):
     """Prepare frames of a bundle; `precision` is float32 or int8."""
     import onnxruntime
-    from deeplab_tf.deploy.budget.layers import from_rows, macs, weights
 
     from deeplab_tf.core.bundle import open_bundle
+    from deeplab_tf.deploy.budget.workload import from_rows, macs, parameters
     from deeplab_tf.deploy.runtimes.onnx import load
     from deeplab_tf.synth import draw_scene
 
@@ -18,7 +18,7 @@ def frames(options):
     layers = from_rows(bundle.info["layers"])
     about = {
         "name": "ONNX Runtime " + onnxruntime.__version__,
-        "parameters": weights(layers),
+        "parameters": parameters(layers),
         "gmac": macs(layers) / 1e9,
     }
     return about, lambda: runtime(frame)
