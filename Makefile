@@ -27,7 +27,8 @@ format: .venv/ready
 
 # The documentation site, in build/site: open build/site/index.html. A broken link or a page outside the menu fails it.
 docs: .venv/ready-docs
-	$(BIN)/mkdocs build --strict --quiet
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m deeplab_tf.lab.config.reference docs/recipes.md
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Built build/site/index.html"
 
 # Lines and branches that the tests reach, the least covered modules first.

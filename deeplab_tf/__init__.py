@@ -11,7 +11,8 @@
 Python 3.6 on. `build_model`, `train`, `evaluate` and `convert` need Python 3.11 and TensorFlow, as in
 pip install '.[train]'. Importing the package imports none of them. The command line `deeplab-tf` runs the same code.
 
-Whatever is wrong with data, files or options raises `DeepLabError`, with a sentence that says what to do.
+`load` returns a `deeplab_tf.deploy.model.Model`, whose `predict` returns a `Result`. Wrong data, files or options raise
+`deeplab_tf.DeepLabError`, with a sentence that says what to do.
 """
 
 import json as _json
@@ -20,15 +21,15 @@ import sys as _sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Union
 
 from deeplab_tf.core import __version__
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError as DeepLabError  # public, but its help is that of any exception
 
 if TYPE_CHECKING:
     from deeplab_tf.deploy.model import Model
     from deeplab_tf.deploy.video.reader import VideoReader
 
-__all__ = ["DeepLabError", "__version__", "build_model", "convert", "evaluate", "load", "open_video", "train"]
+__all__ = ["__version__", "build_model", "convert", "evaluate", "load", "open_video", "train"]
 
-_Path = Union[str, "_os.PathLike[str]"]
+_Path = Union[str, _os.PathLike]
 
 
 def load(
@@ -117,7 +118,7 @@ def build_model(name: str, num_classes: int, **options: Any) -> Any:
         model.summary()
     """
     _need_lab("Building a network")
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     network = load_network(name)
     _check_options(f"network {name}", network, options)
@@ -165,10 +166,10 @@ def train(
         if run is None:
             raise DeepLabError("Name the run folder with run=DIR: a dictionary has no file name to take it from.")
         sections = {**recipe, **{name: {**recipe.get(name, {}), **values} for name, values in overrides.items()}}
-        config = resolve(sections)
+        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)))
     else:
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
-        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value)}" for key, value in values])
+        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
         run = Path("runs", Path(recipe).stem) if run is None else run
     return {"run": str(run), **fit(config, Path(run), resume=resume, callbacks=callbacks)}
 
@@ -235,31 +236,42 @@ def evaluate(
     )
 
 
-def convert(run: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[str, Any]:
-    """Convert a run to a bundle: the folder that TensorRT, TF-TRT, ONNX Runtime and TensorFlow load.
+def convert(path: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[str, Any]:
+    """Convert a run to a bundle, the folder that every runtime loads; or build the engines of a bundle on a device.
 
     Args:
-        run: the folder that `train` wrote.
-        out: the bundle to write; RUN/bundle if left out.
-        options: those of `deeplab-tf convert`, such as `int8=True` (quantize, calibrated on real images),
+        path: the run, as `train` wrote it; or, on a device, the bundle.
+        out: the bundle to write; RUN/bundle if left out. Not for a bundle.
+        options: those of `deeplab-tf convert`: of a run `int8=True` (quantize, calibrated on real images),
             `output="logits"` (for class probabilities), `label_stride=4`, `images=DIR` (to calibrate on), `size=(512,
-            1024)`, `target="onnx"`; all are in `deeplab_tf.lab.export.convert.convert_run`.
+            1024)`, `target="onnx"` and others, see `deeplab_tf.lab.export.convert.convert_run`; of a bundle `int8=True`
+            or `fp16=True` and others, see `deeplab_tf.deploy.convert_bundle.convert_bundle`.
 
     Returns:
         `bundle` (its path) and `rows`: size, difference from Keras, mIoU and frames/s of each network in it.
 
     Raises:
-        DeepLabError: no such run or image, options that exclude each other, a network that cannot be exported.
+        DeepLabError: no such run or image, options that exclude each other, a network that cannot be converted.
 
     Example:
         report = deeplab_tf.convert("runs/camvid", "camvid_bundle", int8=True)
         model = deeplab_tf.load(report["bundle"])
     """
+    from deeplab_tf.core.bundle import is_bundle
+
+    path = _os.fspath(path)
+    if is_bundle(path):
+        from deeplab_tf.deploy.convert_bundle import convert_bundle
+
+        if out is not None:
+            raise DeepLabError(f"{path} is a bundle, whose engines are built into it; omit out={_os.fspath(out)!r}.")
+        _check_options("conversion of a bundle", convert_bundle, options)
+        return convert_bundle(path, **options)
     _need_lab("Converting a run")
     from deeplab_tf.lab.export.convert import convert_run
 
-    _check_options("convert", convert_run, options)
-    return convert_run(_os.fspath(run), None if out is None else _os.fspath(out), **options)
+    _check_options("conversion of a run", convert_run, options)
+    return convert_run(path, None if out is None else _os.fspath(out), **options)
 
 
 def _need_lab(what):

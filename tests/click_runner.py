@@ -6,6 +6,6 @@ import click.testing
 
 
 def CliRunner():
-    """Before 8.2 click had to be told; since then it does not take the argument."""
-    told = "mix_stderr" in inspect.signature(click.testing.CliRunner.__init__).parameters
-    return click.testing.CliRunner(mix_stderr=False) if told else click.testing.CliRunner()
+    """Return the runner; before 8.2 click needed an argument for this, which newer versions do not take."""
+    needed = "mix_stderr" in inspect.signature(click.testing.CliRunner.__init__).parameters
+    return click.testing.CliRunner(mix_stderr=False) if needed else click.testing.CliRunner()

@@ -1,4 +1,4 @@
-"""What tests share. TensorFlow is imported inside fixtures only: tests of the ground floor run without it."""
+"""Fixtures for all tests. TensorFlow is imported inside them: tests of the deploy floor run without it."""
 
 import contextlib
 import functools
@@ -19,8 +19,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
-    """Where `make test` shares the tests among processes, one that is marked `alone` waits for the others, and they for
-    it."""
+    """Let a test marked `alone` run alone, where `make test` shares the tests among processes."""
     with contextlib.ExitStack() as stack:
         if hasattr(item.config, "workerinput"):
             import fcntl
@@ -37,7 +36,7 @@ def pytest_runtest_protocol(item):
 
 @contextlib.contextmanager
 def _opened(folder):
-    """A descriptor of a folder; closing it gives back its lock."""
+    """Open a folder; closing it releases its lock."""
     descriptor = os.open(str(folder), os.O_RDONLY)
     try:
         yield descriptor
@@ -47,8 +46,7 @@ def _opened(folder):
 
 @pytest.fixture(scope="session", autouse=True)
 def timed_briefly():
-    """`convert` and `report` time each network as few times as they may, not for seconds: tests look at whether there
-    is a figure."""
+    """Let `convert` and `report` time each network only once or twice: tests check that there is a time, not which."""
     if sys.version_info < (3, 11):  # the lab is not there
         yield
         return

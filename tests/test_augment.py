@@ -82,7 +82,7 @@ def test_flip_mirrors_image_and_label(rng, size):
     np.testing.assert_array_equal(out[1], label_map[:, ::-1])
 
 
-def test_half_of_the_frames_are_flipped():
+def test_half_of_the_images_are_flipped():
     column = tf.constant(np.arange(32, dtype=np.uint8)[None].repeat(2, 0))
     image = tf.zeros((2, 32, 3), tf.uint8)
     flipped = [int(augment(image, column, seed(n), Augmentation(flip=0.5))[1][0, 0]) == 31 for n in range(200)]
@@ -139,7 +139,7 @@ def wide(mask, reduce):
     return reduce(np.lib.stride_tricks.sliding_window_view(padded, (5, 5)), axis=(2, 3))
 
 
-def test_a_smaller_scale_shows_the_whole_frame():
+def test_a_smaller_scale_shows_the_whole_image():
     image, label_map = np.full((40, 60, 3), 200, np.uint8), np.full((40, 60), 3, np.uint8)
     for n in range(10):
         out_image, out = augment(tf.constant(image), tf.constant(label_map), seed(n), Augmentation(scale=(0.5, 0.5)))
@@ -185,7 +185,7 @@ def test_draws_do_not_depend_on_one_another():
     assert len(set(together)) == len(names)
 
 
-def test_an_augmentation_does_not_shift_the_draws_of_another(rng):
+def test_augmentations_do_not_shift_draws(rng):
     image, label_map, _ = scene(rng)
     geometry = {"crop": (64, 80), "flip": 0.5, "rotation": 20, "scale": (0.6, 1.8)}
     colored = augment(tf.constant(image), tf.constant(label_map), seed(5), EVERYTHING)[1]
@@ -259,7 +259,7 @@ def test_no_saturation_is_luma(rng):
     np.testing.assert_allclose(out, np.repeat((image @ LUMA)[..., None], 3, -1), atol=1)
 
 
-def test_gamma_stays_within_its_limits_and_keeps_black_and_white():
+def test_gamma_keeps_black_and_white():
     image = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, -1)
     middle = []
     for n in range(30):

@@ -187,29 +187,22 @@ def test_files_that_do_not_pair(what, run, data, recipe, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_frame_that_turns_out_bad_while_training(data, recipe, tmp_path):
-    """The reader's sentence comes through TensorFlow's pipeline; what was saved stays, and once the file is whole the
-    run goes on."""
+def test_a_bad_validation_image_costs_no_steps(data, recipe, tmp_path):
     whole = (data / IMAGE).read_bytes()
     cut(data / IMAGE)
-    options = (
-        "train",
-        recipe,
-        "--run",
-        tmp_path / "run",
-        "--set",
-        "training.steps=4",
-        "--set",
-        "training.checkpoint_every=3",
-    )
+    settings = ("--set", "training.steps=4", "--set", "training.checkpoint_every=3")
+    options = ("train", recipe, "--run", tmp_path / "run", *settings)
     said = sentence(*options)  # by the validation after the last step
-    assert "frame_1.png is truncated" in said
+    assert "frame_1.png is truncated" in said and "--resume" in said
     (data / IMAGE).write_bytes(whole)
     result = call(*options, "--resume")
     assert result.exit_code == 0 and "train:" not in result.stderr, "nothing but the validation was left to do"
 
+
+def test_a_bad_training_image_is_named(data, recipe, tmp_path):
+    """The reader's sentence comes through TensorFlow's pipeline."""
     cut(data / IMAGE.replace("val", "train"))
-    said = sentence(*options[:4], "--set", "training.steps=5", "--run", tmp_path / "other")
+    said = sentence("train", recipe, "--run", tmp_path / "run", "--set", "training.steps=5")
     assert str(data / IMAGE.replace("val", "train")) in said and "is truncated" in said
 
 
@@ -227,32 +220,45 @@ def test_a_loss_that_is_not_finite(recipe, tmp_path):
             assert all(np.isfinite(state[name]).all() for name in state if name != "extra")
 
 
-def test_a_run_folder_of_another_recipe(run, tmp_path):
-    path = run.parent / "recipe.yaml"
-    for resume in ((), ("--resume",)):
-        said = sentence("train", path, "--run", run, "--set", "optimizer.learning_rate=0.5", *resume)
-        assert f"{run} holds a run of another recipe: optimizer.learning_rate: 0.01 there, 0.5 here" in said
-    assert "already holds this run; continue it with --resume" in sentence("train", path, "--run", run)
-    assert "training.steps: 30 there, 60 here" in sentence(
-        "train", path, "--run", run, "--set", "training.steps=60", "--resume"
-    )
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
-    assert "is not empty and holds no run (but cat.jpg)" in sentence("train", path, "--run", tmp_path / "photos")
-    assert "is a file" in sentence("train", path, "--run", tmp_path / "photos" / "cat.jpg")
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+@pytest.mark.parametrize(
+    "setting, difference",
+    [
+        ("optimizer.learning_rate=0.5", "optimizer.learning_rate: 0.01 there, 0.5 here"),
+        ("training.steps=60", "training.steps: 30 there, 60 here"),
+    ],
+)
+def test_a_run_of_another_recipe(setting, difference, resume, run):
+    said = sentence("train", run.parent / "recipe.yaml", "--run", run, "--set", setting, *resume)
+    assert str(run) in said and difference in said
+
+
+def test_a_run_that_has_begun_needs_resume(run):
+    said = sentence("train", run.parent / "recipe.yaml", "--run", run)
+    assert str(run) in said and "--resume" in said
+
+
+def test_a_folder_of_other_things_is_no_run(run, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"meow")
+    assert "cat.jpg" in sentence("train", run.parent / "recipe.yaml", "--run", tmp_path)
+
+
+def test_a_file_is_no_run(run, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"meow")
+    assert "is a file" in sentence("train", run.parent / "recipe.yaml", "--run", tmp_path / "cat.jpg")
 
 
 WRONG_VALUES = [
     ("model.backbone=resnet51", "Did you mean 'resnet50'?"),
-    ("model.output_stride=12", "must be 8, 16 or 32. Got 12"),
+    ("model.output_stride=12", "model.output_stride must be one of 8, 16, 32. Got 12"),
     ("model.widht=2", "Did you mean 'width'?"),
     ("optimizer.name=adma", "Did you mean 'adam'?"),
     ("data.name=foldr", "Did you mean 'folder'?"),
     ("data.rot=here", "Did you mean 'root'?"),
     ("data.label_format=colours", "Did you mean 'colors'?"),
-    ("loss.class_weights=[1, 2]", "number for each of the 3 classes"),
+    ("loss.class_weights=[1, 2]", "3 classes. Got 2"),
     ("loss.class_weights=logs", "Did you mean 'log'?"),
-    ("training.steps=ten", "training.steps must be a whole number. Got ten"),
+    ("training.steps=ten", "integer > 0. Got ten"),
     ("training.precision=bfloat16", "Did you mean 'mixed_bfloat16'?"),
     ("training", "--set takes section.key=value"),
     ("model.weights=/nowhere/weights.h5", "/nowhere/weights.h5"),

@@ -88,7 +88,7 @@ def test_multiply_adds_equal_onnx(name, separable):
     from deeplab_tf.lab.export.layer_costs import network_layers
     from deeplab_tf.lab.export.network import read_network
     from deeplab_tf.lab.export.onnx_model import onnx_model
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     keras.utils.set_random_seed(0)
     model = load_network(name)(5, separable=separable, **SMALL)

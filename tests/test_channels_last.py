@@ -14,8 +14,8 @@ from deeplab_tf.lab.export.channels_last import channels_last
 from deeplab_tf.lab.export.head import with_head
 from deeplab_tf.lab.export.histograms import collect_histograms
 from deeplab_tf.lab.export.network import read_network
-from deeplab_tf.lab.models.layers import BatchNormalization, Upsample
-from deeplab_tf.lab.models.parts import normalize
+from deeplab_tf.lab.models.blocks import normalize
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, Upsample
 
 SIDE, CLASSES = 6, 5
 

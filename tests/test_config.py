@@ -73,8 +73,9 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("training.steps", "many", INTEGER, "many"),
         ("training.steps", 10.5, INTEGER, "10.5"),
         ("training.steps", True, INTEGER, "true"),
-        ("training.steps", None, INTEGER, "null"),
+        ("training.steps", None, INTEGER, "none"),
         ("training.steps", 0, INTEGER, "0"),
+        ("training.steps", iter, INTEGER, "<built-in function iter>"),
         ("training.validation_images", "all", f"{INTEGER} or none", "all"),
         ("training.save_steps", 10, "a list of integers > 0", "10"),
         ("training.save_steps", [10, 0], "a list of integers > 0", "[10, 0]"),
@@ -208,8 +209,8 @@ def test_a_resolved_recipe_reads_back_the_same(tmp_path, changes):
     [
         ({"optimizer": {"learning_rate": 0.1}}, "optimizer.learning_rate: 0.1 there, 0.01 here"),
         ({"training": {"save_steps": [3, 4]}}, "training.save_steps: [3, 4] there, [15] here"),
-        ({"data": {"label_suffix": "_x.png"}}, "data.label_suffix: _x.png there, not set here"),
-        ({"loss": {"class_weights": "log"}}, "loss.class_weights: log there, null here"),
+        ({"data": {"label_suffix": "_x.png"}}, "data.label_suffix: _x.png there, none here"),
+        ({"loss": {"class_weights": "log"}}, "loss.class_weights: log there, none here"),
     ],
 )
 def test_a_difference_is_named_by_its_key(there, expected):
@@ -270,9 +271,9 @@ def test_a_run_with_old_keys_opens(old_run):
 
 
 def test_a_run_with_old_keys_may_be_resumed(old_run):
-    from deeplab_tf.lab.training.fit import check_run
+    from deeplab_tf.lab.training.run_folder import check_run_folder
 
-    check_run(old_run, load_run(tiny.trained_run()), resume=True)
+    check_run_folder(old_run, load_run(tiny.trained_run()), resume=True)
 
 
 def with_old_names(text):

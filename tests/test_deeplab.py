@@ -5,10 +5,10 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models import parts
+from deeplab_tf.lab.models import blocks
 from deeplab_tf.lab.models.backbones import resnet50
+from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
-from deeplab_tf.lab.models.layers import Upsample
 
 SMALL = {"width": 0.125, "aspp_channels": 24, "decoder_channels": 32, "low_level_channels": 16}
 CLASSES = 5
@@ -36,7 +36,7 @@ def until(model, name):
 
 
 def parameters(separable):
-    """Counted from the papers' shapes; convolutions have no bias, batch normalisation has four numbers a channel."""
+    """Counted from the papers' shapes; convolutions have no bias, batch normalization has four numbers a channel."""
 
     def conv_bn(k, fan_in, out):
         if separable and k == 3:
@@ -58,7 +58,7 @@ def test_parameters_of_the_default_network(separable, millions):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 161), (120, 90), (33, 250)])
-def test_logits_have_the_size_of_the_input_whatever_it_is(network, make_images, rng, size):
+def test_logits_have_the_size_of_the_input(network, make_images, rng, size):
     outputs = network(make_images(rng, 2, *size))
     for name in ("logits", "auxiliary_logits"):
         assert outputs[name].shape == (2, *size, CLASSES)
@@ -66,7 +66,7 @@ def test_logits_have_the_size_of_the_input_whatever_it_is(network, make_images, 
         assert np.isfinite(outputs[name]).all()
 
 
-def test_a_fixed_size_and_no_head_for_training_leave_the_rest_as_it_is(network, fixed, make_images, rng):
+def test_a_fixed_size_is_the_same_function(network, fixed, make_images, rng):
     assert list(fixed.output) == ["logits"]
     assert fixed.output["logits"].shape == (None, 97, 161, CLASSES)
     values = {weight.path: weight for weight in network.weights}
@@ -82,7 +82,7 @@ def test_takes_bytes_or_floats(network, make_images, rng):
 
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 161)])
-def test_the_pooled_branch_equals_concatenating_a_copied_mean(network, make_images, rng, size):
+def test_the_pooled_branch_equals_a_copied_mean(network, make_images, rng, size):
     """DeepLab's own form: the mean, copied to every position, is a fifth branch, and one 1x1 convolution projects all
     five."""
     image = make_images(rng, 2, *size)
@@ -107,7 +107,7 @@ def test_the_pooled_branch_is_the_mean_over_the_image(network, make_images, rng)
 @pytest.mark.parametrize("output_stride, rates", [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
 def test_atrous_rates_follow_the_output_stride(output_stride, rates):
     x = keras.Input((32, 32, 8))
-    pyramid = keras.Model(x, parts.aspp(x, 8, output_stride, separable=False, momentum=0.9))
+    pyramid = keras.Model(x, blocks.aspp(x, 8, output_stride, separable=False, momentum=0.9))
     dilated = [layer.dilation_rate for layer in pyramid.layers if getattr(layer, "kernel_size", None) == (3, 3)]
     assert dilated == [(rate, rate) for rate in rates]
 
@@ -149,7 +149,7 @@ def is_constant(op):
     return op.type == "Const" or (len(op.inputs) > 0 and all(is_constant(tensor.op) for tensor in op.inputs))
 
 
-def test_inference_uses_only_operations_that_tf_trt_takes(fixed):
+def test_tf_trt_takes_every_operation(fixed):
     function = tf.function(lambda image: fixed(image, training=False)["logits"], jit_compile=False)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(tf.TensorSpec((1, 97, 161, 3))))
     operations = [op for op in frozen.graph.get_operations() if not is_constant(op)]
@@ -168,7 +168,7 @@ def test_inference_uses_only_operations_that_tf_trt_takes(fixed):
 @pytest.mark.parametrize(
     "precision, limit", [("mixed_bfloat16", 0.15), ("mixed_float16", 0.02)]
 )  # 8 and 11 bits, through 60 layers
-def test_short_precisions_agree_with_float32(network, make_images, rng, precision, limit):
+def test_half_precisions_agree_with_float32(network, make_images, rng, precision, limit):
     mixed = deeplab_v3_plus(CLASSES, auxiliary=True, precision=precision, **SMALL)
     assert {weight.dtype for weight in mixed.weights} == {"float32"}
     assert mixed.get_layer("res4_block2_2_conv").compute_dtype == precision.replace("mixed_", "")
@@ -197,23 +197,21 @@ def test_every_weight_gets_a_gradient(network, make_images, rng):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    "options, facts",
     [
-        ({"output_stride": 12}, "model.output_stride must be 8, 16 or 32. Got 12 instead."),
-        ({"backbone": "resnet5"}, "There is no backbone 'resnet5'. Did you mean 'resnet50'?"),
-        ({"width": 0.0}, "model.width must be greater than 0. Got 0.0 instead."),
-        ({"aspp_channels": -1}, "model.aspp_channels must be greater than 0"),
-        ({"multi_grid": (1, 0, 1)}, "model.multi_grid must be greater than 0"),
+        ({"output_stride": 12}, "model.output_stride.* 12"),
+        ({"backbone": "resnet5"}, "'resnet5'. Did you mean 'resnet50'"),
+        ({"width": 0.0}, r"model.width.* 0\.0"),
+        ({"aspp_channels": -1}, "model.aspp_channels.* -1"),
+        ({"multi_grid": (1, 0, 1)}, r"model.multi_grid.* \(1, 0, 1\)"),
     ],
 )
-def test_wrong_options_get_a_sentence_and_leave_keras_as_it_was(options, words):
-    before = keras.mixed_precision.dtype_policy().name
-    with pytest.raises(DeepLabError, match=words.replace("?", r"\?")):
+def test_wrong_options_get_a_sentence(options, facts):
+    with pytest.raises(DeepLabError, match=facts):
         deeplab_v3_plus(2, precision="mixed_bfloat16", **options)
-    assert keras.mixed_precision.dtype_policy().name == before
 
 
-def test_an_error_in_a_backbone_leaves_keras_as_it_was(monkeypatch):
+def test_an_error_leaves_keras_dtype_policy_as_it_was(monkeypatch):
     def build(*args, **options):
         raise ValueError("broken")
 
@@ -223,14 +221,19 @@ def test_an_error_in_a_backbone_leaves_keras_as_it_was(monkeypatch):
     assert keras.mixed_precision.dtype_policy().name == "float32"
 
 
-def test_first_weights_follow_the_seed_and_differ_between_layers():
-    def kernels():
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(3)
-        model = deeplab_v3_plus(2, width=0.125, aspp_channels=8, decoder_channels=8, low_level_channels=8)
-        return {v.path: v.numpy() for v in model.trainable_variables if v.path.endswith("kernel")}
+def first_kernels():
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(3)
+    model = deeplab_v3_plus(2, width=0.125, aspp_channels=8, decoder_channels=8, low_level_channels=8)
+    return {v.path: v.numpy() for v in model.trainable_variables if v.path.endswith("kernel")}
 
-    first, second = kernels(), kernels()
+
+def test_first_weights_follow_the_seed():
+    first, second = first_kernels(), first_kernels()
     assert all(np.array_equal(first[path], second[path]) for path in first)
-    one, other = (first[f"res4_block{i}_2_conv/kernel"] for i in (2, 3))
+
+
+def test_first_weights_of_layers_differ():
+    kernels = first_kernels()
+    one, other = (kernels[f"res4_block{i}_2_conv/kernel"] for i in (2, 3))
     assert one.shape == other.shape and abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.1

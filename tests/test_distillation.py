@@ -1,4 +1,4 @@
-"""A trained network as a teacher: its part of the loss against NumPy, and what gets a gradient."""
+"""Distillation: the teacher's term of the loss against NumPy, and what gets a gradient."""
 
 import keras
 import numpy as np
@@ -9,8 +9,10 @@ import tiny
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Distillation, resolve
-from deeplab_tf.lab.training import distillation, fit
-from deeplab_tf.lab.training.distillation import Lesson, add_lesson, divergence, teach
+from deeplab_tf.lab.models.layer_graph import output_layer
+from deeplab_tf.lab.models.registry import build_network
+from deeplab_tf.lab.training.distillation import DistillationLoss, add_loss, divergence, load_teacher
+from deeplab_tf.lab.training.objective import compile_model
 
 
 def log_softmax(logits):
@@ -46,9 +48,9 @@ def test_divergence_by_hand():
     assert float(divergence(np.full((1, 1, 2), 255), teacher, student, 1.0)) == 0.0
 
 
-def scorer(name, seed):
-    """Class scores at a stride of 4, enlarged, as every network ends."""
-    from deeplab_tf.lab.models.layers import Upsample
+def classifier(name, seed):
+    """Logits at stride 4, upsampled, as every network ends."""
+    from deeplab_tf.lab.models.custom_layers import Upsample
 
     keras.utils.set_random_seed(seed)
     image = keras.Input((8, 16, 3), name="image")
@@ -65,9 +67,9 @@ def pair():
     config = resolve(
         {"data": {"name": "folder", "size": [32, 32]}, "distillation": {"run": "somewhere", "weight": 0.3}}
     )
-    student, teacher = scorer("student", 1), scorer("teacher", 2)
-    add_lesson(student, Lesson(teacher, Distillation(run="somewhere", weight=0.3, temperature=2.0), 4))
-    fit.compile_model(student, keras.optimizers.SGD(0.1), config, None)
+    student, teacher = classifier("student", 1), classifier("teacher", 2)
+    add_loss(student, DistillationLoss(teacher, Distillation(run="somewhere", weight=0.3, temperature=2.0), 4))
+    compile_model(student, keras.optimizers.SGD(0.1), config, None)
     return student, teacher
 
 
@@ -97,55 +99,43 @@ def test_the_teacher_stays_as_it_is(pair, batch):
         loss = student.compute_loss(images, {"logits": tf.constant(label_map)}, student(images))
     assert tape.gradient(loss, [weight.value for weight in teacher.trainable_weights]) == [None, None]
     assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, [weight.value for weight in student.trainable_weights]))
-    assert {weight.path for weight in student.variables} == {"logits_conv/kernel", "logits_conv/bias"}, (
-        "nor is it saved with the student"
-    )
+    paths = {weight.path for weight in student.variables}
+    assert paths == {"logits_conv/kernel", "logits_conv/bias"}, "nor is the teacher saved with the student"
     images = tf.data.Dataset.from_tensors((tf.cast(images, tf.uint8), {"logits": label_map}))
     student.fit(images, verbose=0, shuffle=False)
     assert all(np.array_equal(weight.numpy(), value) for weight, value in zip(teacher.weights, before))
 
 
+def table(*names):
+    return LabelTable.from_dicts(
+        [{"name": name, "color": (index, 0, 0), "thing": False} for index, name in enumerate(names)]
+    )
+
+
 def test_half_precision_has_the_same_teacher(monkeypatch):
     tiny.use_backbone(monkeypatch)
-    config = resolve(
-        tiny.recipe(
-            "somewhere", distillation={"run": str(tiny.trained_run())}, training={"precision": "mixed_bfloat16"}
-        )
-    )
-    lessons = []
-    monkeypatch.setattr(distillation, "add_lesson", lambda model, lesson: lessons.append(lesson))
-    table = LabelTable.from_dicts(
-        [{"name": name, "color": color, "thing": False} for name, color in tiny.COLORS.items()]
-    )
-    teach(fit.build_model(config, 3, precision="mixed_bfloat16"), config, table)
-    assert lessons[0].stride == 4
+    teacher = load_teacher(str(tiny.trained_run()), "mixed_bfloat16", table(*tiny.COLORS))
+    assert teacher.get_layer("res4_conv").compute_dtype == "bfloat16"
     trained = keras.models.load_model(tiny.trained_run() / "best.keras", compile=False)
-    for ours, theirs in zip(lessons[0].teacher.weights, trained.weights):
+    for ours, theirs in zip(teacher.weights, trained.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_logits_are_compared_at_their_own_stride(monkeypatch):
+    tiny.use_backbone(monkeypatch)
+    assert output_layer(build_network(resolve(tiny.recipe("somewhere")).model, 3), "logits").factor == 4
+
+
 @pytest.mark.parametrize(
-    "run, names, message",
+    "run, names, facts",
     [
-        (
-            "gone",
-            tiny.COLORS,
-            "distillation.run must be the folder of a trained run, or none. There is no folder gone.",
-        ),
-        (".", tiny.COLORS, "config.yaml"),
-        (
-            None,
-            ["road", "tree", "cloud"],
-            "knows other classes, road, tree, sky ... (3), than the data of this recipe, road, tree, cloud",
-        ),
+        ("gone", tiny.COLORS, ["distillation.run", "gone"]),
+        (".", tiny.COLORS, ["config.yaml"]),
+        (None, ["road", "tree", "cloud"], ["road, tree, sky ... (3)", "road, tree, cloud ... (3)"]),
     ],
 )
-def test_a_teacher_that_does_not_fit_gets_a_sentence(run, names, message, tmp_path, monkeypatch):
+def test_a_teacher_that_does_not_fit_gets_a_sentence(run, names, facts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = resolve(tiny.recipe("somewhere", distillation={"run": run or str(tiny.trained_run())}))
-    table = LabelTable.from_dicts(
-        [{"name": name, "color": (index, 0, 0), "thing": False} for index, name in enumerate(names)]
-    )
     with pytest.raises(DeepLabError) as caught:
-        teach(scorer("student", 1), config, table)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+        load_teacher(run or str(tiny.trained_run()), "float32", table(*names))
+    assert all(fact in str(caught.value) for fact in facts) and "\n" not in str(caught.value)

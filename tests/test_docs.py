@@ -1,5 +1,9 @@
-"""The documents say what is there: commands, options, files, links, and examples that work."""
+"""The documents name what exists: commands, options, files, links, errors; their examples work.
 
+`test_docs_commands.py` runs the commands and the Python of the pages.
+"""
+
+import ast
 import os
 import re
 import shlex
@@ -14,13 +18,14 @@ import yaml
 from deeplab_tf.cli import group
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+PAGES = [README, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tools/README.md", "jetson/README.md"))]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "developer-guide.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"^`([\w./]+)`:\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NEW_COMMANDS = re.findall(
-    r"^`deeplab_tf/cli/(\w+)\.py`:$", CONTRIBUTING, re.MULTILINE
-)  # there only once the example is followed
+NEW_COMMANDS = re.findall(r"^`deeplab_tf/cli/(\w+)\.py`:$", GUIDE, re.MULTILINE)
+"""Commands that the developer guide adds."""
 
 
 def blocks(text, *kinds):
@@ -87,15 +92,15 @@ def check(words, whole):
 )
 def test_command_lines_name_what_exists(source, whole, words):
     check(words, whole)
-    if source == "CONTRIBUTING.md":
+    if source == "developer-guide.md":
         return  # its recipes are there once its examples are followed
-    for path in [word for word in words if word.startswith("configs/")]:
+    for path in [word for word in words if word.startswith("configs/") and "NAME" not in word]:
         assert (ROOT / path).is_file()
 
 
 def test_command_lines_are_found_everywhere():
     sources = [source for source, whole, _ in COMMAND_LINES if whole]
-    assert sources.count("README.md") > 10
+    assert sources.count("README.md") > 10 and sources.count("commands.md") >= len(group.list_commands(None))
     assert {recipe.name for recipe in RECIPES} <= set(sources), "the first line of a recipe is the command that runs it"
 
 
@@ -135,9 +140,11 @@ def test_links_and_pictures_lead_somewhere(page):
 
 
 def test_every_command_tool_and_recipe_is_explained():
-    text = PAGES[0].read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    reference = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     for name in group.list_commands(None):
-        assert f"\n| `deeplab-tf {name}" in text
+        assert f"\n| `deeplab-tf {name}" in text, f"README's table of commands lacks {name}"
+        assert f"\n## {name}\n" in reference and f"<!-- options: {name} -->" in reference
     index = (ROOT / "tools" / "README.md").read_text(encoding="utf-8")
     for tool in [*(ROOT / "tools").glob("*/*.py"), *(ROOT / "tools").glob("*/*.sh")]:
         assert f"({tool.relative_to(ROOT / 'tools')})" in index, f"tools/README.md lacks {tool.name}"
@@ -148,6 +155,8 @@ def test_every_command_tool_and_recipe_is_explained():
 def test_files_and_targets_that_are_named_exist():
     targets = re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for page in PAGES:
+        if page.name == "CHANGELOG.md":
+            continue  # names what is gone
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"(?:^|`)make ([a-z.][\w./]*)", text, re.MULTILINE):
             assert target in targets, f"{page.name} says make {target}"
@@ -155,7 +164,42 @@ def test_files_and_targets_that_are_named_exist():
         for path in re.findall(
             r"\b((?:deeplab_tf|configs|docs|tests|tools)/[\w/]+\.(?:py|yaml|sh|md|png|jpg))\b", text
         ):
-            assert path in new or (ROOT / path).exists(), f"{page.name} names {path}"
+            assert path in new or "NAME" in path or (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_the_readme_stays_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 180
+
+
+def test_pages_of_the_site_are_linked_from_the_readme():
+    text = README.read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        if page.stem not in ("index", "changelog"):
+            assert f"(docs/{page.name}" in text, f"README does not link {page.name}"
+
+
+def messages():
+    """Every string of the package, with {} for what is filled in."""
+    found = []
+    for path in (ROOT / "deeplab_tf").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
+                found.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_errors_in_the_troubleshooting_page_are_those_of_the_package():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    sentences = re.findall(r"^#### `(.+)`$", text, re.MULTILINE)
+    assert len(sentences) > 15
+    known = messages()
+    for sentence in sentences:
+        pieces = [piece for piece in re.split(r"'?\b[A-Z]{3,}\b'?", sentence) if len(piece.strip()) > 3]
+        kept = [message for message in known if all(piece.strip() in message for piece in pieces)]
+        assert kept, f"no error of the package reads: {sentence}"
 
 
 YAML_BLOCKS = [
@@ -163,13 +207,13 @@ YAML_BLOCKS = [
 ]
 
 
-def test_the_readme_describes_a_folder_that_opens(tmp_path):
+def test_the_folder_that_is_described_opens(tmp_path):
     import numpy as np
 
     from deeplab_tf.core.image_files import write_image
     from deeplab_tf.lab.data import open_split
 
-    (body,) = [body for source, body in YAML_BLOCKS if source == "README.md"]
+    (body,) = [body for source, body in YAML_BLOCKS if source == "your-data.md"]
     data = yaml.safe_load(body)["data"]
     colors = [row["color"] for row in data["classes"]] + data["ignore_colors"]
     label = np.array(colors, np.uint8).reshape(1, -1, 3)
@@ -180,13 +224,13 @@ def test_the_readme_describes_a_folder_that_opens(tmp_path):
 
 
 def test_the_examples_for_contributors_pass_their_own_tests(tmp_path):
-    """Copies the package, adds the new files that CONTRIBUTING.md shows, and runs the tests that it shows."""
+    """Copies the package, adds the new files that the developer guide shows, and runs the tests that it shows."""
     import shutil
 
     shutil.copytree(ROOT / "deeplab_tf", tmp_path / "deeplab_tf", ignore=shutil.ignore_patterns("__pycache__"))
-    examples = EXAMPLE.findall(CONTRIBUTING)
+    examples = EXAMPLE.findall(GUIDE)
     for path, _kind, body in examples:
-        assert not (ROOT / path).exists(), f"CONTRIBUTING.md shows {path} as new; it is there already"
+        assert not (ROOT / path).exists(), f"the guide shows {path} as new; it is there already"
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(body, encoding="utf-8")
     tests = sorted(path for path, _, _ in examples if path.startswith("tests/"))

@@ -95,7 +95,7 @@ def test_side_by_side_refuses_nothing_and_a_missing_title():
         draw.side_by_side([np.zeros((5, 6, 3), np.uint8)] * 2, ["one"])
 
 
-def test_stacked_fills_narrow_pictures_with_white():
+def test_stacked_fills_narrow_images_with_white():
     stack = draw.stacked([np.zeros((2, 3, 3), np.uint8), np.zeros((1, 5, 3), np.uint8)])
     assert stack.shape == (7, 5, 3)
     assert (stack[:2, 3:] == 255).all() and (stack[2:6] == 255).all() and (stack[6] == 0).all()

@@ -18,8 +18,14 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(str(tmp_path)) == ["a.txt"]
 
 
+def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(tmp_path):
+    with pytest.raises(OSError) as caught, files.replacing(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "a.txt"))
+
+
 def test_a_temporary_file_keeps_the_suffix(tmp_path):
-    with files.replacing(tmp_path / "model.keras") as temporary:
+    with files.replacing(tmp_path / "model.keras", sync=True) as temporary:
         assert temporary.endswith(".keras") and os.path.basename(temporary).startswith(".")
         with open(temporary, "w"):
             pass

@@ -82,8 +82,7 @@ def test_prediction_by_hand(monkeypatch):
     times = {"first": 2.0, "second": 1.5, "pool": 0.5}
     monkeypatch.setattr(layer_times, "measured_layers", lambda *args, **options: (times, 0.25, 4.5))
     found = layer_times.check("m", LAYERS, "float32", threads=1)
-    # first: 2 * 16*16*8*27 operations at half of 1e9/s = 0.221 ms; its bytes take 4 * 3032 / 0.25e9 = 0.0485 ms; 1 ms to
-    # launch
+    # first: 2 * 16*16*8*27 operations at half of 1e9/s = 0.221 ms; bytes: 4 * 3032 / 0.25e9 = 0.0485 ms; launch: 1 ms
     first = 1 + max(4 * 16 * 16 * 8 * 27 / 1e6, 4 * (216 + 768 + 2048) / 0.25e6)
     assert found["layers"][0]["predicted_ms"] == pytest.approx(first) and first == pytest.approx(1.2211840)
     # pool computes nothing: 4 bytes of 2048 + 512 values at a quarter of 1e9/s

@@ -15,7 +15,7 @@ LN3 = math.log(3)
 
 
 class LabelSplit(Split):
-    """A split of label maps without pictures."""
+    """A split of label maps; its images are black."""
 
     def __init__(self, *label_maps, classes=3):
         self.table = LabelTable([Label(i, f"class {i}", (i, 0, 0), False) for i in range(classes)])
@@ -51,7 +51,7 @@ def test_ignored_pixels_neither_count_nor_dilute():
 
 
 @pytest.mark.parametrize("options", [{}, {"ohem_ratio": 0.25}, {"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
-def test_nothing_but_ignored_pixels_costs_nothing(options):
+def test_ignored_pixels_alone_cost_nothing(options):
     value, gradient = loss_and_gradient(SegmentationLoss(2, **options), [IGNORE_LABEL] * 4, np.ones((4, 2)))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
@@ -75,7 +75,7 @@ def test_label_smoothing_is_that_of_keras(rng, smoothing):
     assert value == pytest.approx(expected, rel=1e-5)
 
 
-def test_hard_pixels_are_exactly_the_hardest_share_of_those_that_count(rng):
+def test_ohem_takes_the_hardest_share(rng):
     margins = rng.permutation(10).astype(np.float32)  # the loss of a pixel is ln(1 + e^-margin): the lower the harder
     labels = [0] * 10 + [IGNORE_LABEL] * 30
     logits = np.zeros((40, 2), np.float32)
@@ -86,12 +86,12 @@ def test_hard_pixels_are_exactly_the_hardest_share_of_those_that_count(rng):
     np.testing.assert_array_equal(np.flatnonzero(gradient.any(axis=1)), np.flatnonzero(margins < 3))
 
 
-def test_hard_pixels_are_at_least_one():
+def test_ohem_takes_at_least_one_pixel():
     value, _ = loss_and_gradient(SegmentationLoss(2, ohem_ratio=0.01), [0, 0], [(0, 0), (LN3, 0)])
     assert value == pytest.approx(math.log(2), rel=1e-6)
 
 
-def test_short_logits_are_summed_in_float32():
+def test_float16_logits_are_summed_in_float32():
     logits = tf.zeros((1, 64, 64, 2), tf.float16)  # 4096 times ln 2 leaves float16's 11 bits
     assert float(SegmentationLoss(2)(tf.zeros((1, 64, 64), tf.uint8), logits)) == pytest.approx(math.log(2), rel=1e-5)
 
@@ -114,27 +114,18 @@ def test_balanced_class_weights_by_hand():
     np.testing.assert_allclose(class_weights("balanced", SPLIT), np.array([1 / 0.9, 1 / 0.1, 50 / 0.9]) / 2, rtol=1e-12)
 
 
-def test_given_class_weights_pass_and_none_is_none():
+def test_given_class_weights_are_taken_as_they_are():
     assert class_weights((1.0, 2.0, 0.0), SPLIT) == [1.0, 2.0, 0.0]
     assert class_weights(None, SPLIT) is None
 
 
-@pytest.mark.parametrize(
-    "choice, words",
-    [
-        ("ballanced", "Did you mean 'balanced'"),
-        ((1.0, 2.0), "a number for each of the 3 classes. Got 2"),
-        ((1.0, -1.0, 1.0), "0 or greater"),
-        ((0.0, 0.0, 0.0), "not all 0"),
-    ],
-)
-def test_wrong_class_weights_get_a_sentence(choice, words):
-    with pytest.raises(DeepLabError, match=words):
-        class_weights(choice, SPLIT)
+def test_another_number_of_class_weights_gets_a_sentence():
+    with pytest.raises(DeepLabError, match="3 classes. Got 2"):
+        class_weights((1.0, 2.0), SPLIT)
 
 
-def test_labels_that_are_ignored_throughout_get_a_sentence():
-    with pytest.raises(DeepLabError, match="No pixel of the training split has a class"):
+def test_a_split_without_labelled_pixels_gets_a_sentence():
+    with pytest.raises(DeepLabError, match="No pixel"):
         class_weights("log", LabelSplit([[255, 255]]))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models import parts, pretrained
+from deeplab_tf.lab.models import pretrained, registry
 from deeplab_tf.lab.models.backbones import _inverted_residual, _mobilenet_v3
 
 NAMES = ("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_lite0")
@@ -13,7 +13,7 @@ NAMES = ("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_lite0")
 
 def backbone(name, **options):
     image = keras.Input((None, None, 3))
-    return keras.Model(image, parts.load_backbone(name).build(image, **options))
+    return keras.Model(image, registry.load_backbone(name).build(image, **options))
 
 
 STOCK = {
@@ -43,7 +43,7 @@ def test_equals_keras_applications_with_copied_weights(name, randomize, make_ima
         np.testing.assert_allclose(feature, expected, atol=1e-4, err_msg=stage)
 
 
-def test_lite_has_its_published_number_of_weights():
+def test_lite_has_its_published_number_of_parameters():
     """4.65 million (timm's tf_efficientnet_lite0), with the head and the classifier that we leave out."""
     model = backbone("efficientnet_lite0")
     head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000  # a 1x1 convolution, scale and shift, a fully connected layer
@@ -84,25 +84,28 @@ ROUNDED = [(64, 1, 64), (72, 0.5, 40), (16, 0.75, 16), (24, 0.75, 24), (40, 0.25
 
 
 @pytest.mark.parametrize("channels, width, expected", ROUNDED)
-def test_widths_round_to_multiples_of_eight_and_lose_no_more_than_a_tenth(channels, width, expected):
+def test_widths_round_as_all_mobilenets_do(channels, width, expected):
     # 36 -> 40; 12 -> 16; 18 -> 16 would lose a ninth, so 24; 10 -> 8 would lose a fifth, so 16; 0.8 -> 8
-    assert _inverted_residual.widened(channels, width) == expected
+    assert _inverted_residual.scaled(channels, width) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_multi_grid_gets_a_sentence(name):
-    with pytest.raises(DeepLabError, match=rf"The backbone {name} takes no multi-grid; .* Got \[1, 2, 4\] instead"):
+    with pytest.raises(DeepLabError, match=rf"backbone {name} .*model.multi_grid .*\[1, 2, 4\]"):
         backbone(name, multi_grid=(1, 2, 4))
 
 
-def test_published_weights_are_the_mobilenets_only(monkeypatch, tmp_path):
+@pytest.mark.parametrize("size", ["large", "small"])
+def test_imagenet_asks_for_the_published_file(size, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(keras.utils, "get_file", lambda name, url, **options: asked.append(url) or str(tmp_path / name))
-    for size in ("large", "small"):
-        module = parts.load_backbone(f"mobilenet_v3_{size}")
-        monkeypatch.setattr(module, "load_pretrained", lambda model, path: asked.append(path))
-        pretrained.load_weights(None, f"mobilenet_v3_{size}", "imagenet")
-        assert asked[-2].endswith(f"mobilenet_v3/weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5")
-        assert asked[-1].startswith(str(tmp_path))
-    with pytest.raises(DeepLabError, match="no published ImageNet weights for the backbone efficientnet_lite0"):
-        pretrained.load_weights(None, "efficientnet_lite0", "imagenet")
+    module = registry.load_backbone(f"mobilenet_v3_{size}")
+    monkeypatch.setattr(module, "load_pretrained", lambda model, path: asked.append(path))
+    pretrained.load_backbone_weights(None, f"mobilenet_v3_{size}", "imagenet")
+    assert asked[0].endswith(f"mobilenet_v3/weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5")
+    assert asked[1].startswith(str(tmp_path))
+
+
+def test_lite_has_no_published_weights():
+    with pytest.raises(DeepLabError, match="efficientnet_lite0.*model.weights to none"):
+        pretrained.load_backbone_weights(None, "efficientnet_lite0", "imagenet")

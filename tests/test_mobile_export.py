@@ -16,7 +16,7 @@ from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.nodes import Network, Node
 from deeplab_tf.lab.export.smaller_networks import SmallerNetworks
 from deeplab_tf.lab.models.lr_aspp import lr_aspp
-from deeplab_tf.lab.models.parts import load_network
+from deeplab_tf.lab.models.registry import load_network
 from deeplab_tf.lab.training.optimizers import in_backbone
 
 SIZE = (65, 97)

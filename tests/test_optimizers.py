@@ -8,9 +8,9 @@ from keras import layers
 
 from deeplab_tf.lab.config import Config, Optimizer, Training
 from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
-from deeplab_tf.lab.training import fit, state
-from deeplab_tf.lab.training.callbacks import Publisher
+from deeplab_tf.lab.training import objective, state
 from deeplab_tf.lab.training.optimizers import decays, in_backbone, make_optimizer, make_schedule
+from deeplab_tf.lab.training.weight_export import WeightExport, average_name
 
 
 def schedule(name, step, *, warmup=10, steps=110, rate=0.1, power=0.9):
@@ -19,7 +19,7 @@ def schedule(name, step, *, warmup=10, steps=110, rate=0.1, power=0.9):
 
 
 @pytest.mark.parametrize("name", ["cosine", "poly", "constant"])
-def test_warm_up_rises_by_the_same_amount_each_step(name):
+def test_warm_up_is_linear(name):
     assert [schedule(name, step) for step in range(10)] == pytest.approx([0.01 * (step + 1) for step in range(10)])
     assert schedule(name, 10) == pytest.approx(0.1)  # the first step behind it has the full rate
 
@@ -38,19 +38,28 @@ def test_poly_by_hand():
     assert schedule("poly", 60, power=2.0) == pytest.approx(0.025)
 
 
-def test_constant_and_no_warm_up():
+def test_constant_by_hand():
     assert [schedule("constant", step, warmup=0) for step in (0, 55, 110)] == pytest.approx([0.1] * 3)
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
     assert schedule("cosine", 0, warmup=0) == schedule("poly", 0, warmup=0) == pytest.approx(0.1)
 
 
-def test_which_weights_decay_and_which_are_backbone():
-    model = deeplab_v3_plus(2, width=0.125, aspp_channels=8, decoder_channels=8, low_level_channels=8, auxiliary=True)
-    kernels = [layer.kernel for layer in model.layers if isinstance(layer, layers.Conv2D)]  # DepthwiseConv2D is none
-    assert {v.path for v in model.trainable_variables if decays(v)} == {kernel.path for kernel in kernels}
-    deepest = keras.Model(model.input, model.get_layer("res5_block3_out").output)
-    assert {v.path for v in model.trainable_variables if in_backbone(v)} == {
-        v.path for v in deepest.trainable_variables
-    }
+@pytest.fixture(scope="module")
+def deeplab():
+    return deeplab_v3_plus(2, width=0.125, aspp_channels=8, decoder_channels=8, low_level_channels=8, auxiliary=True)
+
+
+def test_kernels_of_convolutions_decay(deeplab):
+    kernels = [layer.kernel for layer in deeplab.layers if isinstance(layer, layers.Conv2D)]  # DepthwiseConv2D is none
+    assert {v.path for v in deeplab.trainable_variables if decays(v)} == {kernel.path for kernel in kernels}
+
+
+def test_the_backbone_ends_with_res5(deeplab):
+    backbone = keras.Model(deeplab.input, deeplab.get_layer("res5_block3_out").output)
+    found = {v.path for v in deeplab.trainable_variables if in_backbone(v)}
+    assert found == {v.path for v in backbone.trainable_variables}
 
 
 def tiny_model(precision="float32"):
@@ -76,7 +85,7 @@ def weights_after(model, optimizer, gradients):
     return history
 
 
-def test_sgd_with_momentum_decay_and_a_slow_backbone_by_hand(rng):
+def test_sgd_by_hand(rng):
     model = tiny_model()
     options = Optimizer(
         name="sgd", learning_rate=0.1, schedule="poly", momentum=0.9, weight_decay=0.01, backbone_lr_multiplier=0.1
@@ -96,7 +105,7 @@ def test_sgd_with_momentum_decay_and_a_slow_backbone_by_hand(rng):
             )
 
 
-def test_adam_with_decay_and_a_slow_backbone_by_hand(rng):
+def test_adam_by_hand(rng):
     model = tiny_model()
     options = Optimizer(learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_lr_multiplier=0.1)
     gradients = fixed_gradients(model, rng, 2)
@@ -125,7 +134,7 @@ def orthogonalized(matrix):
     return left * values @ right
 
 
-def test_muon_moves_a_convolution_alike_in_all_directions_by_hand(rng):
+def test_muon_by_hand(rng):
     options = Optimizer(
         name="muon", learning_rate=0.01, schedule="constant", weight_decay=0.5, backbone_lr_multiplier=0.1
     )
@@ -143,7 +152,7 @@ def test_muon_moves_a_convolution_alike_in_all_directions_by_hand(rng):
         np.testing.assert_allclose(history[step + 1]["res2_conv/kernel"], weight, rtol=1e-3, atol=1e-5)
 
 
-def test_all_that_muon_does_not_orthogonalize_takes_the_steps_of_adam(rng):
+def test_muon_takes_adams_steps_for_other_variables(rng):
     steps = {}
     for name in ("muon", "adam"):
         model = tiny_model()
@@ -155,7 +164,7 @@ def test_all_that_muon_does_not_orthogonalize_takes_the_steps_of_adam(rng):
 
 
 @pytest.mark.parametrize("name", ["adam", "muon", "sgd"])
-def test_the_backbone_rate_scales_its_steps_and_no_others(rng, name):
+def test_the_backbones_multiplier_scales_its_steps_alone(rng, name):
     steps = {}
     for rate in (1.0, 0.25):
         model = tiny_model()
@@ -168,7 +177,7 @@ def test_the_backbone_rate_scales_its_steps_and_no_others(rng, name):
         np.testing.assert_allclose(steps[0.25][path], factor * step, rtol=1e-4, atol=1e-7, err_msg=path)
 
 
-def test_rates_and_decay_of_one_are_the_stock_optimizer(rng):
+def test_neutral_settings_are_the_stock_optimizer(rng):
     """With nothing of ours switched on, AdamW and SGD are Keras' own to the last bit."""
     stock = {"adam": keras.optimizers.AdamW(0.01, weight_decay=0.1), "sgd": keras.optimizers.SGD(0.01, momentum=0.9)}
     for name, optimizer in stock.items():
@@ -184,7 +193,7 @@ def test_rates_and_decay_of_one_are_the_stock_optimizer(rng):
             np.testing.assert_array_equal(mine[-1][path], value, err_msg=f"{name} {path}")
 
 
-def test_the_gradient_is_cut_to_its_norm():
+def test_the_gradient_is_clipped_to_its_norm():
     model = tiny_model()
     options = Optimizer(name="sgd", learning_rate=1.0, schedule="constant", momentum=0.0, clip_norm=1.0)
     gradients = [[np.zeros(v.shape, np.float32) for v in model.trainable_variables]]
@@ -195,12 +204,18 @@ def test_the_gradient_is_cut_to_its_norm():
     assert (before[paths[-1]] - after[paths[-1]])[0] == pytest.approx(0.8, rel=1e-5)
 
 
-def test_the_average_of_weights_by_hand(rng):
+def averages(model, optimizer):
+    """The averaged weights by path."""
+    found = {variable.name: variable.numpy() for variable in optimizer.variables}
+    return {variable.path: found[average_name(variable)] for variable in model.trainable_variables}
+
+
+def test_averages_by_hand(rng):
     model = tiny_model()
     optimizer = make_optimizer(Optimizer(name="sgd", learning_rate=0.1, schedule="constant", ema=0.9), model, 10)
     history = weights_after(model, optimizer, fixed_gradients(model, rng, 3))
-    for variable, average in zip(model.trainable_variables, optimizer._model_variables_moving_average):
-        first, second, third = (weights[variable.path] for weights in history[1:])
+    for path, average in averages(model, optimizer).items():
+        first, second, third = (weights[path] for weights in history[1:])
         np.testing.assert_allclose(average, 0.81 * first + 0.09 * second + 0.1 * third, rtol=1e-5, atol=1e-7)
 
 
@@ -215,12 +230,12 @@ def compiled(precision):
     keras.utils.clear_session()
     model = tiny_model(precision)
     optimizer = make_optimizer(config.optimizer, model, 10)
-    fit.compile_model(model, optimizer, config, None)
+    objective.compile_model(model, optimizer, config, None)
     return model, optimizer
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16", "float32"])
-def test_every_precision_trains_and_its_state_comes_back(rng, tmp_path, precision):
+def test_every_precision_trains_and_resumes(rng, tmp_path, precision):
     images, labels = rng.uniform(0, 1, (4, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, (4, 8, 8), np.uint8)
     model, optimizer = compiled(precision)
     losses = [float(model.train_on_batch(images, {"logits": labels})) for _ in range(4)]
@@ -237,18 +252,18 @@ def test_every_precision_trains_and_its_state_comes_back(rng, tmp_path, precisio
     assert state.digest(other, other.optimizer) == state.digest(model, model.optimizer)
 
 
-def test_float16_publishes_the_averaged_weights(rng, tmp_path):
+def test_float16_exports_the_averaged_weights(rng, tmp_path):
     images, labels = rng.uniform(0, 1, (4, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, (4, 8, 8), np.uint8)
     model, optimizer = compiled("mixed_float16")
     for _ in range(3):
         model.train_on_batch(images, {"logits": labels})
-    outgoing = tiny_model()
-    Publisher(model, optimizer, outgoing, lambda m: m, tmp_path).runtime()
-    averages = dict(zip((v.path for v in model.trainable_variables), optimizer._model_variables_moving_average))
+    exported = tiny_model()
+    WeightExport(model, optimizer, exported, lambda m: m, tmp_path).runtime()
+    averaged = averages(model, optimizer)
     statistics = {v.path: v for v in model.non_trainable_variables}
-    assert np.any(averages["res2_conv/kernel"].numpy() != model.get_layer("res2_conv").kernel.numpy())
-    for weight in outgoing.weights:
-        np.testing.assert_array_equal(weight, {**averages, **statistics}[weight.path])
+    assert np.any(averaged["res2_conv/kernel"] != model.get_layer("res2_conv").kernel.numpy())
+    for weight in exported.weights:
+        np.testing.assert_array_equal(weight, {**averaged, **statistics}[weight.path])
 
 
 def test_float16_skips_a_step_that_overflows():
@@ -262,7 +277,7 @@ def test_float16_skips_a_step_that_overflows():
     assert int(optimizer.iterations) == 0
 
 
-def test_an_average_without_memory_is_the_weights_themselves():
+def test_an_ema_momentum_of_0_is_no_missing_one():
     model = tiny_model()
     optimizer = make_optimizer(Optimizer(ema=0.0), model, 10)
     assert optimizer.ema_momentum == 0.0  # 0 is a momentum, not "none given"

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.models.panoptic_deeplab import panoptic_deeplab
-from deeplab_tf.lab.models.parts import load_network
+from deeplab_tf.lab.models.registry import load_network
 from deeplab_tf.lab.training.losses import SegmentationLoss, center_loss, offset_loss
 from deeplab_tf.lab.training.optimizers import in_backbone
 
@@ -26,7 +26,7 @@ def network():
 
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 131)])
-def test_three_outputs_at_the_size_of_the_image(network, make_images, rng, size):
+def test_outputs_have_the_size_of_the_image(network, make_images, rng, size):
     outputs = network(make_images(rng, 2, *size), training=False)
     assert {name: tuple(x.shape[1:]) for name, x in outputs.items()} == {
         "logits": (*size, 5),
@@ -36,7 +36,7 @@ def test_three_outputs_at_the_size_of_the_image(network, make_images, rng, size)
     assert all(x.dtype == tf.float32 for x in outputs.values())
 
 
-def test_what_is_shared_has_fewer_weights(network):
+def test_sharing_saves_weights(network):
     aspp, decoder = (panoptic_deeplab(5, shared=shared, **SMALL) for shared in ("aspp", "decoder"))
     assert network.count_params() > aspp.count_params() > decoder.count_params()
     assert "instance_aspp_concat" in names(network) and "instance_aspp_concat" not in names(aspp)
@@ -74,9 +74,9 @@ def test_heads_are_no_part_of_the_backbone(network):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"shared": "asp"}, "Got 'asp' for model.shared. Did you mean 'aspp'"),
-        ({"output_stride": 12}, "model.output_stride must be 8, 16 or 32. Got 12 instead."),
-        ({"low_level_channels": (0, 8)}, r"model.low_level_channels must be greater than 0. Got \(0, 8\) instead."),
+        ({"shared": "asp"}, "'asp' for model.shared. Did you mean 'aspp'"),
+        ({"output_stride": 12}, "model.output_stride.* 12"),
+        ({"low_level_channels": (0, 8)}, r"model.low_level_channels.* \(0, 8\)"),
     ],
 )
 def test_wrong_options_get_a_sentence(options, message):
@@ -84,11 +84,12 @@ def test_wrong_options_get_a_sentence(options, message):
         panoptic_deeplab(5, **options)
 
 
-def test_the_folder_is_the_registry():
+def test_a_network_is_found_by_its_files_name():
     assert load_network("panoptic_deeplab") is panoptic_deeplab
-    with pytest.raises(
-        DeepLabError, match="no network 'panoptic_deeplap' for model.name. Did you mean 'panoptic_deeplab'"
-    ):
+
+
+def test_an_unknown_network_gets_a_sentence():
+    with pytest.raises(DeepLabError, match="'panoptic_deeplap' for model.name. Did you mean 'panoptic_deeplab'"):
         load_network("panoptic_deeplap")
 
 

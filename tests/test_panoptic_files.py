@@ -152,7 +152,7 @@ WRONG = {
         {"row": segments((100, 1, 1), *GOOD[1:])},
         "segment 100 of the image a is a crowd of 'road', which is stuff",
     ),
-    "no picture": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
+    "no PNG file": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
     "no annotations": ({"whole": {"annotations": None}}, "not in COCO's panoptic format: expected `annotations`"),
     "no categories": ({"whole": {"categories": []}}, "names no categories"),
     "segments without ids": (
@@ -164,7 +164,7 @@ WRONG = {
         {"row": segments(("x", 1, 0))},
         "is not in COCO's panoptic format: .*expected an integer, got 'x'",
     ),
-    "no name of a picture": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
+    "no name of a PNG file": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
     "categories that are none": ({"whole": {"categories": 5}}, "is not in COCO's panoptic format"),
     "a category twice": ({"whole": {"categories": [CAR, CAR]}}, "has two categories with the id 2"),
     "no isthing": (

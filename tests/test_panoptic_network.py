@@ -2,6 +2,7 @@
 they stand in."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
+import deeplab_tf
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
 from deeplab_tf.core.image_files import read_colors, read_image
@@ -215,6 +217,17 @@ def test_pictures_of_a_report_have_a_line_between_things():
 def test_overlays_have_lines_around_things(predicted):
     overlay = read_image(sorted(predicted.glob("*_overlay.jpg"))[0])
     assert (overlay.min(axis=2) > 220).mean() > 0.02
+
+
+def test_the_python_api_gives_what_the_command_wrote(run, predicted, tmp_path):
+    rows = {row["image_id"]: row for row in json.loads((predicted / "panoptic.json").read_text())["annotations"]}
+    with deeplab_tf.load(run) as model:
+        for result in model.predict(sorted((run.parent / "data" / "images" / "val").iterdir())):
+            stem = Path(result.path).stem
+            things = [segment for segment in rows[stem]["segments_info"] if segment["category_id"] == 2]
+            assert result.instance_counts() == ({"tree": len(things)} if things else {})
+            result.save(tmp_path / "overlay.jpg")
+            assert (tmp_path / "overlay.jpg").read_bytes() == (predicted / f"{stem}_overlay.jpg").read_bytes()
 
 
 def test_the_bundle_carries_three_outputs(bundle):

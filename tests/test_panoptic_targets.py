@@ -1,5 +1,5 @@
-"""What a network with instances learns from: worked out by hand, right under every change of the image, and the inverse
-of grouping."""
+"""Training targets of a network that predicts instances: worked by hand, right under augmentation, the inverse of
+grouping."""
 
 import cv2
 import numpy as np
@@ -27,11 +27,7 @@ ROAD, CROWD, CAR_1, CAR_2, BUS = 0, DIVISOR, DIVISOR + 1, DIVISOR + 2, 2 * DIVIS
 def test_worked_by_hand():
     # the car's center of mass: row 0, column (0 + 1 + 2) / 3 = 1; the bus stands alone at column 5
     targets = panoptic_targets(
-        np.array([[CAR_1, CAR_1, CAR_1, ROAD, CROWD, BUS, VOID]], np.int32),
-        TABLE,
-        sigma=2.0,
-        small_threshold=2,
-        small_weight=3.0,
+        np.array([[CAR_1, CAR_1, CAR_1, ROAD, CROWD, BUS, VOID]], np.int32), TABLE, sigma=2.0, small=2, small_weight=3.0
     )
     assert targets.label_map.tolist() == [[1, 1, 1, 0, 1, 2, 255]]
     np.testing.assert_allclose(targets.offset[0], [[0, 1], [0, 0], [0, -1], [0, 0], [0, 0], [0, 0], [0, 0]])
@@ -129,7 +125,7 @@ def test_a_later_start_gives_the_same_targets():
         np.testing.assert_array_equal(got, expected)
 
 
-def test_data_without_instances_get_a_sentence():
+def test_data_without_instances_is_refused():
     with pytest.raises(DeepLabError, match="the split train .* none; .*deeplab_v3_plus"):
         TrainingPipeline(
             Cars(instances=False), size=(64, 96), batch_size=2, seed=3, augmentation=CHANGES["all"], targets={}
@@ -157,7 +153,7 @@ def test_perfect_targets_give_back_the_truth():
     print("without what is too small:", {key: usual.report()[key] for key in ("pq", "pq_things", "pq_stuff")})
 
 
-def test_every_fourth_position_gives_nearly_the_same_things():
+def test_every_fourth_position_gives_nearly_the_same_instances():
     quality = PanopticQuality(CITYSCAPES)
     for index in range(3):
         targets = panoptic_targets(scene(index), CITYSCAPES)

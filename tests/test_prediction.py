@@ -15,7 +15,8 @@ from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import Predictor, predict
+from deeplab_tf.core.prediction import ImagePrediction, predict
+from deeplab_tf.core.predictor import Predictor
 
 SIZE = (32, 64)
 IMAGE_SIZES = {"smaller": (20, 40), "equal": SIZE, "larger": (96, 192), "other": (51, 61)}
@@ -163,3 +164,15 @@ def test_a_bundle_takes_one_size(bundles):
         DeepLabError, match="32x64.*got.*64x128"
     ):
         model.predict(np.zeros((20, 30, 3), np.uint8), scales=(2.0,))
+
+
+def test_the_label_map_does_not_depend_on_what_was_asked_before():
+    """Equal probabilities after rounding: the logits still tell the classes apart."""
+    logits = np.zeros((2, 2, 2), np.float32)
+    logits[..., 1] = 1e-9
+    logits[0, 0] = [30, 30.000002]
+    prediction = Prediction(logits.argmax(-1).astype(np.uint8), logits=logits)
+    first, second = (ImagePrediction(prediction, TABLE, (2, 2)) for _ in range(2))
+    assert second.probabilities.shape == (2, 2, 2)
+    np.testing.assert_array_equal(second.label_map, first.label_map)
+    assert first.label_map.all()

@@ -69,7 +69,7 @@ def test_records_hold_what_the_files_hold(cityscapes, tmp_path):
             np.testing.assert_array_equal(written.panoptic_map(i), files.panoptic_map(i))
 
 
-def test_a_recipe_reads_them_in_place_of_its_files(cityscapes, tmp_path):
+def test_records_replace_the_files(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     prepared = {**cityscapes, "records": str(tmp_path / "out")}
     files, written = open_split(cityscapes, "val"), open_split(prepared, "val")
@@ -78,7 +78,7 @@ def test_a_recipe_reads_them_in_place_of_its_files(cityscapes, tmp_path):
     np.testing.assert_array_equal(
         scored.label_map, files.sample(1).label_map
     )  # 96 x 130: scores do not depend on the records' size
-    with pytest.raises(DeepLabError, match="48x64, .* 96x128"):
+    with pytest.raises(DeepLabError, match=r"data.size: \[48, 64\] there, \[96, 128\] here"):
         open_split({**prepared, "size": [96, 128]}, "val")
 
 
@@ -93,7 +93,7 @@ class RedIsTheClass(Predictor):
         return Prediction(logits.argmax(-1).astype(np.uint8), logits=logits)
 
 
-def test_scores_from_records_are_those_from_the_files(tmp_path):
+def test_scores_are_those_of_the_files(tmp_path):
     """A quarter of the size each way: the network must see the same pixels on both ways."""
     random = np.random.RandomState(0)
     for n in range(3):
@@ -109,7 +109,7 @@ def test_scores_from_records_are_those_from_the_files(tmp_path):
     assert 0.5 < on_files.confusion.miou() < 0.99
 
 
-def test_a_recipe_may_name_its_records_before_they_exist(cityscapes, tmp_path):
+def test_a_recipe_may_name_records_to_write(cityscapes, tmp_path):
     recipe = {**cityscapes, "records": str(tmp_path / "prepared")}
     with pytest.raises(
         DeepLabError, match="data.records, .*prepared, holds no prepared records; .* prepare CONFIG --out .*prepared"
@@ -128,14 +128,14 @@ def test_a_recipe_may_name_its_records_before_they_exist(cityscapes, tmp_path):
 def test_records_of_something_else_are_refused(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     prepared = {"records": str(tmp_path / "out"), "root": "anywhere", "size": SIZE}
-    with pytest.raises(DeepLabError, match="prepared from the data set cityscapes, the recipe's data.name is camvid"):
+    with pytest.raises(DeepLabError, match="data.name: cityscapes there, camvid here"):
         open_split({**prepared, "name": "camvid"}, "val")
     with pytest.raises(DeepLabError, match="data.rot. Did you mean 'root'"):
         open_split({**prepared, "name": "cityscapes", "rot": "x"}, "val")
     assert len(open_split({**prepared, "name": "cityscapes"}, "val")) == 2
 
 
-def test_they_are_a_tensorflow_data_set_of_their_own(cityscapes, tmp_path):
+def test_records_are_a_tfds_data_set(cityscapes, tmp_path):
     import tensorflow_datasets as tfds
 
     run(tmp_path, cityscapes)
@@ -147,20 +147,21 @@ def test_they_are_a_tensorflow_data_set_of_their_own(cityscapes, tmp_path):
     assert example["name"].decode() == "aachen/aachen_000001_000019"
 
 
-def test_a_second_call_finds_them_and_another_size_is_refused(cityscapes, tmp_path):
+def test_a_second_call_writes_nothing(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").rglob("*")}
     result = run(tmp_path, cityscapes, "--json", "-")
     assert result.exit_code == 0 and "Already there" in result.stderr and json.loads(result.stdout)["written"] is False
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").rglob("*")}
+
+
+def test_another_size_is_refused(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
     result = run(tmp_path, cityscapes, "--set", "data.size=[40, 64]")
-    assert (
-        result.exit_code == 1
-        and "holds records of something else (different size, source); choose another --out" in result.stderr
-    )
+    assert result.exit_code == 1 and "size" in result.stderr and "--out" in result.stderr
 
 
-def test_a_bad_frame_stops_it_with_its_name_and_nothing_is_left_behind(cityscapes, tmp_path):
+def test_a_bad_image_leaves_no_records(cityscapes, tmp_path):
     bad = tmp_path / "cityscapes" / "leftImg8bit" / "val" / "aachen" / "aachen_000001_000019_leftImg8bit.png"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:-30])
@@ -173,7 +174,7 @@ def test_a_bad_frame_stops_it_with_its_name_and_nothing_is_left_behind(cityscape
     assert run(tmp_path, cityscapes).exit_code == 0
 
 
-def test_what_a_killed_process_left_is_removed(cityscapes, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(cityscapes, tmp_path):
     leftover = tmp_path / "out" / "records" / "incomplete.ABCDEF_1.1.0" / "records-train.array_record-00000-of-00001"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
@@ -191,7 +192,7 @@ def test_two_processes_do_not_write_one_folder(cityscapes, tmp_path):
     assert result.exit_code == 1 and "Another process is preparing records" in result.stderr
 
 
-def test_a_disk_that_is_too_small_is_seen_before_writing(cityscapes, tmp_path, monkeypatch):
+def test_a_small_disk_is_refused(cityscapes, tmp_path, monkeypatch):
     import shutil
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
@@ -200,7 +201,7 @@ def test_a_disk_that_is_too_small_is_seen_before_writing(cityscapes, tmp_path, m
     assert not (tmp_path / "out" / "records").exists()
 
 
-def test_a_disk_that_fills_up_while_writing_is_one_sentence(cityscapes, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up(cityscapes, tmp_path, monkeypatch):
     from tensorflow_datasets.core import writer
 
     def full(*_, **__):  # as the array_record writer says it
@@ -216,7 +217,7 @@ def test_a_disk_that_fills_up_while_writing_is_one_sentence(cityscapes, tmp_path
     assert not list((tmp_path / "out").rglob("*array_record*"))
 
 
-def test_colours_become_class_ids_on_the_way(tmp_path):
+def test_colors_become_class_ids(tmp_path):
     root = tmp_path / "aerial"
     colors = np.array([[[0, 0, 255], [9, 9, 9]]], np.uint8).repeat(48, axis=0).repeat(32, axis=1)
     image_files.write_image(root / "images" / "train" / "a.png", colors)
@@ -230,11 +231,11 @@ def test_colours_become_class_ids_on_the_way(tmp_path):
     with pytest.raises(DeepLabError, match="no split 'val' in the records"):
         records(tmp_path, "val")
     changed = {**data, "classes": [{"name": "sea", "color": [0, 0, 255]}], "records": str(tmp_path / "out")}
-    with pytest.raises(DeepLabError, match="prepared with another data.classes than the recipe's"):
+    with pytest.raises(DeepLabError, match="data.classes"):
         open_split(changed, "train")
 
 
-def test_a_damaged_file_of_records_is_named(cityscapes, tmp_path):
+def test_a_damaged_record_is_named(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     path = next((tmp_path / "out" / "records" / "1.1.0").glob("records-train.array_record*"))
     data = bytearray(path.read_bytes())
@@ -246,7 +247,7 @@ def test_a_damaged_file_of_records_is_named(cityscapes, tmp_path):
             split.sample(i)
 
 
-def test_threads_read_the_same_frames(cityscapes, tmp_path):
+def test_threads_read_the_same_images(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     split = records(tmp_path, "train")
     expected = [split.sample(i).image.tobytes() for i in range(5)]

@@ -9,9 +9,8 @@ import yaml
 from deeplab_tf.lab.config import load, reference
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import DataOptions, data_sets, load_data_set
-from deeplab_tf.lab.models.parts import networks
-from deeplab_tf.lab.models.recipe import model_schema
-from deeplab_tf.lab.schema import schema_of
+from deeplab_tf.lab.models.registry import model_schema, networks
+from deeplab_tf.lab.schema import meaning, schema_of
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -48,8 +47,8 @@ def test_the_page_is_generated():
 
 @pytest.mark.parametrize("section, part, key", FIELDS)
 def test_every_key_has_a_meaning_of_one_line(section, part, key):
-    meaning = FIELDS[section, part, key].description
-    assert meaning and "\n" not in meaning and "|" not in meaning
+    text = meaning(FIELDS[section, part, key])
+    assert text and "\n" not in text and "|" not in text
 
 
 def test_every_key_is_on_the_page():

@@ -14,7 +14,7 @@ STOCK_NAMES = {
 
 
 def backbone(width=0.125, **options):
-    """The backbone behind the normalisation that it gets in a DeepLab: RGB 0..255 -> features."""
+    """The backbone behind the normalization that it gets in a DeepLab: RGB 0..255 -> features."""
     image = keras.Input((None, None, 3))
     mean, std = resnet50.NORMALIZATION["mean"], resnet50.NORMALIZATION["std"]
     x = layers.Normalization(mean=mean, variance=[s * s for s in std])(image)

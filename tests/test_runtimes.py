@@ -120,7 +120,7 @@ def test_every_runtime_has_the_same_parts():
 
 def test_on_a_machine_without_a_gpu(monkeypatch, bundle):
     monkeypatch.setattr(_cudart, "_load", lambda name: None)
-    assert available() == ["onnx", "saved_model"]
+    assert list(available()) == ["onnx", "saved_model"]
     with open_runtime(bundle) as runtime:
         assert runtime.name == "onnx"
     with pytest.raises(DeepLabError, match="The runtime tensorrt does not work here"):

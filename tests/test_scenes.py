@@ -17,7 +17,7 @@ from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.synth import draw_scene
 from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name, scene_paths, write_scene
 from deeplab_tf.synth.light import draw_light
-from deeplab_tf.synth.painter import Painter, View
+from deeplab_tf.synth.painter import Camera, Painter
 
 SIZE = (96, 192)
 # The same with OpenCV 4.11 and NumPy 1.26 as with OpenCV 4.5.5 and NumPy 1.19 (Python 3.6). Scores rest on them.
@@ -101,8 +101,8 @@ def test_colours_alone_do_not_tell_the_classes(scenes):
 
 
 def _painter(size=(64, 128)):
-    view = View(focal=1.0, center_x=0.5, horizon=0.5, height=1.5, x=0.0, z=0.0, curve=0.0, roll=0.0)
-    return Painter(size, view, draw_light(np.random.RandomState(0)))
+    camera = Camera(focal=1.0, center_x=0.5, horizon=0.5, height=1.5, x=0.0, z=0.0, curve=0.0, roll=0.0)
+    return Painter(size, camera, draw_light(np.random.RandomState(0)))
 
 
 def test_projection_worked_out_by_hand():

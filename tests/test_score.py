@@ -1,6 +1,7 @@
 """`deeplab-tf score` on PNG files: equal to cityscapesScripts, and one sentence for every wrong folder or file."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from environments import cityscapes_scripts
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.draw import resize_labels
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_ids, write_image
+from deeplab_tf.core.metrics.pairs import in_threads
 from deeplab_tf.synth.dataset import Settings, scene_paths, write_scene
 
 TRUTH = "{}_{:06d}_{:06d}_gtFine_labelIds.png"
@@ -167,7 +170,7 @@ BAD_CITYSCAPES = {
         two_predictions,
         "Two label files for one frame: {0}/pred/ulm_000000_000019.png and {0}/pred/ulm_000000_",
     ),
-    "no truth": (nothing, "No *_gtFine_labelIds.png stands below {0}/truth"),
+    "no truth": (nothing, "No *_gtFine_labelIds.png below {0}/truth"),
     "truth with another name": (
         lambda folder: (nothing(folder), write_image(folder / "truth" / "x_gtFine_labelIds.png", ids([[7]]))),
         "x_gtFine_labelIds.png is not named city_sequence_frame",
@@ -223,6 +226,32 @@ def test_bad_cityscapes_folders_are_one_sentence(name, tmp_path):
 def test_bad_ids_are_one_sentence(truth, options, message, tmp_path):
     folders = ids_folders(tmp_path, truth, [[0, 1]])
     assert message.format(tmp_path) in score(*folders, *options, code=1).stderr
+
+
+def test_an_error_ends_the_counting(capsys):
+    begun = []
+
+    def count(i):
+        begun.append(i)
+        time.sleep(0.01)
+        if i == 3:
+            raise DeepLabError("damaged")
+
+    with pytest.raises(DeepLabError, match="damaged"):
+        list(in_threads(count, range(10000)))
+    assert len(begun) < 5000
+
+
+def test_a_loop_that_ends_early_ends_the_counting(capsys):
+    begun = []
+
+    def count(i):
+        begun.append(i)
+        time.sleep(0.01)
+
+    for _ in in_threads(count, range(10000)):
+        break
+    assert len(begun) < 5000
 
 
 def test_stem_without_a_partner(tmp_path):

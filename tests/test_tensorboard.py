@@ -1,4 +1,4 @@
-"""What TensorBoard is shown, read back with its own reader."""
+"""Scalars and images for TensorBoard, read with its own reader."""
 
 import json
 
@@ -22,7 +22,7 @@ def numbers(events):
     return {step: float(make_ndarray(proto)) for step, proto in events.items()}
 
 
-def picture(proto):
+def decoded(proto):
     """(H, W, 3): an image summary holds width, height, then a PNG for each image."""
     width, height, png = proto.string_val
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
@@ -73,7 +73,7 @@ def test_panels_show_image_truth_and_prediction():
     split = open_split(load(run / "config.yaml").data, "val")
     for index, tag in enumerate(sorted(panels)):
         assert list(events[tag]) == [10, 20, 30]
-        panel = picture(events[tag][30])
+        panel = decoded(events[tag][30])
         top = panel.shape[0] - 64
         places = [
             left
@@ -87,7 +87,7 @@ def test_panels_show_image_truth_and_prediction():
         ) & {split.table.labels[i].color for i in set(split.label_map(index)[30].tolist())}
 
 
-def test_the_confusion_matrix_is_a_picture_of_every_validation():
+def test_the_confusion_matrix_is_drawn_at_every_validation():
     events = read(tiny.trained_run() / "logs" / "val")["confusion_matrix"]
     assert list(events) == [10, 20, 30]
-    assert all(min(picture(proto).shape[:2]) > 100 for proto in events.values())
+    assert all(min(decoded(proto).shape[:2]) > 100 for proto in events.values())

@@ -203,7 +203,7 @@ def export_to(tmp_path_factory):
     from deeplab_tf.lab.export.graph import frozen_graph, write_saved_model
     from deeplab_tf.lab.export.head import with_head
     from deeplab_tf.lab.export.network import read_network
-    from deeplab_tf.lab.models.parts import load_network
+    from deeplab_tf.lab.models.registry import load_network
 
     def export(name, size, plain=False, build="deeplab_v3_plus", **options):
         folder = tmp_path_factory.mktemp(name)

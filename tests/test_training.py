@@ -5,12 +5,26 @@ import subprocess
 import sys
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tiny
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.config import Training, load, resolve
+from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.evaluation.evaluate import evaluate
+from deeplab_tf.lab.models.registry import build_network
+from deeplab_tf.lab.runs.keras_runtime import open_run
+from deeplab_tf.lab.training import state
+from deeplab_tf.lab.training.callbacks import Progress, StopOnNaN
+from deeplab_tf.lab.training.fit import train
+from deeplab_tf.lab.training.objective import compile_model
+from deeplab_tf.lab.training.optimizers import make_optimizer
+from deeplab_tf.lab.training.rewind import rewind
+from deeplab_tf.lab.training.run_folder import locked
 
 
 def rows(run, key):
@@ -18,76 +32,77 @@ def rows(run, key):
     return {row["step"]: row[key] for row in found if key in row}
 
 
-def val_split(run):
-    from deeplab_tf.lab.config import load
-    from deeplab_tf.lab.data import open_split
+def scores(run):
+    return {step: report["miou"] for step, report in rows(run, "val").items()}
 
+
+def val_split(run):
     return open_split(load(run / "config.yaml").data, "val")
 
 
-def test_labels_in_colors_described_in_the_recipe_are_trained_and_scored(tmp_path):
-    """Images and labels have different colours, so what is learned is the recipe's table."""
+def test_training_learns():
+    """Images and labels have different colors, so what is learned is the recipe's table."""
+    losses, found = rows(tiny.trained_run(), "loss"), scores(tiny.trained_run())
+    assert sorted(losses) == list(range(1, 31)) and sorted(found) == [10, 20, 30]
+    assert losses[30] < 0.6 * losses[1] and max(found.values()) > 0.8
+
+
+def test_evaluate_equals_the_best_validation(tmp_path):
     run = tiny.trained_run()
-    losses, scores = rows(run, "loss"), rows(run, "val")
-    assert sorted(losses) == list(range(1, 31)) and sorted(scores) == [10, 20, 30]
-    assert losses[30] < 0.6 * losses[1]
-    assert max(score["miou"] for score in scores.values()) > 0.8
-    result = CliRunner().invoke(
-        group, ["evaluate", str(run), "--out", str(tmp_path / "report"), "--json", str(tmp_path / "scores.json")]
-    )
+    options = ["--out", str(tmp_path / "report"), "--json", str(tmp_path / "scores.json")]
+    result = CliRunner().invoke(group, ["evaluate", str(run), *options])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "scores.json").read_text())
     assert list(report["iou"]) == ["road", "tree", "sky"] and report["images"] == 3
-    assert report["miou"] == pytest.approx(max(score["miou"] for score in scores.values()), abs=1e-12)
+    assert report["miou"] == pytest.approx(max(scores(run).values()), abs=1e-12)
 
 
-def test_the_best_network_is_kept_and_so_is_that_of_a_named_step():
-    from deeplab_tf.lab.evaluation.evaluate import evaluate
-    from deeplab_tf.lab.runs.keras_runtime import open_run
-
-    run = tiny.trained_run()
-    scores = {step: report["miou"] for step, report in rows(run, "val").items()}
-    result = json.loads((run.parent / "result.json").read_text())
-    assert result["best_miou"] == max(scores.values()) and result["step"] == 30
-    kept = open_run(run, 15)
-    assert kept.table.names == ["road", "tree", "sky"] and kept.size == (64, 64)
-    assert evaluate(kept, val_split(run)).confusion.miou() > 0.5
-    assert not any("optimizer" in name or "auxiliary" in name for name in (layer.name for layer in kept.model.layers))
+def test_the_best_score_is_returned():
+    result = json.loads((tiny.trained_run().parent / "result.json").read_text())
+    assert (result["best_miou"], result["step"]) == (max(scores(tiny.trained_run()).values()), 30)
 
 
-def test_the_best_network_gives_the_same_labels_in_another_process(tmp_path):
-    """Nothing that only the training process knew is needed to run what it saved."""
-    from deeplab_tf.lab.runs.keras_runtime import open_run
+def test_the_network_of_a_named_step_is_saved():
+    saved = open_run(tiny.trained_run(), 15)
+    assert saved.table.names == ["road", "tree", "sky"] and saved.size == (64, 64)
+    assert evaluate(saved, val_split(tiny.trained_run())).confusion.miou() > 0.5
 
+
+def test_a_saved_network_runs_in_another_process(tmp_path):
+    """Nothing that only the training process knew is needed."""
     run = tiny.trained_run()
     program = (
         "import sys, numpy as np; from deeplab_tf.lab.runs.keras_runtime import open_run; from "
         "deeplab_tf.core.image_files import read_image;"
         "runtime = open_run(sys.argv[1]); frame = read_image(sys.argv[2]);"
-        "np.savez(sys.argv[3], labels=runtime(frame), scores=runtime.class_probabilities(frame))"
+        "np.savez(sys.argv[3], labels=runtime(frame), probabilities=runtime.class_probabilities(frame))"
     )
     image = val_split(run).paths(0)[0]
-    subprocess.run(
-        [sys.executable, "-c", program, run, image, tmp_path / "there.npz"], check=True, env=tiny.environment()
-    )
+    command = [sys.executable, "-c", program, run, image, tmp_path / "there.npz"]
+    subprocess.run(command, check=True, env=tiny.environment())
     runtime, frame = open_run(run), cv2.imread(image)[..., ::-1].copy()
     with np.load(tmp_path / "there.npz") as there:
         assert np.array_equal(there["labels"], runtime(frame))
-        assert np.array_equal(there["scores"], runtime.class_probabilities(frame))
-    scores = runtime.class_probabilities(frame)
-    assert scores.shape == (64, 64, 3) and np.allclose(scores.sum(-1), 1, atol=1e-5)
-    assert np.array_equal(scores.argmax(-1), runtime(frame))
-    assert runtime(np.zeros((50, 71, 3), np.uint8)).shape == (50, 71)
+        assert np.array_equal(there["probabilities"], runtime.class_probabilities(frame))
 
 
-def test_bfloat16_with_everything_switched_on_learns_too(tmp_path, monkeypatch):
-    from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.runs.keras_runtime import open_run
-    from deeplab_tf.lab.training.fit import train
+def test_labels_are_the_likeliest_classes(rng):
+    runtime, frame = open_run(tiny.trained_run()), rng.integers(0, 256, (64, 64, 3), np.uint8)
+    probabilities = runtime.class_probabilities(frame)
+    assert probabilities.shape == (64, 64, 3) and np.allclose(probabilities.sum(-1), 1, atol=1e-5)
+    assert np.array_equal(probabilities.argmax(-1), runtime(frame))
 
-    tiny.use_backbone(monkeypatch)
+
+def test_frames_may_have_any_size():
+    assert open_run(tiny.trained_run())(np.zeros((50, 71, 3), np.uint8)).shape == (50, 71)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """A run with every option in use, in bfloat16: its folder and what `train` returned."""
+    folder = tmp_path_factory.mktemp("everything")
     tree = tiny.recipe(
-        tiny.write_data(tmp_path / "data"),
+        tiny.write_data(folder / "data"),
         model={"auxiliary": True, "separable": True},
         loss={"class_weights": "log", "label_smoothing": 0.05, "ohem_ratio": 0.7},
         optimizer={
@@ -99,26 +114,37 @@ def test_bfloat16_with_everything_switched_on_learns_too(tmp_path, monkeypatch):
         },
         training={"precision": "mixed_bfloat16", "steps": 40, "validate_every": 40, "validation_images": 2},
     )
-    result = train(resolve(tree), tmp_path / "run")
-    losses = rows(tmp_path / "run", "loss")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        tiny.use_backbone(monkeypatch)
+        return folder / "run", train(resolve(tree), folder / "run")
+
+
+def test_every_option_together_learns(everything):
+    run, result = everything
+    losses = rows(run, "loss")
     assert losses[40] < 0.8 * losses[1] and result["best_miou"] > 0.8
-    assert rows(tmp_path / "run", "val")[40]["images"] == 2
-    model = open_run(tmp_path / "run").model
-    assert list(model.output) == ["logits"], "the auxiliary head is for training only"
+    assert rows(run, "val")[40]["images"] == 2
+
+
+def test_networks_are_saved_in_float32_without_the_auxiliary_head(everything):
+    model = open_run(everything[0]).model
+    assert list(model.output) == ["logits"] and not any("auxiliary" in layer.name for layer in model.layers)
     assert {v.dtype for v in model.weights} == {"float32"}
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_a_saved_state_puts_every_variable_back(tmp_path, monkeypatch, precision):
-    """Weights, statistics, averages, moments, step count, dropout's seed, and float16's loss scale."""
-    from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.training import fit, state
-    from deeplab_tf.lab.training.optimizers import make_optimizer
-
+def compiled(monkeypatch, precision="float32", classes=3):
+    """A new network, compiled with its optimizer."""
     tiny.use_backbone(monkeypatch)
     config = resolve(tiny.recipe("somewhere", training={"precision": precision}))
-    model = fit.build_model(config, 3, precision=precision)
-    fit.compile_model(model, make_optimizer(config.optimizer, model, 30), config, None)
+    model = build_network(config.model, classes, precision=precision)
+    compile_model(model, make_optimizer(config.optimizer, model, 30), config, None)
+    return model
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_state_restores_every_variable(tmp_path, monkeypatch, precision):
+    """Weights, statistics, averages, moments, step count, dropout's seed, and float16's loss scale."""
+    model = compiled(monkeypatch, precision)
     every = [*model.variables, *model.optimizer.variables]
     names = {v.path.split("/")[-1] for v in every}
     assert {"moving_variance", "iteration", "seed_generator_state"} <= names
@@ -135,68 +161,85 @@ def test_a_saved_state_puts_every_variable_back(tmp_path, monkeypatch, precision
     assert state.digest(model, model.optimizer) == digest
 
 
-def test_two_states_stay_and_a_damaged_one_is_named(tmp_path, monkeypatch):
-    from deeplab_tf.core.errors import DeepLabError
-    from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.training import fit, state
-    from deeplab_tf.lab.training.optimizers import make_optimizer
-
-    tiny.use_backbone(monkeypatch)
-    config = resolve(tiny.recipe("somewhere"))
-    model = fit.build_model(config, 3)
-    optimizer = make_optimizer(config.optimizer, model, 30)
+@pytest.fixture
+def states(tmp_path, monkeypatch):
+    """A folder in which the states of three steps were saved, and their model."""
+    model = compiled(monkeypatch)
     for step in (2, 4, 6):
-        state.save(tmp_path, step, model, optimizer, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000004.npz", "step_00000006.npz"]
-    newest = state.latest(tmp_path)
+        state.save(tmp_path, step, model, model.optimizer, {})
+    return tmp_path, model
+
+
+def test_two_states_stay(states):
+    assert sorted(path.name for path in states[0].iterdir()) == ["step_00000004.npz", "step_00000006.npz"]
+
+
+def test_a_damaged_state_is_named(states):
+    newest, model = state.latest(states[0]), states[1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes(content)
-    with pytest.raises(DeepLabError, match="step_00000006.npz is damaged; delete it"):
-        state.restore(newest, model, optimizer)
-    newest.write_bytes(content[: len(content) // 2])  # as a disk that failed leaves it
-    assert state.latest(tmp_path).name == "step_00000004.npz" and state.saved_step(tmp_path) == 4
+    with pytest.raises(DeepLabError, match="step_00000006.npz is damaged"):
+        state.restore(newest, model, model.optimizer)
+
+
+def test_a_truncated_state_is_passed_over(states):
+    newest = state.latest(states[0])
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert state.latest(states[0]).name == "step_00000004.npz" and state.saved_step(states[0]) == 4
+
+
+def test_the_state_of_another_network_is_refused(states, monkeypatch):
+    other = compiled(monkeypatch, classes=4)
     with pytest.raises(DeepLabError, match="another network or optimizer"):
-        state.restore(state.latest(tmp_path), fit.build_model(config, 4), optimizer)
+        state.restore(state.latest(states[0]), other, other.optimizer)
 
 
-def test_weights_that_are_no_longer_finite_stop_the_run():
-    """The loss of a step is that of the weights before it, so it alone would notice them one step late, after they were
-    saved."""
-    import keras
+@pytest.mark.parametrize(
+    "name", [".best.tmp.keras", ".best.1a2b3c4d.part.keras", "checkpoints/.step_1.1a2b3c4d.part.npz"]
+)
+def test_rewinding_removes_unfinished_files(tmp_path, name):
+    """Those of this version, and of the one before."""
+    (tmp_path / "checkpoints").mkdir()
+    for path in (tmp_path / name, tmp_path / "best.keras"):
+        path.write_bytes(b"")
+    rewind(tmp_path, 0)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["best.keras", "checkpoints"]
 
-    from deeplab_tf.core.errors import DeepLabError
-    from deeplab_tf.lab.training.callbacks import StopOnNaN
+
+@pytest.fixture
+def watch():
+    """StopOnNaN with a model, and a pipeline that names the frames of a batch by its number."""
 
     class Pipeline:
         def files(self, step):
             return [f"frame_{step}", "other"]
 
     watch = StopOnNaN(Pipeline())
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    watch.set_model(model)
+    watch.set_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
     watch.after_step(4, {"loss": 0.5})
-    with pytest.raises(DeepLabError, match="The loss became inf at step 4; the batch held frame_3, other."):
+    return watch
+
+
+def test_an_infinite_loss_stops_the_run(watch):
+    with pytest.raises(DeepLabError, match="inf at step 4; the batch held frame_3, other"):
         watch.after_step(4, {"loss": float("inf")})
-    model.layers[0].bias.assign([float("nan")])
-    with pytest.raises(
-        DeepLabError, match=r"no longer finite after step 5 \(its loss was 0.5\); the batch held frame_4, other."
-    ):
+
+
+def test_weights_that_are_not_finite_stop_the_run(watch):
+    """The loss of a step is that of the weights before it, and would notice them after they were saved."""
+    watch.model.layers[0].bias.assign([float("nan")])
+    with pytest.raises(DeepLabError, match=r"step 5 \(its loss was 0.5\); the batch held frame_4, other"):
         watch.after_step(5, {"loss": 0.5})
 
 
-def test_a_second_training_is_kept_out_of_a_run(tmp_path):
-    from deeplab_tf.core.errors import DeepLabError
-    from deeplab_tf.lab.training.fit import alone_in
-
-    with alone_in(tmp_path), pytest.raises(DeepLabError, match="Another training is writing to"), alone_in(tmp_path):
+def test_a_run_takes_one_training_at_a_time(tmp_path):
+    with locked(tmp_path), pytest.raises(DeepLabError, match=str(tmp_path)), locked(tmp_path):
         pass
-    with alone_in(tmp_path):
+    with locked(tmp_path):
         pass  # the lock went with its holder
 
 
-def test_steps_to_keep_behind_the_last_one_are_named(capsys):
-    from deeplab_tf.lab.training.callbacks import Progress
-
-    Progress(500, save_steps=(100, 10_000)).on_train_begin()
-    assert "behind the last one, 500, which are not kept: [10000]." in capsys.readouterr().err
+def test_save_steps_after_the_last_one_are_named(capsys):
+    Progress(Training(steps=500, save_steps=(100, 10_000))).on_train_begin()
+    assert "500: [10000]" in capsys.readouterr().err

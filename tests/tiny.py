@@ -1,4 +1,4 @@
-"""A training run of seconds: three classes, each of one colour, and a network of a few layers in place of ResNet-50.
+"""A training run of seconds: three classes, each of one color, and a network of a few layers in place of ResNet-50.
 
 As a script it is `deeplab-tf` with that network; with "wait" as its first argument it begins when its standard input is
 closed.
@@ -18,14 +18,14 @@ import yaml
 COLORS = {"road": (128, 64, 128), "tree": (107, 142, 35), "sky": (70, 130, 180)}
 LABEL_COLORS = {"road": (10, 20, 30), "tree": (200, 100, 0), "sky": (0, 0, 250)}
 VOID = (255, 0, 255)
-"""The colour of ignored pixels in label files."""
+"""The color of ignored pixels in label files."""
 
 
 def backbone(image, *, width=1.0, output_stride=16, multi_grid=(1, 1, 1), momentum=0.99):
     """Four stages of one convolution each, at strides 4, 8, 16 and 16."""
     from keras import layers
 
-    from deeplab_tf.lab.models.layers import conv_bn
+    from deeplab_tf.lab.models.blocks import conv_bn
 
     features, x = {}, layers.AveragePooling2D(4, padding="same", name="pool")(image)
     for name, pooled in (("res2", False), ("res3", True), ("res4", True), ("res5", False)):
@@ -46,7 +46,7 @@ def use_backbone(monkeypatch=None):
 
 
 def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, instances=False, seed=0):
-    """Images of noisy colour blocks and their labels, as a `folder` data set: ids, or colours that are not the images'
+    """Images of noisy color blocks and their labels, as a `folder` data set: ids, or colors that are not the images'
     own.
 
     With `instances` every block of 16 x 16 pixels is a thing of its own.
@@ -131,14 +131,14 @@ def write_recipe(path, tree):
 
 @functools.cache
 def trained_run():
-    """A run on RGB-colour labels that are described in the recipe alone, trained once for all tests by the command
+    """A run on RGB-color labels that are described in the recipe alone, trained once for all tests by the command
     line: its folder."""
     return _train(lambda root: recipe(write_data(root / "data", colors=True), colors=True))
 
 
 @functools.cache
 def panoptic_run():
-    """A run that learned to tell blocks of one colour apart, trained once for all tests by the command line: its
+    """A run that learned to tell blocks of one color apart, trained once for all tests by the command line: its
     folder."""
     steps = {"steps": 100, "validate_every": 50, "checkpoint_every": 100, "save_steps": [50]}
     changes = {"augment": {"scale": [1.0, 1.0]}, "training": steps, "model": {"dropout": 0.0}}

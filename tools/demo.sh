@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job end to end on drawn scenes: data, train, score, predict, convert, stream. Call it through `make demo`; what it makes lies in the folder given.
+# Run the main job on drawn scenes: data, train, score, predict, convert, stream. `make demo` calls it with the folder to write.
 set -eu
 out=${1:-demo}
 step() { printf '\n\033[1m== %s\033[0m\n$ %s\n' "$1" "$2"; shift; eval "$1"; }
@@ -10,8 +10,8 @@ rm -rf "$out/scenes" "$out/run" "$out/labels" "$out/bundle" "$out/drive.mp4" # w
 step "Draw street scenes" "deeplab-tf sample $out/scenes --scenes 250 --size 256x512 --seed 1"
 step "Train a small DeepLabV3+ on them" "deeplab-tf train configs/sample_small.yaml --set data.root=$out/scenes --run $out/run"
 step "Score it on scenes it has not seen" "deeplab-tf evaluate $out/run"
-step "Label pictures" "deeplab-tf predict $out/run $out/scenes/leftImg8bit/val --out $out/labels --format cityscapes"
-step "Score those label files, as of any program" "deeplab-tf score --pred $out/labels --truth $out/scenes/gtFine/val"
-step "Convert it for devices, in 8-bit integers too" "deeplab-tf convert $out/run --int8 --out $out/bundle"
-step "Stream a drive through it" "deeplab-tf stream $out/bundle --source 'sample://?size=256x512&seed=7' --frames 60 --save $out/drive.mp4"
-printf '\nDone. Scores: %s/run/report/report.md. The pictures to open: %s and %s\n' "$out" "$out/run/report/best_and_worst.png" "$out/drive.mp4"
+step "Predict labels" "deeplab-tf predict $out/run $out/scenes/leftImg8bit/val --out $out/labels --format cityscapes"
+step "Score label files, of this or any other program" "deeplab-tf score --pred $out/labels --truth $out/scenes/gtFine/val"
+step "Convert it to a bundle, with INT8" "deeplab-tf convert $out/run --int8 --out $out/bundle"
+step "Stream a video through it" "deeplab-tf stream $out/bundle --source 'sample://?size=256x512&seed=7' --frames 60 --save $out/drive.mp4"
+printf '\nDone. Scores: %s/run/report/report.md. Open: %s and %s\n' "$out" "$out/run/report/best_and_worst.png" "$out/drive.mp4"

@@ -91,9 +91,9 @@ def command(run, wanted, split, out, json_target, verbose, **options):
     )
     for each in report.get("checkpoints", [report]):
         _show_scores(each, "checkpoints" in report, json_target)
-    pictures = report["pictures"]
-    picture = pictures.get("best_and_worst", pictures["confusion_matrix"])
-    show(f"\nReport: {os.path.join(out, 'report.md')}\nOpen {picture}", json_target)
+    figures = report["figures"]
+    figure = figures.get("best_and_worst", figures["confusion_matrix"])
+    show(f"\nReport: {os.path.join(out, 'report.md')}\nOpen {figure}", json_target)
     write_json(report, json_target)
 
 

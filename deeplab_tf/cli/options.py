@@ -35,7 +35,10 @@ class Choice(click.Choice):
 class SizeType(click.ParamType):
     """HEIGHTxWIDTH in pixels."""
 
-    name = "HxW"
+    name = "size"
+
+    def get_metavar(self, param, ctx=None):
+        return "HxW"  # click would write a name in capitals
 
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):

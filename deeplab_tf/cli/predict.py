@@ -86,7 +86,11 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     picture = written[-1] if overlay or layout == "color" else None
     if writer is not None:
         written.append(writer.close())
-    hint = f"Open {picture}" if picture else f"Label files, dark to the eye, are in {out}; --overlay shows them."
+    hint = (
+        f"Open {picture}"
+        if picture
+        else f"The label files are in {out}; they look black, and --overlay shows them in colour."
+    )
     show(f"{len(jobs)} images predicted. {hint}", json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 

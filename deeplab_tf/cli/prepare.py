@@ -1,5 +1,4 @@
-"""`deeplab-tf prepare`: a data set written once, at the training size, as records that are read several times as fast
-as its files."""
+"""`deeplab-tf prepare`: from a data set to records at the training size, which are read several times as fast."""
 
 import os
 
@@ -19,17 +18,17 @@ NEEDS = ("numpy", "cv2", "lab")
 )
 @click.argument("config", type=click.Path())
 @click.option(
-    "--out", metavar="DIR", help="Where the records go. [default: data.records, or records/NAME-HEIGHTxWIDTH]"
+    "--out", metavar="DIR", help="Write the records here.  [default: data.records, or records/NAME-HEIGHTxWIDTH]"
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Overrides a value of the recipe; repeatable."
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe; repeatable."
 )
 @json_option
 @verbose_option
 def command(config, out, overrides, json_target, verbose):
-    """Writes a recipe's data set once, as sharded TFDS records at the training size.
+    """Write a recipe's data set as sharded TFDS records at the training size.
 
-    Images are resized by area means, labels by nearest neighbour; the labels at their own resolution go along, so
+    Images are resized by area means, labels by nearest neighbor; the labels are kept at their own resolution too, so
     scores stay the same. The records appear whole or not at all; a second call finds them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -39,7 +38,8 @@ def command(config, out, overrides, json_target, verbose):
     data = load(config, overrides).data
     report = prepare(data, out, progress=lambda items, label, total: progress(items, label, total=total))
     counts = ", ".join(f"{count} {name}" for name, count in report["splits"].items())
-    what = "{} frames at {}x{}, {:.1f} MB, in {}".format(counts, *report["size"], report["bytes"] / 1e6, report["out"])
+    height, width = report["size"]
+    what = f"{counts} images at {height}x{width}, {report['bytes'] / 1e6:.1f} MB, in {report['out']}"
     show(f"Wrote {what}." if report["written"] else f"Already there: {what}.", json_target)
-    show("Train on them with: --set data.records={}".format(report["out"]), json_target)
+    show(f"Train on them with: --set data.records={report['out']}", json_target)
     write_json(report, json_target)

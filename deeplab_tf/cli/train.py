@@ -1,4 +1,4 @@
-"""deeplab-tf train: from a recipe to a run."""
+"""`deeplab-tf train`: from a recipe to a run."""
 
 import errno
 import os
@@ -27,43 +27,41 @@ OPTION_NEEDS = {"quantization.aware": "export"}
     multiple=True,
     help="Change a value of the recipe, such as training.steps=100; repeatable.",
 )
-@click.option(
-    "--run", "run_dir", metavar="DIR", help="Where the run goes. Default: runs/NAME, after the recipe's file name."
-)
-@click.option("--resume", is_flag=True, help="Continue a run that was interrupted.")
+@click.option("--run", "run_dir", metavar="DIR", help="Write the run here.  [default: runs/NAME of the recipe]")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @json_option
 @verbose_option
 def command(config, overrides, run_dir, resume, json_target, verbose):
     """Train a network by the recipe CONFIG (YAML).
 
     Writes a run: config.yaml (resolved), best.keras, checkpoints, TensorBoard logs, metrics.jsonl. Ctrl-C saves the
-    state; --resume goes on from there (from the start, where nothing is saved), and ends with the same weights as a run
+    state; --resume continues from it, or from the start if nothing is saved, and ends with the same weights as a run
     that was never interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pathlib import Path
-
     if not os.path.isfile(config):
-        raise DeepLabError(f"There is no recipe {config}; those that come with deeplab_tf lie in configs/.")
-    run = Path(run_dir or os.path.join("runs", Path(config).stem))
-    again = f"Continue with: {_again(config, overrides, run)}"
-    result = _train(config, overrides, run, resume, again)
+        raise DeepLabError(f"There is no recipe {config}; those that come with deeplab_tf are in configs/.")
+    run = run_dir or os.path.join("runs", os.path.splitext(os.path.basename(config))[0])
+    result = _train(config, overrides, run, resume)
     name, best = ("PQ", result["best_pq"]) if "best_pq" in result else ("mIoU", result["best_miou"])
-    show("{}: {} steps, best validation {} {:.4f}.".format(run, result["step"], name, best), json_target)
-    show(f"Score it with: deeplab-tf evaluate {shlex.quote(str(run))}", json_target)
-    write_json({"run": str(run), **result}, json_target)
+    show(f"{run}: {result['step']} steps, best validation {name} {best:.4f}.", json_target)
+    show(f"Score it with: deeplab-tf evaluate {shlex.quote(run)}", json_target)
+    write_json({"run": run, **result}, json_target)
 
 
-def _train(config, overrides, run, resume, again):
-    """Trains; whatever stops it says how to go on."""
+def _train(config, overrides, run, resume):
+    """Train; whatever stops it says how to continue."""
     try:
+        from pathlib import Path
+
         from deeplab_tf.lab.config import load
         from deeplab_tf.lab.training.fit import train
         from deeplab_tf.lab.training.stopping import Interrupted
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted before the first step.") from None
+    again = f"Continue with: {_command(config, overrides, run)}"
     try:
-        return train(load(config, overrides), run, resume=resume)
+        return train(load(config, overrides), Path(run), resume=resume)
     except Interrupted as interrupted:
         saved = interrupted.args[0]
         state = f"The state after step {saved} is saved." if saved else "No state was saved yet."
@@ -74,12 +72,11 @@ def _train(config, overrides, run, resume, again):
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         place = error.filename or f"to {run}"
-        sentence = f"The disk is full: cannot write {place}; what was saved before is whole. Free some space. {again}"
-        raise DeepLabError(sentence) from error
+        raise DeepLabError(
+            f"The disk is full: cannot write {place}; what was saved before is whole. Free some space. {again}"
+        ) from error
 
 
-def _again(config, overrides, run):
+def _command(config, overrides, run):
     settings = [part for override in overrides for part in ("--set", override)]
-    return " ".join(
-        shlex.quote(str(part)) for part in ("deeplab-tf", "train", config, *settings, "--run", run, "--resume")
-    )
+    return " ".join(map(shlex.quote, ["deeplab-tf", "train", config, *settings, "--run", run, "--resume"]))

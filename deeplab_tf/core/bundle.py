@@ -73,7 +73,7 @@ class Bundle:
 
     @property
     def engines(self) -> str:
-        """The folder of what is built on a device; it may not exist yet."""
+        """The folder of engines that a device has built; it may not exist yet."""
         return os.path.join(self.path, ENGINES)
 
 
@@ -116,7 +116,7 @@ def _check(bundle, verify):
     there = set(_files(bundle.path))
     listed = set(bundle.digests)
     problems = (
-        ("is not whole: {} is missing", listed - there, "Copy it again"),
+        ("is damaged: {} is missing", listed - there, "Copy it again"),
         ("holds a foreign file: {}", there - listed, "Remove it"),
     )
     for problem, names, remedy in problems:
@@ -125,7 +125,7 @@ def _check(bundle, verify):
             raise DeepLabError(f"The bundle {bundle.path} {problem.format(min(names))}{more}. {remedy}.")
     for name in sorted(listed) if verify else ():
         if sha256(os.path.join(bundle.path, name)) != bundle.digests[name]:
-            raise DeepLabError(f"The bundle {bundle.path} is not whole: {name} has been changed. Copy it again.")
+            raise DeepLabError(f"The bundle {bundle.path} is damaged: {name} has been changed. Copy it again.")
 
 
 def _files(folder) -> List[str]:

@@ -4,20 +4,24 @@ import contextlib
 import fcntl
 import glob
 import hashlib
+import importlib.machinery
 import json
 import os
 import shutil
 import stat
+import sys
+import types
 import uuid
 from typing import Iterator, List
 
 
 @contextlib.contextmanager
-def replacing(path) -> Iterator[str]:
+def replacing(path, *, sync: bool = False) -> Iterator[str]:
     """Yield a temporary path to write to; the block's end renames it to `path`, an error in the block removes it.
 
     The temporary file is in the same folder, which is made if need be, is hidden, and keeps the suffix of `path`. A
-    link stays a link: its target is replaced.
+    link stays a link: its target is replaced. With `sync` the file is on the disk before it is renamed, and survives a
+    power cut. An OSError that names no file, such as that of a full disk, gets the name of `path`.
     """
     path = os.path.realpath(os.fspath(path))
     folder, name = os.path.split(path)
@@ -26,11 +30,17 @@ def replacing(path) -> Iterator[str]:
     temporary = os.path.join(folder, f".{stem}.{uuid.uuid4().hex[:8]}.part{suffix}")
     try:
         yield temporary
+        if sync:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), path) from error
+    finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
 
 
 def write_bytes(path, data: bytes) -> None:
@@ -134,3 +144,15 @@ def megabytes(path) -> float:
     if os.path.isdir(path):
         return sum(megabytes(os.path.join(path, name)) for name in files_below(path))
     return os.path.getsize(path) / 1e6
+
+
+def import_file(path) -> types.ModuleType:
+    """Import a Python file that belongs to no package, once, and return the module."""
+    path = os.path.abspath(path)
+    name = f"{os.path.splitext(os.path.basename(path))[0]}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        module = types.ModuleType(name)
+        module.__file__ = path
+        importlib.machinery.SourceFileLoader(name, path).exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]

@@ -49,6 +49,7 @@ class ImagePrediction:
         """
         self.table, self.size = table, size
         self._prediction, self._stride, self._views = prediction, label_stride, list(views)
+        self._averaged = bool(views)
         self._label_map: Optional[np.ndarray] = None
         self._panoptic: Optional[np.ndarray] = None
 
@@ -61,7 +62,7 @@ class ImagePrediction:
         """
         if self._label_map is None:
             own, logits = self._prediction.label_map, self._prediction.logits
-            if not self._views and (logits is None or own.shape == self.size):
+            if not self._averaged and (logits is None or own.shape == self.size):
                 self._label_map = resize_labels(own, self.size, self._stride)
             else:
                 self._label_map = best_class(self._probability_views(), self.size, self._stride)

@@ -14,7 +14,7 @@ from deeplab_tf.core.panoptic import instance_counts
 from deeplab_tf.core.prediction import ImagePrediction, predict
 from deeplab_tf.core.predictor import Predictor
 
-Path = Union[str, "os.PathLike[str]"]
+Path = Union[str, os.PathLike]
 
 FORMATS = ("overlay", "color", "ids", "cityscapes")
 """What `Result.save` writes."""

@@ -1,9 +1,8 @@
 """Schemas of a recipe's sections, by pydantic; an error is one sentence that names the key.
 
-An option is declared once, with its type, default, range and meaning, as a field of a Section or as an argument:
+An option is declared once, with its type, range, meaning and default, as a field of a Section or as an argument:
 
-    learning_rate: PositiveFloat = Field(0.001, description="the highest learning rate")
-    def network(*, width: Annotated[PositiveFloat, Field(description="multiplies the channels")] = 1.0): ...
+    learning_rate: Annotated[PositiveFloat, "peak learning rate"] = 0.001
 """
 
 import copy
@@ -38,15 +37,17 @@ class Section(BaseModel):
     def _read_yaml(cls, options):
         if not isinstance(options, dict):
             return options
-        return {str(key): _read_yaml(value, cls.model_fields.get(key)) for key, value in options.items()}
+        return {str(key): _from_yaml(value, cls.model_fields.get(key)) for key, value in options.items()}
 
 
-def _read_yaml(value, field: FieldInfo | None):
+def _from_yaml(value, field: FieldInfo | None):
     if isinstance(value, (list, tuple)):
-        return tuple(_read_yaml(item, None) for item in value)
-    if field is None or value not in (None, "none"):
-        return value
-    return "none" if field.default == "none" else None if types.NoneType in typing.get_args(field.annotation) else value
+        return tuple(_from_yaml(item, None) for item in value)
+    if field is not None and value in (None, "none"):
+        if types.NoneType in typing.get_args(field.annotation):
+            return None
+        return "none" if field.default == "none" else value
+    return value
 
 
 S = TypeVar("S", bound=Section)
@@ -81,9 +82,7 @@ def validate(schema: type[S], options: dict, section: str) -> S:
     try:
         return schema.model_validate(options)
     except ValidationError as error:
-        first = min(
-            error.errors(), key=lambda each: each["type"] != "extra_forbidden"
-        )  # a slip of the pen explains more
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # the cause of a missing key
         raise DeepLabError(_sentence(first, FieldInfo(annotation=schema), options, section)) from None
 
 
@@ -102,7 +101,7 @@ def _sentence(error, field: FieldInfo, value, place: str) -> str:
         field = schema.model_fields[part]
         if part not in value:
             hint = "" if index else f" Set it in the recipe or with --set {place}=VALUE."
-            return f"{place} is missing: {field.description or describe(field)}.{hint}"
+            return f"{place} is missing: {meaning(field) or describe(field)}.{hint}"
         value = value[part]
     words = str(error["ctx"]["error"]) if error["type"] == "value_error" else f"must be {describe(field)}"
     meant = did_you_mean(value, _choices(field.annotation)) if isinstance(value, str) else ""
@@ -124,6 +123,11 @@ def _choices(hint) -> Iterator[str]:
             yield from _choices(part)
         elif isinstance(part, str):
             yield part
+
+
+def meaning(field: FieldInfo) -> str:
+    """Return the meaning that an option is declared with."""
+    return next((each for each in field.metadata if isinstance(each, str)), "")
 
 
 def describe(field: FieldInfo) -> str:
@@ -162,7 +166,17 @@ def _words(hint, limits=(), *, plural: bool = False) -> str:
     return WORDS[hint][plural]
 
 
+def difference(key: str, there, here) -> str | None:
+    """Return how two values of a key differ, such as "data.size: [48, 64] there, [96, 128] here"; None: not at all."""
+    if there == here:
+        return None
+    texts = show(there), show(here)
+    return f"{key} differs" if max(map(len, texts)) > 80 else f"{key}: {texts[0]} there, {texts[1]} here"
+
+
 def show(value) -> str:
     """Return a value as YAML writes it, on one line."""
-    text = yaml.safe_dump(to_jsonable_python(value), default_flow_style=True, width=10**6).strip()
+    if value is None:
+        return "none"
+    text = yaml.safe_dump(to_jsonable_python(value, fallback=repr), default_flow_style=True, width=10**6).strip()
     return text.removesuffix("...").strip()

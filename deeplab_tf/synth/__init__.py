@@ -1,6 +1,6 @@
-"""Draws street scenes with labels and instances: data that needs no download, no licence and no permission.
+"""Draws street scenes with labels and instances: training data without download, licence or permission.
 
-A scene is drawn from (seed, index) alone: the same street at every size, and at every time along the drive.
+A scene follows from (seed, index) alone: the same street at every size, and at every time along the drive.
 """
 
 from typing import NamedTuple, Tuple
@@ -12,25 +12,25 @@ from deeplab_tf.synth.ground import paint_background, paint_camera, paint_ground
 from deeplab_tf.synth.light import expose
 from deeplab_tf.synth.painter import Painter
 from deeplab_tf.synth.sides import place_sides
-from deeplab_tf.synth.street import Stage, plan
+from deeplab_tf.synth.street import Scenery, plan_street
 from deeplab_tf.synth.traffic import place_people, place_traffic
 
 GENERATOR = 1
 """Goes up when a scene of the same seed and index looks different from before."""
 
-MIN_SIZE = 32
+_MIN_SIZE = 32
 
 
 class Scene(NamedTuple):
-    """One frame with its truth."""
+    """An image with its labels."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     label_ids: np.ndarray  # (H, W) uint8: the 34 ids of Cityscapes' *_labelIds.png files
-    instance_ids: np.ndarray  # (H, W) uint16: label id * 1000 + k for one thing; the label id for stuff and for groups
+    instance_ids: np.ndarray  # (H, W) uint16: label id * 1000 + k for an instance; the label id for stuff and groups
 
 
 def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, time: float = 0.0) -> Scene:
-    """The street of (seed, index), seen after `time` seconds of driving along it.
+    """Draw the street of (seed, index), seen after `time` seconds of driving along it.
 
     Args:
         seed: of the set of scenes.
@@ -41,18 +41,18 @@ def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, ti
     Raises:
         DeepLabError: for a size below 32 pixels a side.
     """
-    if min(size) < MIN_SIZE:
-        raise DeepLabError("A scene needs a size of at least {0}x{0} pixels, got {1}x{2}.".format(MIN_SIZE, *size))
-    street = plan(seed, index, time)
-    painter = Painter(size, street.view, street.light)
-    random = np.random.RandomState([seed & 0xFFFFFFFF, index & 0xFFFFFFFF, 0])
+    if min(size) < _MIN_SIZE:
+        raise DeepLabError(f"A scene needs a size of at least {_MIN_SIZE}x{_MIN_SIZE} pixels, got {size[0]}x{size[1]}.")
+    street = plan_street(seed, index, time)
+    painter = Painter(size, street.camera, street.light)
+    random = np.random.RandomState([*street.key, 0])
     paint_background(street, painter, random)
-    stage = Stage(street, painter)
-    paint_ground(stage)
-    place_sides(stage)
-    place_people(stage, time)
-    place_traffic(stage, time)
-    stage.paint()
+    scenery = Scenery(street, painter)
+    paint_ground(scenery)
+    place_sides(scenery)
+    place_people(scenery, time)
+    place_traffic(scenery, time)
+    scenery.paint()
     paint_camera(street, painter)
     image, grain, instance_ids = painter.finish()
     label_ids = np.where(instance_ids >= 1000, instance_ids // 1000, instance_ids).astype(np.uint8)

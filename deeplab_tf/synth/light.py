@@ -1,5 +1,4 @@
-"""Daylight: sky colours, where the sun stands, haze, and what the camera makes of it (white balance, contrast, blur,
-noise)."""
+"""Daylight (sky, sun, haze) and the camera's response to it (white balance, contrast, blur, noise)."""
 
 from typing import NamedTuple, Tuple
 
@@ -20,14 +19,14 @@ _DAYS = (
 
 
 class Light(NamedTuple):
-    """What the light does to every colour of a scene; colours are RGB in 0..255, factors multiply them."""
+    """The light of a scene, and the camera; colours are RGB in 0..255, factors multiply them."""
 
     sky_top: Color
     sky_low: Color
     tint: Color
-    sun_x: float  # how much brighter a face is that looks to the right (negative: to the left)
-    sun_z: float  # how much brighter a face is that looks away from the camera
-    shadow: float  # what ground in the shadow keeps of its light
+    sun_x: float  # how much brighter a face to the right is (negative: to the left)
+    sun_z: float  # how much brighter a face away from the camera is
+    shadow: float  # share of the light on ground in the shadow
     haze_depth: float  # metres at which half of a colour is haze
     lamps: float  # share of windows with light in them
     clouds: float  # 0 no clouds .. 1 many
@@ -38,15 +37,17 @@ class Light(NamedTuple):
 
 
 def draw_light(random: np.random.RandomState) -> Light:
-    """One of six kinds of day, varied."""
+    """Draw one of six kinds of day, varied."""
     day = random.choice(len(_DAYS), p=(0.26, 0.2, 0.2, 0.12, 0.14, 0.08))
     top, low, tint, sun, shadow, haze = _DAYS[day]
     side = 1.0 if random.rand() < 0.5 else -1.0
     warm, exposure = random.uniform(-0.07, 0.07), random.uniform(0.84, 1.12)
     dim = random.uniform(0.86, 1.08)
+    top_r, top_g, top_b = (c * dim for c in top)
+    low_r, low_g, low_b = (min(250.0, c * dim) for c in low)
     return Light(
-        sky_top=tuple(c * dim for c in top),
-        sky_low=tuple(min(250.0, c * dim) for c in low),
+        sky_top=(top_r, top_g, top_b),
+        sky_low=(low_r, low_g, low_b),
         tint=tint,
         sun_x=side * sun * random.uniform(0.4, 1.0),
         sun_z=sun * random.uniform(-0.8, 0.8),
@@ -62,8 +63,7 @@ def draw_light(random: np.random.RandomState) -> Light:
 
 
 def sky(light: Light, size: Tuple[int, int], horizon: int, random: np.random.RandomState) -> np.ndarray:
-    """(horizon, width, 4) uint8: a gradient with clouds, drawn small and enlarged; the fourth channel is the
-    roughness."""
+    """Return (horizon, width, 4) uint8: a gradient with clouds, upsampled; the fourth channel is the roughness."""
     height, width = max(8, horizon // 8), max(8, size[1] // 8)
     down = np.linspace(0.0, 1.0, height)[:, None, None]
     colors = np.array(light.sky_top) * (1 - down) + np.array(light.sky_low) * down
@@ -79,17 +79,16 @@ def sky(light: Light, size: Tuple[int, int], horizon: int, random: np.random.Ran
 
 
 def expose(image: np.ndarray, grain: np.ndarray, light: Light, random: np.random.RandomState) -> np.ndarray:
-    """The photograph of a drawing: surface texture, lens blur, white balance and contrast, sensor noise.
+    """Return the photograph of a drawing: surface texture, lens blur, white balance, contrast and sensor noise.
 
     Args:
         image: (H, W, 3) uint8 as drawn.
-        grain: (H, W) uint8, how rough the surface is at each pixel.
+        grain: (H, W) uint8, the roughness of the surface at each pixel.
     """
     height, width = grain.shape
     fine = np.frombuffer(random.bytes(height * width), np.int8).reshape(height, width)
-    cells = np.frombuffer(random.bytes((height // 4 + 1) * (width // 4 + 1)), np.uint8).reshape(
-        height // 4 + 1, width // 4 + 1
-    )
+    rows, columns = height // 4 + 1, width // 4 + 1
+    cells = np.frombuffer(random.bytes(rows * columns), np.uint8).reshape(rows, columns)
     coarse = cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
     texture = (fine.astype(np.int16) + 2 * coarse.astype(np.int16) - 256) // 2 * grain.astype(np.int16) // 224
     image = cv2.merge([cv2.add(image[:, :, c].astype(np.int16), texture) for c in range(3)])

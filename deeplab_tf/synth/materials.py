@@ -1,5 +1,8 @@
-"""Colours of what streets are built of (RGB, before the light of the scene). They overlap between classes on
-purpose."""
+"""Colours of facades, roofs, stones and metals (RGB, before the light of the scene); classes overlap on purpose."""
+
+from typing import Sequence
+
+from deeplab_tf.synth.light import Color
 
 FACADES = (
     (196, 184, 160),
@@ -22,6 +25,6 @@ STONES = ((150, 146, 138), (120, 118, 114), (136, 96, 80), (170, 166, 158), (110
 METALS = ((120, 122, 124), (84, 86, 90), (150, 152, 152), (70, 82, 72), (60, 60, 62), (136, 128, 112))
 
 
-def pick(colors, number: float):
-    """The colour for a number in 0..1."""
+def pick(colors: Sequence[Color], number: float) -> Color:
+    """Return the colour for a number in 0..1."""
     return colors[int(number * len(colors)) % len(colors)]

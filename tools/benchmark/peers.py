@@ -31,18 +31,18 @@ from deeplab_tf.deploy.runtimes.onnx import physical_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
-"""Of the processor, those that decide what is fast."""
+"""Instruction sets that decide the speed."""
 
 
 def common(options):
-    """What every side gets."""
+    """Return the options that every side gets."""
     size = [64, 128] if options.quick else [512, 1024]
     training = {"size": [64, 128] if options.quick else [256, 512], "batch": 2 if options.quick else 4}
     return {"threads": options.threads, "frame_size": size, "training": training, "frames": 2 if options.quick else 10}
 
 
 def side_options(side, shared, folder):
-    """The options of one side's process."""
+    """Return the options of one side's process."""
     made = {"threads": shared["threads"], "frames": shared["frames"], "size": shared["frame_size"], **side.options}
     if side.options.get("task") == "step":
         made.update(shared["training"])
@@ -58,7 +58,7 @@ def side_options(side, shared, folder):
 
 
 def missing(side):
-    """None, or the line that installs what the side needs."""
+    """Return None, or the line that installs what the side needs."""
     if not side.environment:
         return None
     python = python_of(side)
@@ -69,12 +69,12 @@ def missing(side):
 
 
 def python_of(side):
-    """The Python that runs it."""
+    """Return the Python that runs a side."""
     return ROOT / side.environment / "bin" / "python" if side.environment else Path(sys.executable)
 
 
 def make_network(name, shared, folder, quick):
-    """Makes a bundle unless it is there."""
+    """Build a bundle unless it exists."""
     bundle = folder / "{}-{}x{}".format(name, *shared["frame_size"])
     if (bundle / "bundle.json").exists():
         return
@@ -88,11 +88,11 @@ def make_network(name, shared, folder, quick):
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     command = [sys.executable, str(ROOT / "tools" / "benchmark" / "sides" / "networks.py"), json.dumps(order)]
     if subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode:
-        raise DeepLabError(f"The network '{name}' could not be made; the reason stands above.")
+        raise DeepLabError(f"The network '{name}' could not be built; see the error above.")
 
 
 def measure(row, shared, folder, options):
-    """One line of the table, as a dict."""
+    """Measure one row of the table; return it as a dict."""
     line = {
         "name": row.name,
         "what": row.what,
@@ -114,7 +114,7 @@ def measure(row, shared, folder, options):
             workers.append(Worker(python_of(side), side.program, side_options(side, shared, folder)))
         results = [worker.about.get("result") for worker in workers]
         if row.agree is not None and abs(results[0] - results[1]) > row.agree:
-            raise WorkerError("the results {} and {} differ: times would compare nothing".format(*results))
+            raise WorkerError("the results {} and {} differ, so the times cannot be compared".format(*results))
         counts = [repetitions(min(worker.seconds(2)), options.turn) for worker in workers]
         turns = [tuple(worker.seconds(count) for worker, count in zip(workers, counts)) for _ in range(options.rounds)]
     except WorkerError as error:
@@ -129,7 +129,7 @@ def measure(row, shared, folder, options):
 
 
 def measure_peaks(options):
-    """Of the machine, as a dict."""
+    """Return the machine's peaks as a dict."""
     settings = {"threads": options.threads, "seconds": 0.01 if options.quick else 1.0, "small": options.quick}
     worker = Worker(sys.executable, "machine_peaks", settings)
     worker.close()
@@ -137,7 +137,7 @@ def measure_peaks(options):
 
 
 def int8_limits(found, peaks):
-    """See `table.limits`; None where the row was not measured."""
+    """Return `table.limits`, or None if the row was not measured."""
     row = next((row for row in found if row["name"].startswith("int8-") and "ratio" in row), None)
     if row is None:
         return None
@@ -146,7 +146,7 @@ def int8_limits(found, peaks):
 
 
 def machine(options):
-    """The line that says what was measured on."""
+    """Return hardware, versions and threads, as a dict."""
     found = device.fingerprint()
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         words = set(file.read().split())
@@ -155,7 +155,7 @@ def machine(options):
 
 
 def machine_line(found, rows_found):
-    """The fingerprint in words."""
+    """Return one line of hardware and versions."""
     versions = [f"{name} {version}" for name, version in sorted(found["versions"].items())]
     versions += sorted({row["peer_about"]["name"] for row in rows_found if "peer_about" in row})
     return "{}; {}; {} threads; {}; {}".format(
@@ -164,27 +164,27 @@ def machine_line(found, rows_found):
 
 
 def say(text):
-    """On the way."""
+    """Print progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def parse(arguments):
-    """The options."""
+    """Return the parsed options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", action="append", metavar="ROW", help="this row, or all whose names begin so; may be repeated"
+        "--only", action="append", metavar="ROW", help="measure this row, or all whose names begin so; repeatable"
     )
-    parser.add_argument("--list", action="store_true", help="the rows, and nothing else")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one turn: does everything run?")
-    parser.add_argument("--threads", type=int, default=physical_cores(), help="of every side [default: all cores]")
+    parser.add_argument("--list", action="store_true", help="list the rows, and measure nothing")
+    parser.add_argument("--quick", action="store_true", help="smoke test with tiny sizes and one turn")
+    parser.add_argument(
+        "--threads", type=int, default=physical_cores(), help="threads of each side [default: all cores]"
+    )
     parser.add_argument("--rounds", type=int, help="turns of each row [default: 5]")
+    parser.add_argument("--turn", type=float, help="seconds of a turn, at least two repetitions [default: 3]")
     parser.add_argument(
-        "--turn", type=float, help="seconds of a turn of each side, two repetitions at least [default: 3]"
+        "--folder", type=Path, default=ROOT / "build" / "benchmark", help="keep networks and frames here"
     )
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "benchmark", help="where networks and frames are kept"
-    )
-    parser.add_argument("--json", metavar="FILE", help="also write everything there")
+    parser.add_argument("--json", metavar="FILE", help="also write everything to this file")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.turn = options.turn if options.turn is not None else 0.0 if options.quick else 3.0
@@ -192,7 +192,7 @@ def parse(arguments):
 
 
 def chosen(options, shared):
-    """The rows that are wanted. Raises DeepLabError for a name that none has."""
+    """Return the selected rows. Raise DeepLabError for an unknown name."""
     every = rows({"batch": shared["training"]["batch"], "frames": shared["frames"], "quick": options.quick})
     names = [row.name for row in every]
     for name in options.only or ():
@@ -202,7 +202,7 @@ def chosen(options, shared):
 
 
 def main(arguments):
-    """Measures and prints."""
+    """Measure the selected rows and print the table."""
     options = parse(arguments)
     shared = common(options)
     wanted = chosen(options, shared)
@@ -220,7 +220,7 @@ def main(arguments):
         report = {"machine": about, "command": sys.argv, "peaks": peaks, "int8_limits": limit, "rows": found}
         Path(options.json).write_text(json.dumps(report, indent=2), encoding="utf-8")
     if any("failed" in row for row in found):
-        raise DeepLabError("Some rows failed; their errors stand above the table.")
+        raise DeepLabError("Some rows failed; see the table.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ calibration cache, and TF-TRT in all three where TensorFlow has it; each in a pr
 or crashes is noted with its error and the rest goes on. The JSON file is written after each.
 
 Agreement is the share of pixels whose label is that of ONNX Runtime in float32 on the same frame. mIoU is counted at
-the network's size, labels enlarged by repeating: good for comparing the rows, not for comparing with `deeplab-tf
+the network's size, labels upsampled by repeating: good for comparing the rows, not for comparing with `deeplab-tf
 evaluate`.
 """
 
@@ -227,8 +227,8 @@ def table(report) -> str:
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="'pack' as the first word only packs the frames")
-    parser.add_argument("--frames", required=True, help="a folder of pictures, or what 'pack' wrote")
-    parser.add_argument("--labels", help="a folder of label files named like the pictures")
+    parser.add_argument("--frames", required=True, help="a folder of images, or what 'pack' wrote")
+    parser.add_argument("--labels", help="a folder of label files named like the images")
     parser.add_argument("--count", type=int, default=50, help="at most so many frames (%(default)s)")
     parser.add_argument("--json", metavar="FILE", default="check_gpu.json", help="where results go (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of timing for each runtime (%(default)s)")
@@ -244,7 +244,7 @@ def parse(arguments):
 
 
 def frames_in_a_file(options, folder) -> str:
-    """The .npz file, packed into `folder` first where pictures are given."""
+    """The .npz file, packed into `folder` first if images are given."""
     if os.path.isfile(options.frames):
         return options.frames
     place = options.out if options.pack else os.path.join(folder, "frames.npz")

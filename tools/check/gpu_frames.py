@@ -22,7 +22,7 @@ def pack(bundles, frames, labels=None, *, count=50) -> dict:
 
     Args:
         bundles: opened ones; DIGEST is `key` of one.
-        frames: a folder of pictures.
+        frames: a folder of images.
         labels: a folder of label files named like them: 8-bit class ids, or *_labelIds.png of Cityscapes.
         count: at most so many frames, evenly over the folder.
     """
@@ -30,7 +30,7 @@ def pack(bundles, frames, labels=None, *, count=50) -> dict:
 
     paths = list_images(frames, recursive=True)
     if not paths:
-        raise DeepLabError(f"There are no pictures in {frames}.")
+        raise DeepLabError(f"There are no images in {frames}.")
     paths = [paths[i] for i in sorted({int(i) for i in np.linspace(0, len(paths) - 1, count)})]
     arrays = {}
     for bundle in bundles:
@@ -72,7 +72,7 @@ def read_truth(paths, folder, bundle):
 
 
 def stem(path):
-    """What a picture and its label file have in common."""
+    """Return what an image and its label file have in common."""
     name = os.path.splitext(os.path.basename(path))[0]
     return re.sub(r"_(leftImg8bit|gtFine_label(Train)?Ids)$", "", name)
 

@@ -29,7 +29,7 @@ def parse(arguments):
     for option, precision in (("--int8", "int8"), ("--fp16", "float16"), ("--fp32", "float32")):
         kind.add_argument(option, dest="precision", action="store_const", const=precision)
     parser.add_argument("-o", "--out", required=True, help="the folder to write")
-    parser.add_argument("--images", metavar="DIR", help="pictures for TF-TRT's own calibration, 100 to 500 of them")
+    parser.add_argument("--images", metavar="DIR", help="images for TF-TRT's own calibration, 100 to 500 of them")
     parser.add_argument(
         "--strict", action="store_true", help="refuse a precision that this GPU lacks, instead of taking the next"
     )
@@ -38,12 +38,12 @@ def parse(arguments):
 
 
 def read_frames(folder, size):
-    """(H, W, 3) uint8 frames of a folder's pictures, one by one."""
+    """Yield the (H, W, 3) uint8 frames of a folder's images."""
     from deeplab_tf.core.image_files import list_images, read_image, resize_image
 
     paths = list_images(folder, recursive=True)
     if not paths:
-        raise DeepLabError(f"There are no pictures in {folder}.")
+        raise DeepLabError(f"There are no images in {folder}.")
     return (resize_image(read_image(path), size) for path in paths)
 
 

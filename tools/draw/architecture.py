@@ -14,17 +14,17 @@ from deeplab_tf.cli.options import show
 
 @click.command()
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
-@click.argument("picture", type=click.Path(dir_okay=False))
-@click.option("--classes", default=19, show_default=True, help="How many classes the network tells apart.")
-def main(recipe, picture, classes):
-    """Draw the network of RECIPE as boxes and arrows into PICTURE (PNG or SVG)."""
+@click.argument("figure", type=click.Path(dir_okay=False))
+@click.option("--classes", default=19, show_default=True, help="Number of classes.")
+def main(recipe, figure, classes):
+    """Draw the network of RECIPE as boxes and arrows into FIGURE (PNG or SVG)."""
     from deeplab_tf.lab.config import load
-    from deeplab_tf.lab.models.figure import architecture_figure
-    from deeplab_tf.lab.training.fit import build_model
+    from deeplab_tf.lab.models.diagram import architecture_figure
+    from deeplab_tf.lab.models.registry import build_network
 
     config = load(recipe)
-    architecture_figure(build_model(config, classes), config.size).savefig(picture, dpi=130)
-    show(f"Drew {picture}")
+    architecture_figure(build_network(config.model, classes), config.size).savefig(figure, dpi=130)
+    show(f"Drew {figure}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws what each augmentation does to image and label: python tools/draw/augmentations.py docs/augmentations.png"""
+"""Draw what each augmentation does to image and label: python tools/draw/augmentations.py docs/augmentations.png"""
 
 import os
 
@@ -44,7 +44,7 @@ EXAMPLES = (
 
 
 def panel(image, label_map, title, options, seed):
-    """Image and label after one augmentation, side by side under its name."""
+    """Return image and label after one augmentation, side by side under its name."""
     import tensorflow as tf
 
     from deeplab_tf.lab.data.augment import Augmentation, augment
@@ -52,22 +52,22 @@ def panel(image, label_map, title, options, seed):
     changed, labels = augment(
         tf.constant(image), tf.constant(label_map), tf.constant([seed, 3], tf.int64), Augmentation(**options)
     )
-    pictures = [changed.numpy(), draw.colorize(labels.numpy(), CITYSCAPES)]
-    return draw.side_by_side([_centered(picture) for picture in pictures], [title, ""])
+    pair = [changed.numpy(), draw.colorize(labels.numpy(), CITYSCAPES)]
+    return draw.side_by_side([_centered(each) for each in pair], [title, ""])
 
 
-def _centered(picture):
+def _centered(panel):
     canvas = np.full((*SIZE, 3), 255, np.uint8)
-    top, left = ((whole - part) // 2 for whole, part in zip(SIZE, picture.shape))
-    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    top, left = ((whole - part) // 2 for whole, part in zip(SIZE, panel.shape))
+    canvas[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
     return canvas
 
 
 @click.command()
-@click.argument("picture", type=click.Path(dir_okay=False))
+@click.argument("figure", type=click.Path(dir_okay=False))
 @click.option("--seed", default=1, show_default=True)
-def main(picture, seed):
-    """Draw a scene and its label under each augmentation into PICTURE (PNG)."""
+def main(figure, seed):
+    """Draw a scene and its label under each augmentation into FIGURE (PNG)."""
     scene = draw_scene(seed, 3, SIZE)
     label_map = CITYSCAPES_TO_CLASS[scene.label_ids]
     panels = [panel(scene.image, label_map, title, options, seed) for title, options in EXAMPLES]
@@ -75,8 +75,8 @@ def main(picture, seed):
         np.hstack([panels[i], np.full((panels[i].shape[0], 12, 3), 255, np.uint8), panels[i + 1]])
         for i in range(0, len(panels), 2)
     ]
-    write_image(picture, np.vstack(rows))
-    show(f"Drew {picture}")
+    write_image(figure, np.vstack(rows))
+    show(f"Drew {figure}")
 
 
 if __name__ == "__main__":

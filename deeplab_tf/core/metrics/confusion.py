@@ -30,14 +30,14 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     for name, label_map in (("truth", truth), ("prediction", prediction)):
         if label_map.dtype != np.uint8 or label_map.ndim != 2:
             raise DeepLabError(f"The {name} must be (H, W) uint8; got {label_map.shape} {label_map.dtype}.")
-    check_same_size(truth, prediction)
+    check_equal_sizes(truth, prediction)
     pairs = truth.ravel().astype(np.uint16)
     pairs <<= 8
     pairs |= prediction.ravel()
     return np.bincount(pairs, minlength=65536).reshape(256, 256)
 
 
-def check_same_size(truth: np.ndarray, prediction: np.ndarray) -> None:
+def check_equal_sizes(truth: np.ndarray, prediction: np.ndarray) -> None:
     """Raise DeepLabError if two maps differ in height or width."""
     if truth.shape != prediction.shape:
         sizes = truth.shape + prediction.shape

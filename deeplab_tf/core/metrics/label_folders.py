@@ -90,7 +90,7 @@ def match_cityscapes(truth: str, prediction: str) -> Files:
         if frame is not None and path.lower().endswith(".png"):
             predictions.setdefault(frame, []).append(path)
     if not truths:
-        raise DeepLabError(f"No *{LABEL_SUFFIX} stands below {truth}; name the gtFine folder, or pass --format ids.")
+        raise DeepLabError(f"No *{LABEL_SUFFIX} below {truth}; name the gtFine folder, or pass --format ids.")
     chosen = {
         frame: [path for path in paths if path.endswith("labelIds.png")] or paths
         for frame, paths in predictions.items()
@@ -114,7 +114,7 @@ def match_stems(truth: str, prediction: str) -> Files:
 
     truths = by_stem(truth)
     if not truths:
-        raise DeepLabError(f"No image stands in {truth}; --truth names the folder with the true label files.")
+        raise DeepLabError(f"No PNG file in {truth}; --truth names the folder with the true label files.")
     return _pairs(truths, by_stem(prediction), truth, prediction)
 
 

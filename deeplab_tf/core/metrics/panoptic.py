@@ -13,7 +13,7 @@ import numpy as np
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics import mean_of_defined, none_if_nan
-from deeplab_tf.core.metrics.confusion import check_same_size
+from deeplab_tf.core.metrics.confusion import check_equal_sizes
 from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of, thing_classes
 from deeplab_tf.core.tables import number, text_table
 
@@ -44,7 +44,7 @@ class PanopticQuality:
         Raises:
             DeepLabError: sizes that differ, or classes that the table has not; nothing is counted then.
         """
-        check_same_size(truth, prediction)
+        check_equal_sizes(truth, prediction)
         true_ids, true_areas, true_index = segments_of(truth)
         ids, areas, index = segments_of(prediction)
         true_classes, classes = self._classes("truth", true_ids), self._classes("prediction", ids)

@@ -17,7 +17,7 @@ runtimes.
 
 import importlib
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
@@ -97,13 +97,8 @@ def missing() -> Dict[str, Optional[str]]:
     return {name: module(name).missing() for name in names()}
 
 
-def available() -> List[str]:
-    """Return the runtimes that work on this machine, the preferred first."""
-    return list(_working())
-
-
-def _working():
-    """Yield `available` one at a time: asking the next one may take the seconds that TensorFlow needs to load."""
+def available() -> Iterator[str]:
+    """Yield the runtimes that work on this machine, the preferred first; the next one may take seconds to load."""
     return (name for name in by_priority() if module(name).missing() is None)
 
 
@@ -132,7 +127,7 @@ def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = 
         DeepLabError: no such runtime, not installed here, or the bundle lacks what it needs.
     """
     if name == "auto":
-        name = next((each for each in _working() if precisions(bundle, each)), "")
+        name = next((each for each in available() if precisions(bundle, each)), "")
         if not name:
             reasons = [f"{each}: {reason or 'the bundle has nothing for it.'}" for each, reason in missing().items()]
             raise DeepLabError(f"No runtime can run {bundle.path} here. {' '.join(reasons)}")

@@ -57,7 +57,10 @@ class FrameQueue:
 
     def __iter__(self) -> Iterator[Any]:
         """Yield items until the queue is closed and empty."""
-        return iter(self.get, None)
+        item = self.get()
+        while item is not None:  # by identity: arrays compare element by element
+            yield item
+            item = self.get()
 
     def close(self) -> None:
         """Refuse new items; those inside can still be got."""

@@ -45,7 +45,7 @@ def resolve(tree: dict) -> Config:
 
 
 def _read_model(options):
-    from deeplab_tf.lab.models.recipe import model_schema  # Keras
+    from deeplab_tf.lab.models.registry import model_schema  # Keras
 
     return validate(model_schema(options.get("name")), options, "model").model_dump()
 

@@ -10,9 +10,8 @@ from pydantic.fields import FieldInfo
 from deeplab_tf.core.files import write_text
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import DataOptions, data_sets, load_data_set
-from deeplab_tf.lab.models.parts import backbones, load_network, networks
-from deeplab_tf.lab.models.recipe import ModelOptions, model_schema
-from deeplab_tf.lab.schema import Section, describe, schema_of, show
+from deeplab_tf.lab.models.registry import ModelOptions, backbones, load_network, model_schema, networks
+from deeplab_tf.lab.schema import Section, describe, meaning, schema_of, show
 
 INTRODUCTION = """# Recipes
 
@@ -53,7 +52,7 @@ def page() -> str:
 
 def _data() -> Iterator[str]:
     yield "## data"
-    yield "Images and labels. Each data set has keys of its own, below."
+    yield _text(DataOptions)
     yield _table(DataOptions.model_fields, {"name": data_sets()})
     for name in data_sets():
         module = load_data_set(name)
@@ -64,7 +63,7 @@ def _data() -> Iterator[str]:
 
 def _model() -> Iterator[str]:
     yield "## model"
-    yield "The network. Each has keys of its own, below, and takes any backbone."
+    yield _text(ModelOptions)
     yield _table(ModelOptions.model_fields, {"name": networks()})
     for name in networks():
         fields = model_schema(name).model_fields.items()
@@ -93,9 +92,9 @@ def _text(documented: Any) -> str:
 def _table(fields: Mapping[str, FieldInfo], choices: Mapping[str, Sequence[str]] = {}) -> str:
     lines = ["| key | default | values | meaning |", "| --- | --- | --- | --- |"]
     for key, field in fields.items():
-        default = "required" if field.is_required() else show(field.default).replace("null", "none")
+        default = "required" if field.is_required() else show(field.default)
         values = f"one of {', '.join(choices[key])}" if key in choices else describe(field)
-        lines.append(f"| `{key}` | {default} | {values} | {field.description} |")
+        lines.append(f"| `{key}` | {default} | {values} | {meaning(field)} |")
     return "\n".join(lines)
 
 

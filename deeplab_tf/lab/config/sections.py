@@ -1,41 +1,43 @@
 """The sections of a recipe, one class each; every field is a key, with its type, default, range and meaning.
 
 Three are elsewhere: `data` is `lab.data.DataOptions` and the data set's own options, `model` is
-`lab.models.recipe.ModelOptions` and the network's arguments, `augment` is `lab.data.augment.Augmentation`.
+`lab.models.registry.ModelOptions` and the network's arguments, `augment` is `lab.data.augment.Augmentation`.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from deeplab_tf.lab.data.augment import Augmentation
-from deeplab_tf.lab.schema import BelowOne, Fraction, Section, show
+from deeplab_tf.lab.schema import BelowOne, Fraction, Section, difference
 
 
 class Loss(Section):
     """Cross-entropy over the pixels that are not ignored and, for a network that predicts instances, the errors of its
-    centers and offsets."""
+    centers and offsets.
 
-    class_weights: Literal["log", "balanced"] | tuple[NonNegativeFloat, ...] | None = Field(
-        None,
-        description="weight of each class: `log`, 1 / log(1.1 + share of its pixels in the training labels); "
-        "`balanced`, 1 / share, at most 50 times the least; or a list",
+    `class_weights: log` is 1 / log(1.1 + share of the class in the training labels), `balanced` is 1 / share, at most
+    50 times the least.
+    """
+
+    class_weights: Annotated[
+        Literal["log", "balanced"] | tuple[NonNegativeFloat, ...] | None,
+        "weights of the classes: a rule (see above), or a number for each",
+    ] = None
+    label_smoothing: Annotated[BelowOne, "share of a pixel's truth that is spread over all classes"] = 0.0
+    ohem_ratio: Annotated[
+        float, Gt(0), Le(1), "hard example mining: share of a batch's pixels, the hardest, that count"
+    ] = 1.0
+    auxiliary_weight: Annotated[NonNegativeFloat, "weight of the auxiliary head's loss"] = 0.4
+    center_weight: Annotated[NonNegativeFloat, "weight of the mean squared error of the centers"] = 200.0
+    offset_weight: Annotated[NonNegativeFloat, "weight of the mean absolute error, in pixels, of the offsets"] = 0.01
+    center_sigma: Annotated[float, Ge(1), Le(256), "standard deviation of the Gaussian around a center, in pixels"] = (
+        8.0
     )
-    label_smoothing: BelowOne = Field(0.0, description="share of a pixel's truth that is spread over all classes")
-    ohem_ratio: float = Field(
-        1.0, gt=0, le=1, description="online hard example mining: share of a batch's pixels, the hardest, that count"
-    )
-    auxiliary_weight: NonNegativeFloat = Field(0.4, description="weight of the auxiliary head's loss")
-    center_weight: NonNegativeFloat = Field(200.0, description="weight of the mean squared error of the centers")
-    offset_weight: NonNegativeFloat = Field(
-        0.01, description="weight of the mean absolute error of the offsets, which are in pixels"
-    )
-    center_sigma: float = Field(
-        8.0, ge=1, le=256, description="standard deviation of the Gaussian around a center, in pixels"
-    )
-    small_instance_threshold: NonNegativeInt = Field(4096, description="pixels below which an instance is small")
-    small_instance_weight: PositiveFloat = Field(1.0, description="weight of a small instance's pixels in its class")
+    small_instance_threshold: Annotated[NonNegativeInt, "pixels below which an instance is small"] = 4096
+    small_instance_weight: Annotated[PositiveFloat, "weight of a small instance's pixels in its class"] = 1.0
 
     @field_validator("class_weights")
     @classmethod
@@ -54,63 +56,50 @@ class Distillation(Section):
     labels alone. `--resume` needs the teacher where it was.
     """
 
-    run: str | None = Field(
-        None, description="the run of the teacher, which must have the same classes; its `best.keras` is used"
-    )
-    weight: Fraction = Field(0.5, description="share of the teacher in the loss of the classes")
-    temperature: PositiveFloat = Field(2.0, description="softens both distributions: logits are divided by it")
+    run: Annotated[str | None, "the run of the teacher, with the same classes; its `best.keras` is used"] = None
+    weight: Annotated[Fraction, "share of the teacher in the loss of the classes"] = 0.5
+    temperature: Annotated[PositiveFloat, "softens both distributions: logits are divided by it"] = 2.0
 
 
 class Optimizer(Section):
-    """The optimizer and its learning rate."""
+    """The optimizer and its learning rate.
 
-    name: Literal["adam", "muon", "sgd"] = Field(
-        "adam",
-        description="`muon` orthogonalizes the step of each convolution ([Jordan et al., 2024]"
-        "(https://kellerjordan.github.io/posts/muon/)), at Adam's learning rates",
-    )
-    learning_rate: PositiveFloat = Field(0.001, description="peak learning rate")
-    schedule: Literal["cosine", "poly", "constant"] = Field("cosine", description="decay of the learning rate")
-    power: NonNegativeFloat = Field(0.9, description="exponent of `poly`")
-    warmup_steps: NonNegativeInt = Field(0, description="steps of linear warm-up")
-    momentum: BelowOne = Field(0.9, description="momentum of `sgd`")
-    weight_decay: NonNegativeFloat = Field(
-        0.0,
-        description="`sgd`: added to the gradient; `adam` and `muon`: decoupled, as in AdamW. Not on batch "
-        "normalization, biases and depthwise kernels",
-    )
-    backbone_lr_multiplier: NonNegativeFloat = Field(1.0, description="multiplies the backbone's learning rate")
-    clip_norm: PositiveFloat | None = Field(None, description="clips the gradient to this global norm")
-    ema: BelowOne | None = Field(
-        None, description="momentum of an exponential moving average of the weights, which is then scored and saved"
-    )
+    `muon` orthogonalizes the step of each convolution ([Jordan et al., 2024](https://kellerjordan.github.io/posts/muon/))
+    and takes Adam's learning rates. Weight decay is added to the gradient by `sgd`, and decoupled, as in AdamW, with
+    `adam` and `muon`; never on batch normalization, biases and depthwise kernels.
+    """
+
+    name: Annotated[Literal["adam", "muon", "sgd"], "the optimizer"] = "adam"
+    learning_rate: Annotated[PositiveFloat, "peak learning rate"] = 0.001
+    schedule: Annotated[Literal["cosine", "poly", "constant"], "decay of the learning rate"] = "cosine"
+    power: Annotated[NonNegativeFloat, "exponent of `poly`"] = 0.9
+    warmup_steps: Annotated[NonNegativeInt, "steps of linear warm-up"] = 0
+    momentum: Annotated[BelowOne, "momentum of `sgd`"] = 0.9
+    weight_decay: Annotated[NonNegativeFloat, "weight decay"] = 0.0
+    backbone_lr_multiplier: Annotated[NonNegativeFloat, "multiplies the backbone's learning rate"] = 1.0
+    clip_norm: Annotated[PositiveFloat | None, "clips the gradient to this global norm"] = None
+    ema: Annotated[BelowOne | None, "momentum of an average of the weights, which is then scored and saved"] = None
 
 
 class Training(Section):
     """Steps, precision, seed, and what is written when."""
 
-    steps: PositiveInt = Field(60_000, description="training steps; one step is one batch")
-    batch_size: PositiveInt = Field(16, description="images in a batch")
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "float32", description="Keras dtype policy; weights and saved networks are float32 with each"
+    steps: Annotated[PositiveInt, "training steps; one step is one batch"] = 60_000
+    batch_size: Annotated[PositiveInt, "images in a batch"] = 16
+    precision: Annotated[
+        Literal["float32", "mixed_bfloat16", "mixed_float16"], "Keras dtype policy; saved weights are float32"
+    ] = "float32"
+    seed: Annotated[int, Ge(0), Lt(2**32), "fixes the first weights, the order of the images, and augmentation"] = 0
+    validate_every: Annotated[PositiveInt, "steps between scores on `val`; the best network is `best.keras`"] = 1000
+    validation_images: Annotated[PositiveInt | None, "images of `val`, evenly spread, that are scored; none: all"] = (
+        None
     )
-    seed: int = Field(
-        0, ge=0, lt=2**32, description="fixes the first weights, the order of the images, and augmentation"
-    )
-    validate_every: PositiveInt = Field(
-        1000, description="steps between scores on the `val` split; the best network so far is `best.keras`"
-    )
-    validation_images: PositiveInt | None = Field(
-        None, description="images of `val`, evenly spread, that are scored; none: all"
-    )
-    checkpoint_every: PositiveInt = Field(500, description="steps between the states that `--resume` continues from")
-    save_steps: tuple[PositiveInt, ...] = Field(
-        (), description="steps whose network is kept as `kept/step_*.keras`; `deeplab-tf report` compares them"
-    )
-    log_every: PositiveInt = Field(20, description="steps between lines in `metrics.jsonl` and points in TensorBoard")
-    deterministic: bool = Field(
-        True, description="the same weights each time, to the last bit; not every operation can be so on a GPU"
-    )
+    checkpoint_every: Annotated[PositiveInt, "steps between the states that `--resume` continues from"] = 500
+    save_steps: Annotated[
+        tuple[PositiveInt, ...], "steps whose network is kept in `kept/`, for `deeplab-tf report`"
+    ] = ()
+    log_every: Annotated[PositiveInt, "steps between lines in `metrics.jsonl` and points in TensorBoard"] = 20
+    deterministic: Annotated[bool, "the same weights each time, to the last bit; not possible on every GPU"] = True
 
 
 class Quantization(Section):
@@ -122,11 +111,12 @@ class Quantization(Section):
     `convert` uses. Statistics of batch normalization stay as they are. Validation scores the INT8 network.
     """
 
-    aware: bool = Field(False, description="train with INT8 rounding")
-    calibration: Literal["min-max", "percentile", "entropy"] | None = Field(
-        None, description="calibration method; none: the one that agrees best with the float network"
-    )
-    calibration_images: PositiveInt = Field(100, description="training images to calibrate on")
+    aware: Annotated[bool, "train with INT8 rounding"] = False
+    calibration: Annotated[
+        Literal["min-max", "percentile", "entropy"] | None,
+        "calibration method; none: that which agrees best with the float network",
+    ] = None
+    calibration_images: Annotated[PositiveInt, "training images to calibrate on"] = 100
 
 
 class Config(Section):
@@ -155,12 +145,10 @@ class Config(Section):
         `optimizer.learning_rate: 0.1 there, 0.001 here`; None where none does."""
         here, there = self.model_dump(mode="json"), other.model_dump(mode="json")
         for section in here:
-            for key in (*here[section], *there[section]):
-                ours, theirs = (sections[section].get(key, "not set") for sections in (here, there))
-                if ours != theirs and f"{section}.{key}" not in WITHOUT_EFFECT:
-                    if isinstance(ours, dict) or isinstance(theirs, dict):
-                        return f"{section}.{key} differs"  # a long list
-                    return f"{section}.{key}: {show(theirs)} there, {show(ours)} here"
+            for key in {**here[section], **there[section]}:
+                found = difference(f"{section}.{key}", there[section].get(key), here[section].get(key))
+                if found and f"{section}.{key}" not in WITHOUT_EFFECT:
+                    return found
         return None
 
 

@@ -6,25 +6,20 @@ recipes, and the keyword-only arguments are its keys there.
 
 import importlib
 from pathlib import Path
-
-from pydantic import Field
+from typing import Annotated
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import import_file
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
 
 
 class DataOptions(Section):
-    """Keys of the `data` section that every data set has."""
+    """Images and labels. Each data set has keys of its own. Scores are counted at each label's own resolution."""
 
-    name: str = Field(description="the data set")
-    size: tuple[Side, Side] = Field(
-        description="[height, width] to which images are resized before augmentation, and at which the network is "
-        "scored, such as [512, 1024]; scores are counted at each label's own resolution"
-    )
-    records: str | None = Field(
-        None, description="the folder that `deeplab-tf prepare` writes this data set to; it is then read from there"
-    )
+    name: Annotated[str, "the data set"]
+    size: Annotated[tuple[Side, Side], "[height, width] to which images are resized, such as [512, 1024]"]
+    records: Annotated[str | None, "the folder of `deeplab-tf prepare`; read instead of the files"] = None
 
 
 def data_sets() -> list[str]:
@@ -34,7 +29,12 @@ def data_sets() -> list[str]:
 
 
 def load_data_set(name: str):
-    """Return the module of a data set. Raise DeepLabError, with the choices, where there is none of this name."""
+    """Return the module of a data set, by its name or the path of a file of your own (NAME.py).
+
+    Raise DeepLabError, with the choices, where there is none.
+    """
+    if str(name).endswith(".py") and Path(name).is_file():
+        return import_file(name)
     if name not in data_sets():
         raise DeepLabError(f"There is no data set '{name}' for data.name. {did_you_mean(str(name), data_sets())}")
     return importlib.import_module(f"deeplab_tf.lab.data.{name}")

@@ -6,9 +6,10 @@ same seed gives the same crop, on any run.
 """
 
 import math
+from typing import Annotated
 
 import tensorflow as tf
-from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, field_validator
 
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.schema import BelowOne, Fraction, Section, Side
@@ -28,21 +29,17 @@ class Augmentation(Section):
     seen. Where rotation, scale or crop reach outside the image, the image is grey and the label ignored.
     """
 
-    crop: tuple[Side, Side] | None = Field(
-        None, description="height, width of a random crop, on which the network is trained; none: the whole image"
-    )
-    flip: Fraction = Field(0.0, description="probability of a left-right flip")
-    rotation: NonNegativeFloat = Field(0.0, description="degrees, at most, either way")
-    scale: tuple[PositiveFloat, PositiveFloat] = Field(
-        (1.0, 1.0), description="lowest and highest factor, drawn evenly in the logarithm"
-    )
-    brightness: BelowOne = Field(0.0, description="0.3: times 0.7 to 1.3")
-    contrast: BelowOne = Field(0.0, description="0.3: distance from the image's mean grey, times 0.7 to 1.3")
-    saturation: Fraction = Field(0.0, description="0.3: distance from each pixel's grey, times 0.7 to 1.3")
-    hue: Fraction = Field(0.0, description="0.1: turned by at most a tenth of the color circle either way")
-    white_balance: Fraction = Field(0.0, description="0.1: each channel on its own, times 0.9 to 1.1")
-    gamma: NonNegativeFloat = Field(0.0, description="0.3: to a power between 1 / 1.3 and 1.3")
-    noise: NonNegativeFloat = Field(0.0, description="standard deviation of Gaussian noise in grey levels, at most")
+    crop: Annotated[tuple[Side, Side] | None, "[height, width] of the crop to train on; none: the whole image"] = None
+    flip: Annotated[Fraction, "probability of a left-right flip"] = 0.0
+    rotation: Annotated[NonNegativeFloat, "degrees, at most, either way"] = 0.0
+    scale: Annotated[tuple[PositiveFloat, PositiveFloat], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
+    brightness: Annotated[BelowOne, "0.3: times 0.7 to 1.3"] = 0.0
+    contrast: Annotated[BelowOne, "0.3: distance from the image's mean grey, times 0.7 to 1.3"] = 0.0
+    saturation: Annotated[Fraction, "0.3: distance from each pixel's grey, times 0.7 to 1.3"] = 0.0
+    hue: Annotated[Fraction, "0.1: turned by at most a tenth of the color circle either way"] = 0.0
+    white_balance: Annotated[Fraction, "0.1: each channel on its own, times 0.9 to 1.1"] = 0.0
+    gamma: Annotated[NonNegativeFloat, "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
+    noise: Annotated[NonNegativeFloat, "standard deviation of Gaussian noise in grey levels, at most"] = 0.0
 
     @field_validator("scale")
     @classmethod

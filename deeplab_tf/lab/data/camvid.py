@@ -7,8 +7,6 @@ scenes.
 
 from typing import Annotated
 
-from pydantic import Field
-
 from deeplab_tf.core.labels import Label, LabelTable, id_map
 from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
 
@@ -34,9 +32,7 @@ UNLABELLED = 11
 LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(UNLABELLED + 1))
 
 
-def open_split(
-    split: str, *, root: Annotated[str, Field(description="the folder that holds `images` and `labels`")]
-) -> FileSplit:
+def open_split(split: str, *, root: Annotated[str, "the folder that holds `images` and `labels`"]) -> FileSplit:
     """Open `train`, `val`, or `test` where its files are there."""
     folder = open_root(root)
     images = split_folder(folder, "images/{split}", split)

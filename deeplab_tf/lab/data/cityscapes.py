@@ -10,7 +10,6 @@ panoptic quality.
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import (
@@ -31,9 +30,7 @@ LABEL_READER = IdReader(CITYSCAPES_TO_CLASS, [*CITYSCAPES_FILE_IDS, IGNORE_LABEL
 """All 34 ids; the 15 that are not scored become IGNORE_LABEL. Id -1, licence plate, is 255 in an 8-bit file."""
 
 
-def open_split(
-    split: str, *, root: Annotated[str, Field(description="the folder that holds `leftImg8bit` and `gtFine`")]
-) -> FileSplit:
+def open_split(split: str, *, root: Annotated[str, "the folder that holds `leftImg8bit` and `gtFine`"]) -> FileSplit:
     """Open `train` or `val`. Raise UnknownSplit for `test` without labels: the benchmark keeps them to itself."""
     folder = file_split.open_root(root)
     images = file_split.split_folder(folder, "leftImg8bit/{split}", split)

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from pydantic import Field
+from annotated_types import MinLen
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
@@ -46,39 +46,33 @@ class ClassRow(Section):
 def open_split(
     split: str,
     *,
-    root: Annotated[str, Field(description="the folder of the others")],
-    images: Annotated[str, Field(description="the folder of the images; `{split}` becomes `train` and `val`")] = (
-        "images/{split}"
-    ),
-    labels: Annotated[str, Field(description="the folder of the labels")] = "labels/{split}",
+    root: Annotated[str, "the folder of the others"],
+    images: Annotated[str, "the folder of the images; `{split}` becomes `train` and `val`"] = ("images/{split}"),
+    labels: Annotated[str, "the folder of the labels"] = "labels/{split}",
     classes: Annotated[
         tuple[ClassRow, ...],
-        Field(
-            min_length=1,
-            description="a row for each class: `name`, `color` [R, G, B], `thing: true` for what is countable (cars, "
-            "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order",
-        ),
+        MinLen(1),
+        "a row for each class: `name`, `color` [R, G, B], `thing: true` for what is countable (cars, "
+        "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order",
     ],
     label_format: Annotated[
         Literal["ids", "colors"],
-        Field(description="`ids`: 8-bit PNG with one channel; `colors`: RGB or palette PNG in the colors of `classes`"),
+        "`ids`: 8-bit PNG with one channel; `colors`: RGB or palette PNG in the colors of `classes`",
     ] = "ids",
     ignore_ids: Annotated[
-        tuple[Byte, ...], Field(description="with `ids`: what else label files may hold; it counts in no loss or score")
+        tuple[Byte, ...], "with `ids`: what else label files may hold; it counts in no loss or score"
     ] = (IGNORE_LABEL,),
-    ignore_colors: Annotated[tuple[Color, ...], Field(description="with `colors`: the same, such as [[0, 0, 0]]")] = (),
+    ignore_colors: Annotated[tuple[Color, ...], "with `colors`: the same, such as [[0, 0, 0]]"] = (),
     image_suffix: Annotated[
-        str | None, Field(description="the end of image names, such as `_rgb.jpg`; none: .png, .jpg and .jpeg")
+        str | None, "the end of image names, such as `_rgb.jpg`; none: .png, .jpg and .jpeg"
     ] = None,
-    label_suffix: Annotated[str, Field(description="the end of label names, such as `_labels.png`")] = ".png",
+    label_suffix: Annotated[str, "the end of label names, such as `_labels.png`"] = ".png",
     instances: Annotated[
         str | None,
-        Field(
-            description="the folder of instance files, such as `instances/{split}`: PNG with one channel of 8 or 16 "
-            "bits that holds a number for each instance, 0 on stuff and on crowds"
-        ),
+        "the folder of instance files, such as `instances/{split}`: PNG with one channel of 8 or 16 "
+        "bits that holds a number for each instance, 0 on stuff and on crowds",
     ] = None,
-    instance_suffix: Annotated[str, Field(description="the end of instance names")] = ".png",
+    instance_suffix: Annotated[str, "the end of instance names"] = ".png",
 ) -> FileSplit:
     """Open a split of the folder. Raise DeepLabError for classes, ids or colors that contradict each other."""
     table = LabelTable(Label(i, str(row.name), row.color, row.thing) for i, row in enumerate(classes))

@@ -22,12 +22,7 @@ class Targets(NamedTuple):
 
 
 def panoptic_targets(
-    panoptic: np.ndarray,
-    table: LabelTable,
-    *,
-    sigma: float = 8.0,
-    small_threshold: int = 4096,
-    small_weight: float = 3.0,
+    panoptic: np.ndarray, table: LabelTable, *, sigma: float = 8.0, small: int = 4096, small_weight: float = 3.0
 ) -> Targets:
     """Return the targets of an image or a crop; centers are those of the visible parts.
 
@@ -35,7 +30,7 @@ def panoptic_targets(
         panoptic: (H, W) int32 panoptic map.
         table: its classes.
         sigma: standard deviation of the Gaussians, in pixels.
-        small_threshold: pixels below which an instance is small.
+        small: pixels below which an instance is small.
         small_weight: weight of a small instance's pixels in its class.
     """
     values, areas, index = segments_of(panoptic)
@@ -47,7 +42,7 @@ def panoptic_targets(
     offset = (centers[index] - np.stack([rows, columns], axis=1)) * single[index, None]
 
     center = _gaussians(np.rint(centers[single]).astype(int), panoptic.shape, sigma)
-    label_weight = np.where(single & (areas < small_threshold), small_weight, 1.0).astype(np.float32)
+    label_weight = np.where(single & (areas < small), small_weight, 1.0).astype(np.float32)
     known = ((values != VOID) & ~crowd).astype(np.float32)
     shape = panoptic.shape
     return Targets(
@@ -63,8 +58,8 @@ def panoptic_targets(
 def _gaussians(centers, shape, sigma):
     """(H, W) float32: at each pixel the Gaussian of the nearest of (K, 2) centers; 0 everywhere without any.
 
-    Distances between pixels are roots of whole numbers, and are made whole again: how OpenCV rounds them differs from
-    call to call.
+    Squares of distances between pixels are integers, and are rounded to them: OpenCV's distances differ from call to
+    call.
     """
     if not len(centers):
         return np.zeros(shape, np.float32)

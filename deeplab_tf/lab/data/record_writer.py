@@ -205,6 +205,7 @@ def _describe(splits: dict[str, Split], size: tuple[int, int], source: dict) -> 
 
 def _check_same(folder: Path, metadata: dict) -> None:
     there = dict(tfds.builder_from_directory(version_folder(folder)).info.metadata)
+    there["source"] = {key: value for key, value in there["source"].items() if value is not None}  # as `data` has them
     different = [key for key in metadata if there.get(key) != metadata[key]]
     if different:
         raise DeepLabError(

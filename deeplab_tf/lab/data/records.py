@@ -17,7 +17,6 @@ from typing import Annotated
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from pydantic import Field
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
@@ -25,15 +24,13 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic.coco import from_colors
 from deeplab_tf.lab.data.file_split import open_root
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit
+from deeplab_tf.lab.schema import difference
 
 VERSION = "1.1.0"
 """Of the layout of a record, as TFDS counts versions."""
 
-_PLACES = {"root", "manual_dir", "records", "size"}
-"""Options that say where a data set is or how large its images become, not what it is."""
 
-
-def open_split(split: str, *, root: Annotated[str, Field(description="the folder of the records")]) -> "RecordSplit":
+def open_split(split: str, *, root: Annotated[str, "the folder of the records"]) -> "RecordSplit":
     """Open a split of a folder that `deeplab-tf prepare` wrote."""
     folder = version_folder(open_root(root))
     if not folder.is_dir() and folder.parent.is_dir() and any(folder.parent.iterdir()):
@@ -60,24 +57,13 @@ def open_prepared(data: dict, split: str) -> "RecordSplit":
             f"data.records, {root}, holds no prepared records; write them with: deeplab-tf prepare CONFIG --out {root}."
         )
     opened = open_split(split, root=root)
-    source = opened.source
-    if source["name"] != wanted["name"]:
+    source = {**opened.source, "size": list(opened.size)}
+    keys = sorted((source.keys() | wanted.keys()) - {"root", "manual_dir", "records"})  # where it is, not what
+    different = [difference(f"data.{key}", source.get(key), wanted.get(key)) for key in keys]
+    if any(different):
         raise DeepLabError(
-            f"The records in {root} were prepared from the data set {source['name']}, the recipe's data.name is "
-            f"{wanted['name']}; change one."
-        )
-    keys = sorted((source.keys() | wanted.keys()) - _PLACES)
-    different = " and ".join(f"data.{key}" for key in keys if source.get(key) != wanted.get(key))
-    if different:
-        raise DeepLabError(
-            f"The records in {root} were prepared with another {different} than the recipe's; prepare them again "
-            "elsewhere."
-        )
-    if opened.size != tuple(data["size"]):
-        there, here = ("x".join(map(str, size)) for size in (opened.size, data["size"]))
-        raise DeepLabError(
-            f"The records in {root} hold images of {there}, the recipe wants {here}; prepare them again, or set "
-            "data.size."
+            f"The records in {root} were prepared from something else than the recipe's data set: "
+            f"{', '.join(filter(None, different))}. Change the recipe, or prepare again with another --out."
         )
     return opened
 

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import numpy as np
 import tensorflow_datasets as tfds
-from pydantic import Field
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES
@@ -32,12 +31,9 @@ _SPLITS = {"train": "train", "val": "validation"}
 def open_split(
     split: str,
     *,
-    root: Annotated[str, Field(description="the data folder of tensorflow-datasets")],
+    root: Annotated[str, "the data folder of tensorflow-datasets"],
     manual_dir: Annotated[
-        str | None,
-        Field(
-            description="the folder of the archives, for the first use; none: `ROOT/downloads/manual`, as TFDS has it"
-        ),
+        str | None, "the folder of the archives, for the first use; none: `ROOT/downloads/manual`, as TFDS has it"
     ] = None,
 ) -> "TfdsCityscapes":
     """Open `train` or `val`. Raise DeepLabError where neither records nor archives are there."""

@@ -4,7 +4,6 @@ The scores by checkpoint, the network and the same images at each checkpoint are
 al., 2025.
 """
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.evaluate import evaluate
+from deeplab_tf.lab.evaluation.evaluate_run import Progress, with_text
 from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
 from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
@@ -29,7 +29,7 @@ def compare_checkpoints(
     split: str = "val",
     root: str | None = None,
     frames: int = 3,
-    progress: Callable[[Iterable, str], Iterable] = lambda items, text: items,
+    progress: Progress = lambda items, text: items,
 ) -> tuple[dict, str]:
     """Score every checkpoint of a run, and write RUN/report/checkpoints.json, .md and .png, and architecture.png.
 
@@ -38,7 +38,7 @@ def compare_checkpoints(
         split: of the run's data set.
         root: where the data set lies now, if not where the recipe says.
         frames: how many images the figure shows.
-        progress: wraps the iterable of frame numbers; gets a text beside it.
+        progress: wraps the iterable of frame numbers, with a text beside it.
 
     Returns:
         The report as written to checkpoints.json, and the page.
@@ -51,7 +51,7 @@ def compare_checkpoints(
     opened = runs.open_run_split(network, split, root)
     for name in names:
         network = network if name == names[0] else runs.open_runtime(run, name)
-        evaluation = evaluate(network, opened, progress=_titled(progress, f"evaluate {name}"))
+        evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
         row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
         rows.append({"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), **row})
         predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
@@ -93,10 +93,6 @@ def checkpoints_figure(split: Split, predicted: dict[str, dict[int, np.ndarray]]
     return comparison(rows, split.table)
 
 
-def _titled(progress, text):
-    return lambda items: progress(items, text)
-
-
 def _label_map(network, split, index):
     """Return the label map at the resolution of the truth, which is above the image's in prepared records."""
     frame = split.scored_sample(index)
@@ -104,7 +100,7 @@ def _label_map(network, split, index):
 
 
 def _architecture(network):
-    from deeplab_tf.lab.models.figure import architecture_figure  # imports Keras
+    from deeplab_tf.lab.models.diagram import architecture_figure  # imports Keras
 
     figure = architecture_figure(network.model, network.size)
     figure.set_dpi(130)

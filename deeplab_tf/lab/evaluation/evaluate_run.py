@@ -41,19 +41,11 @@ def evaluate_run(
     progress: Progress = lambda items, text: items,
     say: Callable[[str], None] = print,
 ) -> dict:
-    """Score checkpoints of a run, or a bundle.
+    """Score checkpoints of a run, or a bundle. Arguments and errors are those of `deeplab_tf.evaluate`, and:
 
     Args:
-        path: the run or the bundle.
         checkpoints: of a run; None is the best one.
-        runtime, precision: of a bundle; the best ones if left out.
-        split: a split of the run's data set by name, or frames of your own.
-        root: where the data set lies now, if not where the recipe says.
-        flip, scales: average over the mirrored image and over these factors of the network's size.
-        images, labels: folders to score on in place of a split.
-        class_ids: the files in `labels` hold class ids, and not ids or colours as in the run's data set.
-        out: write the report here: report.json, report.md and figures.
-        progress: wraps the iterable of frame numbers; gets a text beside it.
+        progress: wraps the iterable of frame numbers, with a text beside it.
         say: called with remarks for a person.
 
     Returns:
@@ -75,14 +67,14 @@ def evaluate_run(
             frames: Split = open_folders(images, labels, network.table, None if class_ids else network.data)
         else:
             frames = runs.open_run_split(network, split, root) if isinstance(split, str) else split
-        watch = _titled(progress, f"evaluate {name}")
+        watch = with_text(progress, f"evaluate {name}")
         evaluation = evaluate(network, frames, flip=flip, scales=scales, progress=watch)
         if evaluation.panoptic is None and network.gives_instances:
             say("The frames have no instance files; PQ is not computed.")
         report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
         if folder:
             suffix = "" if len(names) == 1 else f"_{name}"
-            report["pictures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
+            report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
         reports.append(report)
     whole = {**_best(reports), **measured_with()}
     if len(reports) > 1:
@@ -93,7 +85,8 @@ def evaluate_run(
     return whole
 
 
-def _titled(progress, text):
+def with_text(progress: Progress, text: str) -> Callable[[Iterable], Iterable]:
+    """Return the progress display with its text, for `evaluate`."""
     return lambda items: progress(items, text)
 
 

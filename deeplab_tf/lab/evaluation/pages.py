@@ -11,7 +11,7 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
     """Return the page of an evaluation: how it was scored, every class, and the figures.
 
     Args:
-        reports: one a checkpoint: `Evaluation.report` with `run`, `checkpoint`, `pictures`, and `split` or
+        reports: one a checkpoint: `Evaluation.report` with `run`, `checkpoint`, `figures`, and `split` or
             `images_from` and `labels_from`.
         machine: what it was measured on.
     """
@@ -34,7 +34,7 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
     for report in reports:
         lines += panoptic_lines(report) if "pq" in report else []
     for report in reports:
-        for kind, path in sorted(report["pictures"].items()):
+        for kind, path in sorted(report["figures"].items()):
             lines.append(f"![{kind.replace('_', ' ')}, {step_title(report['checkpoint'])}]({Path(path).name})")
     return "\n\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deeplab_tf.lab.export.nodes import Network, Node
-from deeplab_tf.lab.models.layers import upsample
+from deeplab_tf.lab.models.custom_layers import upsample
 
 Tensors = dict[str, tf.Tensor]
 
@@ -161,7 +161,7 @@ def _avg_pool(node, x, **_):
 
 
 def _upsample(node, x, reference, *, target, quantize, **_):
-    """Compute `models.layers.Upsample`; all parts have the range of its result."""
+    """Compute `models.custom_layers.Upsample`; all parts have the range of its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
     if target != "tf_trt":
         return upsample(x, reference, factor)

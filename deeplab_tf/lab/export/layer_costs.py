@@ -9,7 +9,7 @@ from deeplab_tf.lab.export.head import with_head
 from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.nodes import CONVOLUTIONS, RELUS, Network
 from deeplab_tf.lab.export.shapes import network_shapes
-from deeplab_tf.lab.models.recipe import build_network
+from deeplab_tf.lab.models.registry import build_network
 
 
 def network_layers(network: Network, size: tuple[int, int]) -> list[Layer]:

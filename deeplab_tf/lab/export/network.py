@@ -13,7 +13,8 @@ from deeplab_tf.core.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.export.fold import fold
 from deeplab_tf.lab.export.nodes import Network, Node
-from deeplab_tf.lab.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models.layer_graph import layer_inputs, output_layer
 
 
 def constant_weights(layer: keras.layers.Layer) -> list[np.ndarray]:
@@ -35,8 +36,9 @@ def read_network(model: keras.Model, weights: Callable[[keras.layers.Layer], lis
     nodes: list[Node] = []
     names: dict[str, str] = {}  # the node with the output of each layer
     instances = [name for name in INSTANCE_OUTPUTS if name in model.output]
-    for layer in _layers_to(*(model.output[name] for name in (*instances, "logits"))):
-        inputs = tuple(names[parent] for parent in _parents(layer))
+    parents = layer_inputs(model)
+    for layer in _layers_to([output_layer(model, name) for name in (*instances, "logits")], parents):
+        inputs = tuple(names[parent.name] for parent in parents[layer.name])
         reader = _READERS.get(type(layer))
         if reader is None:
             known = ", ".join(sorted({kind.__name__ for kind in _READERS}))
@@ -46,13 +48,13 @@ def read_network(model: keras.Model, weights: Callable[[keras.layers.Layer], lis
         made = reader(layer, inputs, weights(layer))
         names[layer.name] = made[-1].name if made else inputs[0]
         nodes += made
-    return fold(Network(tuple(nodes), tuple(model.output[name]._keras_history.operation.name for name in instances)))
+    return fold(Network(tuple(nodes), tuple(output_layer(model, name).name for name in instances)))
 
 
-def _layers_to(*tensors):
-    """Return the layers that tensors depend on, each after its inputs; what only the last tensor needs comes last."""
+def _layers_to(ends, parents):
+    """Return the layers that some layers depend on, each after its inputs; what only the last one needs comes last."""
     done, order = set(), []
-    waiting = [(tensor._keras_history.operation, False) for tensor in reversed(tensors)]
+    waiting = [(layer, False) for layer in reversed(ends)]
     while waiting:
         layer, ready = waiting.pop()
         if ready:
@@ -60,16 +62,8 @@ def _layers_to(*tensors):
         elif layer.name not in done:
             done.add(layer.name)
             waiting.append((layer, True))
-            waiting += [(parent, False) for parent in reversed(_parent_layers(layer))]
+            waiting += [(parent, False) for parent in reversed(parents[layer.name])]
     return order
-
-
-def _parent_layers(layer):
-    return [node.operation for node in layer._inbound_nodes[0].parent_nodes]
-
-
-def _parents(layer):
-    return [parent.name for parent in _parent_layers(layer)]
 
 
 def _read_normalization(layer, inputs, _):

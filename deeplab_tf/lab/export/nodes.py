@@ -28,7 +28,7 @@ class Node(NamedTuple):
     multiply      a, b                                               one may be (B, 1, 1, C)
     concat        a, b, ...
     mean          x                                                  over height and width, (B, 1, 1, C)
-    upsample      x, reference   factor                              see models.layers.Upsample
+    upsample      x, reference   factor                              see models.custom_layers.Upsample
     argmax        x
 
     Weights are arrays or, in training, tensors.

@@ -1,1 +1,1 @@
-"""DeepLabV3+ and its parts, as Keras functional models."""
+"""Networks and backbones as Keras functional models: one file each, named in a recipe by its file's name."""

@@ -1,4 +1,4 @@
-"""A network with other numbers of channels: what `prune` leaves, and what a recipe's `model.channels` says."""
+"""Networks with other numbers of channels: a recipe's `model.channels`, which `prune` writes."""
 
 import keras
 from keras import layers
@@ -7,17 +7,15 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 
 
 def set_channels(model: keras.Model, channels: dict[str, int]) -> keras.Model:
-    """The same layers in the same order, some of them with another number of output channels; every layer with new
-    weights.
+    """Return a model of the same layers, some of them with another number of output channels, all with new weights.
 
     Args:
         model: a functional model.
-        channels: layers (convolutions but no depthwise ones, and dense layers) and how many channels each puts out.
-            What lies behind, such as batch normalisation and depthwise convolutions, follows its input.
+        channels: output channels of layers (convolutions, but not depthwise ones, and dense layers), by name. What lies
+            behind, such as batch normalization and depthwise convolutions, follows its input.
 
     Raises:
-        DeepLabError: a layer that the model does not have, or that has no such number; or sums whose parts no longer
-            fit.
+        DeepLabError: a layer that does not exist or has no such number, or numbers that do not fit together.
     """
     known = {layer.name: _key(layer) for layer in model.layers if _key(layer)}
     for name, count in channels.items():
@@ -44,7 +42,7 @@ def set_channels(model: keras.Model, channels: dict[str, int]) -> keras.Model:
 
 
 def _key(layer):
-    """Under which key of its config a layer has its number of output channels; None where it has none of its own."""
+    """Return the key of a layer's config that holds its output channels; None where it has no number of its own."""
     if isinstance(layer, layers.Conv2D):
         return "filters"
     return "units" if isinstance(layer, layers.Dense) else None

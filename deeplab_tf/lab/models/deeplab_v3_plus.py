@@ -1,23 +1,15 @@
-"""DeepLabV3+ (Chen et al., ECCV 2018): backbone, atrous spatial pyramid, decoder, classifier, in this order on the
-page."""
+"""DeepLabV3+ (Chen et al., ECCV 2018): backbone, atrous spatial pyramid, decoder, classifier, in this order."""
 
 from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from deeplab_tf.lab.models import arguments
-from deeplab_tf.lab.models.layers import Upsample, conv_bn
-from deeplab_tf.lab.models.parts import (
-    aspp,
-    check_output_stride,
-    check_positive,
-    classifier,
-    dtype_policy,
-    load_backbone,
-    normalize,
-)
+from deeplab_tf.lab.models.blocks import aspp, conv_bn, output_head
+from deeplab_tf.lab.models.custom_layers import Upsample
+from deeplab_tf.lab.models.encoder import check_positive, dtype_policy, encode
 
 
 def deeplab_v3_plus(
@@ -30,77 +22,50 @@ def deeplab_v3_plus(
     multi_grid: arguments.MultiGrid = (1, 1, 1),
     separable: arguments.Separable = True,
     aspp_channels: arguments.AsppChannels = 256,
-    low_level_channels: Annotated[
-        PositiveInt, Field(description="channels of the early features (`res2`) in the decoder")
-    ] = 48,
+    low_level_channels: Annotated[PositiveInt, "channels of the early features (`res2`) in the decoder"] = 48,
     decoder_channels: arguments.DecoderChannels = 256,
     dropout: arguments.Dropout = 0.1,
-    auxiliary: Annotated[bool, Field(description="a second head on `res4`, in training only")] = False,
+    auxiliary: Annotated[bool, "a second head on `res4`, in training only"] = False,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",
 ) -> keras.Model:
-    """A Keras functional DeepLabV3+.
+    """Build a DeepLabV3+.
 
     Args:
         num_classes: C, the number of rows of the class table.
         size: height and width of the input; None leaves them open.
-        backbone: the name of a file under models/backbones.
-        width: multiplies the backbone's channels.
-        output_stride: 8, 16 or 32: input pixels a side for one position of the deepest features.
-        multi_grid: multiplies the dilations of the three blocks of `res5`.
-        separable: pyramid and decoder with depthwise separable convolutions (arXiv:1802.02611, section 3.2).
-        aspp_channels: of each branch of the pyramid.
-        low_level_channels: to which `res2` is reduced before it joins the decoder.
-        decoder_channels: of the decoder's two 3x3 convolutions.
-        dropout: share of pyramid features dropped in training.
-        auxiliary: adds a fully convolutional head on `res4`, for training only (Zhao et al., CVPR 2017).
-        batch_norm_momentum: of the running statistics.
-        precision: float32, mixed_bfloat16 or mixed_float16: the dtype policy of every layer; weights and logits stay
-            float32.
+        separable: as in arXiv:1802.02611, section 3.2.
+        auxiliary: a fully convolutional head (Zhao et al., CVPR 2017).
+        precision: float32, mixed_bfloat16 or mixed_float16; weights and logits stay float32.
+
+    The other arguments are described where they are annotated.
 
     Returns:
         A model from RGB images (B, H, W, 3), uint8 or 0..255, to a dictionary: `logits` (B, H, W, C) float32, and with
         `auxiliary` also `auxiliary_logits` of the same shape.
 
     Raises:
-        DeepLabError: for an output stride, backbone or width that does not exist.
+        DeepLabError: for an invalid output stride, backbone, width or number of channels.
     """
-    channels = {
-        "aspp_channels": aspp_channels,
-        "low_level_channels": low_level_channels,
-        "decoder_channels": decoder_channels,
-    }
-    check_positive(width=width, **channels, multi_grid=tuple(multi_grid))
-    check_output_stride(output_stride)
-    block = {"separable": separable, "momentum": batch_norm_momentum}
+    check_positive(
+        aspp_channels=aspp_channels, low_level_channels=low_level_channels, decoder_channels=decoder_channels
+    )
+    momentum = batch_norm_momentum
     with dtype_policy(precision):
-        network = load_backbone(backbone)
-        image = keras.Input((*size, 3), name="image")  # (B, H, W, 3)
-        x = normalize(image, **network.NORMALIZATION)
-        features = network.build(
-            x, width=width, output_stride=output_stride, multi_grid=tuple(multi_grid), momentum=batch_norm_momentum
+        image, features = encode(
+            backbone, size, width=width, output_stride=output_stride, multi_grid=multi_grid, momentum=momentum
         )
-        x = aspp(features["res5"], aspp_channels, output_stride, **block)  # (B, H/16, W/16, 256)
+        # (B, H/16, W/16, 256)
+        x = aspp(features["res5"], aspp_channels, output_stride, separable=separable, momentum=momentum)
         x = layers.Dropout(dropout, name="aspp_dropout")(x)
-        x = decoder(
-            x, features["res2"], output_stride // 4, decoder_channels, low_level_channels, **block
-        )  # (B, H/4, W/4, 256)
-        outputs = {"logits": classifier(x, image, 4, num_classes, name="logits")}  # (B, H, W, C)
+        low_level = conv_bn(features["res2"], low_level_channels, 1, name="decoder_low_level", momentum=momentum)
+        x = Upsample(output_stride // 4, name="decoder_upsample")([x, low_level])
+        x = layers.Concatenate(name="decoder_concat")([x, low_level])  # (B, H/4, W/4, 256 + 48)
+        for i in (1, 2):
+            x = conv_bn(x, decoder_channels, 3, separable=separable, name=f"decoder_{i}", momentum=momentum)
+        outputs = {"logits": output_head(x, image, 4, num_classes, name="logits")}  # (B, H, W, C)
         if auxiliary:
-            x = conv_bn(features["res4"], decoder_channels, 3, name="auxiliary", momentum=batch_norm_momentum)
-            outputs["auxiliary_logits"] = classifier(
-                x, image, min(16, output_stride), num_classes, name="auxiliary_logits"
-            )
+            x = conv_bn(features["res4"], decoder_channels, 3, name="auxiliary", momentum=momentum)
+            factor = min(16, output_stride)
+            outputs["auxiliary_logits"] = output_head(x, image, factor, num_classes, name="auxiliary_logits")
     return keras.Model(image, outputs, name="deeplab_v3_plus")
-
-
-def decoder(x, low_level, factor: int, channels: int, low_level_channels: int, *, separable: bool, momentum: float):
-    """Pyramid features, upsampled by `factor` to stride 4, refined with the backbone's `res2`."""
-    low_level = conv_bn(
-        low_level, low_level_channels, 1, name="decoder_low_level", momentum=momentum
-    )  # (B, H/4, W/4, 48)
-    x = Upsample(factor, name="decoder_upsample")([x, low_level])
-    x = layers.Concatenate(name="decoder_concat")([x, low_level])
-    for i in (1, 2):
-        x = conv_bn(x, channels, 3, separable=separable, name=f"decoder_{i}", momentum=momentum)
-    return x

@@ -1,4 +1,4 @@
-"""ImageNet weights for a backbone: from keras.applications' published file."""
+"""ImageNet weights of a backbone, from the file that keras.applications publishes."""
 
 import hashlib
 from pathlib import Path
@@ -6,21 +6,20 @@ from pathlib import Path
 import keras
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models.parts import load_backbone
+from deeplab_tf.lab.models.registry import load_backbone
 
 
-def load_weights(model: keras.Model, backbone: str, weights: str) -> None:
-    """Fills the backbone of a model.
+def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> None:
+    """Load published weights into the backbone of a model.
 
     Args:
-        model: from `deeplab_v3_plus`, at width 1.
+        model: of this folder, at width 1.
         backbone: its name.
-        weights: `none` (leaves the model as it is), `imagenet` (downloaded on first use to Keras' own cache), or the
-            path of the file.
+        weights: `none` (change nothing), `imagenet` (download once, to Keras' cache), or the path of the file.
 
     Raises:
-        DeepLabError: no network and no file, a file with other contents than published, or a backbone that has no
-            published weights.
+        DeepLabError: no internet and no file, a file with other contents than published, a backbone without published
+            weights, or a width other than 1.
     """
     if weights == "none":
         return
@@ -45,13 +44,12 @@ def _download(published: dict) -> str:
         return keras.utils.get_file(published["file"], url, cache_subdir="models", file_hash=published["md5"])
     except ValueError as error:  # what keras raises for a wrong hash
         raise DeepLabError(
-            f"What came from {url} is not the published file: its MD5 is not {published['md5']}; try again."
+            f"The download from {url} is not the published file: its MD5 is not {published['md5']}; try again."
         ) from error
     except Exception as error:  # keras wraps every failure of the download in a bare Exception
         raise DeepLabError(
-            f"Cannot download {url} ({error}); where there is no network, fetch the file elsewhere and set "
-            "model.weights to its path, "
-            "or to none."
+            f"Cannot download {url} ({error}); without internet access, fetch the file elsewhere and set model.weights "
+            "to its path, or to none."
         ) from error
 
 

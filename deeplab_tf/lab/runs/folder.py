@@ -1,5 +1,6 @@
 """The run folder: its checkpoints, and which one is meant."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -49,16 +50,20 @@ def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
     return Path(run, "best.keras") if name == BEST else Path(run, "kept", f"step_{int(name):08d}.keras")
 
 
+def read_metrics(run: str | Path) -> list[dict]:
+    """Return the lines of a run's metrics.jsonl, without an incomplete one, which a killed run leaves."""
+    path, rows = Path(run, "metrics.jsonl"), []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
 def best_step(run: str | Path) -> int | None:
     """Return the step of best.keras: the first with the highest validation score (PQ where the network predicts
     instances, else mIoU) in metrics.jsonl; None if there is none."""
-    path = Path(run, "metrics.jsonl")
     best = None
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # half a line, from a run that was killed
+    for row in read_metrics(run):
         scores = row.get("val", {})
         score = scores.get("pq" if scores.get("pq_method") == "centers" else "miou")
         if score is not None and (best is None or score > best[0]):

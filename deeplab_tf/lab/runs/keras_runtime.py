@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import deeplab_tf.lab.models.layers  # noqa: F401  (registers the layers of saved models)
+import deeplab_tf.lab.models.custom_layers  # noqa: F401  (registers the layers of saved models)
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction

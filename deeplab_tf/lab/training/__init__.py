@@ -1,1 +1,1 @@
-"""Everything between a recipe and a trained run."""
+"""Training: from a recipe to a run."""

@@ -1,5 +1,4 @@
-"""Cross-entropy for label maps in which some pixels are ignored, the weights of rare classes, the errors of centers and
-offsets."""
+"""Losses of label maps with ignored pixels, of centers and of offsets; weights of rare classes."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,27 +7,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.data.split import Split
 
 
 class SegmentationLoss(keras.losses.Loss):
-    """Mean cross-entropy over the pixels that count, weighted by class.
-
-    The mean is over the weights of the pixels that count, not over all pixels, so ignored areas do not dilute it; where
-    none counts, it is 0.
-    """
+    """Cross-entropy averaged over the weights of the pixels, so that ignored areas do not dilute it; 0 without any."""
 
     def __init__(self, num_classes: int, *, class_weights=None, label_smoothing: float = 0.0, ohem_ratio: float = 1.0):
         """
         Args:
             num_classes: C.
-            class_weights: C numbers, or None for all alike.
+            class_weights: C numbers, or None for equal weights.
             label_smoothing: share of a pixel's truth that is spread evenly over all classes.
-            ohem_ratio: share of the pixels of each batch, those with the highest loss, that count (Shrivastava et al.,
-                CVPR 2016).
+            ohem_ratio: share of each batch's pixels that count, those with the highest loss: online hard example mining
+                (Shrivastava et al., CVPR 2016).
         """
         super().__init__(name="segmentation", reduction="none", dtype="float32")
         self.num_classes = num_classes
@@ -37,22 +32,20 @@ class SegmentationLoss(keras.losses.Loss):
         self.ohem_ratio = ohem_ratio
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        return self.call(y_true, y_pred, sample_weight)
+        """Return a scalar.
 
-    def call(self, y_true, y_pred, pixel_weights=None):
-        """
         Args:
             y_true: (B, H, W) label maps.
             y_pred: (B, H, W, C) logits.
-            pixel_weights: (B, H, W) float32: how often each pixel counts, beside its class's weight.
+            sample_weight: (B, H, W) float32, multiplied with the weights of the classes.
         """
         labels = tf.cast(tf.reshape(y_true, (-1,)), tf.int32)
         logits = tf.cast(tf.reshape(y_pred, (-1, self.num_classes)), tf.float32)
         valid = tf.not_equal(labels, IGNORE_LABEL)
         labels = tf.where(valid, labels, 0)
         weights = tf.where(valid, tf.gather(self.class_weights, labels), 0.0)
-        if pixel_weights is not None:
-            weights *= tf.reshape(pixel_weights, (-1,))
+        if sample_weight is not None:
+            weights *= tf.reshape(sample_weight, (-1,))
         losses = _cross_entropy(labels, logits)
         if self.label_smoothing:
             even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
@@ -62,7 +55,7 @@ class SegmentationLoss(keras.losses.Loss):
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
     def _hard(self, losses, valid):
-        """1 for the hardest share of the pixels that count, 0 for the others."""
+        """Return 1 for the hardest share of the pixels that are not ignored, 0 for the others."""
         losses = tf.where(valid, tf.stop_gradient(losses), -1.0)
         count = tf.cast(tf.math.ceil(self.ohem_ratio * tf.reduce_sum(tf.cast(valid, tf.float32))), tf.int32)
         threshold = tf.sort(losses, direction="DESCENDING")[tf.maximum(count - 1, 0)]
@@ -70,49 +63,48 @@ class SegmentationLoss(keras.losses.Loss):
 
 
 def _cross_entropy(labels, logits):
-    """Of each pixel. Where operations are to be deterministic, TensorFlow takes a slow way that only a GPU needs."""
+    """Return the loss of each pixel, on a CPU without the slow implementation that a GPU needs to be repeatable."""
     if tf.config.list_physical_devices("GPU"):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=labels).loss
 
 
 class PixelLoss(keras.losses.Loss):
-    """An error a pixel, averaged over the weights of the pixels; where none counts, it is 0."""
+    """An error per pixel, averaged over the weights of the pixels; 0 without any."""
 
     def __init__(self, name: str, error: Callable):
-        """`error`: (truth, prediction), both (B, H, W, *) float32 -> the same shape."""
+        """`error`: maps truth and prediction, both (B, H, W, *) float32, to the same shape."""
         super().__init__(name=name, reduction="none", dtype="float32")
         self.error = error
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """
-        Args:
-            y_true: (B, H, W), or (B, H, W, C) as the prediction, whose errors are then added.
-            y_pred: (B, H, W, C).
-            sample_weight: (B, H, W).
-        """
+        """Return a scalar for (B, H, W) or (B, H, W, C) truth, (B, H, W, C) predictions and (B, H, W) weights; the
+        errors of the C channels are added."""
         y_pred = tf.cast(y_pred, tf.float32)
         errors = tf.reduce_sum(self.error(tf.reshape(y_true, tf.shape(y_pred)), y_pred), axis=-1)
         return tf.math.divide_no_nan(tf.reduce_sum(errors * sample_weight), tf.reduce_sum(sample_weight))
 
 
 def center_loss() -> PixelLoss:
-    """Mean squared error of the heat map of centers."""
-    return PixelLoss("center", lambda truth, predicted: tf.math.squared_difference(truth, predicted))
+    """Return the mean squared error of the centers' heat map."""
+    return PixelLoss("center", tf.math.squared_difference)
 
 
 def offset_loss() -> PixelLoss:
-    """Mean absolute error of the offsets, rows and columns added."""
+    """Return the mean absolute error of the offsets, rows and columns added."""
     return PixelLoss("offset", lambda truth, predicted: tf.abs(truth - predicted))
 
 
 def class_weights(choice, split: Split) -> list[float] | None:
-    """The weights that a recipe's `loss.class_weights` stands for, with mean 1 over the pixels of the split.
+    """Return the weights of a recipe's `loss.class_weights`, with mean 1 over the pixels of the split.
 
     Args:
         choice: None, C numbers, `log` (1 / log(1.1 + share), after ENet, arXiv:1606.02147) or `balanced` (1 / share, at
             most 50 times the least).
         split: whose label maps are counted for `log` and `balanced`.
+
+    Raises:
+        DeepLabError: another number of weights than classes, or a split without labelled pixels.
     """
     if choice is None:
         return None
@@ -121,20 +113,14 @@ def class_weights(choice, split: Split) -> list[float] | None:
             raise DeepLabError(
                 f"loss.class_weights must hold a number for each of the {len(split.table)} classes. Got {len(choice)}."
             )
-        if min(choice) < 0 or max(choice) == 0:
-            raise DeepLabError(f"loss.class_weights must be 0 or greater, and not all 0. Got {list(choice)} instead.")
         return list(choice)
-    if choice not in ("log", "balanced"):
-        hint = did_you_mean(choice, ["log", "balanced"])
-        raise DeepLabError(f"loss.class_weights must be none, log, balanced or a list. Got '{choice}'. {hint}")
     shares = class_shares(split)
     weights = 1 / np.log(1.1 + shares) if choice == "log" else 1 / np.maximum(shares, shares.max() / 50)
     return (weights / np.sum(weights * shares)).tolist()
 
 
 def class_shares(split: Split) -> np.ndarray:
-    """(C,) float64: the share of each class in the labelled pixels of a split; shows its progress, since it reads every
-    label."""
+    """Return the share of each class in the labelled pixels of a split, (C,) float64; read every label."""
     counts = np.zeros(256, np.int64)
     with ThreadPoolExecutor() as threads:
         counted = threads.map(
@@ -144,5 +130,5 @@ def class_shares(split: Split) -> np.ndarray:
             counts += one
     labelled = counts[: len(split.table)]
     if not labelled.sum():
-        raise DeepLabError("No pixel of the training split has a class: its labels are ignored throughout.")
+        raise DeepLabError("No pixel of the training split has a class: all its labels are ignored.")
     return labelled / labelled.sum()

@@ -1,4 +1,4 @@
-"""Training with the rounding of 8-bit integers: `quantization.aware` in a recipe."""
+"""Quantization-aware training (QAT): `quantization.aware` in a recipe."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import click
 import keras
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import write_text
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.export import calibration, onnx_model
@@ -13,12 +14,11 @@ from deeplab_tf.lab.export.head import with_head
 from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.qat import QATModel
 from deeplab_tf.lab.export.run_frames import calibration_frames
-from deeplab_tf.lab.training import state
+from deeplab_tf.lab.training.run_folder import saved_step
 
 
 class QuantizedTraining:
-    """The ranges that a run trains with: those of the state that it resumes from, else measured on its training
-    images."""
+    """The ranges that a run trains with: its own when it resumes, else measured on its training images."""
 
     def __init__(self, config: Config, model: keras.Model, table: LabelTable, run_dir: Path):
         """
@@ -29,26 +29,29 @@ class QuantizedTraining:
             run_dir: the run's folder.
 
         Raises:
-            DeepLabError: the network is not trained yet; a run is resumed whose ranges are gone.
+            DeepLabError: the network is not trained yet, or the ranges of a run to resume are gone.
         """
-        if state.latest(run_dir / "checkpoints") is not None:
-            self.ranges = calibration.load(run_dir)
-            if self.ranges is None:
+        if saved_step(run_dir):
+            found = calibration.load(run_dir)
+            if found is None:
                 raise DeepLabError(
                     f"{run_dir} lacks {calibration.FILE}, the ranges that it trains with; begin another run."
                 )
+            self.ranges = found
         elif not Path(config.model["weights"]).expanduser().is_dir():
-            raise DeepLabError("quantization.aware goes on from a trained network; name its run with model.weights.")
+            raise DeepLabError(
+                "quantization.aware needs a trained network to start from; name its run with model.weights."
+            )
         else:
             self.ranges = _measure(config, model, table)
 
     def quantized(self, model: keras.Model) -> QATModel:
-        """The model as its integers compute."""
+        """Return the model as its INT8 network computes."""
         return QATModel(model, self.ranges.plan(read_network(model)))
 
     def save(self, run_dir: Path) -> None:
-        """Keeps the ranges with the run, for `convert`."""
-        state.write_atomic(run_dir / calibration.FILE, lambda file: file.write(self.ranges.to_json().encode()))
+        """Save the ranges in the run folder, for `convert`."""
+        write_text(run_dir / calibration.FILE, self.ranges.to_json())
 
 
 def _measure(config, model, table):
@@ -60,7 +63,7 @@ def _measure(config, model, table):
     )
     agreement = max(found.agreement.values())
     click.echo(
-        f"Ranges: {found.method}; before training the integers agree with the float network to {agreement:.2%}.",
+        f"Ranges: {found.method}; before training, INT8 and float labels agree at {agreement:.2%} of the pixels.",
         err=True,
     )
     return found

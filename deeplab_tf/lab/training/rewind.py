@@ -1,62 +1,50 @@
-"""Takes a run folder back to the step of its saved state: what a killed run wrote after it is about to be written
-again."""
+"""Rewind a run folder to the step of its saved state, because a killed run's later records will be written again."""
 
 import json
 from pathlib import Path
 
 import tensorflow as tf
-from tensorflow.core.util.event_pb2 import Event
 
-from deeplab_tf.lab.training.state import write_atomic
+from deeplab_tf.core.files import replacing, write_text
+from deeplab_tf.lab.runs.folder import read_metrics
+
+UNFINISHED = (".*.part*", ".*.tmp*")
+"""What a killed process leaves of a file that it was writing, now and up to version 0.1."""
 
 
 def rewind(run_dir: Path, step: int, *, validated: bool = True) -> None:
-    """Removes unfinished files, and from metrics.jsonl and the TensorBoard logs what lies behind a step.
+    """Remove unfinished files, and what metrics.jsonl and the TensorBoard logs hold behind a step.
 
     Args:
         run_dir: a run folder.
         step: the last step that stays.
-        validated: whether the scores of that step stay too; not if its validation was broken off.
+        validated: whether that step's validation was finished, so that its scores stay too.
     """
-    for unfinished in list(run_dir.rglob(".*.tmp*")):
-        unfinished.unlink()
+    for pattern in UNFINISHED:
+        for path in list(run_dir.rglob(pattern)):
+            path.unlink()
     last_scores = step if validated else step - 1
-    _rewind_metrics(run_dir / "metrics.jsonl", step, last_scores)
+    _rewind_metrics(run_dir, step, last_scores)
     for folder, last in (("train", step), ("val", last_scores)):
         for path in sorted((run_dir / "logs" / folder).glob("events.out.tfevents.*")):
             _rewind_events(path, last)
 
 
-def read_metrics(path: Path) -> list[dict]:
-    """The lines of a metrics.jsonl; half a line, from a run that was killed, is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
-
-
-def _rewind_metrics(path, last_step, last_scores):
-    if path.is_file():
-        rows = [row for row in read_metrics(path) if row["step"] <= (last_scores if "val" in row else last_step)]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomic(path, lambda file: file.write(text.encode()))
+def _rewind_metrics(run_dir, last_step, last_scores):
+    rows = [row for row in read_metrics(run_dir) if row["step"] <= (last_scores if "val" in row else last_step)]
+    if (run_dir / "metrics.jsonl").is_file():
+        write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _rewind_events(path, last_step):
-    """Rewrites a file of events without those after `last_step` and without what is torn at its end."""
-    whole = list(_read_records(path))
-    kept = [record for record in whole if Event.FromString(record).step <= last_step]
-    if len(kept) < 2:  # only the version with which every file begins
+    """Rewrite a file of events without those after `last_step` and without a torn end."""
+    events = [record for record in _read_records(path) if tf.compat.v1.Event.FromString(record).step <= last_step]
+    if len(events) < 2:  # only the version with which every file begins
         path.unlink()
         return
-    temporary = path.with_name(f".{path.name}.tmp")
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
-        for record in kept:
+    with replacing(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        for record in events:
             writer.write(record)
-    temporary.replace(path)
 
 
 def _read_records(path):

@@ -1,4 +1,4 @@
-"""Scores during training: to metrics.jsonl and to TensorBoard."""
+"""Scores during training, for metrics.jsonl and TensorBoard."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ PANELS = 3
 """Frames shown in TensorBoard at each validation; the same ones each time."""
 
 
-class Scorer:
-    """Scores a runtime on the validation split and writes down what it found."""
+class ValidationScorer:
+    """Scores a runtime on the validation split, and writes the scores to metrics.jsonl and TensorBoard."""
 
     def __init__(self, split: Split, run_dir: Path, images: int | None, stop: StopSignal):
         """
         Args:
             split: validation frames.
             run_dir: gets lines in metrics.jsonl and events under logs/val.
-            images: score on so many frames, evenly spread; None for all.
-            stop: asked before each frame.
+            images: number of frames to score on, evenly spread; None for all.
+            stop: checked before each frame.
         """
         self.split = split if images is None else Subset(split, images)
         self.run_dir = run_dir
@@ -34,7 +34,7 @@ class Scorer:
         self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
 
     def __call__(self, runtime, step: int) -> dict:
-        """The report of the evaluation after `step` steps."""
+        """Return the report of the evaluation after `step` steps."""
         evaluation = evaluate(
             runtime, self.split, progress=lambda items: self.stop.watch(progress(items, f"validate at step {step}"))
         )
@@ -55,17 +55,17 @@ class Scorer:
                     tf.summary.scalar(name, report[name])
             for index in range(min(PANELS, len(self.split))):
                 tf.summary.image(f"panel/{index}", self._panel(index, runtime)[None])
-            picture = confusion_figure(evaluation.confusion, evaluation.table, f"step {step}")
-            tf.summary.image("confusion_matrix", picture[None])
+            figure = confusion_figure(evaluation.confusion, evaluation.table, f"step {step}")
+            tf.summary.image("confusion_matrix", figure[None])
         self.writer.flush()
 
     def _panel(self, index, runtime):
-        """Image, truth and prediction side by side."""
+        """Return image, truth and prediction side by side."""
         frame, table = self.split.scored_sample(index), self.split.table
         predicted = predict(runtime, frame.image, frame.label_map.shape)
-        pictures = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted.label_map, table)]
+        panels = [frame.image, draw.colorize(frame.label_map, table), draw.colorize(predicted.label_map, table)]
         truth = self.split.panoptic_map(index)
         if truth is not None:
-            draw.outline(pictures[1], truth)
-            draw.outline(pictures[2], predicted.panoptic)
-        return draw.side_by_side(pictures, ["image", "truth", "prediction"])
+            draw.outline(panels[1], truth)
+            draw.outline(panels[2], predicted.panoptic)
+        return draw.side_by_side(panels, ["image", "truth", "prediction"])

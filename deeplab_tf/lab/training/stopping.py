@@ -1,4 +1,4 @@
-"""How a run is stopped from outside: Ctrl-C and SIGTERM."""
+"""Stop a run by Ctrl-C or SIGTERM."""
 
 import signal
 import threading
@@ -8,22 +8,20 @@ import click
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal; `args[0]` is the step of the state that --resume continues from, 0 where none
-    is saved yet."""
+    """Training was stopped by a signal; `args[0]` is the step that --resume continues from, 0 where none is saved."""
 
 
 class StopSignal:
-    """While it is entered, a first signal asks the run to stop where its state can be saved next; a second one stops it
-    at once.
+    """A context in which a first signal asks the run to stop where its state can be saved next, and a second one stops
+    it at once by a KeyboardInterrupt.
 
-    At once, too, where nothing would be lost: before the first step is done, while the network is traced. Stopping is a
-    KeyboardInterrupt.
+    Where nothing would be lost, as before the first step is done, the first one stops it at once.
     """
 
     def __init__(self):
         self.requested = False
         self.worth_saving = False  # there are steps since the last saved state
-        self._before = {}
+        self._before: dict = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():  # signals arrive nowhere else
@@ -41,12 +39,12 @@ class StopSignal:
         click.echo("\nStopping as soon as the state can be saved; press Ctrl-C once more to stop at once ...", err=True)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if the run was asked to stop."""
+        """Raise KeyboardInterrupt if the run was asked to stop."""
         if self.requested:
             raise KeyboardInterrupt
 
     def watch(self, items: Iterable) -> Iterator:
-        """The items, for as long as the run was not asked to stop."""
+        """Yield the items until the run is asked to stop."""
         for item in items:
             self.check()
             yield item

@@ -1,11 +1,11 @@
-"""keras-hub's DeepLabV3+ on ResNet-50, whose output stride is 32, in the environment that it wants."""
+"""Run keras-hub's DeepLabV3+ on ResNet-50 (output stride 32) in its own environment."""
 
 from training_batch import CLASSES, IGNORED, Steps, training_batch
 from worker import serve
 
 
 def prepare(options):
-    """Frames or steps."""
+    """Prepare frames or training steps."""
     import keras
     import keras_hub
     import numpy as np

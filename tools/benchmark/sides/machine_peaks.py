@@ -1,5 +1,4 @@
-"""The machine's measured peaks, as one answer: {"threads": N, "seconds": S, "small": BOOL} in, operations and bytes a
-second out."""
+"""Measure the machine's peaks: {"threads": N, "seconds": S, "small": BOOL} in, operations and bytes per second out."""
 
 import sys
 
@@ -7,7 +6,7 @@ from worker import serve
 
 
 def prepare(options):
-    """`about` holds the peaks; there is nothing to repeat."""
+    """Return the peaks as the description; nothing is repeated."""
     from deeplab_tf.lab.export.peak_performance import measure
 
     print("Measuring peaks ...", file=sys.stderr, flush=True)

@@ -19,13 +19,13 @@ def make(options):
     from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.lab.config import resolve
     from deeplab_tf.lab.export import bundle_writer
-    from deeplab_tf.lab.training import fit
+    from deeplab_tf.lab.models.registry import build_network
     from deeplab_tf.synth import draw_scene
 
     size = tuple(options["size"])
     config = resolve({"data": {"name": "cityscapes", "root": ".", "size": list(size)}, "model": options["model"]})
     keras.utils.set_random_seed(0)
-    model = fit.build_model(config, len(CITYSCAPES), auxiliary=False)
+    model = build_network(config.model, len(CITYSCAPES), auxiliary=False)
     frames = [draw_scene(5, i, size).image for i in range(3)] if options["int8"] else []
     spread(model, draw_scene(5, 0, size).image)
     with new_bundle(options["bundle"]) as part:

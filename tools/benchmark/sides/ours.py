@@ -1,10 +1,10 @@
-"""Ours: frames of a bundle through its own ONNX Runtime, or steps of `deeplab-tf train`."""
+"""Run ours: frames of a bundle in ONNX Runtime, or steps of `deeplab-tf train`."""
 
 from worker import serve
 
 
 def frames(options):
-    """Of a bundle; `precision` float32 or int8."""
+    """Prepare frames of a bundle; `precision` is float32 or int8."""
     import onnxruntime
 
     from deeplab_tf.core.bundle import open_bundle
@@ -31,8 +31,9 @@ def steps(options):
     from training_batch import CLASSES, Steps, training_batch
 
     from deeplab_tf.lab.config import resolve
-    from deeplab_tf.lab.training import fit
-    from deeplab_tf.lab.training.callbacks import LossOfStep
+    from deeplab_tf.lab.models.registry import build_network
+    from deeplab_tf.lab.training.callbacks import StepLoss
+    from deeplab_tf.lab.training.objective import compile_model
     from deeplab_tf.lab.training.optimizers import make_optimizer
 
     tf.config.threading.set_intra_op_parallelism_threads(options["threads"])
@@ -42,10 +43,10 @@ def steps(options):
     data = {"name": "cityscapes", "root": ".", "size": options["size"]}
     training = {"batch_size": options["batch"], "precision": options["precision"]}
     config = resolve({"data": data, "model": options["model"], "training": training})
-    model = fit.build_model(config, CLASSES, precision=config.training.precision, auxiliary=False)
-    fit.compile_model(model, make_optimizer(config.optimizer, model, config.training.steps), config, None)
+    model = build_network(config.model, CLASSES, precision=config.training.precision, auxiliary=False)
+    compile_model(model, make_optimizer(config.optimizer, model, config.training.steps), config, None)
     images, labels = training_batch(options)
-    work = Steps(keras, model, images, dict.fromkeys(model.output, labels), [LossOfStep()])
+    work = Steps(keras, model, images, dict.fromkeys(model.output, labels), [StepLoss()])
     name = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
     return {"name": name, "parameters": model.count_params()}, work
 

@@ -1,5 +1,4 @@
-"""Counting PQ on panoptic maps of drawn streets, and grouping pixels into things: ours, cityscapesScripts, and
-distances in NumPy.
+"""Count PQ on panoptic maps of drawn streets, and group pixels into instances: ours, cityscapesScripts, NumPy.
 
 Predictions are the truth shifted by 3 pixels. Pixels are grouped from the targets of drawn streets to which things were
 added until there are THINGS, as a network would give them; on one core.
@@ -17,7 +16,7 @@ THINGS = 50
 
 
 def panoptic_pairs(count, size):
-    """(truth, prediction), (H, W) int32 panoptic maps of drawn streets."""
+    """Return (truth, prediction) pairs of (H, W) int32 panoptic maps of drawn streets."""
     truths = [_panoptic_scene(index, size) for index in range(count)]
     return [(truth, np.roll(truth, (3, 3), axis=(0, 1))) for truth in truths]
 
@@ -30,7 +29,7 @@ def _panoptic_scene(index, size):
 
 
 def our_pq(pairs):
-    """On decoded maps."""
+    """Count with PanopticQuality, on decoded maps."""
     from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.metrics.panoptic import PanopticQuality
 
@@ -44,7 +43,7 @@ def our_pq(pairs):
 
 
 def their_pq(pairs):
-    """cityscapesScripts' own counting, with files and colours left out."""
+    """Count with cityscapesScripts, without its files and colors."""
     from cityscapesscripts.evaluation import evalPanopticSemanticLabeling as cityscapes
 
     from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS
@@ -76,7 +75,7 @@ def their_pq(pairs):
 
 
 def _as_coco(panoptic):
-    """Segment ids and their rows, as cityscapesScripts reads them."""
+    """Return segment ids and their rows, as cityscapesScripts reads them."""
     from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS
     from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of
 
@@ -103,7 +102,7 @@ def _as_coco(panoptic):
 
 
 def crowded(index, size):
-    """(label map, targets) of a street with THINGS cars, persons and the like."""
+    """Return (label map, targets) of a street with THINGS instances."""
     from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.panoptic import DIVISOR
     from deeplab_tf.core.panoptic.grouping import find_centers
@@ -120,7 +119,7 @@ def crowded(index, size):
 
 
 def our_grouping(frames):
-    """All of it: centers found, pixels given to them, a class for each thing."""
+    """Group completely: find centers, assign pixels, choose a class for each instance."""
     from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.panoptic.grouping import group_pixels
 
@@ -132,8 +131,7 @@ def our_grouping(frames):
 
 
 def distances_grouping(frames):
-    """For each pixel of a thing the nearest center, from its distance to every one, as the paper writes it; the centers
-    are given."""
+    """Find the nearest of given centers for each pixel from all distances, as Cheng et al. (2020) write it."""
     from deeplab_tf.core.cityscapes import CITYSCAPES
     from deeplab_tf.core.panoptic.grouping import find_centers
 
@@ -150,7 +148,7 @@ def distances_grouping(frames):
 
 
 def prepare(options):
-    """`method`: a function of this file; `frames`, `size`."""
+    """Prepare `method`, a function of this file, for `frames` frames of `size`."""
     cv2.setNumThreads(1 if options["method"].endswith("grouping") else options["threads"])
     if options["method"].endswith("grouping"):
         frames = [crowded(index, tuple(options["size"])) for index in range(options["frames"])]

@@ -1,5 +1,5 @@
-"""Reading frames of drawn streets for training, at half their size: ours from files, augmented, from prepared records;
-beside them TensorFlow's and Keras' own.
+"""Read frames of drawn streets for training at half their size: ours from files, augmented and from prepared records,
+beside TensorFlow's and Keras' own.
 
 All go the way of training: images made smaller (ours by area, tf.data's bilinearly) and labels to the nearest, a
 tensor. The files are in the system's page cache, so that decoding is compared and not the disk. One repetition reads
@@ -13,11 +13,11 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 BATCH, ROTATION, SCALE, COLOR, HUE = 2, 10, (0.5, 2.0), 0.3, 0.05
-"""Of both sides that augment: frames at once, degrees, factors, and shares by which colours change."""
+"""Batch size, degrees, factors and shares of color change, of both sides that augment."""
 
 
 def draw(root, count, size):
-    """Scenes in Cityscapes' layout, unless they are there."""
+    """Draw scenes in Cityscapes' layout, unless they exist."""
     from deeplab_tf.core import image_files
     from deeplab_tf.synth import draw_scene
 
@@ -36,7 +36,7 @@ def draw(root, count, size):
 
 
 def ours(options, data):
-    """From PNG files, or with `records` from what `deeplab-tf prepare` writes of them."""
+    """Read PNG files, or with `records` what `deeplab-tf prepare` writes."""
     import tensorflow as tf
 
     from deeplab_tf.lab.data import open_split
@@ -60,7 +60,7 @@ def ours(options, data):
 
 
 def augmented(options, data):
-    """As training gets them: flipped, turned, scaled, recoloured, and cut to half the size."""
+    """Read frames as training does: flipped, rotated, scaled, color-jittered, and cropped to half the size."""
     from deeplab_tf.lab.data import open_split
     from deeplab_tf.lab.data.augment import Augmentation
     from deeplab_tf.lab.data.pipeline import TrainingPipeline
@@ -73,12 +73,12 @@ def augmented(options, data):
 
 
 def half(size):
-    """Of a height and width."""
+    """Return half of a height and width."""
     return size[0] // 2, size[1] // 2
 
 
 def stock(options, data):
-    """tf.io.decode_png and tf.image.resize."""
+    """Read with tf.io.decode_png and tf.image.resize."""
     import tensorflow as tf
 
     from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
@@ -99,9 +99,8 @@ def stock(options, data):
 
 
 def stock_augmented(options, data):
-    """Likewise by Keras' layers, which take images and their masks along. They interpolate twice, draw scales evenly
-    and not by their logarithm, add brightness, cut a batch at one place, call class 0 what is outside, and give
-    float32."""
+    """Augment with Keras' layers, which take images and masks. They interpolate twice, draw scales uniformly instead of
+    log-uniformly, add brightness, crop a batch at one place, fill with class 0, and give float32."""
     from keras import layers
 
     chain = [
@@ -127,7 +126,7 @@ def stock_augmented(options, data):
 
 
 def prepare(options):
-    """`method`: files, records, augmented, stock or stock_augmented."""
+    """Prepare `method`: files, records, augmented, stock or stock_augmented."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(options["threads"])

@@ -1,4 +1,4 @@
-"""What is compared with what. A row is two sides: ours, and a peer's."""
+"""The rows of the comparison: each has two sides, ours and a peer's."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,27 +7,23 @@ ROOT = Path(__file__).resolve().parents[3]
 TORCH, HUB = ".venv-peers", ".venv-keras-hub"
 INSTALLED_BY = {TORCH: "sh tools/environments/peers.sh torch", HUB: "sh tools/environments/peers.sh keras-hub"}
 OPENVINO = (
-    "OpenVINO adds the branches of a residual block inside a convolution of integers, and takes bfloat16 for "
-    "what is not one"
+    "OpenVINO fuses the addition of a residual block into the INT8 convolution, and computes the rest in bfloat16"
 )
-"""Why it is faster than ONNX Runtime on a CPU, which does neither."""
-FLOAT_ENDS = (
-    "ONNX Runtime is slow at both ends of the network, which channels_last.py rewrites in the file of integers only"
-)
-"""By its profile 20 of 1,210 ms on 2 cores of an AMD EPYC: ArgMax, resizing, reordering, the sum of image and mean. It
-explains half."""
+"""Why OpenVINO is faster than ONNX Runtime on a CPU, which does neither."""
+FLOAT_ENDS = "ONNX Runtime is slow at both ends of the network, which channels_last.py rewrites in the INT8 file only"
+"""ArgMax, resizing, reordering, the sum of image and mean: half of the difference by ONNX Runtime's profile."""
 
 
 class Side(NamedTuple):
-    """One side.
+    """One side of a row.
 
     Attributes:
-        title: for the table.
+        title: name in the table.
         program: a file of this folder.
-        options: for it, beside what all get.
-        environment: the folder of its Python; ours where empty.
-        needs: the module whose absence means that the peer is not installed.
-        bundle: the network of NETWORKS that it runs, or "".
+        options: options of the program, beside those that all get.
+        environment: folder of its Python environment; ours if empty.
+        needs: module that must be installed there.
+        bundle: network of NETWORKS that it runs, or "".
     """
 
     title: str
@@ -42,10 +38,10 @@ class Row(NamedTuple):
     """A line of the table.
 
     Attributes:
-        unit: what a repetition is.
-        agree: both sides' `result` must not differ by more, or nothing was compared; None where they give none.
-        scale: a repetition's seconds are divided by this for the table, such as the number of frames in it.
-        why: what makes the peer faster, for the table where it is.
+        unit: what a time stands for.
+        agree: largest difference of both sides' `result`; None if they have none.
+        scale: units in a repetition, such as its number of frames.
+        why: what makes the peer faster, if it is.
     """
 
     name: str
@@ -63,16 +59,16 @@ NETWORKS = {
     "separable": {"model": {"separable": True}, "int8": False},
     "stride32": {"model": {"separable": False, "output_stride": 32}, "int8": False},
 }
-"""Bundles that sides run: of DeepLabV3+ on ResNet-50, 19 classes."""
+"""Bundles that sides run: DeepLabV3+ on ResNet-50, 19 classes."""
 
 
 def rows(options):
-    """Every row, for options with `batch`, `frames` and `quick`."""
+    """Return every row, for options with `batch`, `frames` and `quick`."""
     return [*inference(), *training(options), *reading(options), *scoring(options)]
 
 
 def inference():
-    """Single frames, from uint8 or float pixels to a label map."""
+    """Return rows of inference: single frames, from uint8 or float pixels to a label map."""
 
     def ours(network, precision):
         return Side("ours, " + precision, "ours", {"task": "frame", "precision": precision}, bundle=network)
@@ -86,16 +82,16 @@ def inference():
     smp = Side(
         "smp, float32", "smp_deeplab", {"task": "frame", "precision": "float32"}, TORCH, "segmentation_models_pytorch"
     )
-    integers = ("model_int8_cpu.onnx", "model_int8.onnx")
+    files = ("model_int8_cpu.onnx", "model_int8.onnx")
     return [
         Row(
             "int8-openvino",
-            "ResNet-50, dense, in integers: the same network, in the file that is faster for each",
+            "ResNet-50, dense, INT8: the same network, in the file that is faster for each",
             ours("dense", "int8"),
-            vino("int8", integers),
+            vino("int8", files),
             why=OPENVINO,
         ),
-        Row("int8-keras", "the same against what one had before: Keras in float32", ours("dense", "int8"), keras),
+        Row("int8-keras", "the same, against Keras in float32", ours("dense", "int8"), keras),
         Row("float-keras", "ResNet-50, dense", ours("dense", "float32"), keras),
         Row(
             "float-openvino",
@@ -115,7 +111,7 @@ def inference():
 
 
 def training(options):
-    """Steps from a batch in memory: forward, backward, Adam."""
+    """Return rows of training: steps on a batch in memory, forward, backward, Adam."""
 
     def side(title, program, environment="", needs="", **more):
         return Side(title, program, {"task": "step", "precision": "mixed_bfloat16", **more}, environment, needs)
@@ -140,7 +136,7 @@ def training(options):
 
 
 def reading(options):
-    """Every frame once, through tf.data."""
+    """Return rows of reading: every frame once, through tf.data."""
 
     def side(title, method):
         return Side(title, "reading", {"method": method, "title": title})
@@ -150,7 +146,7 @@ def reading(options):
         Row("reading-files", "PNG files of 1024x2048, to 512x1024", side("ours", "files"), stock),
         Row(
             "reading-augmented",
-            "the same, flipped, turned, scaled, recoloured and cut",
+            "the same, flipped, rotated, scaled, color-jittered and cropped",
             side("ours, augmented", "augmented"),
             side("Keras' layers", "stock_augmented"),
         ),
@@ -160,7 +156,7 @@ def reading(options):
 
 
 def scoring(options):
-    """Label maps, of 1024x2048 unless a row says otherwise."""
+    """Return rows of scoring: label maps of 1024x2048, unless a row says otherwise."""
 
     def side(title, method, program="scoring"):
         return Side(title, program, {"method": method, "title": title})
@@ -183,7 +179,7 @@ def scoring(options):
         ),
         Row(
             "miou-keras",
-            "mIoU, decoded maps; Keras counts what is ignored as a class",
+            "mIoU, decoded maps; Keras counts ignored pixels as a class",
             side("ours", "our_miou"),
             side("Keras", "keras_miou"),
         ),
@@ -196,7 +192,7 @@ def scoring(options):
         ),
         Row(
             "grouping",
-            "pixels of 512x1024 into 50 things; the peer only finds the nearest center, from all distances",
+            "pixels of 512x1024 into 50 instances; the peer only finds the nearest center, from all distances",
             side("ours", "our_grouping", "panoptic"),
             side("NumPy", "distances_grouping", "panoptic"),
         ),

@@ -1,4 +1,4 @@
-"""Counting mIoU on label maps, a frame after the other: ours, cityscapesScripts (what pip installs: NumPy) and Keras.
+"""Count mIoU on label maps, frame by frame: ours, cityscapesScripts (as pip installs it: NumPy) and Keras.
 
 Frames are regions of the 34 label ids with ragged outlines, predicted with shifted outlines and 2 % speckle. `result`
 is the score, so that sides that count something else are noticed.
@@ -15,7 +15,7 @@ from worker import named, serve
 
 
 def make_pair(rng, height, width):
-    """(truth, prediction), (H, W) uint8 label ids."""
+    """Return a (truth, prediction) pair of (H, W) uint8 label ids."""
     coarse = rng.integers(0, 34, (height // 64 + 1, width // 64 + 1)).astype(np.uint8)
     truth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
     shift = cv2.resize(rng.normal(0, 12, (height // 16 + 1, width // 16 + 1, 2)).astype(np.float32), (width, height))
@@ -28,7 +28,7 @@ def make_pair(rng, height, width):
 
 
 def our_miou(pairs):
-    """On decoded maps."""
+    """Count with ConfusionMatrix, on decoded maps."""
     from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
     from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
 
@@ -42,7 +42,7 @@ def our_miou(pairs):
 
 
 def their_miou(pairs):
-    """cityscapesScripts' own evaluatePair for each pair of decoded maps."""
+    """Count with cityscapesScripts' evaluatePair, on decoded maps."""
     cityscapes = _cityscapes()
     decoded = {
         name + str(i): _Decoded(label_map) for i, pair in enumerate(pairs) for name, label_map in zip("tp", pair)
@@ -53,7 +53,7 @@ def their_miou(pairs):
 
 
 def keras_miou(pairs):
-    """keras.metrics.MeanIoU, with the ids of ignored classes mapped before."""
+    """Count with keras.metrics.MeanIoU, after mapping the ids of ignored classes."""
     import keras
 
     from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
@@ -72,7 +72,7 @@ def keras_miou(pairs):
 
 
 def our_files(pairs):
-    """The same from PNG files."""
+    """Count with ConfusionMatrix, from PNG files."""
     from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
     from deeplab_tf.core.metrics.confusion import ConfusionMatrix
     from deeplab_tf.core.metrics.label_folders import count_files, match_cityscapes
@@ -91,7 +91,7 @@ def our_files(pairs):
 
 
 def their_files(pairs):
-    """The same from PNG files."""
+    """Count with cityscapesScripts, from PNG files."""
     cityscapes, folder = _cityscapes(), _write(pairs)
     cityscapes.args.predictionPath, cityscapes.args.predictionWalk = str(folder / "pred"), None
     truths = [str(path) for path in sorted((folder / "truth").iterdir())]
@@ -108,7 +108,7 @@ def _cityscapes():
 
 
 class _Decoded:
-    """Stands in for PIL's image where cityscapesScripts opens a file, so that only its counting is timed."""
+    """A stand-in for PIL's image where cityscapesScripts opens a file, so that only its counting is timed."""
 
     def __init__(self, array):
         self.array = array
@@ -130,7 +130,7 @@ def _write(pairs):
 
 
 def prepare(options):
-    """`method`: a function of this file; `frames`, `size`."""
+    """Prepare `method`, a function of this file, for `frames` frames of `size`."""
     cv2.setNumThreads(options["threads"])
     rng = np.random.default_rng(0)
     pairs = [make_pair(rng, *options["size"]) for _ in range(options["frames"])]

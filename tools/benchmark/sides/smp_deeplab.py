@@ -1,12 +1,11 @@
-"""segmentation_models_pytorch's DeepLabV3+ on ResNet-50 (separable, output stride 16), in whichever memory format is
-faster for it."""
+"""Run segmentation_models_pytorch's DeepLabV3+ on ResNet-50 (separable, stride 16), in its faster memory format."""
 
 from training_batch import CLASSES, IGNORED, training_batch
 from worker import serve, timed
 
 
 def prepare(options):
-    """Frames or steps, on normalised floats."""
+    """Prepare frames or training steps, on normalized floats."""
     import torch
 
     operators = torch.library.Library(

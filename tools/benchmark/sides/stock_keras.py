@@ -1,15 +1,14 @@
-"""DeepLabV3+ on ResNet-50 as one writes it with Keras' own layers, run and trained in TensorFlow as Keras does it
-unasked."""
+"""Run and train DeepLabV3+ on ResNet-50, written with stock Keras layers and Keras' default settings."""
 
 from training_batch import CLASSES, IGNORED, Steps, training_batch
 from worker import serve
 
 STAGES = ((64, 3, 1, 1), (128, 4, 2, 1), (256, 6, 2, 1), (512, 3, 1, 2))
-"""Of ResNet-50 at output stride 16: width, blocks, stride, atrous rate."""
+"""Width, blocks, stride and atrous rate of ResNet-50's stages at output stride 16."""
 
 
 def network(size, *, separable):
-    """(B, H, W, 3) uint8 or float to (B, H, W, 19) logits."""
+    """Return a network from (B, H, W, 3) pixels to (B, H, W, 19) logits."""
     import keras
     from keras import layers
 
@@ -45,7 +44,7 @@ def network(size, *, separable):
 
 
 def prepare(options):
-    """Frames or steps."""
+    """Prepare frames or training steps."""
     import keras
     import numpy as np
     import tensorflow as tf

@@ -1,12 +1,12 @@
-"""The arithmetic of the comparison, and its table."""
+"""Arithmetic and table of the comparison."""
 
 import statistics
 
 
 def ratio(turns):
-    """How many times as fast as the peer ours is: the median over turns of their least seconds by our least seconds.
+    """Return the speed ratio: the median over turns of their least seconds divided by our least seconds.
 
-    A turn is ours and, right after it, the peer: what the machine's speed does over minutes touches both alike.
+    A turn is ours and, right after it, the peer, so that drift of the machine's speed affects both.
 
     Args:
         turns: pairs of lists of seconds, ours first.
@@ -15,31 +15,31 @@ def ratio(turns):
 
 
 def seconds(turns, side):
-    """Of one side, 0 or 1: the median over turns of the least."""
+    """Return the median over turns of the least seconds of one side, 0 or 1."""
     return statistics.median(min(turn[side]) for turn in turns)
 
 
 def repetitions(one, turn, least=2, most=500):
-    """How many fit into a turn of so many seconds where one takes `one`."""
+    """Return how many repetitions of `one` seconds fit into a turn of `turn` seconds."""
     return max(least, min(most, round(turn / max(one, 1e-9))))
 
 
 def share(gmac, frame_seconds, peak):
-    """Of the peak that a frame reaches: two operations a multiply-add."""
+    """Return the share of the peak that a frame reaches: two operations per multiply-add."""
     return 2e9 * gmac / frame_seconds / peak
 
 
 def limits(gmac, ours, theirs, peak):
-    """Full ResNet-50 in integers against its two limits.
+    """Compare the full ResNet-50 in INT8 with its two limits, the peak and OpenVINO.
 
     Args:
-        gmac: multiply-adds of a frame, in billions.
-        ours, theirs: seconds a frame; OpenVINO's may be None.
-        peak: operations a second of 8-bit integers.
+        gmac: billions of multiply-adds per frame.
+        ours, theirs: seconds per frame; OpenVINO's may be None.
+        peak: INT8 operations per second.
 
     Returns:
-        `operations` a second, `of_peak`, `of_openvino` (how fast ours is as a share of OpenVINO, or None) and `lower`:
-        which of both shares is the lower one.
+        `operations` per second, `of_peak`, `of_openvino` (our speed as a share of OpenVINO's, or None) and `lower`: the
+        name of the lower share.
     """
     of_peak = share(gmac, ours, peak)
     of_openvino = theirs / ours if theirs else None
@@ -48,7 +48,7 @@ def limits(gmac, ours, theirs, peak):
 
 
 def cells(found):
-    """Of the table: a line for each row that was measured or why not."""
+    """Return the cells of the table, with a reason for each row that was not measured."""
     made = [["row", "ours", "", "peer", "", "times as fast", "what"]]
     for row in found:
         reason = row.get("missing") or row.get("failed")
@@ -63,29 +63,25 @@ def cells(found):
 
 
 def reason_below(row):
-    """Why the peer is faster, where it is."""
+    """Return why the peer is faster, if it is."""
     return ". Below 1: " + (row.get("why") or "not known why") if round(row["ratio"], 2) < 1 else ""
 
 
 def duration(found):
-    """Seconds with three digits, in ms below a second."""
+    """Return seconds with three digits, in ms below a second."""
     return f"{found:.3g} s" if found >= 1 else f"{1e3 * found:.3g} ms"
 
 
 def peak_lines(peaks):
-    """The machine's limits in words."""
-    names = {
-        "float32": "float32 matrix product",
-        "bfloat16": "bfloat16 matrix product",
-        "int8": "8-bit integer product",
-    }
+    """Return the lines of the machine's measured peaks."""
+    names = {"float32": "float32 matrix product", "bfloat16": "bfloat16 matrix product", "int8": "INT8 matrix product"}
     lines = [f"{text:28} {peaks[key] / 1e9:8.1f} billion operations/s" for key, text in names.items() if peaks.get(key)]
     return [*lines, "{:28} {:8.1f} GB/s, read and written".format("copying memory", peaks["memory"] / 1e9)]
 
 
 def limit_lines(found):
-    """What `limits` found, in words."""
-    lines = ["ResNet-50, dense, in integers: {:.0f} billion operations/s, {:.2f} of the peak".format(
+    """Return the lines of `limits`."""
+    lines = ["ResNet-50, dense, INT8: {:.0f} billion operations/s, {:.2f} of the peak".format(
         found["operations"] / 1e9, found["of_peak"])]  # fmt: skip
     if found["of_openvino"] is not None:
         lines[0] += " and {:.2f} of OpenVINO's speed".format(found["of_openvino"])

@@ -1,4 +1,4 @@
-"""What every side trains on: the same noise."""
+"""The batch that every side trains on, and timed steps of a Keras model."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ CLASSES, IGNORED = 19, 255
 
 
 def training_batch(options):
-    """(B, H, W, 3) uint8 noise and (B, H, W) uint8 labels, a tenth of them ignored."""
+    """Return (B, H, W, 3) uint8 noise and (B, H, W) uint8 labels, a tenth of them ignored."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (options["batch"], *options["size"], 3), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, (options["batch"], *options["size"]), dtype=np.uint8)
@@ -25,7 +25,7 @@ class Steps:
         self.watch = _stopwatch(keras)
 
     def seconds(self, count):
-        """Of each step."""
+        """Return the seconds of each of `count` steps."""
         self.watch.found = []
         self.model.fit(
             self.batches.take(count), epochs=1, verbose=0, shuffle=False, callbacks=[*self.callbacks, self.watch]

@@ -1,4 +1,4 @@
-"""OpenVINO on the ONNX files of a bundle: of those named, the one that it is fastest with."""
+"""Run OpenVINO on the ONNX files of a bundle, with the file it is fastest with."""
 
 import os
 
@@ -6,8 +6,7 @@ from worker import serve, timed
 
 
 def prepare(options):
-    """Frames, channels last as in the file; `hint`: the precision of what is not integers, OpenVINO's own choice where
-    left out."""
+    """Prepare frames, channels last; `hint`: precision of layers that are not INT8, OpenVINO's choice by default."""
     import numpy as np
     import openvino
 

@@ -1,8 +1,7 @@
-"""A process that repeats one piece of work when told to, and the side of it that tells. Standard library only: every
-environment has it.
+"""A process that repeats one piece of work on request, and the handle to it; standard library only.
 
-Sides of a comparison live in processes of their own, since they want different libraries, and threads that do not mix.
-A side is a file here that ends with `serve(prepare)`; `prepare` gets the options and returns (what it is, the work).
+Each side of a comparison runs in its own process, because they need different libraries and thread pools. A side is a
+file here that ends with `serve(prepare)`; `prepare` gets the options and returns a description and the work.
 """
 
 import contextlib
@@ -17,11 +16,11 @@ FOLDER = Path(__file__).resolve().parent
 
 
 class WorkerError(Exception):
-    """A side could not do its work; the message says which and why."""
+    """A side failed; the message names it and the reason."""
 
 
 class Worker:
-    """The side that tells."""
+    """A handle to the process of one side."""
 
     def __init__(self, python, program, options):
         variables = {
@@ -39,7 +38,7 @@ class Worker:
         self.about = self._answer()
 
     def seconds(self, count):
-        """Of each of so many repetitions."""
+        """Return the seconds of each of `count` repetitions."""
         print(count, file=self.process.stdin, flush=True)
         return self._answer()
 
@@ -51,7 +50,7 @@ class Worker:
         return json.loads(line)
 
     def close(self):
-        """Ends the process."""
+        """End the process."""
         with contextlib.suppress(BrokenPipeError):  # it may have ended already
             self.process.stdin.close()
         self.process.stdout.close()
@@ -59,7 +58,7 @@ class Worker:
 
 
 def serve(prepare):
-    """The side that works: says what it is, then repeats as asked until its input ends.
+    """Run the side: send its description, then repeat the work on request until standard input ends.
 
     Args:
         prepare: gets the options, returns (about, work): a dict for the report, and a function without arguments that
@@ -76,14 +75,14 @@ def serve(prepare):
 
 
 def named(title, package):
-    """The title, with the version of a package that is installed here."""
+    """Return the title with the version of an installed package."""
     from importlib import metadata
 
     return f"{title} {metadata.version(package)}" if package else title
 
 
 def timed(work):
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

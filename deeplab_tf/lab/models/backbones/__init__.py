@@ -1,1 +1,1 @@
-"""One file a backbone; its name in a recipe is the name of the file."""
+"""Backbones: one file each, whose name is its name in a recipe."""

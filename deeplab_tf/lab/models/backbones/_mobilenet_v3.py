@@ -1,39 +1,46 @@
-"""What both MobileNetV3 have in common: stem and last convolution around a table of blocks, and how published weights
-get in."""
+"""What both MobileNetV3 share: stem and last convolution around a table of blocks, and copying published weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import layers
 
-from deeplab_tf.lab.models.backbones._inverted_residual import Block, conv, stages, stem, widened
-from deeplab_tf.lab.models.layers import BATCH_NORM_EPSILON
+from deeplab_tf.lab.models.backbones._inverted_residual import Block, pointwise, scaled, stages, stem
+from deeplab_tf.lab.models.blocks import BATCH_NORM_EPSILON
 
 NORMALIZATION = {"mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)}
 """As in keras.applications, whose weights fit."""
-
-PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v3/"
-
 STEM = 16
 
 
+def published(size: str, md5: str) -> dict[str, str]:
+    """Return where the ImageNet weights of `large` or `small` are published."""
+    url = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v3/"
+    return {"file": f"weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5", "url": url, "md5": md5}
+
+
 def build(image, blocks: Sequence[Block], last: int, *, width: float, output_stride: int, momentum: float) -> dict:
-    """The features of every stage; `last` channels come out of the 1x1 convolution that ends `res5`."""
-    x = stem(image, widened(STEM, width), activation="hard_swish", momentum=momentum)
+    """Return the features of every stage; `last`: channels of the 1x1 convolution that ends `res5`."""
+    x = stem(image, scaled(STEM, width), activation="hard_swish", momentum=momentum)
     features = stages(x, blocks, width=width, output_stride=output_stride, momentum=momentum)
-    features["res5"] = conv(
-        features["res5"], widened(last, width), name="res5_last", activation="hard_swish", momentum=momentum
-    )
+    x = features["res5"]
+    features["res5"] = pointwise(x, scaled(last, width), name="res5_last", activation="hard_swish", momentum=momentum)
     return features
 
 
-def copy_weights(model: keras.Model, source: keras.Model) -> None:
-    """Copies the weights of a keras.applications MobileNetV3 without its top into the layers of the same place.
+def load_pretrained(model: keras.Model, application: Callable[..., keras.Model], path: str) -> None:
+    """Load the published weights of a network of keras.applications into the layers of `build` at width 1."""
+    source = application(include_top=False, weights=None, input_shape=(None, None, 3))
+    source.load_weights(path)
+    copy_weights(model, source)
 
-    Its batch normalisation has an epsilon of 1e-3; what ours lacks is added to the variance, which is the same
-    function. Layers correspond by their order: both are made block by block. At sizes that are a multiple of 32 plus 1
-    the features are equal; at others its strided convolutions pad one side only, and look half a pixel of their input
-    further on.
+
+def copy_weights(model: keras.Model, source: keras.Model) -> None:
+    """Copy the weights of a keras.applications MobileNetV3 without its top, layer by layer in their order.
+
+    Its batch normalization has an epsilon of 1e-3; the difference to ours is added to the variance, which is the same
+    function. At sizes that are a multiple of 32 plus 1 the features are equal; at others its strided convolutions pad
+    one side only, and are centered half an input pixel further on.
     """
     for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization):
         ours, theirs = ([layer for layer in network.layers if isinstance(layer, kind)] for network in (model, source))

@@ -1,15 +1,14 @@
-"""MobileNetV3-Small (Howard et al., ICCV 2019, table 2), with atrous convolutions in place of the last strides (section
-6.4).
+"""MobileNetV3-Small (Howard et al., ICCV 2019, table 2), with atrous convolutions in place of the last strides.
 
-All channels of the table are there, so that published weights fit. The paper's networks for segmentation have half of
-those behind the last stride; `width` makes it small here, everywhere alike.
+It keeps all channels of the table, so that published weights fit; the authors' own segmentation networks halve those
+behind the last stride (section 6.4).
 """
 
 import keras
 
 from deeplab_tf.lab.models.backbones import _mobilenet_v3
 from deeplab_tf.lab.models.backbones._inverted_residual import Block, check_multi_grid
-from deeplab_tf.lab.models.backbones._mobilenet_v3 import NORMALIZATION, PUBLISHED
+from deeplab_tf.lab.models.backbones._mobilenet_v3 import NORMALIZATION
 
 __all__ = ["NORMALIZATION", "PRETRAINED", "build", "load_pretrained"]
 
@@ -28,22 +27,15 @@ BLOCKS = (
 )
 LAST = 576
 
-PRETRAINED = {
-    "file": "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
-    "url": PUBLISHED,
-    "md5": "d3e8ec802a04aa4fc771ee12a9a9b836",
-}
+PRETRAINED = _mobilenet_v3.published("small", md5="d3e8ec802a04aa4fc771ee12a9a9b836")
 
 
 def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 1, 1), momentum: float = 0.99) -> dict:
-    """The features of every stage; for arguments and result see `resnet50.build`. Raises DeepLabError for a
-    multi-grid."""
+    """Return the features of every stage, as `resnet50.build` does; raise DeepLabError for a multi-grid."""
     check_multi_grid(multi_grid, "mobilenet_v3_small")
     return _mobilenet_v3.build(image, BLOCKS, LAST, width=width, output_stride=output_stride, momentum=momentum)
 
 
 def load_pretrained(model: keras.Model, path: str) -> None:
-    """Fills the layers of `build`, at width 1, from the published file at `path`."""
-    source = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(None, None, 3))
-    source.load_weights(path)
-    _mobilenet_v3.copy_weights(model, source)
+    """Load the published file at `path` into the layers of `build` at width 1."""
+    _mobilenet_v3.load_pretrained(model, keras.applications.MobileNetV3Small, path)

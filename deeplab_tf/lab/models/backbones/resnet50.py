@@ -1,7 +1,6 @@
-"""ResNet-50 (He et al., CVPR 2016), with atrous convolutions in place of the last strides (Chen et al.,
-arXiv:1706.05587).
+"""ResNet-50 (He et al., CVPR 2016) with atrous convolutions for the last strides (Chen et al., arXiv:1706.05587).
 
-The stride of a stage stands in its first 1x1 convolution, as in keras.applications, whose weights fit.
+A stage's stride is in its first 1x1 convolution, as in keras.applications, whose weights fit.
 """
 
 from typing import NamedTuple
@@ -10,25 +9,27 @@ import keras
 import numpy as np
 from keras import layers
 
-from deeplab_tf.lab.models.layers import batch_norm, kernel_initializer
+from deeplab_tf.lab.models.blocks import batch_norm, bn_relu, conv
 
 
-class Stage(NamedTuple):
+class ResNetStage(NamedTuple):
+    """A row of He et al.'s table 1."""
+
     name: str
     blocks: int
-    channels: int  # of the 3x3 convolutions; the stage puts out four times as many
+    channels: int  # of the 3x3 convolutions; the stage's output has four times as many
     stride: int
 
 
 STAGES = (
-    Stage("res2", blocks=3, channels=64, stride=1),
-    Stage("res3", blocks=4, channels=128, stride=2),
-    Stage("res4", blocks=6, channels=256, stride=2),
-    Stage("res5", blocks=3, channels=512, stride=2),
+    ResNetStage("res2", blocks=3, channels=64, stride=1),
+    ResNetStage("res3", blocks=4, channels=128, stride=2),
+    ResNetStage("res4", blocks=6, channels=256, stride=2),
+    ResNetStage("res5", blocks=3, channels=512, stride=2),
 )
 
 NORMALIZATION = {"mean": (123.68, 116.779, 103.939), "std": (58.393, 57.12, 57.375)}
-"""Of RGB pixels 0..255: what `image` has been normalised with (ImageNet's statistics)."""
+"""Of RGB pixels 0..255 (ImageNet's statistics)."""
 
 PRETRAINED = {
     "file": "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -38,21 +39,21 @@ PRETRAINED = {
 
 
 def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 1, 1), momentum: float = 0.99) -> dict:
-    """The features of every stage.
+    """Return the features of every stage.
 
     Args:
-        image: (B, H, W, 3) tensor, normalised.
+        image: (B, H, W, 3) tensor, normalized.
         width: multiplies every number of channels (rounded to a multiple of 8).
-        output_stride: 8, 16 or 32: input pixels a side for one position of `res5`; strides beyond it become dilation.
+        output_stride: 8, 16 or 32: input pixels a side per position of `res5`; strides beyond it become dilation.
         multi_grid: multiplies the dilation of each block of `res5` (arXiv:1706.05587, section 3.3).
-        momentum: of the running statistics of batch normalisation.
+        momentum: of the running statistics of batch normalization.
 
     Returns:
-        `res2` (stride 4), `res3` (8), `res4` (16) and `res5` (32), each stride bounded by output_stride.
+        `res2` (stride 4), `res3` (8), `res4` (16) and `res5` (32), each with at most output_stride.
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
-    x = _conv(x, _channels(64, width), 7, stride=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, 64)
-    x = layers.ReLU(name="conv1_relu")(batch_norm(x, name="conv1_bn", momentum=momentum))
+    x = conv(x, _channels(64, width), 7, strides=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, 64)
+    x = bn_relu(x, name="conv1", momentum=momentum)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)  # (B, H/4, W/4, 64)
     features, stride, rate = {}, 4, 1
@@ -67,8 +68,7 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
                 x,
                 _channels(stage.channels, width),
                 stride=stage.stride if block == 0 and not dilated else 1,
-                # The first block too: its stride would stand in the 1x1 convolution before, so its 3x3 would read the
-                # thinned map.
+                # The first block too: its stride would come before its 3x3, which would read the thinned map.
                 rate=rate * (multi_grid[block] if stage.name == "res5" else 1),
                 project=block == 0,
                 momentum=momentum,
@@ -81,29 +81,14 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
 def _bottleneck(x, channels, *, stride, rate, project, momentum, name):
     shortcut = x
     if project:
-        shortcut = _conv(x, 4 * channels, 1, stride=stride, name=f"{name}_0_conv")
+        shortcut = conv(x, 4 * channels, 1, strides=stride, name=f"{name}_0_conv")
         shortcut = batch_norm(shortcut, name=f"{name}_0_bn", momentum=momentum)
-    x = _conv(x, channels, 1, stride=stride, name=f"{name}_1_conv")
-    x = layers.ReLU(name=f"{name}_1_relu")(batch_norm(x, name=f"{name}_1_bn", momentum=momentum))
-    x = _conv(x, channels, 3, rate=rate, name=f"{name}_2_conv")
-    x = layers.ReLU(name=f"{name}_2_relu")(batch_norm(x, name=f"{name}_2_bn", momentum=momentum))
-    x = _conv(x, 4 * channels, 1, name=f"{name}_3_conv")
+    x = bn_relu(conv(x, channels, 1, strides=stride, name=f"{name}_1_conv"), name=f"{name}_1", momentum=momentum)
+    x = bn_relu(conv(x, channels, 3, dilation_rate=rate, name=f"{name}_2_conv"), name=f"{name}_2", momentum=momentum)
+    x = conv(x, 4 * channels, 1, name=f"{name}_3_conv")
     x = batch_norm(x, name=f"{name}_3_bn", momentum=momentum, zero=True)
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_out")(x)
-
-
-def _conv(x, filters, kernel, *, name, stride=1, rate=1, padding="same"):
-    return layers.Conv2D(
-        filters,
-        kernel,
-        strides=stride,
-        dilation_rate=rate,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer=kernel_initializer(),
-        name=name,
-    )(x)
 
 
 def _channels(channels: int, width: float) -> int:
@@ -111,18 +96,17 @@ def _channels(channels: int, width: float) -> int:
 
 
 def load_pretrained(model: keras.Model, path: str) -> None:
-    """Fills the layers of `build`, at width 1, from the published file at `path`."""
+    """Load the published file at `path` into the layers of `build` at width 1."""
     source = keras.applications.ResNet50(include_top=False, weights=None)
     source.load_weights(path)
     copy_weights(model, source)
 
 
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
-    """Copies the weights of a keras.applications ResNet50 without its top into the layers of the same place.
+    """Copy the weights of a keras.applications ResNet50 without its top, layer by layer.
 
-    Two things differ there and are settled here, once: its convolutions have a bias (taken off the running mean of the
-    batch normalisation behind it, which is the same function), and its input is BGR without division by the standard
-    deviation.
+    Its convolutions have a bias, which is taken off the running mean of the batch normalization behind it: the same
+    function. Its input is BGR without division by the standard deviation, which changes the first kernel.
     """
     for layer in source.layers:
         if not isinstance(layer, layers.Conv2D):

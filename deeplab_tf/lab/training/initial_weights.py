@@ -1,5 +1,4 @@
-"""What the weights of a training start from: nothing, published weights of the backbone, or the network of another
-run."""
+"""The weights that a training starts from: new ones, published weights of the backbone, or another run's network."""
 
 from pathlib import Path
 
@@ -7,36 +6,35 @@ import keras
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.lab.models.pretrained import load_weights
+from deeplab_tf.lab.models.pretrained import load_backbone_weights
 from deeplab_tf.lab.runs.keras_runtime import open_run
 
 
-def fill(model: keras.Model, section: dict, table: LabelTable) -> None:
-    """Gives a new network what its recipe's `model.weights` names.
+def load_initial_weights(model: keras.Model, section: dict, table: LabelTable) -> None:
+    """Load what a recipe's `model.weights` names into a new network.
 
     Args:
         section: the recipe's `model` section.
-        table: the classes that the network is trained on.
+        table: the classes of the training.
 
     Raises:
-        DeepLabError: there is no such thing, or it does not fit.
+        DeepLabError: there is no such file or run, or it does not fit.
     """
     weights = str(section["weights"])
     if not Path(weights).expanduser().is_dir():
-        load_weights(model, section["backbone"], weights)
+        load_backbone_weights(model, section["backbone"], weights)
         return
     runtime = open_run(Path(weights).expanduser())
     if runtime.table.names != table.names:
         raise DeepLabError(f"model.weights must name a run with this recipe's classes; {weights} has others.")
-    copy_network(runtime.model, model, weights)
+    copy_network_weights(runtime.model, model, weights)
 
 
-def copy_network(source: keras.Model, model: keras.Model, run: str) -> None:
-    """Copies the weights of a run's network into another one of the same form; a head that only training has stays as
-    it is.
+def copy_network_weights(source: keras.Model, model: keras.Model, run: str) -> None:
+    """Copy the weights of a run's network into another one of the same shape; an auxiliary head keeps its own.
 
     Raises:
-        DeepLabError: the networks are of different forms.
+        DeepLabError: the networks differ.
     """
     values = {variable.path: variable for variable in source.weights}
     for variable in model.weights:

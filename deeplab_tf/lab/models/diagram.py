@@ -1,5 +1,4 @@
-"""The architecture as a picture, read off a built model: nothing in it is drawn by hand, so it cannot be out of
-date."""
+"""A diagram of a network's architecture, read off the built model."""
 
 import re
 
@@ -8,9 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from deeplab_tf.lab.models.layers import Upsample
+from deeplab_tf.lab.models.custom_layers import Upsample
+from deeplab_tf.lab.models.layer_graph import layer_inputs
 
-_GROUPS = (
+_PARTS = (
     (r"^image$", "image"),
     (r"^normalization|^conv1|^pool1", "stem"),
     (r"^(res\d)", r"\1"),
@@ -21,8 +21,9 @@ _GROUPS = (
     (r"^decoder_(?:upsample|concat)", "upsample + concat"),
     (r"^(center|offset|auxiliary|logits_low|logits)", r"\1"),
 )
-"""Beginnings of layers' names, and the part of the network that a layer belongs to."""
+"""Patterns of layers' names, and the part of the network that a layer belongs to."""
 _ASIDE = ("decoder_low_level", "auxiliary", "auxiliary_logits", "logits_low")
+"""Parts that are drawn below the main line."""
 _COLORS = {
     "image": "#e8e8e8",
     "stem": "#c9dcf2",
@@ -39,20 +40,17 @@ _COLORS = {
 
 
 def architecture_figure(model: keras.Model, size: tuple[int, int]) -> Figure:
-    """Boxes for the parts of the network, with output shape and parameters, and an arrow wherever one part feeds
-    another.
+    """Draw the parts of a network as boxes with output shape and parameters, and arrows between them.
 
     Args:
         model: a network of this folder.
-        size: height, width of the image for which the shapes are printed.
+        size: height, width of the image for which shapes are printed.
     """
-    shapes = _shapes(model, size)
-    names = _names(model)
-    groups = {}
+    shapes, parts, edges = _shapes(model, size), _parts(model), _edges(model)
+    layers: dict[str, list] = {}
     for layer in model.layers:
-        groups.setdefault(names[layer.name], []).append(layer)
-    edges = sorted({(a, b) for a, b in _edges(model, names) if a != b})
-    places, aside = _place(list(groups), edges)
+        layers.setdefault(parts[layer.name], []).append(layer)
+    places, aside = _place(list(layers), edges)
     columns, rows = 1 + max(x for x, _ in places.values()), 2 * max(y for _, y in places.values()) + 1
     figure = Figure(figsize=(1.4 * columns, 0.9 * (rows + 1)), layout="constrained")
     axes = figure.subplots()
@@ -60,7 +58,7 @@ def architecture_figure(model: keras.Model, size: tuple[int, int]) -> Figure:
     axes.axis("off")
     for a, b in edges:
         _arrow(axes, places[a], places[b], aside)
-    for name, members in groups.items():
+    for name, members in layers.items():
         height, width, channels = shapes[members[-1].name]
         parameters = sum(layer.count_params() for layer in members)
         _box(axes, places[name], name, f"{height} x {width} x {channels}", _count(parameters))
@@ -71,35 +69,34 @@ def architecture_figure(model: keras.Model, size: tuple[int, int]) -> Figure:
     return figure
 
 
-def _group_of(name: str) -> str:
-    for pattern, group in _GROUPS:
+def _part_of(name: str) -> str:
+    for pattern, part in _PARTS:
         match = re.search(pattern, name)
         if match:
-            return match.expand(group)
+            return match.expand(part)
     return name
 
 
-def _names(model) -> dict:
-    """Layer name -> the part that it belongs to. Dropout, of which nothing is left in use, belongs to what it reads."""
-    names = {}
-    for layer in model.layers:
-        parents = [parent.operation.name for parent in layer._inbound_nodes[0].parent_nodes]
-        names[layer.name] = names[parents[0]] if isinstance(layer, keras.layers.Dropout) else _group_of(layer.name)
-    return names
+def _parts(model) -> dict[str, str]:
+    """Return the part that each layer belongs to; Dropout, of which inference has nothing, belongs to its input's."""
+    parts: dict[str, str] = {}
+    for name, inputs in layer_inputs(model).items():
+        dropout = isinstance(model.get_layer(name), keras.layers.Dropout)
+        parts[name] = parts[inputs[0].name] if dropout else _part_of(name)
+    return parts
 
 
-def _edges(model, names):
-    for layer in model.layers:
-        for node in layer._inbound_nodes:
-            read = (
-                node.parent_nodes[:1] if isinstance(layer, Upsample) else node.parent_nodes
-            )  # of its reference the size alone
-            for parent in read:
-                yield names[parent.operation.name], names[layer.name]
+def _edges(model) -> list[tuple[str, str]]:
+    """Return which part feeds which. An `Upsample` reads only the size of its reference, which is no edge."""
+    parts, edges = _parts(model), set()
+    for name, inputs in layer_inputs(model).items():
+        read = inputs[:1] if isinstance(model.get_layer(name), Upsample) else inputs
+        edges |= {(parts[layer.name], parts[name]) for layer in read}
+    return sorted((a, b) for a, b in edges if a != b)
 
 
 def _shapes(model, size):
-    """Layer name -> (height, width, channels) of its output, for one image of `size`."""
+    """Return (height, width, channels) of each layer's output by its name, for one image of `size`."""
     outputs = {layer.name: layer.output for layer in model.layers}
     inner = keras.Model(model.input, outputs)
     spec = keras.KerasTensor((1, *size, 3))
@@ -107,12 +104,7 @@ def _shapes(model, size):
 
 
 def _place(names, edges):
-    """Column: the longest way from the image. Row: parts of one column stand under each other; what leaves the main
-    line stands below.
-
-    Returns:
-        By name (column, row), and the row of what stands below.
-    """
+    """Return (column, row) of each part, by the longest path from the image, and the row of those drawn below."""
     column = dict.fromkeys(names, 0)
     for _ in names:
         for a, b in edges:
@@ -120,7 +112,7 @@ def _place(names, edges):
     places = {}
     for x in range(max(column.values()) + 1):
         inside = [name for name in names if column[name] == x and name not in _ASIDE]
-        inside.sort(key=lambda name: name.startswith("instance"))  # under the classes' own
+        inside.sort(key=lambda name: name.startswith("instance"))  # below the semantic branch
         places.update({name: (x, (len(inside) - 1) / 2 - i) for i, name in enumerate(inside)})
     aside = min(y for _, y in places.values()) - 0.9
     places.update({name: (column[name], aside) for name in names if name in _ASIDE})
@@ -142,8 +134,7 @@ def _box(axes, place, name, shape, parameters):
 
 
 def _arrow(axes, start, end, aside):
-    """From the right edge of a box to the left edge of another; to and from the row `aside`, along its row and then
-    straight up or down."""
+    """Draw from the right edge of a box to the left edge of another; to and from the row `aside` around a corner."""
     tail, tip, style = (start[0] + 0.43, start[1]), (end[0] - 0.43, end[1]), "arc3"
     if start[1] == aside != end[1]:
         tip, style = (end[0], end[1] - 0.39), "angle,angleA=0,angleB=90,rad=4"

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_tf.lab.models import layers
-from deeplab_tf.lab.models.layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models import custom_layers
+from deeplab_tf.lab.models.custom_layers import BatchNormalization, DepthwiseConv2D, Upsample
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 ULP = {"float32": 2e-6, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
@@ -47,7 +47,7 @@ def test_batch_normalization_equals_the_stock_layer_in_inference(rng, policy):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_batch_normalization_equals_the_stock_layer_in_training_up_to_bessels_correction(rng, policy):
+def test_batch_normalization_equals_the_stock_layer_in_training(rng, policy):
     own, stock = norm_pair(policy)
     before = own.moving_variance.numpy()
     x = tf.constant(rng.normal(1, 2, (2, 6, 7, 5)), own.compute_dtype)
@@ -77,7 +77,7 @@ def test_batch_normalization_has_the_gradients_of_the_stock_layer(rng, policy, t
         np.testing.assert_allclose(floats(ours), floats(expected), rtol=4 * ULP[policy], atol=16 * ULP[policy])
 
 
-def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
+def test_frozen_batch_normalization_does_not_change(rng):
     own, _ = norm_pair("float32")
     own.trainable = False
     before = own.get_weights()
@@ -104,12 +104,10 @@ def test_batch_normalization_stands_still_where_it_is_not_trainable(rng):
         ((9, 12), False, {"depth_multiplier": 2}),
     ],
 )
-def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(
-    rng, policy, size, own_way, options, monkeypatch
-):
+def test_depthwise_convolution_equals_the_stock_layer(rng, policy, size, own_way, options, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        layers, "_kernel_gradient_5x5", lambda *x, f=layers._kernel_gradient_5x5: calls.append(x) or f(*x)
+        custom_layers, "_kernel_gradient_5x5", lambda *x, f=custom_layers._kernel_gradient_5x5: calls.append(x) or f(*x)
     )
     options = {"kernel_size": 5, "padding": "same", "use_bias": False, "dtype": policy, **options}
     own, stock = (
@@ -133,15 +131,24 @@ def test_depthwise_convolution_has_the_results_and_gradients_of_the_stock_layer(
     assert len(calls) == own_way
 
 
-def test_depthwise_convolution_learns_at_sizes_that_are_not_known_and_is_read_back(rng, tmp_path):
+def depthwise_model():
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, DepthwiseConv2D(5, padding="same", use_bias=False, name="depthwise")(image))
+    return keras.Model(image, DepthwiseConv2D(5, padding="same", use_bias=False, name="depthwise")(image))
+
+
+def test_depthwise_convolution_learns_at_open_sizes(rng):
+    """It learns to be a convolution by another kernel."""
+    model = depthwise_model()
     target = rng.normal(size=(5, 5, 3, 1)).astype(np.float32)
     model.compile(keras.optimizers.SGD(0.5), "mse")
-    for size in ((16, 24), (20, 12)) * 40:  # a convolution by another kernel is learned
+    for size in ((16, 24), (20, 12)) * 40:
         x = rng.normal(size=(4, *size, 3)).astype(np.float32)
         model.train_on_batch(x, tf.nn.depthwise_conv2d(x, target, [1, 1, 1, 1], "SAME"))
     np.testing.assert_allclose(model.get_weights()[0], target, atol=0.02)
+
+
+def test_depthwise_convolution_is_loaded_as_itself(rng, tmp_path):
+    model, x = depthwise_model(), rng.normal(size=(1, 8, 8, 3)).astype(np.float32)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert type(again.get_layer("depthwise")) is DepthwiseConv2D
@@ -161,7 +168,7 @@ def interpolate(features, factor, height, width):
     "factor, small, large",
     [(4, (7, 9), (25, 33)), (4, (7, 12), (26, 48)), (8, (1, 1), (5, 8)), (1, (6, 5), (6, 5)), (4, (23, 30), (90, 120))],
 )
-def test_upsample_is_linear_interpolation_with_feature_i_on_pixel_factor_times_i(rng, factor, small, large):
+def test_upsample_is_linear_interpolation(rng, factor, small, large):
     x = rng.normal(size=(2, *small, 3)).astype(np.float32)
     y = Upsample(factor)([x, np.zeros((2, *large, 1), np.float32)]).numpy()
     np.testing.assert_allclose(y, interpolate(x, factor, *large), atol=1e-5)
@@ -207,7 +214,7 @@ def test_upsample_has_the_gradient_of_a_linear_map(rng, policy):
     assert abs(np.sum(floats(gradient) * floats(x)) - float(product)) <= 4 * ULP[policy] * size
 
 
-def test_upsample_in_short_numbers_rounds_only_its_result(rng):
+def test_upsample_rounds_only_its_result(rng):
     x = tf.cast(rng.normal(size=(1, 7, 9, 3)), tf.bfloat16)
     reference = np.zeros((1, 25, 33, 1), np.float32)
     exact = Upsample(4)([tf.cast(x, tf.float32), reference])

@@ -1,4 +1,4 @@
-"""The paper's recipe, whole: two steps at 512x1024 on drawn scenes, its kept checkpoints, and its report."""
+"""The recipe of Huang et al. (2025): two steps at 512x1024 on drawn scenes, its kept checkpoints, and its report."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of two steps of one image, from scratch (no network here), with both steps kept."""
-    folder = tmp_path_factory.mktemp("paper")
+    folder = tmp_path_factory.mktemp("cityscapes")
     call("sample", folder / "scenes", "--scenes", "3", "--size", "512x1024")
     settings = {
         "data.root": folder / "scenes",

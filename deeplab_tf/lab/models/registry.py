@@ -1,0 +1,88 @@
+"""Networks and backbones by name: the folder is the registry. Build what a recipe's `model` section describes."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import keras
+from pydantic import PositiveInt
+
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import import_file
+from deeplab_tf.lab.models.channels import set_channels
+from deeplab_tf.lab.schema import Section, schema_of
+
+
+def backbones() -> list[str]:
+    """Return the names of the backbones."""
+    return sorted(path.stem for path in (Path(__file__).parent / "backbones").glob("[!_]*.py"))
+
+
+def load_backbone(name: str) -> ModuleType:
+    """Return the module of a backbone, by its file's name or the path of a file of your own (NAME.py).
+
+    Raise DeepLabError, with the choices, where there is none.
+    """
+    if name.endswith(".py") and Path(name).is_file():
+        return import_file(name)
+    if name not in backbones():
+        raise DeepLabError(f"There is no backbone '{name}'. {did_you_mean(str(name), backbones())}")
+    return importlib.import_module(f"deeplab_tf.lab.models.backbones.{name}")
+
+
+def networks() -> list[str]:
+    """Return the names of the networks."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [path.stem for path in files if f"\ndef {path.stem}(" in path.read_text(encoding="utf-8")]
+
+
+def load_network(name: str) -> Callable[..., keras.Model]:
+    """Return the function that builds a network, by its file's name. Raise DeepLabError, with the choices, where there
+    is none."""
+    if name not in networks():
+        raise DeepLabError(f"There is no network '{name}' for model.name. {did_you_mean(str(name), networks())}")
+    return getattr(importlib.import_module(f"deeplab_tf.lab.models.{name}"), name)
+
+
+class ModelOptions(Section):
+    """The network. Each has keys of its own, and takes any backbone.
+
+    `weights: none` is random initialization; `imagenet` the weights that are published for the backbone, downloaded on
+    first use. It may also be the path of that file, or a run whose network has the same layers. Published weights need
+    `width: 1`; `efficientnet_lite0` has none. `deeplab-tf prune` writes `channels`.
+    """
+
+    name: Annotated[str, "the network"] = "deeplab_v3_plus"
+    weights: Annotated[str, "initial weights: none, imagenet, a file or a run"] = "none"
+    channels: Annotated[dict[str, PositiveInt] | None, "output channels, by layer, that differ from the other keys"] = (
+        None
+    )
+
+
+def model_schema(name: str | None) -> type[ModelOptions]:
+    """Return the schema of a `model` section. Raise DeepLabError for a network that does not exist."""
+    network = load_network(name or ModelOptions.model_fields["name"].default)
+    return schema_of(network, ModelOptions, without=("size", "precision"))  # of data and training
+
+
+def build_network(
+    section: dict, num_classes: int, *, precision: str = "float32", auxiliary: bool | None = None
+) -> keras.Model:
+    """Build the network of a recipe.
+
+    Args:
+        section: the recipe's `model` section, resolved.
+        num_classes: C.
+        precision: the dtype policy of its layers.
+        auxiliary: False leaves out the auxiliary head, which only training needs.
+
+    Raises:
+        DeepLabError: as the network's function does, and for `channels` as `set_channels` does.
+    """
+    options = {key: value for key, value in section.items() if key not in ModelOptions.model_fields}
+    if auxiliary is not None and "auxiliary" in options:
+        options["auxiliary"] = auxiliary
+    model = load_network(section["name"])(num_classes, precision=precision, **options)
+    return set_channels(model, section["channels"]) if section.get("channels") else model

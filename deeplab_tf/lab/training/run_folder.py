@@ -1,0 +1,110 @@
+"""The folder of a run in training: whose it is, who may write to it, and what it holds."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import write_text
+from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.lab.config import Config, load_run
+from deeplab_tf.lab.training import state
+from deeplab_tf.lab.training.rewind import rewind
+
+CHECKPOINTS = "checkpoints"
+"""The folder of the states to resume from, in a run folder."""
+BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", "ranges.json", "logs", "metrics.jsonl")
+"""What a run that was stopped before its first step may have written."""
+
+
+class Resumed(NamedTuple):
+    """What a run continues from.
+
+    Attributes:
+        step: the number of finished steps.
+        best: the highest validation score so far; -1 before the first.
+        pending: whether that step's validation is unfinished.
+    """
+
+    step: int = 0
+    best: float = -1.0
+    pending: bool = False
+
+
+def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
+    """Raise DeepLabError for a folder that a run must not be written to: one that holds anything else, another run
+    (naming the key that differs), or this run without `resume`."""
+    if run_dir.exists() and not run_dir.is_dir():
+        raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
+    for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
+        if run is not None and run_dir.exists() and Path(run).expanduser().resolve() == run_dir.resolve():
+            raise DeepLabError(
+                f"{key} is {run_dir} itself, whose network the training would overwrite; name another folder with "
+                "--run."
+            )
+    if not has_begun(run_dir):
+        foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in BEFORE_THE_FIRST_STEP]
+        if foreign:
+            raise DeepLabError(
+                f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
+            )
+        return
+    different = config.difference(load_run(run_dir))
+    if different:
+        raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
+    if not resume:
+        raise DeepLabError(
+            f"{run_dir} already holds this run; continue it with --resume, or name another folder with --run."
+        )
+
+
+def has_begun(run_dir: Path) -> bool:
+    """Return whether a folder holds a run that has taken steps; one that has not may be begun anew by any recipe."""
+    metrics = run_dir / "metrics.jsonl"
+    written = metrics.is_file() and metrics.stat().st_size > 0 or (run_dir / "best.keras").is_file()
+    return (run_dir / "config.yaml").is_file() and (written or saved_step(run_dir) > 0)
+
+
+def saved_step(run_dir: Path) -> int:
+    """Return the step that a run can be resumed from; 0 where nothing is saved."""
+    return state.saved_step(run_dir / CHECKPOINTS)
+
+
+def begin_run(run_dir: Path, config: Config, table: LabelTable) -> None:
+    """Make the run folder, with its recipe and class table."""
+    write_text(run_dir / "classes.json", json.dumps(table.to_dicts(), indent=1))
+    write_text(run_dir / "config.yaml", config.to_yaml())
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep other trainings out of the folder; the lock ends with the process, however that ends."""
+    folder = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise DeepLabError(
+            f"Another training is writing to {run_dir}; wait for it, or name another folder with --run."
+        ) from error
+    finally:
+        os.close(folder)
+
+
+def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
+    """Restore the newest state of a run; without one, leave the model as it is."""
+    newest = state.latest(run_dir / CHECKPOINTS)
+    return Resumed(**state.restore(newest, model, model.optimizer)) if newest else Resumed()
+
+
+def restore_run(run_dir: Path, model: keras.Model) -> Resumed:
+    """Restore the newest state of a run, and rewind its metrics and logs to that step."""
+    resumed = restore_state(run_dir, model)
+    rewind(run_dir, resumed.step, validated=not resumed.pending)
+    return resumed
