@@ -1,4 +1,4 @@
-"""`deeplab-tf convert`: a run becomes a bundle that every runtime here runs, or one sentence says why not."""
+"""`deeplab-tf convert`: a run becomes a bundle that every runtime here runs, or an error says why not."""
 
 import json
 import shutil
@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_image
 from deeplab_tf.deploy.runtimes import open_runtime
+from deeplab_tf.lab.export.convert import convert_run
 
 
 def call(*arguments):
@@ -25,7 +27,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def made(run, tmp_path_factory):
-    """A bundle with integers, and what the command said of it."""
+    """An INT8 bundle, the command's output and its report."""
     folder = tmp_path_factory.mktemp("convert")
     result = call(
         run,
@@ -43,7 +45,7 @@ def made(run, tmp_path_factory):
     return folder / "bundle", result.output, json.loads((folder / "report.json").read_text())
 
 
-def test_bundle_holds_every_form_and_says_what_it_is(made):
+def test_bundle_has_every_file_and_its_description(made):
     bundle = open_bundle(made[0])
     names = {"model.onnx", "model_int8.onnx", "model_int8_cpu.onnx", "calibration.cache"}
     assert set(bundle.digests) == names | {
@@ -55,7 +57,7 @@ def test_bundle_holds_every_form_and_says_what_it_is(made):
     assert bundle.info["ranges"] and all(limit > 0 for limit in bundle.info["ranges"].values())
 
 
-def test_table_has_a_row_for_each_and_figures_where_it_runs_here(made):
+def test_table_has_figures_of_what_runs_here(made):
     _, text, report = made
     rows = {(row["target"], row["precision"]): row for row in report["rows"]}
     assert list(rows)[0] == ("keras", "float32")
@@ -71,7 +73,7 @@ def test_table_has_a_row_for_each_and_figures_where_it_runs_here(made):
     assert "On the device: deeplab-tf convert bundle --int8" in text
 
 
-def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):
+def test_runtimes_agree(made, run):
     bundle = open_bundle(made[0])
     frame = read_image(sorted((run.parent / "data/images/val").iterdir())[0])
     labels = []
@@ -82,7 +84,7 @@ def test_runtimes_agree_with_each_other_on_the_validation_images(made, run):
     assert labels[0].shape == (64, 64) and np.mean(labels[2] == labels[0]) > 0.9
 
 
-def test_evaluate_and_predict_take_the_bundle(made, run, tmp_path):
+def test_evaluate_and_predict_on_the_bundle(made, run, tmp_path):
     images = sorted((run.parent / "data/images/val").iterdir())
     result = CliRunner().invoke(
         group, ["predict", str(made[0]), str(images[0]), "--out", str(tmp_path), "--format", "ids"]
@@ -112,7 +114,7 @@ def test_logits_at_a_stride(run, tmp_path):
         np.testing.assert_array_equal(runtime(frame), scores.argmax(-1))
 
 
-def test_half_precision_without_a_gpu_says_where_it_is_built(made):
+def test_fp16_without_a_gpu(made):
     result = call(made[0], "--fp16")
     assert result.exit_code == 0 and "no engine here" in result.output
     assert "See it at work: deeplab-tf stream" in result.output and "On the device:" not in result.output  # it is here
@@ -155,3 +157,22 @@ def test_damaged_bundle_is_refused(made, tmp_path):
     path.write_bytes(bytes(data))
     result = call(tmp_path / "b", "--fp16")
     assert result.exit_code == 1 and "model.onnx has been changed" in result.output
+
+
+@pytest.mark.parametrize(
+    "options, facts",
+    [
+        ({"target": "onxx"}, "'onxx'.*'onnx'"),
+        ({"int8": True, "calibration": "entropi"}, "'entropi'.*'entropy'"),
+        ({"output": "label"}, "'label'.*'labels'"),
+        ({"label_stride": 3, "score_images": 1}, "1, 4 or 8. Got 3"),
+        ({"int8": True, "fp16": True}, "not both"),
+        ({"calibration": "entropy"}, "needs int8"),
+        ({"labels": "somewhere"}, "images"),
+        ({"checkpoint": 7}, "7"),
+    ],
+)
+def test_python_api_refuses_wrong_options(run, tmp_path, options, facts):
+    with pytest.raises(DeepLabError, match=facts):
+        convert_run(run, tmp_path / "b", **options)
+    assert not (tmp_path / "b").exists()

@@ -1,5 +1,4 @@
-"""A network that tells things apart, from training to a stream: blocks of one colour that touch, told apart by the grid
-they stand in."""
+"""A panoptic network from training to a stream: instances are touching blocks of one color in a grid."""
 
 import json
 from pathlib import Path
@@ -40,7 +39,7 @@ def scores(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(run, tmp_path_factory):
-    """The run converted to INT8, and the rows of `convert`'s table."""
+    """The run converted to INT8, the report of `convert`, and its output."""
     folder = tmp_path_factory.mktemp("panoptic_bundle")
     made = call(
         "convert",
@@ -56,7 +55,7 @@ def bundle(run, tmp_path_factory):
     return open_bundle(folder / "bundle"), json.loads((folder / "convert.json").read_text()), made.output
 
 
-def test_it_learns_to_tell_touching_things_apart(run, scores):
+def test_it_learns_touching_instances(run, scores):
     assert scores["pq_method"] == "centers" and scores["pq_things"] > 0.7 and scores["pq_stuff"] > 0.9
     validations = [
         json.loads(line)["val"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"val"' in line
@@ -68,7 +67,7 @@ def test_it_learns_to_tell_touching_things_apart(run, scores):
     assert result["best_pq"] == pytest.approx(scores["pq"], abs=1e-9)
 
 
-def test_connected_components_of_the_same_labels_are_worse(run, scores):
+def test_connected_components_are_worse(run, scores):
     from deeplab_tf.lab.evaluation.evaluate import evaluate
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
@@ -84,7 +83,7 @@ def test_connected_components_of_the_same_labels_are_worse(run, scores):
 
 
 @pytest.mark.parametrize("flip, times", [(False, 1), (True, 2)])
-def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, monkeypatch):
+def test_frame_runs_once_without_averaging(run, flip, times, monkeypatch):
     """Averaging needs the mirrored image besides."""
     from deeplab_tf.core.panoptic.grouping import to_panoptic
     from deeplab_tf.core.prediction import predict
@@ -106,7 +105,7 @@ def test_a_frame_runs_once_where_its_own_labels_are_scored(run, flip, times, mon
     np.testing.assert_array_equal(predicted.panoptic_labels, runtime(image))  # those of the centers, never averaged
 
 
-def test_maps_come_at_the_size_that_is_asked_for(run):
+def test_maps_at_another_size(run):
     """Labels are chosen from upsampled probabilities, instances from the network's own labels, which are repeated."""
     from deeplab_tf.core.prediction import predict
     from deeplab_tf.lab.runs import open_run_split, open_runtime
@@ -120,7 +119,7 @@ def test_maps_come_at_the_size_that_is_asked_for(run):
         np.testing.assert_array_equal(getattr(large, name), repeated)
 
 
-def test_evaluate_shows_pq_and_the_way_it_was_made(run, tmp_path):
+def test_evaluate_shows_pq_and_its_method(run, tmp_path):
     output = call("evaluate", run, "--out", tmp_path).output
     assert "Panoptic quality, instances by predicted centers and offsets" in output and "things" in output
     assert "Connected components of the same labels, without centers and offsets: PQ 0." in output
@@ -150,7 +149,7 @@ def predicted(run, tmp_path_factory):
     return out
 
 
-def test_predicted_files_score_as_the_network_does(run, scores, predicted, tmp_path):
+def test_score_of_predicted_files_equals_evaluate(run, scores, predicted, tmp_path):
     """The truth is written by the test, in COCO's format, from the label and instance files."""
     rows = []
     for path in sorted((run.parent / "data" / "labels" / "val").iterdir()):
@@ -170,7 +169,7 @@ def test_predicted_files_score_as_the_network_does(run, scores, predicted, tmp_p
         assert report[key] == pytest.approx(scores[key], abs=1e-9), key
 
 
-def test_predicted_json_describes_its_pictures(predicted):
+def test_panoptic_json_describes_its_files(predicted):
     whole = json.loads((predicted / "panoptic.json").read_text())
     assert [(row["name"], row["isthing"]) for row in whole["categories"]] == [("road", 0), ("tree", 1), ("sky", 0)]
     for row in whole["annotations"]:
@@ -185,7 +184,7 @@ def test_predicted_json_describes_its_pictures(predicted):
             )
 
 
-def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
+def test_folder_is_scored_without_instances(run, tmp_path):
     data = run.parent / "data"
     folders = ["--images", data / "images" / "val", "--labels", data / "labels" / "val"]
     output = call("evaluate", run, *folders, "--out", tmp_path, "--json", tmp_path / "a").output
@@ -194,13 +193,13 @@ def test_a_folder_of_images_is_scored_without_instances(run, tmp_path):
     assert report["miou"] > 0.9 and "pq" not in report
 
 
-def test_the_report_of_an_evaluation_has_a_table_of_pq(run, tmp_path):
+def test_evaluation_report_has_a_table_of_pq(run, tmp_path):
     call("evaluate", run, "--flip", "--out", tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "instances by predicted centers and offsets" in page and "without averaging" in page and "| things" in page
 
 
-def test_pictures_of_a_report_have_a_line_between_things():
+def test_figures_have_a_line_between_instances():
     """Two things, the left and the right half of 64 x 64 pixels: 64 pixels lie on the line between them."""
     from deeplab_tf.core.labels import Label, LabelTable
     from deeplab_tf.lab.evaluation.figures import comparison
@@ -214,12 +213,12 @@ def test_pictures_of_a_report_have_a_line_between_things():
     assert changed.sum() == 64 and (outlined[changed] == 255).all()
 
 
-def test_overlays_have_lines_around_things(predicted):
+def test_overlays_have_lines_around_instances(predicted):
     overlay = read_image(sorted(predicted.glob("*_overlay.jpg"))[0])
     assert (overlay.min(axis=2) > 220).mean() > 0.02
 
 
-def test_the_python_api_gives_what_the_command_wrote(run, predicted, tmp_path):
+def test_python_api_equals_the_command(run, predicted, tmp_path):
     rows = {row["image_id"]: row for row in json.loads((predicted / "panoptic.json").read_text())["annotations"]}
     with deeplab_tf.load(run) as model:
         for result in model.predict(sorted((run.parent / "data" / "images" / "val").iterdir())):
@@ -230,7 +229,7 @@ def test_the_python_api_gives_what_the_command_wrote(run, predicted, tmp_path):
             assert (tmp_path / "overlay.jpg").read_bytes() == (predicted / f"{stem}_overlay.jpg").read_bytes()
 
 
-def test_the_bundle_carries_three_outputs(bundle):
+def test_bundle_has_three_outputs(bundle):
     opened, report, output = bundle
     assert opened.gives_instances and opened.outputs == ("labels", "center", "offset")
     assert "PQ" in output
@@ -243,7 +242,7 @@ def test_the_bundle_carries_three_outputs(bundle):
 
 
 @pytest.mark.parametrize("name", ["onnx", "saved_model"])
-def test_runtimes_give_what_keras_gives(run, bundle, name):
+def test_runtimes_equal_keras(run, bundle, name):
     from deeplab_tf.lab.runs import open_runtime as open_run
 
     image = read_image(sorted((run.parent / "data" / "images" / "val").iterdir())[0])
@@ -255,7 +254,7 @@ def test_runtimes_give_what_keras_gives(run, bundle, name):
     np.testing.assert_allclose(got.offset, expected.offset, atol=1e-3)
 
 
-def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_path):
+def test_instances_at_label_stride_4(run, bundle, tmp_path):
     output = call(
         "convert", run, "--out", tmp_path / "b", "--label-stride", 4, "--target", "onnx", "--score-images", 2
     ).output
@@ -270,7 +269,7 @@ def test_at_a_label_stride_of_four_the_same_things_are_found(run, bundle, tmp_pa
     assert abs(len(things[0]) - len(things[1])) <= 1
 
 
-def test_stream_counts_things(run, bundle, tmp_path):
+def test_stream_counts_instances(run, bundle, tmp_path):
     images = run.parent / "data" / "images" / "val"
     call(
         "stream",
@@ -280,17 +279,17 @@ def test_stream_counts_things(run, bundle, tmp_path):
         "--json-lines",
         tmp_path / "lines.jsonl",
         "--save",
-        tmp_path / "pictures",
+        tmp_path / "saved",
     )
     rows = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     truth = cv2.imread(str(sorted((run.parent / "data" / "instances" / "val").iterdir())[0]), cv2.IMREAD_UNCHANGED)
     assert abs(rows[0]["instances"]["tree"] - (len(np.unique(truth)) - 1)) <= 2 and set(rows[0]["instances"]) == {
         "tree"
     }
-    assert len(list((tmp_path / "pictures").iterdir())) == 3
+    assert len(list((tmp_path / "saved").iterdir())) == 3
 
 
-def test_compare_holds_things_against_the_first_runtime(run, bundle, tmp_path):
+def test_compare_has_pq_against_the_first_runtime(run, bundle, tmp_path):
     images = run.parent / "data" / "images" / "val"
     options = ["--runtimes", "onnx:float32,onnx:int8", "--seconds", 0, "--json", tmp_path / "compared.json"]
     output = call("compare", bundle[0].path, "--source", images, *options).output

@@ -75,7 +75,7 @@ def explained(*outside, engines=1):
     return found
 
 
-def test_each_operation_outside_gets_the_reason_of_the_log():
+def test_operations_outside_get_the_reason_of_the_log():
     names = [
         ("start", "Cast"),
         ("a/labels", "ArgMax"),
@@ -94,18 +94,18 @@ def test_each_operation_outside_gets_the_reason_of_the_log():
     assert found["outside"][1]["advice"] == "give it output_type=tf.int32"
 
 
-def test_whole_is_one_engine_and_only_the_ends_outside():
+def test_single_engine_leaves_only_inputs_and_outputs_out():
     ends = [
         node("image", "Placeholder"),
         node("k", "Const"),
         node("start", "Cast", types=["uint8", "float16"]),
         node("y", "Identity"),
     ]
-    assert explained(*ends)["whole"]
-    assert not explained(*ends, engines=2)["whole"]
-    assert not explained(*ends, engines=0)["whole"]
-    assert not explained(*ends, node("c", "Cast", types=["float32", "int32"]))["whole"]
-    assert not explained(*ends, node("c/conv", "Conv2D"))["whole"]
+    assert explained(*ends)["single_engine"]
+    assert not explained(*ends, engines=2)["single_engine"]
+    assert not explained(*ends, engines=0)["single_engine"]
+    assert not explained(*ends, node("c", "Cast", types=["float32", "int32"]))["single_engine"]
+    assert not explained(*ends, node("c/conv", "Conv2D"))["single_engine"]
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def test_whole_is_one_engine_and_only_the_ends_outside():
             "Failed to convert at least one input to a TRT_TensorOrWeights: Unsupported tensorflow data type int64",
             "int32",
         ),
-        ("Conv2D", "its segment is too small: 1 operation", "neighbours"),
+        ("Conv2D", "its segment is too small: 1 operation", "neighbors"),
         ("Erf", "Op type Erf is not supported.", ""),
     ],
 )
-def test_what_to_do_instead(op, reason, words):
+def test_advice(op, reason, words):
     assert words in coverage.advice(op, reason)
     assert bool(coverage.advice(op, reason)) == bool(words)
 
 
-def test_the_report_names_engines_shares_and_reasons():
+def test_report_has_engines_shares_and_reasons():
     found = explained(*(node(name, "Conv2D", macs=4) for name in ("c/conv", "e1", "e2", "e3", "e4")))
     found["precision"], found["without_range"] = "INT8", ["pad", "concat"]
     text = coverage.report({"tensorflow": "2.14.1", "tensorrt": "8.5.3", "graphs": [found]})
@@ -144,7 +144,7 @@ def test_the_report_names_engines_shares_and_reasons():
     assert "75.0%" in text and "25.0%" in text  # 60 and 5 * 4 of 80 multiplications
     assert "why: its segment is too small: 1 operation" in text
     assert "... and 1 more (-v lists them)" in text and "    e4" not in text
-    assert "without a range of their own: 2 (pad, concat)" in text
+    assert "without a range: 2 (pad, concat)" in text
     assert "    e4" in coverage.report({"tensorflow": "", "tensorrt": "", "graphs": [found]}, verbose=True)
 
 
@@ -154,7 +154,7 @@ def saved_model(folder, content=b""):
     return str(folder)
 
 
-def test_what_is_examined_of_a_saved_model_and_of_a_bundle(tmp_path):
+def test_jobs_of_a_saved_model_and_of_a_bundle(tmp_path):
     plain, ranged = saved_model(tmp_path / "a"), saved_model(tmp_path / "b", b"..FakeQuantWithMinMaxVars..")
     assert coverage.jobs(plain) == [(plain, "FP16")]
     assert coverage.jobs(ranged) == [(ranged, "INT8")]
@@ -166,7 +166,7 @@ def test_what_is_examined_of_a_saved_model_and_of_a_bundle(tmp_path):
         coverage.jobs(str(tmp_path))
 
 
-def test_a_missing_environment_names_the_script_that_makes_it(tmp_path):
+def test_missing_environment_names_its_script(tmp_path):
     variables = dict(os.environ, DEEPLAB_TF_TRT_ENVIRONMENT=str(tmp_path / "nothing"))
     model = saved_model(tmp_path / "a")
     result = subprocess.run(
@@ -176,7 +176,7 @@ def test_a_missing_environment_names_the_script_that_makes_it(tmp_path):
     assert "tools/environments/tf_trt.sh makes it" in result.stderr.decode() and b"Traceback" not in result.stderr
 
 
-def test_a_wrong_call_exits_2(capsys):
+def test_wrong_call_exits_2(capsys):
     for arguments in ([], ["a", "--precision", "INT4"], ["a", "--minimum-segment", "0"]):
         with pytest.raises(SystemExit) as ending:
             coverage.main(arguments)
@@ -184,7 +184,7 @@ def test_a_wrong_call_exits_2(capsys):
     assert "invalid positive value: '0'" in capsys.readouterr().err
 
 
-def test_the_last_words_of_a_failed_conversion_are_the_programs_own():
+def test_last_words_are_the_programs_own():
     assert (
         coverage.last_words("Traceback\nKeyError: 'serving_default'\n" + STAMP + "bye\n")
         == "KeyError: 'serving_default'"
@@ -221,7 +221,7 @@ def export_to(tmp_path_factory):
     return export
 
 
-def test_the_default_network_is_one_engine(export_to):
+def test_default_network_is_one_engine(export_to):
     """DeepLabV3+ on ResNet-50, output stride 16, 512x1024, dense and separable."""
     asked = []
     for separable in (False, True):
@@ -237,22 +237,22 @@ def test_the_default_network_is_one_engine(export_to):
         )  # TF-TRT casts to float16 outside, to float32 inside
         assert outside == {("Placeholder",), ("Cast", "uint8", start), ("Cast", "int32", "uint8")}
         assert each["engines"][0]["macs"] == each["macs"] > 70e9
-        assert each["whole"]
+        assert each["single_engine"]
 
 
-def test_a_network_with_instances_is_one_engine(export_to):
+def test_panoptic_network_is_one_engine(export_to):
     """Panoptic-DeepLab on ResNet-50 at 256x512, with its three outputs."""
     folder = str(export_to("panoptic", (256, 512), build="panoptic_deeplab"))
     graphs = coverage.examine(coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8"))["graphs"]
     assert [each["precision"] for each in graphs] == ["FP16", "INT8"]
     for each in graphs:
-        assert each["whole"] and len(each["engines"]) == 1
+        assert each["single_engine"] and len(each["engines"]) == 1
         outside = {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"}
         assert outside == {"Placeholder", "Cast"}
 
 
-def test_networks_for_small_devices_are_one_engine(export_to):
-    """Hard swish, gates, ReLU6 and strided depthwise convolutions at a size that divides by nothing."""
+def test_mobile_networks_are_one_engine(export_to):
+    """Hard swish, gates, ReLU6 and strided depthwise convolutions at an odd size."""
     asked = []
     for build, backbone in (("lr_aspp", "mobilenet_v3_large"), ("deeplab_v3_plus", "efficientnet_lite0")):
         folder = str(export_to(backbone, (97, 161), build=build, backbone=backbone, width=0.25, aspp_channels=16))
@@ -260,13 +260,12 @@ def test_networks_for_small_devices_are_one_engine(export_to):
     graphs = coverage.examine(asked)["graphs"]
     assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 2
     for each in graphs:
-        assert each["whole"] and len(each["engines"]) == 1
+        assert each["single_engine"] and len(each["engines"]) == 1
         assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
 
 
-def test_what_splits_a_graph_is_named(export_to, tmp_path, capsys):
-    """The SavedModel for plain TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without corners on
-    corners."""
+def test_operations_that_split_a_graph_are_named(export_to, tmp_path, capsys):
+    """The SavedModel for TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without align_corners."""
     folder = export_to(
         "small", (61, 93), plain=True, width=0.125, aspp_channels=16, low_level_channels=8, decoder_channels=16
     )
@@ -280,16 +279,16 @@ def test_what_splits_a_graph_is_named(export_to, tmp_path, capsys):
     )
     assert "why: Cannot Convert Bilinear Resize when align_corners=False" in text
     (found,) = json.loads(report.read_text())["graphs"]
-    assert len(found["engines"]) > 5 and not found["whole"]
+    assert len(found["engines"]) > 5 and not found["single_engine"]
     assert coverage.NO_REASON not in [each["reason"] for each in found["outside"] if not each["harmless"]]
     assert sum(each["macs"] for each in found["engines"] + found["outside"]) == found["macs"]
 
     assert coverage.main([str(folder)]) == 0
-    assert capsys.readouterr().out.count("one engine takes the whole network") == 3
+    assert capsys.readouterr().out.count("one engine contains the network") == 3
     assert coverage.main([str(folder / "tf_trt" / "int8"), "--precision", "FP16"]) == 3
     assert "FakeQuantWithMinMaxArgs is not supported" in capsys.readouterr().out
 
 
-def test_a_model_without_a_signature_is_one_sentence(export_to, tmp_path, capsys):
+def test_model_without_a_signature_is_one_sentence(export_to, tmp_path, capsys):
     assert coverage.main([saved_model(tmp_path / "broken")]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 2  # where it asks, and the error

@@ -1,21 +1,19 @@
-"""Everything that needs an NVIDIA GPU, in one go: builds engines from bundles, runs them, compares them with ONNX
-Runtime in float.
+"""Check everything that needs an NVIDIA GPU: build engines from bundles, run them, compare them with ONNX Runtime in
+FP32.
 
     python tools/check/gpu.py pack BUNDLE ... --frames IMAGES --labels LABELS --out frames.npz   # needs ONNX Runtime
     python tools/check/gpu.py BUNDLE ... --frames frames.npz --json gpu.json     # on the machine with the GPU
 
-The second needs no more than Python 3.6, NumPy and TensorRT; where OpenCV and ONNX Runtime are too, --frames and
---labels may be folders. For each bundle it tries TensorRT in float32, float16, int8 by Q/DQ nodes and int8 by
-calibration cache, and TF-TRT in all three where TensorFlow has it; each in a process of its own, so that one that fails
-or crashes is noted with its error and the rest goes on. The JSON file is written after each.
+The second needs only Python 3.6, NumPy and TensorRT; with OpenCV and ONNX Runtime, --frames and --labels may be
+folders. For each bundle it tries TensorRT in float32, float16, int8 by Q/DQ nodes and int8 by calibration cache, and
+TF-TRT in all three if TensorFlow has it. Each runs in a process of its own: if one fails or crashes, its error is
+reported and the rest goes on. The JSON file is written after each.
 
-Agreement is the share of pixels whose label is that of ONNX Runtime in float32 on the same frame. mIoU is counted at
-the network's size, labels upsampled by repeating: good for comparing the rows, not for comparing with `deeplab-tf
-evaluate`.
+Agreement is pixel agreement with ONNX Runtime in float32. mIoU is measured at the network's size, with labels upsampled
+by repeating: compare rows by it, but not with `deeplab-tf evaluate`.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -33,7 +31,8 @@ from gpu_frames import compare, frames_of, pack  # noqa: E402
 
 from deeplab_tf.core.bundle import open_bundle  # noqa: E402
 from deeplab_tf.core.errors import DeepLabError  # noqa: E402
-from deeplab_tf.core.files import write_json  # noqa: E402
+from deeplab_tf.core.files import sha256, write_json  # noqa: E402
+from deeplab_tf.core.tables import markdown_table, number  # noqa: E402
 from deeplab_tf.deploy.runtimes import _cudart, _engines, module  # noqa: E402
 
 CASES = [("tensorrt", precision, {}) for precision in ("float32", "float16", "int8")]
@@ -48,7 +47,7 @@ PARTS = ("end_to_end", "upload", "run", "download")
 
 
 def measure(path, case, arrays, seconds, say=print) -> dict:
-    """Builds, loads and times one runtime on one bundle, and compares its labels; see the head of this file."""
+    """Build, load and time one runtime on one bundle, and compare its labels."""
     name, precision, options = case
     reason = module(name).missing()
     if reason is not None:
@@ -73,8 +72,7 @@ def measure(path, case, arrays, seconds, say=print) -> dict:
 
 
 def timings(runtime, frames, seconds) -> dict:
-    """Frames a second and percentiles over at least 20 frames and `seconds`, after the frames have gone through
-    once."""
+    """Return frames/s and percentiles over at least 20 frames and `seconds`, after a warm-up."""
     times, stop = [], time.perf_counter() + seconds
     while time.perf_counter() < stop or len(times) < 20:
         frame = frames[len(times) % len(frames)]
@@ -86,26 +84,26 @@ def timings(runtime, frames, seconds) -> dict:
     milliseconds = np.array(times) * 1e3
     shares = np.percentile(milliseconds, (50, 90, 99), axis=0).T
     latency = {part: dict(zip(("p50", "p90", "p99"), row.tolist())) for part, row in zip(PARTS, shares)}
-    whole, run = milliseconds[:, 0].mean(), milliseconds[:, 2].mean()
-    return {"fps": 1e3 / whole, "fps_without_transfers": 1e3 / run, "latency_ms": latency, "timed_frames": len(times)}
+    total, run = milliseconds[:, 0].mean(), milliseconds[:, 2].mean()
+    return {"fps": 1e3 / total, "fps_without_transfers": 1e3 / run, "latency_ms": latency, "timed_frames": len(times)}
 
 
 # All of them
 
 
 def check(bundles, frames_file, json_file, run) -> dict:
-    """Runs every case on every bundle; `run(path, case)` returns its findings or raises. Writes the JSON file after
+    """Run every case on every bundle; `run(path, case)` returns its result or raises. Writes the JSON file after
     each."""
-    report = {"machine": machine(), "frames": digest_of(frames_file), "results": []}
+    report = {"machine": machine(), "frames": sha256(frames_file), "results": []}
     for path in bundles:
         for case in CASES:
             name, precision, options = case
             row = {"bundle": os.path.basename(os.path.normpath(path)), "runtime": name, "asked_precision": precision}
             row.update(options)
-            print("{}: {} {} {}".format(path, name, precision, "implicit" if options else ""), flush=True)
+            print(f"{path}: {name} {precision} {'implicit' if options else ''}", flush=True)
             try:
                 row.update(run(path, case))
-            except Exception as error:  # whatever it is belongs into the report, and the rest goes on
+            except Exception as error:  # any error belongs in the report
                 row["error"] = f"{type(error).__name__}: {error}"
             for problem in ("skipped", "error"):
                 if problem in row:
@@ -116,7 +114,7 @@ def check(bundles, frames_file, json_file, run) -> dict:
 
 
 def in_a_process(frames_file, seconds, limit):
-    """`run` for `check`: each case in a process of its own."""
+    """Return `run` for `check`: each case in a process of its own."""
 
     def run(path, case):
         with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +140,7 @@ def in_a_process(frames_file, seconds, limit):
                 log.seek(0)
                 lines = log.read().decode("utf-8", "replace").strip().splitlines()
             if code or not os.path.exists(answer):
-                raise DeepLabError("exit code {}: {}".format(code, " | ".join(lines[-5:])))
+                raise DeepLabError(f"exit code {code}: {' | '.join(lines[-5:])}")
             with open(answer, encoding="utf-8") as file:
                 return json.load(file)
 
@@ -150,7 +148,7 @@ def in_a_process(frames_file, seconds, limit):
 
 
 def machine() -> dict:
-    """What was measured on."""
+    """Return a description of the machine."""
     found = {
         "python": platform.python_version(),
         "processor": platform.machine(),
@@ -177,26 +175,11 @@ def machine() -> dict:
     return found
 
 
-def digest_of(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
 def table(report) -> str:
-    """The results in Markdown."""
-    head = (
-        "bundle",
-        "runtime",
-        "precision",
-        "build",
-        "size",
-        "frames/s",
-        "p50, p90, p99",
-        "without transfers",
-        "GPU memory",
-    )
-    head += ("agreement", "mIoU")
-    rows = [head, ("---",) * len(head)]
+    """Return the results in Markdown."""
+    head = ("bundle", "runtime", "precision", "build", "size", "frames/s", "p50, p90, p99", "without transfers")
+    head += ("GPU memory", "agreement", "mIoU")
+    rows = [head]
     for row in report["results"]:
         precision = row["asked_precision"] + (" by cache" if row.get("implicit") else "")
         start = (row["bundle"], row["runtime"], precision)
@@ -204,21 +187,23 @@ def table(report) -> str:
             reason = (row.get("skipped") or row["error"]).replace("|", "/").replace("\n", " ")
             rows.append(start + (reason,) + ("",) * (len(head) - 4))
             continue
-        whole, run = row["latency_ms"]["end_to_end"], row["latency_ms"]["run"]
+        total, run = (
+            "{p50:.2f}, {p90:.2f}, {p99:.2f} ms".format(**row["latency_ms"][part]) for part in ("end_to_end", "run")
+        )
         rows.append(
             start
             + (
-                "again" if row["reused"] else "{:.0f} s".format(row["seconds"]),
-                "{:.1f} MB".format(row["megabytes"]),
-                "{:.1f}".format(row["fps"]),
-                "{p50:.2f}, {p90:.2f}, {p99:.2f} ms".format(**whole),
-                "{:.1f} frames/s, {p50:.2f}, {p90:.2f}, {p99:.2f} ms".format(row["fps_without_transfers"], **run),
-                "{:.0f} MB".format(row["gpu_memory_mb"]),
-                "-" if row["agreement"] is None else "{:.2%}".format(row["agreement"]),
-                "-" if row["miou"] is None else "{:.4f} (float: {:.4f})".format(row["miou"], row["reference_miou"]),
+                "reused" if row["reused"] else f"{row['seconds']:.0f} s",
+                f"{row['megabytes']:.1f} MB",
+                f"{row['fps']:.1f}",
+                total,
+                f"{row['fps_without_transfers']:.1f} frames/s, {run}",
+                f"{row['gpu_memory_mb']:.0f} MB",
+                number(row["agreement"], "{:.2%}"),
+                "-" if row["miou"] is None else f"{row['miou']:.4f} (float: {row['reference_miou']:.4f})",
             )
         )
-    return "\n".join("| {} |".format(" | ".join(row)) for row in rows)
+    return markdown_table(rows)
 
 
 # The command line
@@ -226,12 +211,12 @@ def table(report) -> str:
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="'pack' as the first word only packs the frames")
+    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="'pack' in front of them only packs the frames")
     parser.add_argument("--frames", required=True, help="a folder of images, or what 'pack' wrote")
     parser.add_argument("--labels", help="a folder of label files named like the images")
-    parser.add_argument("--count", type=int, default=50, help="at most so many frames (%(default)s)")
-    parser.add_argument("--json", metavar="FILE", default="check_gpu.json", help="where results go (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of timing for each runtime (%(default)s)")
+    parser.add_argument("--count", type=int, default=50, help="number of frames at most (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", default="check_gpu.json", help="write the results here (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time each runtime this long (%(default)s)")
     parser.add_argument(
         "--limit", type=float, default=1800.0, help="seconds for one runtime, building included (%(default)s)"
     )
@@ -244,7 +229,7 @@ def parse(arguments):
 
 
 def frames_in_a_file(options, folder) -> str:
-    """The .npz file, packed into `folder` first if images are given."""
+    """Return the .npz file, packed into `folder` first if images are given."""
     if os.path.isfile(options.frames):
         return options.frames
     place = options.out if options.pack else os.path.join(folder, "frames.npz")
@@ -254,7 +239,7 @@ def frames_in_a_file(options, folder) -> str:
 
 
 def one_case(path, frames_file, seconds, case, answer) -> int:
-    """What a process of `in_a_process` does."""
+    """Run one case in a process of `in_a_process`."""
     with np.load(frames_file) as file:
         arrays = dict(file.items())
     found = measure(path, json.loads(case), arrays, float(seconds))
@@ -264,7 +249,7 @@ def one_case(path, frames_file, seconds, case, answer) -> int:
 
 
 def main(arguments=None) -> int:
-    """The exit code: 1 where nothing could be checked at all."""
+    """Return the exit code: 1 if nothing could be checked."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["case"]:
         return one_case(*arguments[1:])

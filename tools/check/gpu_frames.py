@@ -1,5 +1,4 @@
-"""The frames of tools/check/gpu.py: packed with their labels and with what ONNX Runtime makes of them, and compared
-with what a GPU makes.
+"""Pack the frames of tools/check/gpu.py with their labels and ONNX Runtime's predictions; compare a GPU's with them.
 
 Packing needs OpenCV and ONNX Runtime, comparing NumPy only.
 """
@@ -17,14 +16,14 @@ from deeplab_tf.deploy.runtimes import open_runtime
 
 
 def pack(bundles, frames, labels=None, *, count=50) -> dict:
-    """Arrays by name: frames_HxW (N, H, W, 3), truth_HxW_DIGEST (N, H, W) where there are labels, reference_DIGEST (N,
+    """Return arrays by name: frames_HxW (N, H, W, 3), with labels truth_HxW_DIGEST (N, H, W), and reference_DIGEST (N,
     H/s, W/s); uint8.
 
     Args:
         bundles: opened ones; DIGEST is `key` of one.
         frames: a folder of images.
         labels: a folder of label files named like them: 8-bit class ids, or *_labelIds.png of Cityscapes.
-        count: at most so many frames, evenly over the folder.
+        count: number of frames at most, evenly spread over the folder.
     """
     from deeplab_tf.core.image_files import list_images, read_image, resize_image
 
@@ -44,12 +43,12 @@ def pack(bundles, frames, labels=None, *, count=50) -> dict:
 
 
 def key(bundle) -> str:
-    """Of what ONNX Runtime computes: the digest of the float model."""
+    """Return the key of ONNX Runtime's predictions: the digest of the float model."""
     return bundle.digests["model.onnx"][:16]
 
 
 def read_truth(paths, folder, bundle):
-    """(N, H, W) uint8 class ids at the network's size, of the nearest pixel; ids that are no class are ignored."""
+    """Return (N, H, W) uint8 class ids at the network's size, by nearest neighbor; ids of no class are ignored."""
     from deeplab_tf.core.image_files import list_images, read_ids
 
     found = {
@@ -78,7 +77,7 @@ def stem(path):
 
 
 def frames_of(bundle, arrays):
-    """(N, H, W, 3) uint8 from what `pack` gave. Raises DeepLabError where there are none for this bundle."""
+    """Return the (N, H, W, 3) uint8 frames of `pack`. Raises DeepLabError if there are none for this bundle."""
     name = "frames_{}x{}".format(*bundle.size)
     if name not in arrays:
         raise DeepLabError("The frames were not packed for {}: it takes {}x{}.".format(bundle.path, *bundle.size))
@@ -86,7 +85,7 @@ def frames_of(bundle, arrays):
 
 
 def compare(labels, bundle, arrays) -> dict:
-    """Agreement with the reference, and mIoU of both."""
+    """Return the agreement with the reference, and the mIoU of both."""
     found = {"agreement": None, "miou": None, "reference_miou": None}
     reference = arrays.get("reference_" + key(bundle))
     if reference is not None:

@@ -2,7 +2,7 @@
 
     python tools/check/tf_trt_without_gpu.py '{"jobs": [["SAVED_MODEL", "FP16"]], "minimum_segment": 3}' ANSWER.json
 
-Writes, for each graph, its engines, what is outside, and TF-TRT's log.
+Writes the engines, the operations outside, and TF-TRT's log of each graph.
 """
 
 import collections
@@ -26,8 +26,7 @@ FUSED_INTO = ("BiasAdd", "AddV2", "Relu", "Relu6")
 
 
 class ArrayOps:
-    """In the place of `array_ops` in trt_convert, which uses it only to ask where TensorFlow puts a tensor: on a GPU,
-    it says."""
+    """Replaces `array_ops` in trt_convert, which only asks where TensorFlow puts a tensor: on a GPU."""
 
     @staticmethod
     def zeros(shape):
@@ -44,7 +43,7 @@ class Converter(trt_convert.TrtGraphConverterV2):
 
 
 def convert(folder, precision, minimum_segment):
-    """(GraphDef before, GraphDef after, log)."""
+    """Return (GraphDef before, GraphDef after, log)."""
     trt_convert.array_ops = ArrayOps
     parameters = trt_convert.TrtConversionParams(
         precision_mode=precision, minimum_segment_size=minimum_segment, maximum_cached_engines=1, use_calibration=False
@@ -64,7 +63,7 @@ def convert(folder, precision, minimum_segment):
 
 
 def examine(folder, precision, minimum_segment):
-    """One graph; see tools/check/tf_trt_coverage.py."""
+    """Return the facts of one graph; see tools/check/tf_trt_coverage.py."""
     before, after, log = convert(folder, precision, minimum_segment)
     macs = multiply_adds(before)
     functions = {function.signature.name: function for function in after.library.function}
@@ -99,7 +98,7 @@ def engine_facts(name, segment, macs):
 def named(nodes):
     if not nodes:
         return ""
-    return "{} {}{}".format(nodes[0].op, nodes[0].name, f" (and {len(nodes) - 1} more)" if len(nodes) > 1 else "")
+    return f"{nodes[0].op} {nodes[0].name}" + (f" (and {len(nodes) - 1} more)" if len(nodes) > 1 else "")
 
 
 def node_facts(node, macs):
@@ -108,12 +107,12 @@ def node_facts(node, macs):
 
 
 def producer(tensor):
-    """The node that a function's input `node:output:0`, or an argument, comes from."""
+    """Return the node of a function's input `node:output:0`, or of an argument."""
     return tensor.lstrip("^").split(":")[0]
 
 
 def without_range(segment):
-    """Names of nodes of an engine whose output TensorRT would want a range for in INT8, and that have none."""
+    """Return the nodes of an engine whose output needs a range in INT8 and has none."""
     readers = collections.defaultdict(list)
     for node in segment.node_def:
         for tensor in node.input:
@@ -130,7 +129,7 @@ def without_range(segment):
 
 
 def multiply_adds(graph_def):
-    """{name: multiplications} of the convolutions and matrix products of a graph; empty where shapes are not known."""
+    """Return the multiply-adds of convolutions and matrix products by name; none where shapes are not known."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     counts = {}

@@ -1,12 +1,11 @@
-"""Builds a TensorRT engine from an ONNX file, on the GPU that is to run it; TensorRT 8.2 to 11, Python 3.6 or newer,
-and NumPy.
+"""Build a TensorRT engine from an ONNX file, on the GPU that runs it; TensorRT 8.2 to 11, Python 3.6 or newer, NumPy.
 
     python tools/convert/convert_tensorrt.py model.onnx --fp16 -o model_fp16.engine
     python tools/convert/convert_tensorrt.py model_int8.onnx --int8 -o model_int8.engine
     python tools/convert/convert_tensorrt.py model.onnx --int8 --calibration calibration.cache -o model_int8.engine
 
-The description beside the engine (ENGINE.json) says what it was built from; called again, the tool builds only if that
-has changed. 'deeplab-tf convert' does this for a whole bundle.
+ENGINE.json describes the sources; called again, the tool builds only if they have changed. 'deeplab-tf convert' does
+this for a bundle.
 """
 
 import argparse
@@ -41,7 +40,7 @@ def parse(arguments):
 
 
 def main(arguments=None) -> int:
-    """The exit code: 0, or 1 after one sentence on standard error."""
+    """Return the exit code: 0, or 1 after one sentence on standard error."""
     options = parse(arguments)
     try:
         _engines.check_output(options.out)
@@ -62,7 +61,7 @@ def main(arguments=None) -> int:
     except DeepLabError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    how = "is up to date" if built["reused"] else "built in {:.0f} s".format(built["seconds"])
+    how = "is up to date" if built["reused"] else f"built in {built['seconds']:.0f} s"
     print("{path}: {precision}, {megabytes:.1f} MB, {how}".format(how=how, **built))
     return 0
 

@@ -1,14 +1,12 @@
-"""Converts a SavedModel with TF-TRT and builds its engines, on the GPU that is to run it; TensorFlow 2.6 to 2.17 with
-TF-TRT.
+"""Convert a SavedModel with TF-TRT and build its engines, on the GPU that runs it; TensorFlow 2.6 to 2.17 with TF-TRT.
 
     python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/float --fp16 -o model_fp16
     python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/int8 --int8 -o model_int8
-    python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/float --int8 --images PICTURES -o model_int8
+    python tools/convert/convert_tf_trt.py BUNDLE/tf_trt/float --int8 --images IMAGES -o model_int8
 
---int8 takes the ranges from the graph's fake-quantize nodes; with --images TF-TRT finds ranges of its own on the GPU.
-What TF-TRT would leave to TensorFlow without a word is an error here. The description beside the result (OUT.json) says
-what it was built from; called again, the tool builds only if that has changed. 'deeplab-tf convert' does this for a
-whole bundle.
+--int8 uses the ranges of the graph's fake-quantize nodes; with --images TF-TRT calibrates on the GPU. What TF-TRT would
+silently leave to TensorFlow is an error here. OUT.json describes the sources; called again, the tool builds only if
+they have changed. 'deeplab-tf convert' does this for a bundle.
 """
 
 import argparse
@@ -48,7 +46,7 @@ def read_frames(folder, size):
 
 
 def convert(options) -> dict:
-    """What `tf_trt.build_saved_model` returns."""
+    """Return the result of `tf_trt.build_saved_model`."""
     reason = tf_trt.missing()
     if reason is not None:
         raise DeepLabError(reason)
@@ -71,19 +69,16 @@ def convert(options) -> dict:
 
 
 def main(arguments=None) -> int:
-    """The exit code: 0, or 1 after one sentence on standard error."""
+    """Return the exit code: 0, or 1 after one sentence on standard error."""
     try:
         built = convert(parse(arguments))
     except DeepLabError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    how = "is up to date" if built["reused"] else "built in {:.0f} s".format(built["seconds"])
+    how = "is up to date" if built["reused"] else f"built in {built['seconds']:.0f} s"
     outside = ", ".join(f"{count} {kind}" for kind, count in sorted(built["outside"].items())) or "nothing"
-    print(
-        "{path}: {precision}, {megabytes:.1f} MB, {how}; engines: {engines}, in TensorFlow: {0}".format(
-            outside, how=how, **built
-        )
-    )
+    result = "{path}: {precision}, {megabytes:.1f} MB, {how}; engines: {engines}, in TensorFlow: {0}"
+    print(result.format(outside, how=how, **built))
     return 0
 
 

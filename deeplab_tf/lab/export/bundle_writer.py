@@ -25,6 +25,9 @@ from deeplab_tf.lab.export.layer_costs import network_layers
 from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.nodes import Network
 
+Files = dict[str, Callable[[Path], object]]
+"""What writes a file or folder of a bundle, by its name."""
+
 
 class ExportOptions(NamedTuple):
     """What to write.
@@ -46,17 +49,6 @@ class ExportOptions(NamedTuple):
     int8: bool = False
     calibration: str | None = None
     calibration_images: int = 100
-
-    @property
-    def onnx(self) -> bool:
-        """Whether the float ONNX file is written."""
-        return self.int8 or bool({"onnx", "tensorrt"} & set(self.targets))
-
-    @property
-    def files(self) -> int:
-        """Number of files and folders that are written."""
-        floats = ("saved_model" in self.targets) + ("tf_trt" in self.targets) + self.onnx
-        return floats + self.int8 * (("tf_trt" in self.targets) + 2 * ("tensorrt" in self.targets) + 1)
 
 
 def write(
@@ -84,26 +76,26 @@ def write(
     """
     network = with_head(read_network(model), label_stride=options.label_stride, output=options.output)
     info = _info(network, table, options)
-    with progress(options.files, "convert", unit="files") as bar:
-        write_file = _FileWriter(Path(folder), bar, info["seconds"])
-        _write_graphs(write_file, network, options)
-        if options.onnx:
-            floats = onnx_model.onnx_model(network, options.size)
-            write_file("model.onnx", partial(onnx_model.save, floats))
-        if options.int8:
-            calibration = trained or calibrate(
-                floats,
-                network,
-                frames,
-                table,
-                method=options.calibration,
-                images=options.calibration_images,
-                label_stride=options.label_stride,
-            )
-            write_file.note("calibration")
-            plan = calibration.plan(network)
-            info.update(calibration=_calibration_info(calibration, plan, trained is not None), ranges=plan.all_ranges)
-            _write_int8(write_file, floats, network, options, calibration.measured, plan)
+    floats = onnx_model.onnx_model(network, options.size)
+    files = _float_files(network, floats, options)
+    if options.int8:
+        calibration = trained or calibrate(
+            floats,
+            network,
+            frames,
+            table,
+            method=options.calibration,
+            images=options.calibration_images,
+            label_stride=options.label_stride,
+        )
+        plan = calibration.plan(network)
+        info.update(calibration=_calibration_info(calibration, plan, trained is not None), ranges=plan.all_ranges)
+        files.update(_int8_files(network, floats, options, calibration.measured, plan))
+    for name, write_file in progress(files.items(), "convert", unit="files"):
+        start, path = time.monotonic(), Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path)
+        info["seconds"][name] = time.monotonic() - start
     return info
 
 
@@ -129,44 +121,35 @@ def versions() -> dict[str, str]:
     return {"deeplab_tf": __version__, "python": platform.python_version(), **found}
 
 
-class _FileWriter:
-    """Writes files and notes how long each took."""
-
-    def __init__(self, folder: Path, bar: progress, seconds: dict[str, float]):
-        self.folder, self.bar, self.seconds = folder, bar, seconds
-        self.start = time.monotonic()
-
-    def __call__(self, name: str, write: Callable[[Path], object]) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-        self.bar.advance(1, name)
-        self.note(name)
-
-    def note(self, name: str) -> None:
-        """Count the time since the last note to `name`."""
-        now = time.monotonic()
-        self.seconds[name], self.start = now - self.start, now
+def _float_files(network, floats, options) -> Files:
+    files: Files = {}
+    for target, name in (("tensorflow", "saved_model"), ("tf_trt", "tf_trt/float")):
+        if name.split("/")[0] in options.targets:
+            files[name] = partial(_write_graph, network, options.size, target, None)
+    if options.int8 or {"onnx", "tensorrt"} & set(options.targets):
+        files["model.onnx"] = partial(onnx_model.save, floats)
+    return files
 
 
-def _write_graphs(write_file, network, options):
-    for target, name in (("saved_model", "saved_model"), ("tf_trt", "tf_trt/float")):
-        if target in options.targets:
-            kind = "tensorflow" if target == "saved_model" else target
-            frozen = graph.frozen_graph(network, options.size, target=kind)
-            write_file(name, partial(graph.write_saved_model, frozen))
-
-
-def _write_int8(write_file, floats, network, options, measured, plan):
+def _int8_files(network, floats, options, measured, plan) -> Files:
+    files: Files = {}
     if "tf_trt" in options.targets:
         quantized = quantize.with_quantized_weights(network, plan)
-        frozen = graph.frozen_graph(quantized, options.size, target="tf_trt", ranges=plan.all_ranges)
-        write_file("tf_trt/int8", partial(graph.write_saved_model, frozen))
+        files["tf_trt/int8"] = partial(_write_graph, quantized, options.size, "tf_trt", plan.all_ranges)
     if "tensorrt" in options.targets:
-        write_file("model_int8.onnx", lambda path: onnx_model.save(qdq.for_tensorrt(floats, network, plan), path))
+        files["model_int8.onnx"] = partial(_write_int8, qdq.for_tensorrt, floats, network, plan)
         cache = qdq.calibration_cache({**measured, **plan.all_ranges})
-        write_file("calibration.cache", lambda path: path.write_text(cache, encoding="ascii"))
-    write_file("model_int8_cpu.onnx", lambda path: onnx_model.save(qdq.for_cpu(floats, network, plan), path))
+        files["calibration.cache"] = lambda path: path.write_text(cache, encoding="ascii")
+    files["model_int8_cpu.onnx"] = partial(_write_int8, qdq.for_cpu, floats, network, plan)
+    return files
+
+
+def _write_graph(network, size, target, ranges, path):
+    graph.write_saved_model(graph.frozen_graph(network, size, target=target, ranges=ranges), path)
+
+
+def _write_int8(write, floats, network, plan, path):
+    onnx_model.save(write(floats, network, plan), path)
 
 
 def _calibration_info(calibration, plan, trained):

@@ -1,13 +1,11 @@
-"""Measure what this machine's processor attains at most: matrix products in three precisions, and memory bandwidth.
+"""Measure the peak performance of this machine's processor in ONNX Runtime, and its memory bandwidth.
 
-The peak of a precision is the best of several shapes and libraries on this machine, not the maker's figure.
+A peak is the best of several shapes on this machine, not the maker's figure.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,45 +36,24 @@ LARGE = Problems(
     256 * 2**20,  # more than any cache
 )
 SMALL = Problems(((64, 64, 64),), ((8, 8, 16, 3),), 2**16)
-"""For tests of the program; the figures mean nothing."""
 
 
-class PeakPerformance(NamedTuple):
-    """Operations/s (a multiply-add is two) by precision, and bytes/s read or written."""
-
-    float32: float
-    bfloat16: float
-    int8: float
-    memory: float
-
-
-def measure(threads: int, *, seconds: float = 1.0, small: bool = False) -> PeakPerformance:
-    """Return the peaks, from the fastest of many repetitions. Takes about fifteen times `seconds`.
-
-    Args:
-        threads: of everything; TensorFlow accepts them only if it has not started before.
-        small: tiny problems, for tests of the program.
-    """
-    floats, halves = zip(*(_tensorflow(threads, shape, seconds) for shape in (SMALL if small else LARGE).products))
-    float32, int8 = (
-        in_onnx_runtime(threads, precision, seconds=seconds, small=small) for precision in ("float32", "int8")
-    )
-    memory = copy_bandwidth(threads, seconds=seconds, small=small)
-    return PeakPerformance(max(float32, *floats), max(halves), int8, memory)
+def problems(small: bool) -> Problems:
+    """Return what is timed: for figures, or small for tests of the program."""
+    return SMALL if small else LARGE
 
 
 def in_onnx_runtime(threads: int, precision: str, *, seconds: float = 1.0, small: bool = False) -> float:
     """Return the operations/s of "float32" or "int8" in ONNX Runtime."""
-    problems = SMALL if small else LARGE
-    rates = [_product(threads, shape, precision, seconds) for shape in problems.products]
+    rates = [_product(threads, shape, precision, seconds) for shape in problems(small).products]
     if precision == "int8":
-        rates += [_convolution(threads, shape, seconds) for shape in problems.convolutions]
+        rates += [_convolution(threads, shape, seconds) for shape in problems(small).convolutions]
     return max(rates)
 
 
 def copy_bandwidth(threads: int, *, seconds: float = 1.0, small: bool = False) -> float:
     """Return the bytes/s, read and written, that all threads together copy."""
-    size = (SMALL if small else LARGE).copied
+    size = problems(small).copied
     source, target = np.ones(size // 8), np.zeros(size // 8)
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads)))
 
@@ -149,25 +126,3 @@ def _convolution(threads, shape, seconds):
     run = session(one_input_model([node], ends, ends, constants).SerializeToString(), threads=threads)
     x = rng.integers(0, 128, ends[1]).astype(np.uint8)
     return 2 * height * width * (channels * side) ** 2 / fastest(lambda: run.run(None, {"x": x}), seconds)
-
-
-def _tensorflow(threads, shape, seconds):
-    """(float32, bfloat16) in TensorFlow, whose products are oneDNN's."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-    except RuntimeError:
-        pass  # it has started already, with the threads that it was given then
-    rows, inner, columns = shape
-    product = tf.function(tf.matmul, jit_compile=False)
-    rates = []
-    for kind in (tf.float32, tf.bfloat16):
-        a, b = (tf.cast(tf.random.stateless_normal(sides, [0, 1]), kind) for sides in ((rows, inner), (inner, columns)))
-        rates.append(2 * rows * inner * columns / fastest(partial(_computed, product, a, b), seconds))
-    return rates
-
-
-def _computed(function, *inputs):
-    return function(*inputs).numpy()

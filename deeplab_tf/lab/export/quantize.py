@@ -65,12 +65,14 @@ def make_plan(network: Network, measured: Mapping[str, float], *, float_layers: 
     excluded.update(dict.fromkeys(_after_mean(network), "computed at a single position"))
     quantized, branches, ties = _quantized_tensors(network, excluded)
     own = {name: _measured_range(measured, name) for name in [*quantized, *branches]}
-    shared = {root: max(own[name] for name in group if name in own) for root, group in ties.groups().items()}
-    limits = {node.name: shared.get(ties.root(node.name), own[node.name]) for node in network.nodes if node.name in own}
-    ranges = {name: LEVELS * float(_short(limit / LEVELS, TENSOR_BITS, np.ceil)) for name, limit in limits.items()}
-    for name in ranges:
-        if network[name].op == "relu6" and name not in ties.parent:
-            ranges[name] = min(ranges[name], LEVELS * float(_short(6 / LEVELS, TENSOR_BITS, np.floor)))
+    ranges = {}
+    for node in network.nodes:
+        if node.name in own:
+            limit = max(own[name] for name in ties.get(node.name, (node.name,)) if name in own)
+            ranges[node.name] = LEVELS * float(_short(limit / LEVELS, TENSOR_BITS, np.ceil))
+            if node.op == "relu6" and node.name not in ties:
+                six = LEVELS * float(_short(6 / LEVELS, TENSOR_BITS, np.floor))
+                ranges[node.name] = min(ranges[node.name], six)
     return Plan(
         {name: limit for name, limit in ranges.items() if name in quantized},
         {name: limit for name, limit in ranges.items() if name in branches},
@@ -79,8 +81,8 @@ def make_plan(network: Network, measured: Mapping[str, float], *, float_layers: 
 
 
 def _quantized_tensors(network, excluded):
-    """Follow what convolutions read: (quantized tensors, branches, ties), the first two as dictionaries in order."""
-    ties = _Ties()
+    """Follow what convolutions read: (quantized tensors, branches, tensors that share a range, by each of them)."""
+    ties: dict[str, set[str]] = {}
     quantized: dict[str, None] = {}
     branches: dict[str, None] = {}
     convolutions = [node for node in network.nodes if node.op in CONVOLUTIONS]
@@ -178,7 +180,7 @@ def _also_quantized(network, node, ties, branches):
     if node.op in ("max_pool", "avg_pool", "concat", "upsample"):
         parts = node.inputs[:1] if node.op == "upsample" else node.inputs
         for part in parts:
-            ties.tie(node.name, part)
+            _tie(ties, node.name, part)
         return parts
     if node.op == "hard_swish":
         return node.inputs
@@ -190,7 +192,7 @@ def _also_quantized(network, node, ties, branches):
         own = _own_branch(network, add)
         branches.update(dict.fromkeys([own] if own else []))
         for part in add.inputs:
-            ties.tie(node.name, part)
+            _tie(ties, node.name, part)
         return [name for name in add.inputs if name != own]
     return []
 
@@ -212,24 +214,7 @@ def _measured_range(measured, name):
     return float(max(value, 1e-6))
 
 
-class _Ties:
-    """Groups of tensors that share a range."""
-
-    def __init__(self):
-        self.parent: dict[str, str] = {}
-
-    def root(self, name):
-        while self.parent.get(name, name) != name:
-            name = self.parent[name]
-        return name
-
-    def tie(self, a, b):
-        self.parent.setdefault(a, a)
-        self.parent.setdefault(b, b)
-        self.parent[self.root(b)] = self.root(a)
-
-    def groups(self):
-        groups: dict[str, list[str]] = {}
-        for name in self.parent:
-            groups.setdefault(self.root(name), []).append(name)
-        return groups
+def _tie(ties, a, b):
+    """Let two tensors share a range, and all that share one with them."""
+    group = ties.get(a, {a}) | ties.get(b, {b})
+    ties.update(dict.fromkeys(group, group))
