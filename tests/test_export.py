@@ -105,6 +105,24 @@ def test_onnx_equals_keras(model, network, make_images, rng, size):
     np.testing.assert_allclose(got, model(frame)["logits"], atol=1e-3)
 
 
+def test_onnx_equals_tf2onnx(network, make_images, rng):
+    """Against an independent converter: tf2onnx reads the frozen TensorFlow graph, not our nodes."""
+    import tf2onnx
+
+    head = with_head(network, output="logits")
+    frozen = graph.frozen_graph(head, (64, 96))
+    outputs = [tensor.name for tensor in graph.output_tensors(frozen).values()]
+    theirs, _ = tf2onnx.convert.from_graph_def(
+        frozen.as_graph_def(), input_names=["image:0"], output_names=outputs, opset=onnx_model.OPSET
+    )
+    frame = make_images(rng, 1, 64, 96).round().astype(np.uint8)
+    ours = onnx_model.onnx_model(head, (64, 96))
+    got = onnxruntime.InferenceSession(ours.SerializeToString()).run(None, {"image": frame.astype(np.float32)})[0]
+    session = onnxruntime.InferenceSession(theirs.SerializeToString())
+    expected = session.run(None, {session.get_inputs()[0].name: frame})[0]
+    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+
+
 TENSORRT_8_2 = {
     *("Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "GlobalAveragePool", "HardSigmoid", "MaxPool"),
     *("Mul", "Relu", "Resize", "Sigmoid", "Slice", "Transpose"),
