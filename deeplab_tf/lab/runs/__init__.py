@@ -66,6 +66,6 @@ def open_run_split(trained, split: str, root: str | None = None) -> Split:
     place = data.get("records") or data.get("root")
     if isinstance(place, str) and not Path(place).expanduser().is_dir():
         raise DeepLabError(
-            f"The run's data set is not in {place} any more, as its recipe has it; say where it lies with --root."
+            f"The run's dataset is no longer at {place}, where its recipe has it; pass its location with --root DIR."
         )
     return open_split(data, split)
