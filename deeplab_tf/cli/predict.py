@@ -30,14 +30,14 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     type=Choice(sorted(SUFFIXES)),
     default="color",
     show_default=True,
-    help="color: NAME_color.png, RGB in the class colours. ids: NAME.png, class ids 0 to C-1. cityscapes: "
+    help="color: NAME_color.png, RGB in the class colors. ids: NAME.png, class ids 0 to C-1. cityscapes: "
     "NAME_pred_labelIds.png, the benchmark's own ids. panoptic: NAME_panoptic.png and one panoptic.json, in COCO's "
     "format.",
 )
 @click.option(
     "--overlay",
     is_flag=True,
-    help="Also write NAME_overlay.jpg: the image with class colours and, if predicted, outlined instances.",
+    help="Also write NAME_overlay.jpg: the image with class colors and, if predicted, outlined instances.",
 )
 @click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
 @click.option(
@@ -67,7 +67,9 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
             from deeplab_tf.core.panoptic.coco import PanopticWriter
 
             if not model.predictor.gives_instances:
-                click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
+                click.echo(
+                    "This network predicts no instances; connected regions of a class count as one each.", err=True
+                )
             writer = PanopticWriter(out, model.table, "centers" if model.predictor.gives_instances else "components")
         for image, stem in progress(sorted(jobs.items()), "predict"):
             try:

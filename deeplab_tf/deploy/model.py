@@ -37,7 +37,7 @@ class Model:
 
     @property
     def table(self) -> LabelTable:
-        """The classes with their colours."""
+        """The classes with their colors."""
         return self.predictor.table
 
     @property
@@ -143,7 +143,7 @@ class Result:
 
     @property
     def table(self) -> LabelTable:
-        """The classes with their colours."""
+        """The classes with their colors."""
         return self._prediction.table
 
     @property
@@ -191,7 +191,7 @@ class Result:
         """Return the image with class colors over it, and with predicted instances outlined: (H, W, 3) uint8 RGB.
 
         Args:
-            opacity: 0 gives the image, 1 the colours alone.
+            opacity: 0 gives the image, 1 the colors alone.
         """
         drawn = draw.overlay(self.image, self.label_map, self.table, opacity)
         if self._prediction.panoptic_method == "centers":
@@ -203,7 +203,7 @@ class Result:
 
         Args:
             path: a PNG file or, for "overlay" and "color", a JPEG file; its folder is made if need be.
-            format: "overlay"; "color", the class colours alone; "ids", class ids as gray values; "cityscapes", the
+            format: "overlay"; "color", the class colors alone; "ids", class ids as gray values; "cityscapes", the
                 label ids of the Cityscapes benchmark.
 
         Raises:
@@ -236,7 +236,11 @@ def _check(image: Any) -> np.ndarray:
     if not hasattr(image, "__array__"):  # of an image of Pillow, too
         raise DeepLabError(
             "Expected a path, an RGB array (H, W, 3) of uint8, or an iterable of them; got "
-            + ("None: cv2.imread returns that for a file it cannot read." if image is None else f"{type(image).__name__}.")
+            + (
+                "None: cv2.imread returns that for a file it cannot read."
+                if image is None
+                else f"{type(image).__name__}."
+            )
         )
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
