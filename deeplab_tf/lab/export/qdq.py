@@ -21,7 +21,7 @@ def for_tensorrt(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.M
     Raises:
         DeepLabError: see `check`.
     """
-    writer = _Writer(model, plan)
+    writer = _PairWriter(model, plan)
     for name, limit in plan.ranges.items():
         writer.quantize_tensor(name, limit, np.int8)
         writer.drop_relu6(name, limit)
@@ -40,7 +40,7 @@ def for_cpu(model: onnx.ModelProto, network: Network, plan: Plan) -> onnx.ModelP
     which uint8 would exceed; others have zero point 128. Both branches of a residual sum are quantized, because ONNX
     Runtime has no convolution that adds first. The first and last layers are rewritten by `channels_last`.
     """
-    writer = _Writer(model, plan)
+    writer = _PairWriter(model, plan)
     positive = _never_negative(network)
     for name, limit in plan.all_ranges.items():
         from_zero = name in positive
@@ -85,7 +85,7 @@ def _never_negative(network):
     return found
 
 
-class _Writer:
+class _PairWriter:
     """Puts Q/DQ pairs into a copy of a model."""
 
     def __init__(self, model: onnx.ModelProto, plan: Plan):
@@ -120,10 +120,8 @@ class _Writer:
         """
         kernel, scale = quantized_kernel(node)
         bias, bias_scale = quantized_bias(node, self.plan)
-        name, floats = (
-            f"{node.name}/kernel",
-            kernel_as_onnx(kernel, node).astype(np.float32) * scale[:, None, None, None],
-        )
+        name = f"{node.name}/kernel"
+        floats = kernel_as_onnx(kernel, node).astype(np.float32) * scale[:, None, None, None]
         values = self._constant(f"{name}/rounded", floats)
         self.pairs[name] = self._pair(name, scale, np.zeros(len(scale), np.int8), axis=0)
         self.pairs[name][0].input[0] = values
@@ -134,18 +132,17 @@ class _Writer:
         """Store quantized weights and bias, each with a DequantizeLinear."""
         kernel, scale = quantized_kernel(node)
         bias, bias_scale = quantized_bias(node, self.plan)
-        inputs = self.convolutions[node.name].input
-        for position, role, values, scales in (
-            (1, "kernel", kernel_as_onnx(kernel, node), scale),
-            (2, "bias", bias, bias_scale),
-        ):
-            name = f"{node.name}/{role}"
-            zeros = np.zeros(len(scales), values.dtype)
-            parts = {"integers": np.ascontiguousarray(values), "scale": scales, "zero": zeros}
-            constants = [self._constant(f"{name}/{part}", constant) for part, constant in parts.items()]
-            result = f"{name}/dequantized"
-            self.pairs[name] = [helper.make_node("DequantizeLinear", constants, [result], result, axis=0)]
-            inputs[position:] = [result, *inputs[position + 1 :]]
+        self.convolutions[node.name].input[1:] = [
+            self._stored(f"{node.name}/kernel", kernel_as_onnx(kernel, node), scale),
+            self._stored(f"{node.name}/bias", bias, bias_scale),
+        ]
+
+    def _stored(self, name, values, scale):
+        parts = {"integers": values, "scale": scale, "zero": np.zeros(len(scale), values.dtype)}
+        constants = [self._constant(f"{name}/{part}", constant) for part, constant in parts.items()]
+        result = f"{name}/dequantized"
+        self.pairs[name] = [helper.make_node("DequantizeLinear", constants, [result], result, axis=0)]
+        return result
 
     def finish(self, then=None):
         """Return the checked model, its nodes in order; `then` may rewrite the graph before."""
@@ -179,7 +176,7 @@ class _Writer:
         dequantize.input[0] = clipped
 
     def _constant(self, name, values):
-        self.graph.initializer.append(numpy_helper.from_array(values, name))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
 
