@@ -1,4 +1,4 @@
-# make demo: set up, then run the main job end to end on drawn scenes.   make test: set up, then lint, types and all tests.
+# make demo: set up, then run the main job end to end on synthetic scenes.   make test: set up, then lint, types and all tests.
 # Both need Python 3.11 or 3.12 and nothing else; everything goes into .venv and demo/.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
@@ -8,7 +8,9 @@ DEMO := demo
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint format docs coverage clean
+.PHONY: install demo test lint format docs coverage clean
+
+install: .venv/ready
 
 demo: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh $(DEMO)
@@ -24,10 +26,10 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m deeplab_tf.lab.config.reference docs/recipes.md
 
 # The documentation site, in build/site: open build/site/index.html. A broken link or a page outside the menu fails it.
 docs: .venv/ready-docs
-	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m deeplab_tf.lab.config.reference docs/recipes.md
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Built build/site/index.html"
 

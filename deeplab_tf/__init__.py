@@ -1,4 +1,4 @@
-"""Semantic and panoptic segmentation with DeepLabV3+, from training in Keras to real-time video on a Jetson.
+"""Semantic and panoptic segmentation with DeepLabV3+, from training in Keras to real-time video.
 
     import deeplab_tf
 

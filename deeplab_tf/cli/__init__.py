@@ -104,7 +104,7 @@ def _missing_part(error):
 @click.group(cls=FolderGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version=__version__, prog_name="deeplab-tf")
 def group():
-    """DeepLabV3+ from street images to a real-time network on a Jetson.
+    """DeepLabV3+ from training in Keras to real-time inference with ONNX Runtime and TensorRT.
 
     Help for a command: deeplab-tf COMMAND --help
     """

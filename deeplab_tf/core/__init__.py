@@ -1,3 +1,3 @@
-"""Shared by deploy floor and lab: classes, image and label files, drawing, bundles, metrics, panoptic maps, errors."""
+"""Shared by all packages: classes, image and label files, drawing, bundles, metrics, panoptic maps, errors."""
 
 __version__ = "0.2.0"
