@@ -189,18 +189,18 @@ def evaluate(
     class_ids: bool = False,
     out: Optional[_Path] = None,
 ) -> Dict[str, Any]:
-    """Score a run or a bundle on labelled images, at the labels' own resolution.
+    """Score a run or a bundle on labeled images, at the labels' own resolution.
 
     Args:
         path: the run or the bundle.
         checkpoint: of a run: a saved step or "best", the default.
         runtime, precision: of a bundle, as for `load`.
-        split: a split of the data set that the network was trained on, or a `deeplab_tf.lab.data.split.Split` of your
+        split: a split of the dataset that the network was trained on, or a `deeplab_tf.lab.data.split.Split` of your
             own.
-        root: where the data set lies now, if not where the recipe says.
+        root: where the dataset lies now, if not where the recipe says.
         flip, scales: average over the mirrored image and over these factors of the network's size.
         images, labels: folders to score on in place of a split; files are paired by name.
-        class_ids: the files in `labels` hold class ids 0 to C-1, and not ids or colours as in the data set.
+        class_ids: the files in `labels` hold class ids 0 to C-1, and not ids or colors as in the dataset.
         out: write the report here: report.json, report.md and figures. Nothing is written if left out.
 
     Returns:

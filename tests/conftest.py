@@ -66,7 +66,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def randomize():
-    """randomize(model, images): every batch normalisation gets random weights, and statistics that fit the images
+    """randomize(model, images): every batch normalization gets random weights, and statistics that fit the images
     roughly.
 
     Weights alone would not do: with statistics far from those of the data, activations grow to 1e4 within 50 layers,
@@ -96,7 +96,7 @@ def randomize():
 
 @pytest.fixture(scope="session")
 def stock_resnet50(randomize):
-    """keras.applications.ResNet50 without its top, with random convolution biases and batch normalisation."""
+    """keras.applications.ResNet50 without its top, with random convolution biases and batch normalization."""
     import keras
 
     model = keras.applications.ResNet50(include_top=False, weights=None)
@@ -108,7 +108,7 @@ def stock_resnet50(randomize):
 
 
 def blocks(generator, count, height, width):
-    """(count, height, width, 3) float32, 0..255: blocks of random colours under noise. Noise alone would look alike to
+    """(count, height, width, 3) float32, 0..255: blocks of random colors under noise. Noise alone would look alike to
     deep features."""
     colors = generator.uniform(20, 235, (count, height // 8 + 1, width // 8 + 1, 3))
     images = np.repeat(np.repeat(colors, 8, axis=1), 8, axis=2)[:, :height, :width]

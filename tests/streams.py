@@ -19,12 +19,12 @@ from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.deploy.runtimes import Runtime
 
 TABLE = LabelTable(
-    [Label(0, "dark", (200, 0, 0), False), Label(1, "grey", (0, 200, 0), False), Label(2, "bright", (0, 0, 200), True)]
+    [Label(0, "dark", (200, 0, 0), False), Label(1, "gray", (0, 200, 0), False), Label(2, "bright", (0, 0, 200), True)]
 )
 
 
 class FakeRuntime(Runtime):
-    """Dark, grey and bright pixels are its classes; a frame takes `delay` seconds without using a core."""
+    """Dark, gray and bright pixels are its classes; a frame takes `delay` seconds without using a core."""
 
     name = "fake"
 
@@ -59,7 +59,7 @@ def fake_runtime(path, delay=0.0, **options):
 
 
 def numbered(index, size=(64, 128)):
-    """An RGB frame whose grey value encodes its number, 0 to 24, and survives lossy coding."""
+    """An RGB frame whose gray value encodes its number, 0 to 24, and survives lossy coding."""
     return np.full(size + (3,), 5 + 10 * (index % 25), np.uint8)
 
 

@@ -37,7 +37,7 @@ def seed(n):
 
 
 def scene(rng, height=96, width=128, classes=6):
-    """A label map of irregular areas, and an image whose colour says which class it is."""
+    """A label map of irregular areas, and an image whose color says which class it is."""
     rows, columns = np.mgrid[:height, :width]
     centers = rng.uniform(0, 1, (12, 2)) * (height, width)
     nearest = ((rows[..., None] - centers[:, 0]) ** 2 + (columns[..., None] - centers[:, 1]) ** 2).argmin(-1)
@@ -49,7 +49,7 @@ def scene(rng, height=96, width=128, classes=6):
 
 
 def decode(image, palette):
-    """The class of each pixel by the nearest colour."""
+    """The class of each pixel by the nearest color."""
     return ((image[..., None, :].astype(int) - palette.astype(int)) ** 2).sum(-1).argmin(-1)
 
 
@@ -134,7 +134,7 @@ def test_warp_by_known_numbers(rng, known, crop):
 
 
 def wide(mask, reduce):
-    """All or any over the 5x5 neighbours of each pixel; the frame of the picture counts as False."""
+    """All or any over the 5x5 neighbors of each pixel; the frame of the picture counts as False."""
     padded = np.pad(mask, 2)
     return reduce(np.lib.stride_tricks.sliding_window_view(padded, (5, 5)), axis=(2, 3))
 
@@ -191,10 +191,10 @@ def test_augmentations_do_not_shift_draws(rng):
     colored = augment(tf.constant(image), tf.constant(label_map), seed(5), EVERYTHING)[1]
     plain = augment(tf.constant(image), tf.constant(label_map), seed(5), Augmentation(**geometry))[1]
     np.testing.assert_array_equal(colored, plain)
-    # on an even grey, contrast, saturation and hue have nothing to change: brightness comes through as drawn
-    grey = tf.fill((8, 8, 3), tf.constant(100, tf.uint8))
-    alone = augment(grey, grey[..., 0], seed(6), Augmentation(brightness=0.3))[0]
-    among = augment(grey, grey[..., 0], seed(6), Augmentation(brightness=0.3, contrast=0.5, saturation=0.5, hue=0.3))[0]
+    # on an even gray, contrast, saturation and hue have nothing to change: brightness comes through as drawn
+    gray = tf.fill((8, 8, 3), tf.constant(100, tf.uint8))
+    alone = augment(gray, gray[..., 0], seed(6), Augmentation(brightness=0.3))[0]
+    among = augment(gray, gray[..., 0], seed(6), Augmentation(brightness=0.3, contrast=0.5, saturation=0.5, hue=0.3))[0]
     assert abs(int(alone[0, 0, 0]) - 100) > 2
     np.testing.assert_allclose(among, alone, atol=1)
 
@@ -244,7 +244,7 @@ def changes_as_draws(changes):
     return {name: np.array(value, np.float32) for name, value in changes.items()}
 
 
-def test_hue_keeps_greys_and_brightness(rng):
+def test_hue_keeps_grays_and_brightness(rng):
     image = rng.integers(80, 170, (20, 30, 3), np.uint8)
     image[:10] = image[:10, :, :1]
     out = change_colors(tf.constant(image), Fixed(hue=0.2), Augmentation(hue=0.5)).numpy()
@@ -271,10 +271,10 @@ def test_gamma_keeps_black_and_white():
 
 
 def test_noise_is_as_strong_as_drawn():
-    grey = tf.fill((64, 64, 3), tf.constant(128, tf.uint8))
+    gray = tf.fill((64, 64, 3), tf.constant(128, tf.uint8))
     spread = []
     for n in range(20):
-        out = change_colors(grey, _Draws(seed(n)), Augmentation(noise=8.0)).numpy().astype(float)
+        out = change_colors(gray, _Draws(seed(n)), Augmentation(noise=8.0)).numpy().astype(float)
         assert abs(out.mean() - 128) < 0.5
         spread.append(out.std())
     assert max(spread) < 8.3 and min(spread) < 3 < 5 < max(spread)

@@ -42,7 +42,7 @@ def small_and_opened_once(monkeypatch, cached_open_run):
 
 @pytest.fixture
 def data(run, tmp_path):
-    """A copy of the data set that the run was trained on."""
+    """A copy of the dataset that the run was trained on."""
     return shutil.copytree(run.parent / "data", tmp_path / "data")
 
 
@@ -103,7 +103,7 @@ BAD_FILES = {
     "zero bytes": (lambda path: path.write_bytes(b""), "0 bytes"),
     "not an image": (lambda path: path.write_bytes(b"these are words" * 20), "not a PNG"),
     "16 bits": (lambda path: path.write_bytes(png(64, 64, 16, 2, bytes(64 * 6))), "16"),
-    "grey": (lambda path: path.write_bytes(png(64, 64, 8, 0, bytes(64))), "grey"),
+    "gray": (lambda path: path.write_bytes(png(64, 64, 8, 0, bytes(64))), "gray"),
     "RGBA": (lambda path: path.write_bytes(png(64, 64, 8, 6, bytes(64 * 4))), "RGBA"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), ""),
 }
@@ -255,7 +255,7 @@ WRONG_VALUES = [
     ("optimizer.name=adma", "Did you mean 'adam'?"),
     ("data.name=foldr", "Did you mean 'folder'?"),
     ("data.rot=here", "Did you mean 'root'?"),
-    ("data.label_format=colours", "Did you mean 'colors'?"),
+    ("data.label_format=colors", "Did you mean 'colors'?"),
     ("loss.class_weights=[1, 2]", "3 classes. Got 2"),
     ("loss.class_weights=logs", "Did you mean 'log'?"),
     ("training.steps=ten", "integer > 0. Got ten"),
@@ -309,7 +309,7 @@ def test_labels_for_scoring(data, tmp_path):
     assert call(*options).exit_code == 0
     original = (pred / "1.png").read_bytes()
     for damage, word in BAD_FILES.values():
-        if word not in ("grey", ""):
+        if word not in ("gray", ""):
             damage(pred / "1.png")
             assert str(pred / "1.png") in sentence(*options)
     tiny.write_png(pred / "1.png", np.full((8, 8), 2, np.uint8))
@@ -351,7 +351,7 @@ def test_a_folder_without_permission(recipe, tmp_path):
         (("train",), "Missing argument 'CONFIG'"),
         (("train", "recipe.yaml", "--resum"), "--resume"),
         (("evaluate", "run", "--scales", "big"), "expected numbers"),
-        (("predict", "run", "image.png", "--out", "out", "--format", "colour"), "Did you mean 'color'?"),
+        (("predict", "run", "image.png", "--out", "out", "--format", "color"), "Did you mean 'color'?"),
         (("score", "--pred", "/nowhere", "--truth", "/nowhere"), "does not exist"),
         (("sample", "out", "--size", "big"), "such as 512x1024"),
         (("report", "run", "--frames", "0"), "not in the range"),

@@ -46,8 +46,8 @@ def network(rng, *, output, resize=True, stride=1, kernel=1):
     nodes = [
         dequantize("scores/kernel"),
         dequantize("scores/bias"),
-        node("Add", ["image", "color"], "centred"),
-        node("Transpose", ["centred"], "x", perm=[0, 3, 1, 2]),
+        node("Add", ["image", "color"], "centered"),
+        node("Transpose", ["centered"], "x", perm=[0, 3, 1, 2]),
         node("QuantizeLinear", ["x", "x/scale", "x/zero"], "x/quantized"),
         node("DequantizeLinear", ["x/quantized", "x/scale", "x/zero"], "x/dequantized"),
         node(

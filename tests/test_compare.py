@@ -46,7 +46,7 @@ def images(tmp_path_factory):
     return folder
 
 
-def test_percentiles_are_linear_between_neighbours():
+def test_percentiles_are_linear_between_neighbors():
     # of 0, 1 ... 100 ms the 90th percentile is 90; of [10, 20] the median is 15, and the 90th 10 + 0.9 * 10
     assert percentiles(range(101)) == {"p50": 50.0, "p90": 90.0, "p99": 99.0}
     assert percentiles([20, 10]) == pytest.approx({"p50": 15.0, "p90": 19.0, "p99": 19.9})
@@ -285,7 +285,7 @@ def test_bad_input_is_one_sentence(bundle, images, arguments, code, message):
 
 
 def test_label_files_hold_ids_of_the_data_set(images, tmp_path):
-    """As CamVid's do, where 11 is unlabelled."""
+    """As CamVid's do, where 11 is unlabeled."""
     made = tiny_bundle.write_bundle(tmp_path / "own", size=SIZE)
     tiny_bundle.rewrite_info(made.path, label_ids={"0": 0, "1": 1, "2": 2, "11": 255})
     ids = np.resize(np.array([0, 2, 11], np.uint8), SIZE)
@@ -299,7 +299,7 @@ def test_wrong_and_missing_labels_are_named(bundle, images, tmp_path):
     for i in range(2):
         write_image(str(tmp_path / f"frame_{i}.png"), np.full(SIZE, 2 + i, np.uint8))
     with pytest.raises(
-        DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's data set: 0, 1, 2, 255."
+        DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's dataset: 0, 1, 2, 255."
     ):
         load_frames(source, bundle, 3, str(tmp_path))
     assert len(load_frames(source, bundle, 1, str(tmp_path)).images) == 1

@@ -1,4 +1,4 @@
-"""Data sets: label maps from their files, and errors that name a bad file."""
+"""Datasets: label maps from their files, and errors that name a bad file."""
 
 import socket
 import zipfile
@@ -90,11 +90,11 @@ BAD_FILES = [
     ("images", lambda path: path.write_bytes(b""), "is empty"),
     ("images", lambda path: path.write_bytes(b"hello"), "not a PNG or JPEG"),
     ("images", cut, "truncated"),
-    ("images", lambda path: image_files.write_image(path, IMAGE[..., 0]), "8-bit RGB, got 8-bit grey"),
+    ("images", lambda path: image_files.write_image(path, IMAGE[..., 0]), "8-bit RGB, got 8-bit gray"),
     (
         "images",
         lambda path: image_files.write_image(path, IMAGE[..., 0].astype(np.uint16)),
-        "8-bit RGB, got 16-bit grey",
+        "8-bit RGB, got 16-bit gray",
     ),
     ("images", lambda path: image_files.write_image(path, IMAGE[:4]), "same size, height x width: 4x12 against 8x12"),
     ("labels", lambda path: path.write_bytes(b""), "is empty"),

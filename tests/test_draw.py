@@ -37,14 +37,14 @@ def test_overlay_resizes_a_smaller_label_map_by_nearest_and_leaves_the_image_alo
 @pytest.mark.parametrize(
     "length, expected", [(3, [1, 4, 7]), (1, [4]), (9, list(range(9))), (18, [i // 2 for i in range(18)])]
 )
-def test_labels_are_resized_by_pixel_centres(length, expected):
+def test_labels_are_resized_by_pixel_centers(length, expected):
     line = np.arange(9, dtype=np.uint8)
     assert draw.resize_labels(line[None], (1, length)).tolist() == [expected]
     assert draw.resize_labels(line[:, None], (length, 1))[:, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("size", [(512, 1024), (31, 7), (720, 100), (100, 720), (1, 1)])
-def test_resized_labels_are_those_at_the_centres_of_the_new_pixels(size):
+def test_resized_labels_are_those_at_the_centers_of_the_new_pixels(size):
     label_map = np.random.default_rng(0).integers(0, 20, (360, 480), dtype=np.uint8)
     expected = [
         [label_map[y * 360 // (2 * size[0]), x * 480 // (2 * size[1])] for x in range(1, 2 * size[1], 2)]

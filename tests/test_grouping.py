@@ -154,7 +154,7 @@ def test_what_is_too_small_is_void():
     assert components(label_map, TABLE, smallest_stuff=0.11, smallest_thing=0.11)[0, 8:].tolist() == [VOID, VOID]
 
 
-def test_peaks_are_the_highest_of_their_neighbourhood():
+def test_peaks_are_the_highest_of_their_neighborhood():
     center = np.zeros((20, 20), np.float32)
     center[5, 5], center[5, 7], center[15, 15], center[19, 0] = 0.9, 0.8, 0.25, 0.4
     assert find_centers(center).tolist() == [
@@ -164,10 +164,10 @@ def test_peaks_are_the_highest_of_their_neighbourhood():
     assert find_centers(center, stride=4).tolist() == [[5, 5], [5, 7], [19, 0]]  # 3 positions a side
 
 
-def test_of_equal_neighbours_one_is_the_center():
+def test_of_equal_neighbors_one_is_the_center():
     center = np.zeros((9, 30), np.float32)
     center[4:6, 3:5] = 0.5
-    center[4, 20] = center[4, 22] = 0.5  # not neighbours: two centers
+    center[4, 20] = center[4, 22] = 0.5  # not neighbors: two centers
     assert find_centers(center).tolist() == [[4, 3], [4, 20], [4, 22]]
 
 

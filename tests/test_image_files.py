@@ -29,14 +29,14 @@ def png(array, *, bits=8, color_type, palette=None):
     return b"\x89PNG\r\n\x1a\n" + content + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
-GREY = png(RGB[..., 0], color_type=0)
-GREY_16 = png(RGB[..., 0].astype(int) * 257, bits=16, color_type=0)
+GRAY = png(RGB[..., 0], color_type=0)
+GRAY_16 = png(RGB[..., 0].astype(int) * 257, bits=16, color_type=0)
 COLOR = png(RGB, color_type=2)
 COLOR_16 = png(RGB.astype(int) * 257, bits=16, color_type=2)
 PALETTE = png([[0, 1], [2, 1]], color_type=3, palette=[[10, 20, 30], [40, 50, 60], [70, 80, 90]])
 RGBA = png(np.dstack([RGB, RGB[..., :1]]), color_type=6)
 JPEG = cv2.imencode(".jpg", RGB)[1].tobytes()
-GREY_JPEG = cv2.imencode(".jpg", RGB[..., 0])[1].tobytes()
+GRAY_JPEG = cv2.imencode(".jpg", RGB[..., 0])[1].tobytes()
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def file(tmp_path):
 def test_pixels_come_back_as_they_stand_in_the_file(file):
     np.testing.assert_array_equal(image_files.read_image(file(COLOR)), RGB)
     np.testing.assert_array_equal(image_files.read_colors(file(COLOR)), RGB)
-    np.testing.assert_array_equal(image_files.read_ids(file(GREY)), RGB[..., 0])
-    np.testing.assert_array_equal(image_files.read_instance_ids(file(GREY)), RGB[..., 0])
-    np.testing.assert_array_equal(image_files.read_instance_ids(file(GREY_16)), RGB[..., 0].astype(int) * 257)
+    np.testing.assert_array_equal(image_files.read_ids(file(GRAY)), RGB[..., 0])
+    np.testing.assert_array_equal(image_files.read_instance_ids(file(GRAY)), RGB[..., 0])
+    np.testing.assert_array_equal(image_files.read_instance_ids(file(GRAY_16)), RGB[..., 0].astype(int) * 257)
     np.testing.assert_array_equal(
         image_files.read_colors(file(PALETTE)), [[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [40, 50, 60]]]
     )
@@ -73,21 +73,21 @@ BAD = [
     (image_files.read_image, COLOR[:-12], "truncated"),
     (image_files.read_image, COLOR[:60], "truncated"),
     (image_files.read_image, JPEG[:-2], "truncated"),
-    (image_files.read_image, GREY, "expected 8-bit RGB, got 8-bit grey PNG"),
+    (image_files.read_image, GRAY, "expected 8-bit RGB, got 8-bit gray PNG"),
     (image_files.read_image, COLOR_16, "expected 8-bit RGB, got 16-bit RGB PNG"),
     (image_files.read_image, RGBA, "expected 8-bit RGB, got 8-bit RGBA PNG"),
     (image_files.read_image, PALETTE, "expected 8-bit RGB, got 8-bit palette PNG"),
-    (image_files.read_image, GREY_JPEG, "expected 8-bit RGB, got 8-bit grey JPEG"),
+    (image_files.read_image, GRAY_JPEG, "expected 8-bit RGB, got 8-bit gray JPEG"),
     (image_files.read_ids, b"", "empty"),
-    (image_files.read_ids, GREY[:-1], "truncated"),
+    (image_files.read_ids, GRAY[:-1], "truncated"),
     (image_files.read_ids, COLOR, "one channel of ids, got 8-bit RGB PNG"),
-    (image_files.read_ids, GREY_16, "one channel of ids, got 16-bit grey PNG"),
+    (image_files.read_ids, GRAY_16, "one channel of ids, got 16-bit gray PNG"),
     (image_files.read_ids, PALETTE, "one channel of ids, got 8-bit palette PNG"),
-    (image_files.read_ids, GREY_JPEG, "one channel of ids, got 8-bit grey JPEG"),
-    (image_files.read_ids, png([[0b10000000]], bits=1, color_type=0), "got 1-bit grey PNG"),
+    (image_files.read_ids, GRAY_JPEG, "one channel of ids, got 8-bit gray JPEG"),
+    (image_files.read_ids, png([[0b10000000]], bits=1, color_type=0), "got 1-bit gray PNG"),
     (image_files.read_instance_ids, COLOR, "8 or 16 bits, got 8-bit RGB PNG"),
-    (image_files.read_colors, JPEG, "class colours, got 8-bit RGB JPEG"),
-    (image_files.read_colors, RGBA, "class colours, got 8-bit RGBA PNG"),
+    (image_files.read_colors, JPEG, "class colors, got 8-bit RGB JPEG"),
+    (image_files.read_colors, RGBA, "class colors, got 8-bit RGBA PNG"),
 ]
 
 

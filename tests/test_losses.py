@@ -124,7 +124,7 @@ def test_another_number_of_class_weights_gets_a_sentence():
         class_weights((1.0, 2.0), SPLIT)
 
 
-def test_a_split_without_labelled_pixels_gets_a_sentence():
+def test_a_split_without_labeled_pixels_gets_a_sentence():
     with pytest.raises(DeepLabError, match="No pixel"):
         class_weights("log", LabelSplit([[255, 255]]))
 

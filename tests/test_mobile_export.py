@@ -182,8 +182,8 @@ def block(rng):
     return Network(
         (
             Node("image", "input"),
-            Node("centred", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
-            convolution("stem", "centred", rng, 3, 8)._replace(
+            Node("centered", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
+            convolution("stem", "centered", rng, 3, 8)._replace(
                 weights={
                     "kernel": rng.normal(0, 0.03, (1, 1, 3, 8)).astype(np.float32),
                     "bias": np.full(8, 2, np.float32),
@@ -210,7 +210,7 @@ def block(rng):
 def test_plan_by_hand(block, rng):
     frames = rng.integers(0, 256, (4, 16, 24, 3), dtype=np.uint8)
     plan = quantize.make_plan(block, largest(block, frames))
-    assert set(plan.ranges) == {"centred", "stem_out", "wide", "wide_out", "deep_out", "gated", "skip", "sum"}
+    assert set(plan.ranges) == {"centered", "stem_out", "wide", "wide_out", "deep_out", "gated", "skip", "sum"}
     assert set(plan.branches) == {"narrow"} and set(plan.excluded) == {"gate_conv"}
     # 6 / 127 = 12.09 / 256, rounded down to 4 significant bits
     assert plan.ranges["stem_out"] == 127 * 12 / 256

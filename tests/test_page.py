@@ -43,7 +43,7 @@ def stats(number, **changes):
 
 
 def annotated(number, size=(240, 320), noise=None, **changes):
-    """A frame of one grey value, 2 * number modulo 256; with `noise` it is hard to compress."""
+    """A frame of one gray value, 2 * number modulo 256; with `noise` it is hard to compress."""
     image = np.full(size + (3,), 2 * number % 256, np.uint8) if noise is None else np.roll(noise, 16 * number, axis=1)
     return AnnotatedFrame(
         number, time.monotonic(), image, np.zeros((60, 80), np.uint8), image, stats(number, **changes)
@@ -369,7 +369,7 @@ needs_chromium = pytest.mark.skipif(
     chromium.find() is None, reason="no Chromium is installed here (apt-get install chromium)"
 )
 
-# The grey value in the middle of the live video, which a canvas can read because it is of the page's own origin.
+# The gray value in the middle of the live video, which a canvas can read because it is of the page's own origin.
 MIDDLE = """(() => { const image = document.getElementById("video"); if (!image.naturalWidth) return null;
 const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
 canvas.getContext("2d").drawImage(image, 100, 100, 1, 1, 0, 0, 1, 1);

@@ -50,7 +50,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_cityscapes_ids_become_classes_and_instances():
-    # road, a group of cars, two single cars, a caravan, unlabelled
+    # road, a group of cars, two single cars, a caravan, unlabeled
     ids = np.array([[7, 26, 26000, 26001, 29000, 0]], np.int32)
     assert from_instance_ids(ids, "x").tolist() == [[0, 13000, 13001, 13002, VOID, VOID]]
     with pytest.raises(DeepLabError, match="Instance file x.png holds the label id 34"):
@@ -285,7 +285,7 @@ def test_some_frames_without_instances_get_a_sentence(tmp_path):
 
 
 def described(root, numbers):
-    """A data set that a recipe describes, whose instance files hold any numbers."""
+    """A dataset that a recipe describes, whose instance files hold any numbers."""
     for name, pixels in (
         ("images", np.zeros((1, 5, 3), np.uint8)),
         ("labels", np.array([[0, 1, 1, 1, 255]], np.uint8)),

@@ -47,10 +47,10 @@ def test_no_things_at_all():
 
 
 class Cars(Split):
-    """Frames with three cars of different sizes and a crowd; the image shows each thing in a grey of its own."""
+    """Frames with three cars of different sizes and a crowd; the image shows each thing in a gray of its own."""
 
     table = TABLE
-    GREYS = {ROAD: 20, CROWD: 60, CAR_1: 100, CAR_2: 140, BUS: 180}
+    GRAYS = {ROAD: 20, CROWD: 60, CAR_1: 100, CAR_2: 140, BUS: 180}
 
     def __init__(self, instances=True):
         self.names, self.instances = ["a", "b"], instances
@@ -64,8 +64,8 @@ class Cars(Split):
         self.panoptic = panoptic
 
     def sample(self, index):
-        grey = np.select([self.panoptic == value for value in self.GREYS], list(self.GREYS.values()))
-        return Sample(np.repeat(grey[..., None], 3, axis=2).astype(np.uint8), label_map_of(self.panoptic))
+        gray = np.select([self.panoptic == value for value in self.GRAYS], list(self.GRAYS.values()))
+        return Sample(np.repeat(gray[..., None], 3, axis=2).astype(np.uint8), label_map_of(self.panoptic))
 
     def panoptic_map(self, index):
         return self.panoptic
@@ -95,8 +95,8 @@ def test_targets_follow_the_image(change):
         images, targets.offset, targets.offset_weight, targets.center, targets.label_map
     ):
         image, offset, weight, center = (x.numpy() for x in (image, offset, weight, center))
-        for grey in (100, 140, 180):
-            thing = inside(image, grey)
+        for gray in (100, 140, 180):
+            thing = inside(image, gray)
             if thing.sum() < 40:
                 continue
             seen += 1
@@ -112,9 +112,9 @@ def test_targets_follow_the_image(change):
     assert seen >= 8
 
 
-def inside(image, grey):
-    """(H, W) bool: where an image has a grey, without edges, which are mixtures."""
-    alike = (np.abs(image[..., 0].astype(int) - grey) <= 1).astype(np.uint8)
+def inside(image, gray):
+    """(H, W) bool: where an image has a gray, without edges, which are mixtures."""
+    alike = (np.abs(image[..., 0].astype(int) - gray) <= 1).astype(np.uint8)
     return cv2.erode(alike, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
 
 
@@ -138,7 +138,7 @@ def scene(index):
 
 def test_perfect_targets_give_back_the_truth():
     """At full size. What is lost: a thing whose center of mass is another's, or lies nearer to it than the
-    neighbourhood of a peak."""
+    neighborhood of a peak."""
     quality, usual, joined = (PanopticQuality(CITYSCAPES) for _ in range(3))
     for index in range(6):
         truth = scene(index)

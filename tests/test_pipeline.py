@@ -130,7 +130,7 @@ def test_resize_leaves_the_right_size_alone(rng):
 
 
 def test_resized_labels_stay_on_their_pixels():
-    # 90 -> 60 columns: the centre of new column j, (j + 0.5) * 1.5 - 0.5, is nearest to old columns 0, 2 (1.75), 3
+    # 90 -> 60 columns: the center of new column j, (j + 0.5) * 1.5 - 0.5, is nearest to old columns 0, 2 (1.75), 3
     # (3.25), 5 (4.75) ...
     columns = np.arange(90, dtype=np.uint8)
     frame = Sample(np.zeros((30, 90, 3), np.uint8), np.tile(columns, (30, 1)))

@@ -100,7 +100,7 @@ def test_compare_scores_the_same_pixels(bundles, images, tmp_path, stride):
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("size", IMAGE_SIZES.values(), ids=IMAGE_SIZES)
 def test_probabilities_are_resized_bilinearly_before_the_class_is_chosen(bundles, stride, size):
-    """Against a sum over the four neighbours of every pixel, in float64."""
+    """Against a sum over the four neighbors of every pixel, in float64."""
     rng = np.random.default_rng(7)
     image = cv2.resize(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8), size[::-1])
     with deeplab_tf.load(bundles["logits", stride], "onnx", "float32") as model:
@@ -109,7 +109,7 @@ def test_probabilities_are_resized_bilinearly_before_the_class_is_chosen(bundles
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = powers / powers.sum(-1, keepdims=True)
     (top, bottom, down), (left, right, across) = (
-        neighbours(size[axis], probabilities.shape[axis], stride) for axis in (0, 1)
+        neighbors(size[axis], probabilities.shape[axis], stride) for axis in (0, 1)
     )
     rows = probabilities[top] * (1 - down)[:, None, None] + probabilities[bottom] * down[:, None, None]
     expected = rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
@@ -119,8 +119,8 @@ def test_probabilities_are_resized_bilinearly_before_the_class_is_chosen(bundles
     assert clear.mean() > 0.9 and (result.label_map == expected.argmax(-1))[clear].all()
 
 
-def neighbours(length, source, stride):
-    """Position k of the network's output is its pixel stride * k; pixel i of the image has its centre at i + 0.5."""
+def neighbors(length, source, stride):
+    """Position k of the network's output is its pixel stride * k; pixel i of the image has its center at i + 0.5."""
     pixels = (np.arange(length) + 0.5) * source * stride / length - 0.5
     positions = np.clip(pixels / stride, 0, source - 1)
     low = np.floor(positions).astype(int)

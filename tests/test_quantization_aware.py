@@ -149,7 +149,7 @@ def test_qat_recovers_what_calibration_loses():
     aware.fit(frames, {"logits": truth}, batch_size=8, epochs=25, verbose=0)
     assert before < 0.75 and np.mean(computed().numpy().argmax(-1) == truth) > before + 0.08
     for variable, value in zip(model.non_trainable_variables, statistics):
-        np.testing.assert_array_equal(variable, value)  # batch normalisation stays what is exported
+        np.testing.assert_array_equal(variable, value)  # batch normalization stays what is exported
 
 
 def train(run, *settings, start=None):

@@ -34,8 +34,8 @@ def network(rng):
     return Network(
         (
             Node("image", "input"),
-            Node("centred", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
-            conv("first", "centred", rng, 3, 8),
+            Node("centered", "affine", ("image",), {}, {"shift": np.full(3, -128, np.float32)}),
+            conv("first", "centered", rng, 3, 8),
             Node("first_relu", "relu", ("first",)),
             Node("pool", "max_pool", ("first_relu",), {"size": 3, "stride": 2, "padding": "same"}),
             conv("skip", "pool", rng, 8, 12, 1),
@@ -78,7 +78,7 @@ def plan(network, frames):
 def test_plan_follows_the_rules(plan):
     assert plan.excluded == {"mean_conv": "computed at a single position"}
     assert list(plan.branches) == ["own_2"]  # a residual sum's own branch
-    assert set(plan.ranges) == {"centred", "first_relu", "pool", "skip", "own_1_relu", "sum_relu", "up", "joined"}
+    assert set(plan.ranges) == {"centered", "first_relu", "pool", "skip", "own_1_relu", "sum_relu", "up", "joined"}
     shared = {plan.ranges[name] for name in ("first_relu", "pool", "sum_relu", "up", "joined", "skip")} | {
         plan.branches["own_2"]
     }
@@ -88,14 +88,14 @@ def test_plan_follows_the_rules(plan):
 
 def test_missing_range_is_named(network):
     with pytest.raises(DeepLabError, match="The tensor .* has no range"):
-        quantize.make_plan(network, {"centred": 1.0})
+        quantize.make_plan(network, {"centered": 1.0})
 
 
 def test_first_and_last_convolution_in_float(network, frames):
     network = without(network, "with_mean")
     measured = min_max_ranges(network, frames)
     plan = quantize.make_plan(network, measured, float_layers=["first", "last"])
-    assert "centred" not in plan.ranges  # the first reads floats
+    assert "centered" not in plan.ranges  # the first reads floats
     assert "joined" in plan.ranges  # the last still reads quantized values: what makes them ends in INT8
     assert not quantize.is_quantized(network["first"], plan) and quantize.is_quantized(network["own_2"], plan)
 
@@ -214,7 +214,7 @@ def test_types_of_constants(network, plan):
     cpu, trt = qdq.for_cpu(floats, network, plan), qdq.for_tensorrt(floats, network, plan)
     zeros = onnx_model.initializers(cpu.graph)
     assert zeros["first_relu/zero"].dtype == np.uint8 and zeros["first_relu/zero"] == 0  # clips as its ReLU does
-    assert zeros["skip/zero"] == 128 and zeros["centred/zero"] == 128
+    assert zeros["skip/zero"] == 128 and zeros["centered/zero"] == 128
     assert zeros["first/kernel/integers"].dtype == np.int8 and zeros["first/bias/integers"].dtype == np.int32
     constants = onnx_model.initializers(trt.graph)
     assert constants["first/kernel/rounded"].dtype == np.float32 and constants["first/kernel/scale"].shape == (8,)
@@ -307,7 +307,7 @@ def test_entropy_keeps_a_uniform_distribution():
 def test_measured_range_is_the_largest_magnitude(network, frames):
     measured = min_max_ranges(without(network, "with_mean"), frames)
     images = np.stack(frames).astype(np.float32)
-    assert measured["centred"] == np.abs(images - 128).max()
+    assert measured["centered"] == np.abs(images - 128).max()
     tensors = graph.run(without(network, "with_mean"), tf.constant(images))
     for name in ("sum_relu", "last", "skip"):
         np.testing.assert_allclose(measured[name], np.abs(tensors[name]).max(), rtol=1e-5)

@@ -22,7 +22,7 @@ def blocks():
     for page in PAGES:
         for body in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             if "data:" in body:
-                yield page.name, re.sub(r"name: kitti\b", "name: cityscapes", body)  # CONTRIBUTING.md's own data set
+                yield page.name, re.sub(r"name: kitti\b", "name: cityscapes", body)  # CONTRIBUTING.md's own dataset
 
 
 def fields():

@@ -90,7 +90,7 @@ def test_time_moves_the_camera_by_little_and_by_much():
     assert len(np.unique(later)) > 8
 
 
-def test_colours_alone_do_not_tell_the_classes(scenes):
+def test_colors_alone_do_not_tell_the_classes(scenes):
     path = os.path.join(os.path.dirname(__file__), "..", "tools", "check", "scenes.py")
     spec = importlib.util.spec_from_file_location("check_scenes", path)
     tool = importlib.util.module_from_spec(spec)
@@ -106,7 +106,7 @@ def _painter(size=(64, 128)):
 
 
 def test_projection_worked_out_by_hand():
-    # drawn twice as large: 128x256, focal length 256, centre (128, 64). At depth 8 one metre is 32 pixels.
+    # drawn twice as large: 128x256, focal length 256, center (128, 64). At depth 8 one metre is 32 pixels.
     pixels = _painter().project(np.array([0.0, 1.0, -2.0]), np.array([1.5, 1.5, 0.0]), np.array([50.0, 8.0, 8.0]))
     assert pixels.tolist() == [[128, 64], [160, 64], [64, 112]]
 

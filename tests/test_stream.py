@@ -102,7 +102,7 @@ def test_all_frames_of_a_file_are_shown_in_order(tmp_path, runtime):
 
 
 class Lane(streams.FakeRuntime):
-    """A fake that notes which frames it got, by their grey value, and takes a time of its own."""
+    """A fake that notes which frames it got, by their gray value, and takes a time of its own."""
 
     def __init__(self, bundle, delay):
         super().__init__(bundle, delay)
@@ -169,7 +169,7 @@ def test_labels_and_class_shares_belong_to_their_frame(tmp_path, runtime):
     sink = Keep()
     Stream(open_source(streams.write_video(tmp_path / "a.mp4", 24)), runtime, [sink]).run()
     for index, frame in enumerate(sink.frames):
-        expected = (5 + 10 * index) // 86  # the fake's class of a grey value, see FakeRuntime
+        expected = (5 + 10 * index) // 86  # the fake's class of a gray value, see FakeRuntime
         assert frame.label_map.shape == (64, 128) and (frame.label_map == expected).mean() > 0.95
         assert frame.stats.class_shares[expected] > 0.95
 

@@ -145,7 +145,7 @@ def test_json_lines(tmp_path):
     sink.write(annotated(3))
     row = json.loads(path.read_text())  # at once, not at the end
     sink.close()
-    assert row["frame"] == 3 and row["class_shares"] == {"dark": 0.25, "grey": 0.5, "bright": 0.25}
+    assert row["frame"] == 3 and row["class_shares"] == {"dark": 0.25, "gray": 0.5, "bright": 0.25}
     assert (row["captured"], row["shown"], row["dropped"], row["latency_ms"]["run"]) == (456, 333, 123, 33.0)
     assert "instances" not in row, "a semantic-only network has no instances"
 

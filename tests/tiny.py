@@ -46,7 +46,7 @@ def use_backbone(monkeypatch=None):
 
 
 def write_data(root, *, train=8, val=3, size=(64, 64), colors=False, instances=False, seed=0):
-    """Images of noisy color blocks and their labels, as a `folder` data set: ids, or colors that are not the images'
+    """Images of noisy color blocks and their labels, as a `folder` dataset: ids, or colors that are not the images'
     own.
 
     With `instances` every block of 16 x 16 pixels is a thing of its own.

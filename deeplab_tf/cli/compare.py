@@ -39,7 +39,7 @@ def _check_runtimes(ctx, param, value):
 @click.option(
     "--labels",
     metavar="DIR",
-    help="Read label files of the images from here, for mIoU: with ids as in the run's data set, or Cityscapes' own.",
+    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own.",
 )
 @click.option("--frames", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Number of frames.")
 @click.option(

@@ -34,7 +34,7 @@ OPTION_NEEDS = {"a run": "export"}
     metavar="DIR",
     help="Score on --images with these labels; class ids for a bundle. [default: the run's val split]",
 )
-@click.option("--root", metavar="DIR", help="Read the run's data set here. [default: as in the run's recipe]")
+@click.option("--root", metavar="DIR", help="Read the run's dataset here. [default: as in the run's recipe]")
 @click.option("--checkpoint", metavar="STEP", help="Convert this saved step, or 'best'. [default: best]")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(

@@ -1,4 +1,4 @@
-"""`deeplab-tf evaluate`: score a trained network on labelled images."""
+"""`deeplab-tf evaluate`: score a trained network on labeled images."""
 
 import click
 
@@ -41,8 +41,8 @@ def parse_scales(ctx, param, value):
     type=Choice(["int8", "float16", "float32"]),
     help="Run a bundle at this precision. [default: the best that it has]",
 )
-@click.option("--split", metavar="NAME", help="Score on this split of the run's data set. [default: val]")
-@click.option("--root", metavar="DIR", help="Read the data set here. [default: as in the run's recipe]")
+@click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
+@click.option("--root", metavar="DIR", help="Read the dataset here. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
 @click.option(
     "--scales",
@@ -53,7 +53,7 @@ def parse_scales(ctx, param, value):
 )
 @click.option("--images", metavar="DIR", help="Score on these images instead of a split; needs --labels.")
 @click.option(
-    "--labels", metavar="DIR", help="Label files of the same names, with ids or colours as in the run's data set."
+    "--labels", metavar="DIR", help="Label files of the same names, with ids or colors as in the run's dataset."
 )
 @click.option("--class-ids", is_flag=True, help="The files in --labels hold class ids 0 to C-1, and 255 for ignored.")
 @click.option("--out", metavar="DIR", help="Write the report here. [default: RUN/report, or BUNDLE_report]")

@@ -30,14 +30,14 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     type=Choice(sorted(SUFFIXES)),
     default="color",
     show_default=True,
-    help="color: NAME_color.png, RGB in the class colours. ids: NAME.png, class ids 0 to C-1. cityscapes: "
+    help="color: NAME_color.png, RGB in the class colors. ids: NAME.png, class ids 0 to C-1. cityscapes: "
     "NAME_pred_labelIds.png, the benchmark's own ids. panoptic: NAME_panoptic.png and one panoptic.json, in COCO's "
     "format.",
 )
 @click.option(
     "--overlay",
     is_flag=True,
-    help="Also write NAME_overlay.jpg: the image with class colours and, if predicted, outlined instances.",
+    help="Also write NAME_overlay.jpg: the image with class colors and, if predicted, outlined instances.",
 )
 @click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
 @click.option(
@@ -52,7 +52,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     """Predict label maps for images (PNG or JPEG), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
-    ends the command; what was written before is whole.
+    ends the command; files already written are complete.
     """
     import deeplab_tf
     from deeplab_tf.deploy.model import check_cityscapes
@@ -66,6 +66,10 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
         if layout == "panoptic":
             from deeplab_tf.core.panoptic.coco import PanopticWriter
 
+            if not model.predictor.gives_instances:
+                click.echo(
+                    "This network predicts no instances; connected regions of a class count as one each.", err=True
+                )
             writer = PanopticWriter(out, model.table, "centers" if model.predictor.gives_instances else "components")
         for image, stem in progress(sorted(jobs.items()), "predict"):
             try:
@@ -86,12 +90,13 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     picture = written[-1] if overlay or layout == "color" else None
     if writer is not None:
         written.append(writer.close())
-    hint = (
-        f"Open {picture}"
-        if picture
-        else f"The label files are in {out}; they look black, and --overlay shows them in colour."
-    )
-    show(f"{len(jobs)} images predicted. {hint}", json_target)
+    if picture:
+        hint = f"Open {picture}"
+    elif writer is not None:
+        hint = f"{written[-1]} lists the segments."
+    else:
+        hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
+    show(f"Predicted {len(jobs)} image{'s' * (len(jobs) != 1)}. {hint}", json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 
 

@@ -1,4 +1,4 @@
-"""`deeplab-tf prepare`: from a data set to records at the training size, which are read several times as fast."""
+"""`deeplab-tf prepare`: from a dataset to records at the training size, which are read several times as fast."""
 
 import os
 
@@ -26,7 +26,7 @@ NEEDS = ("numpy", "cv2", "lab")
 @json_option
 @verbose_option
 def command(config, out, overrides, json_target, verbose):
-    """Write a recipe's data set as sharded TFDS records at the training size.
+    """Write a recipe's dataset as sharded TFDS records at the training size.
 
     Images are resized by area means, labels by nearest neighbor; the labels are kept at their own resolution too, so
     scores stay the same. The records appear whole or not at all; a second call finds them.

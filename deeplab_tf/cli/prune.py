@@ -45,7 +45,7 @@ NEEDS = ("numpy", "cv2", "lab")
     help="Score on this number of validation images.",
 )
 @click.option("--checkpoint", metavar="STEP", help="Prune this kept step, or 'best'. [default: best]")
-@click.option("--root", metavar="DIR", help="Read the run's data set here. [default: as in the run's recipe]")
+@click.option("--root", metavar="DIR", help="Read the run's dataset here. [default: as in the run's recipe]")
 @click.option("--out", metavar="DIR", help="Write the smaller run here. [default: RUN_pruned]")
 @json_option
 @verbose_option

@@ -12,8 +12,8 @@ NEEDS = ("numpy", "cv2", "lab")
     epilog=example("deeplab-tf report runs/camvid", "deeplab-tf report runs/camvid --split test --frames 5 --json -")
 )
 @click.argument("run", type=click.Path())
-@click.option("--split", default="val", show_default=True, metavar="NAME", help="Score on this split of the data set.")
-@click.option("--root", metavar="DIR", help="Read the data set here. [default: as in the run's recipe]")
+@click.option("--split", default="val", show_default=True, metavar="NAME", help="Score on this split of the dataset.")
+@click.option("--root", metavar="DIR", help="Read the dataset here. [default: as in the run's recipe]")
 @click.option("--frames", default=3, show_default=True, type=click.IntRange(1, 50), help="Show this many images.")
 @json_option
 @verbose_option

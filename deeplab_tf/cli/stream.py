@@ -47,7 +47,7 @@ def _split_address(ctx, param, value):
     epilog=example(
         "deeplab-tf stream demo/bundle --source sample:// --serve 8080",
         "deeplab-tf stream BUNDLE --source /dev/video0 --show",
-        "deeplab-tf stream BUNDLE --source street.mp4 --save labelled.mp4",
+        "deeplab-tf stream BUNDLE --source street.mp4 --save labeled.mp4",
         "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --serve 0.0.0.0:8080 --json-lines log.jsonl",
     )
 )

@@ -42,7 +42,7 @@ class Bundle:
         output: "labels" or "logits".
         gives_instances: whether the network also predicts centers and offsets.
         outputs: names of the network's outputs: `output`, then INSTANCE_OUTPUTS if it predicts instances.
-        label_ids: id in the label files of the run's data set -> class id or IGNORE_LABEL; None if not known.
+        label_ids: id in the label files of the run's dataset -> class id or IGNORE_LABEL; None if not known.
         digests: file name -> SHA-256.
     """
 

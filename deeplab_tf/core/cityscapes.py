@@ -20,9 +20,9 @@ PREDICTION_SUFFIX = "_pred_labelIds.png"
 
 _FRAME = re.compile(r"([^_/]+_\d+_\d+)[_.]")
 
-# The 19 scored classes in the order of their train ids, with their ids in *_labelIds.png files; colours and ids are
+# The 19 scored classes in the order of their train ids, with their ids in *_labelIds.png files; colors and ids are
 # the benchmark's own.
-#   labelId  name             colour (RGB)      thing
+#   labelId  name             color (RGB)      thing
 _CLASSES = (
     (7, "road", (128, 64, 128), False),
     (8, "sidewalk", (244, 35, 232), False),
@@ -54,7 +54,7 @@ CITYSCAPES_TO_CLASS = id_map({file_id: i for i, (file_id, *_) in enumerate(_CLAS
 """(256,) uint8: id in a *_labelIds.png file -> class id, or IGNORE_LABEL."""
 
 CITYSCAPES_FROM_CLASS = np.array([file_id for file_id, *_ in _CLASSES] + [0] * (256 - len(_CLASSES)), np.uint8)
-"""(256,) uint8: class id -> id in a *_labelIds.png file; IGNORE_LABEL becomes 0, unlabelled."""
+"""(256,) uint8: class id -> id in a *_labelIds.png file; IGNORE_LABEL becomes 0, unlabeled."""
 
 
 def frame_of(path) -> Optional[str]:

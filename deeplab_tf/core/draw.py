@@ -1,4 +1,4 @@
-"""Draws label maps: colours, an overlay on the image, outlines of instances, a legend, panels beside each other.
+"""Draws label maps: colors, an overlay on the image, outlines of instances, a legend, panels beside each other.
 
 All images are (H, W, 3) uint8 RGB. Everything here is a look-up or one OpenCV call, because a video stream draws every
 frame.
@@ -22,7 +22,7 @@ TITLE_HEIGHT = 24
 
 
 def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
-    """Return the (H, W, 3) label map in the colours of the table.
+    """Return the (H, W, 3) label map in the colors of the table.
 
     Args:
         label_map: (H, W) uint8 class ids; ids outside the table, such as ignored pixels, become black.
@@ -39,12 +39,12 @@ def overlay(
     label_stride: int = 1,
     out: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """Return the image with the colours of its label map laid over it.
+    """Return the image with the colors of its label map laid over it.
 
     Args:
         image: (H, W, 3).
         label_map: (h, w) uint8 class ids of the same view; resized to the image.
-        opacity: 0 gives the image, 1 the colours alone.
+        opacity: 0 gives the image, 1 the colors alone.
         label_stride: see `resize_labels`.
         out: (H, W, 3) to draw into, such as a part of a larger image; None for a new array.
     """
@@ -71,10 +71,10 @@ def outline(
 
 
 def resize_labels(label_map: np.ndarray, size: Sequence[int], label_stride: int = 1) -> np.ndarray:
-    """Return a map of ids at `size` (height, width) by nearest neighbours; itself if it has that size.
+    """Return a map of ids at `size` (height, width) by nearest neighbors; itself if it has that size.
 
     Label i of a network with a `label_stride` s is that of its input pixel s * i; each pixel takes the label nearest to
-    its centre. OpenCV's INTER_NEAREST is off by half a step; INTER_NEAREST_EXACT is not in the OpenCV of JetPack 4.
+    its center. OpenCV's INTER_NEAREST is off by half a step; INTER_NEAREST_EXACT is not in the OpenCV of JetPack 4.
     """
     if label_map.shape[:2] == tuple(size):
         return label_map
@@ -85,9 +85,9 @@ def resize_labels(label_map: np.ndarray, size: Sequence[int], label_stride: int 
 
 
 def _nearest(length: int, source: int, stride: int) -> np.ndarray:
-    """Return which of `source` labels in a line are nearest to the centres of `length` pixels over the same line.
+    """Return which of `source` labels in a line are nearest to the centers of `length` pixels over the same line.
 
-    Pixel i's centre lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels, where label k lies
+    Pixel i's center lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels, where label k lies
     at stride * k: so k = floor(x / stride + 0.5), which is floor((i + 0.5) * source / length) for a stride of 1.
     """
     nearest = ((2 * np.arange(length) + 1) * source * stride + (stride - 1) * length) // (2 * length * stride)

@@ -1,7 +1,7 @@
 """Reads and writes image files, and refuses every file that would silently become wrong pixels.
 
 OpenCV decodes what it can: a 16-bit image loses its low byte, an RGBA image its alpha channel, and a damaged file comes
-back half grey. So each file is checked before it is decoded: the header for bits and channels, the end for truncation,
+back half gray. So each file is checked before it is decoded: the header for bits and channels, the end for truncation,
 and the checksum of every chunk of a PNG for damage. A JPEG has no checksums: only its header and end are checked.
 
 Arrays are RGB, (H, W, 3). Any thread may call any function; decoding releases Python's lock.
@@ -23,8 +23,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
-_PNG_COLOR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey + alpha", 6: "RGBA"}
-_JPEG_COMPONENTS = {1: "grey", 3: "RGB", 4: "CMYK"}
+_PNG_COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGBA"}
+_JPEG_COMPONENTS = {1: "gray", 3: "RGB", 4: "CMYK"}
 
 
 class _Header(NamedTuple):
@@ -39,7 +39,7 @@ class _Header(NamedTuple):
 def read_image(path) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB pixels of an 8-bit RGB PNG, or of a JPEG.
 
-    Raises DeepLabError, naming the file, if it is missing, empty, truncated, damaged, or of another kind (16-bit, grey,
+    Raises DeepLabError, naming the file, if it is missing, empty, truncated, damaged, or of another kind (16-bit, gray,
     RGBA, palette).
     """
     return decode_image(_read_bytes(path), path)
@@ -64,7 +64,7 @@ def read_ids(path) -> np.ndarray:
 def decode_ids(data: bytes, name) -> np.ndarray:
     """Decode the bytes of a file as `read_ids` does; errors call it `name`."""
     header = _check(data, name)
-    if header != ("PNG", "grey", 8):
+    if header != ("PNG", "gray", 8):
         raise DeepLabError(f"Label file {name}: expected an 8-bit PNG with one channel of ids, got {header}.")
     return _decode(data, name, cv2.IMREAD_UNCHANGED)
 
@@ -81,20 +81,20 @@ def read_instance_ids(path) -> np.ndarray:
 def decode_instance_ids(data: bytes, name) -> np.ndarray:
     """Decode the bytes of a file as `read_instance_ids` does; errors call it `name`."""
     header = _check(data, name)
-    if header not in (("PNG", "grey", 8), ("PNG", "grey", 16)):
+    if header not in (("PNG", "gray", 8), ("PNG", "gray", 16)):
         raise DeepLabError(f"Instance file {name}: expected a PNG with one channel of 8 or 16 bits, got {header}.")
     return _decode(data, name, cv2.IMREAD_UNCHANGED).astype(np.int32)
 
 
 def read_colors(path) -> np.ndarray:
-    """Return the (H, W, 3) uint8 RGB colours of a label file: an 8-bit RGB PNG, or one with a palette.
+    """Return the (H, W, 3) uint8 RGB colors of a label file: an 8-bit RGB PNG, or one with a palette.
 
-    A JPEG is refused, because it changes colours. Raises DeepLabError as `read_image` does.
+    A JPEG is refused, because it changes colors. Raises DeepLabError as `read_image` does.
     """
     data = _read_bytes(path)
     header = _check(data, path)
     if header.format != "PNG" or not (header.kind == "palette" or (header.kind, header.bits) == ("RGB", 8)):
-        raise DeepLabError(f"Label file {path}: expected an 8-bit RGB PNG of class colours, got {header}.")
+        raise DeepLabError(f"Label file {path}: expected an 8-bit RGB PNG of class colors, got {header}.")
     return _decode_rgb(data, path)
 
 

@@ -1,4 +1,4 @@
-"""The class table: ids, names and colours of the classes.
+"""The class table: ids, names and colors of the classes.
 
 A label map is (H, W) uint8: a class id 0 .. C-1 for every pixel, or IGNORE_LABEL. Files may hold other ids (Cityscapes
 has 34); an id map, a look-up table of 256 entries, takes those to class ids.
@@ -24,7 +24,7 @@ class Label(NamedTuple):
 
 
 class LabelTable:
-    """The classes of a data set, in the order of their ids."""
+    """The classes of a dataset, in the order of their ids."""
 
     def __init__(self, labels: Iterable[Label]):
         """Raises DeepLabError for ids that are not 0 .. C-1 in order, a name used twice, or more than 255 classes."""
@@ -54,7 +54,7 @@ class LabelTable:
         return [label.name for label in self.labels]
 
     def palette(self) -> np.ndarray:
-        """Return (256, 3) uint8 RGB: the colour of every value of a label map; ids outside the table are black."""
+        """Return (256, 3) uint8 RGB: the color of every value of a label map; ids outside the table are black."""
         palette = np.zeros((256, 3), np.uint8)
         for label in self.labels:
             palette[label.id] = label.color

@@ -58,7 +58,7 @@ class ImagePrediction:
         """(H, W) uint8 class ids.
 
         Where nothing is resized or averaged these are the network's own. Otherwise probabilities are resized bilinearly
-        before the class is chosen; labels without probabilities are resized by nearest neighbour.
+        before the class is chosen; labels without probabilities are resized by nearest neighbor.
         """
         if self._label_map is None:
             own, logits = self._prediction.label_map, self._prediction.logits
@@ -191,16 +191,16 @@ def _resize_linear(plane, size, stride):
         return plane
     if stride == 1:
         return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    low, high, share = _neighbours(size[1], plane.shape[1], stride)
+    low, high, share = _neighbors(size[1], plane.shape[1], stride)
     plane = plane[:, low] * (1 - share) + plane[:, high] * share
-    low, high, share = _neighbours(size[0], plane.shape[0], stride)
+    low, high, share = _neighbors(size[0], plane.shape[0], stride)
     return plane[low] * (1 - share[:, None]) + plane[high] * share[:, None]
 
 
-def _neighbours(length, source, stride):
-    """Return for each of `length` pixels the two of `source` positions around its centre, and the share of the second.
+def _neighbors(length, source, stride):
+    """Return for each of `length` pixels the two of `source` positions around its center, and the share of the second.
 
-    Pixel i's centre lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels: at position
+    Pixel i's center lies at x = (i + 0.5) * stride * source / length - 0.5 of the network's pixels: at position
     x / stride.
     """
     position = np.clip((np.arange(length) + 0.5) * source / length - 0.5 / stride, 0, source - 1)

@@ -37,7 +37,7 @@ class Model:
 
     @property
     def table(self) -> LabelTable:
-        """The classes with their colours."""
+        """The classes with their colors."""
         return self.predictor.table
 
     @property
@@ -94,13 +94,15 @@ class Model:
             for result in model.predict(sorted(glob.glob("drive/*.png"))):
                 print(result.path, result.class_shares())
         """
-        if isinstance(images, (str, os.PathLike)):
-            return self._predict(read_image(images), os.fspath(images), flip, scales)
-        if isinstance(images, np.ndarray) and images.ndim != 4:
-            return self._predict(_check(images), None, flip, scales)
-        return (self.predict(image, flip=flip, scales=scales) for image in images)
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            images = iter(images)
+        if isinstance(images, (str, os.PathLike)) or hasattr(images, "__array__") or not isinstance(images, Iterable):
+            return self._predict(images, flip, scales)
+        return (self._predict(image, flip, scales) for image in images)
 
-    def _predict(self, image, path, flip, scales):
+    def _predict(self, image, flip, scales):
+        path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+        image = read_image(path) if path is not None else _check(image)
         return Result(image, predict(self.predictor, image, flip=flip, scales=scales), path)
 
     def close(self) -> None:
@@ -135,9 +137,13 @@ class Result:
     def __init__(self, image: np.ndarray, prediction: ImagePrediction, path: Optional[str] = None):
         self.image, self.path, self._prediction = image, path, prediction
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"<Result: {height}x{width}, {self.path or 'an array'}>"
+
     @property
     def table(self) -> LabelTable:
-        """The classes with their colours."""
+        """The classes with their colors."""
         return self._prediction.table
 
     @property
@@ -162,6 +168,11 @@ class Result:
         """
         return self._prediction.panoptic
 
+    @property
+    def panoptic_method(self) -> str:
+        """Where the instances come from: "centers", which the network predicts, or "components", connected regions."""
+        return self._prediction.panoptic_method
+
     def class_shares(self) -> Dict[str, float]:
         """Return the share of the image's pixels by class name, largest first; classes without pixels are left out."""
         counts = np.bincount(self.label_map.reshape(-1), minlength=256)[: len(self.table)]
@@ -169,15 +180,18 @@ class Result:
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def instance_counts(self) -> Dict[str, int]:
-        """Return the number of instances by class name; classes without instances are left out."""
+        """Return the number of instances by class name; classes without instances are left out.
+
+        A network that predicts no instances has its connected regions counted: see `panoptic_method`.
+        """
         counts = instance_counts(self.panoptic, self.table)
         return {name: count for name, count in zip(self.table.names, counts) if count}
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
-        """Return the image with class colours over it, and with predicted instances outlined: (H, W, 3) uint8 RGB.
+        """Return the image with class colors over it, and with predicted instances outlined: (H, W, 3) uint8 RGB.
 
         Args:
-            opacity: 0 gives the image, 1 the colours alone.
+            opacity: 0 gives the image, 1 the colors alone.
         """
         drawn = draw.overlay(self.image, self.label_map, self.table, opacity)
         if self._prediction.panoptic_method == "centers":
@@ -189,7 +203,7 @@ class Result:
 
         Args:
             path: a PNG file or, for "overlay" and "color", a JPEG file; its folder is made if need be.
-            format: "overlay"; "color", the class colours alone; "ids", class ids as gray values; "cityscapes", the
+            format: "overlay"; "color", the class colors alone; "ids", class ids as gray values; "cityscapes", the
                 label ids of the Cityscapes benchmark.
 
         Raises:
@@ -218,7 +232,17 @@ def check_cityscapes(table: LabelTable) -> None:
         )
 
 
-def _check(image: np.ndarray) -> np.ndarray:
+def _check(image: Any) -> np.ndarray:
+    if not hasattr(image, "__array__"):  # of an image of Pillow, too
+        raise DeepLabError(
+            "Expected a path, an RGB array (H, W, 3) of uint8, or an iterable of them; got "
+            + (
+                "None: cv2.imread returns that for a file it cannot read."
+                if image is None
+                else f"{type(image).__name__}."
+            )
+        )
+    image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DeepLabError(
             f"Expected an RGB image (H, W, 3) of uint8 with values 0 to 255; got {image.shape} of {image.dtype}."

@@ -1,4 +1,4 @@
-"""Draws street scenes with labels and instances: training data without download, licence or permission.
+"""Draws street scenes with labels and instances: training data without download, license or permission.
 
 A scene follows from (seed, index) alone: the same street at every size, and at every time along the drive.
 """

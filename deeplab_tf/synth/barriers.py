@@ -55,7 +55,7 @@ def _joints(
 
 
 def fence(painter: Painter, side: float, x: float, z1: float, z2: float, r: np.ndarray, label: int = FENCE) -> None:
-    """Draw a see-through fence of pales, planks, wire or rails; all of it is labelled. `r`: 6 numbers in 0..1."""
+    """Draw a see-through fence of pales, planks, wire or rails; all of it is labeled. `r`: 6 numbers in 0..1."""
     at, high = side * x, 0.9 + 1.1 * r[0]
     start = near_end(painter, at, z1)
     if start >= z2:

@@ -10,7 +10,7 @@ GLASS = (62, 70, 80)
 _RUBBER = (34, 34, 36)
 
 Box = Tuple[float, float, float, float, Color]
-"""A rectangle: from, to, low, high, colour."""
+"""A rectangle: from, to, low, high, color."""
 
 
 class Body:

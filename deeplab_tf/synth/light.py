@@ -19,7 +19,7 @@ _DAYS = (
 
 
 class Light(NamedTuple):
-    """The light of a scene, and the camera; colours are RGB in 0..255, factors multiply them."""
+    """The light of a scene, and the camera; colors are RGB in 0..255, factors multiply them."""
 
     sky_top: Color
     sky_low: Color
@@ -27,7 +27,7 @@ class Light(NamedTuple):
     sun_x: float  # how much brighter a face to the right is (negative: to the left)
     sun_z: float  # how much brighter a face away from the camera is
     shadow: float  # share of the light on ground in the shadow
-    haze_depth: float  # metres at which half of a colour is haze
+    haze_depth: float  # metres at which half of a color is haze
     lamps: float  # share of windows with light in them
     clouds: float  # 0 no clouds .. 1 many
     gains: Color  # white balance and exposure, a channel

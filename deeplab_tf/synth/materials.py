@@ -1,4 +1,4 @@
-"""Colours of facades, roofs, stones and metals (RGB, before the light of the scene); classes overlap on purpose."""
+"""Colors of facades, roofs, stones and metals (RGB, before the light of the scene); classes overlap on purpose."""
 
 from typing import Sequence
 
@@ -26,5 +26,5 @@ METALS = ((120, 122, 124), (84, 86, 90), (150, 152, 152), (70, 82, 72), (60, 60,
 
 
 def pick(colors: Sequence[Color], number: float) -> Color:
-    """Return the colour for a number in 0..1."""
+    """Return the color for a number in 0..1."""
     return colors[int(number * len(colors)) % len(colors)]

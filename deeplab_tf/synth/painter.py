@@ -80,7 +80,7 @@ class Painter:
         return np.rint(np.minimum(np.maximum(pixels, -_REACH), _REACH)).astype(np.int32)
 
     def tone(self, color: Color, z: float, shade: float = 1.0) -> Tuple[int, int, int]:
-        """Return a colour in this light, through the haze at depth z."""
+        """Return a color in this light, through the haze at depth z."""
         depth = max(z - self.camera.z, 0.0)
         keep = self.light.haze_depth / (self.light.haze_depth + depth)
         lit, rest = shade * keep, 1 - keep
@@ -128,7 +128,7 @@ class Painter:
         self.fill([self.project(world[:, 0], world[:, 1], world[:, 2])], tone, code, grain)
 
     def many(self, polygons: Sequence, color: Color, code: Optional[int], grain: int = 6, shade: float = 1.0) -> None:
-        """Fill (N, 4, 3) world polygons of one colour that do not overlap."""
+        """Fill (N, 4, 3) world polygons of one color that do not overlap."""
         if len(polygons):
             flat = np.array(polygons, np.float64).reshape(-1, 3)
             pixels = self.project(flat[:, 0], flat[:, 1], flat[:, 2]).reshape(-1, 4, 2)

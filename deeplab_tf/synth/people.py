@@ -36,7 +36,7 @@ _HIP, _NECK = 0.88, 1.46  # metres above the ground, of a person 1.77 m tall
 
 
 def _head(shape: Shape, a: float, y: float, random: np.ndarray, code=None, *, helmet: bool = False) -> None:
-    """Add a head of 0.24 m centred at (a, y), with hair, a cap or a helmet."""
+    """Add a head of 0.24 m centered at (a, y), with hair, a cap or a helmet."""
     skin, hair = pick(_SKINS, random[0]), pick(_HAIRS, random[1])
     shape.add(ellipse(a, y, 0.1, 0.135, 12), skin, code=code)
     cover = pick(_CLOTHES, random[2]) if helmet or random[3] < 0.15 else hair

@@ -69,7 +69,7 @@ def limb(a1: float, y1: float, a2: float, y2: float, width1: float, width2: floa
 
 
 def tinted(color: Color, factor: float) -> Color:
-    """Return a colour times a factor."""
+    """Return a color times a factor."""
     red, green, blue = color
     return red * factor, green * factor, blue * factor
 

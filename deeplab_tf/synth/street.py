@@ -33,7 +33,7 @@ class Street(NamedTuple):
     lanes: int  # per direction
     pavement: Tuple[float, float]  # width on the left, on the right
     verge: bool  # grass between kerb and pavement
-    parking: int  # 0 none, 1 on the road, 2 in bays labelled parking
+    parking: int  # 0 none, 1 on the road, 2 in bays labeled parking
     tram: float  # x of the track, 0 without
     tram_bed: bool  # the track has a bed of its own
     crossing: int  # which of three blocks begins with a crossing

@@ -1,4 +1,4 @@
-"""Train on a data set of your own: photos in ROOT/SPLIT/NAME.jpg, with a mask NAME.png that is white on the object.
+"""Train on a dataset of your own: photos in ROOT/SPLIT/NAME.jpg, with a mask NAME.png that is white on the object.
 python docs/examples/custom_data_set.py ROOT runs/objects"""
 
 import sys

@@ -11,7 +11,7 @@ import onnxruntime
 def run(model: str, image: np.ndarray) -> np.ndarray:
     """Return the label map of an RGB image, at the network's size."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    (network_input,) = session.get_inputs()  # float32, (1, H, W, 3), RGB 0..255; normalisation is in the graph
+    (network_input,) = session.get_inputs()  # float32, (1, H, W, 3), RGB 0..255; normalization is in the graph
     height, width = network_input.shape[1:3]
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     return session.run(["labels"], {network_input.name: resized[None]})[0][0]

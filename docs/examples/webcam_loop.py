@@ -1,5 +1,5 @@
 """Label live video from any source (0, rtsp://..., a file, sample://) and write it to a video file, until Ctrl-C.
-python docs/examples/webcam_loop.py demo/bundle 0 labelled.mp4"""
+python docs/examples/webcam_loop.py demo/bundle 0 labeled.mp4"""
 
 import sys
 

@@ -1,10 +1,10 @@
-"""Measures the drawn scenes: how fast they are drawn, how often each class occurs, and how far colour alone goes.
+"""Measures the drawn scenes: how fast they are drawn, how often each class occurs, and how far color alone goes.
 
     python tools/check/scenes.py --scenes 100
 
-Colour alone: a linear classifier (multinomial logistic regression on the RGB values of a pixel), fitted to the training
+Color alone: a linear classifier (multinomial logistic regression on the RGB values of a pixel), fitted to the training
 scenes and scored on the validation scenes, with and without class weights. Below mIoU 0.35 the scenes ask for more than
-colours.
+colors.
 """
 
 import argparse
@@ -99,9 +99,7 @@ def main() -> None:
         )
     for balanced in (False, True):
         miou = color_miou(splits["train"], splits["val"], balanced, np.random.RandomState(0))
-        print(
-            "linear classifier on colours{}: mIoU {:.3f}".format(", classes weighted alike" if balanced else "", miou)
-        )
+        print("linear classifier on colors{}: mIoU {:.3f}".format(", classes weighted alike" if balanced else "", miou))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import click
 from deeplab_tf.cli import group
 
 _OPTIONS = re.compile(r"^<!-- options: (\w+) -->$", re.MULTILINE)
+_COMMON = ("--json ", "-v", "-h", "--help")
+"""Options of every command, which the page explains once."""
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
@@ -24,7 +26,7 @@ def on_page_markdown(markdown, **_):
 
 
 def options(name):
-    """Return usage line, arguments and table of options of one command, as Markdown."""
+    """Return usage line and table of options of one command, as Markdown."""
     with click.Context(group, info_name="deeplab-tf") as parent:
         command = group.get_command(parent, name)
         if command is None:
@@ -32,7 +34,8 @@ def options(name):
         with click.Context(command, info_name=name, parent=parent) as context:
             usage = " ".join(command.collect_usage_pieces(context))
             records = [each.get_help_record(context) for each in command.get_params(context)]
-    rows = [f"| `{' '.join(flags.split())}` | {_escaped(text)} |" for flags, text in filter(None, records)]
+    own = [(flags, text) for flags, text in filter(None, records) if text and not flags.startswith(_COMMON)]
+    rows = [f"| `{' '.join(flags.split())}` | {_escaped(text)} |" for flags, text in own]
     return "\n".join([f"```text\ndeeplab-tf {name} {usage}\n```\n", "| option | meaning |", "| --- | --- |", *rows])
 
 

@@ -153,7 +153,7 @@ def _count_file(paths):
     if truth.shape != prediction.shape:
         raise DeepLabError(
             f"Prediction {paths[1]} is {prediction.shape[0]}x{prediction.shape[1]}, its truth {paths[0]} "
-            f"{truth.shape[0]}x{truth.shape[1]} (height x width); resize the prediction with nearest neighbours."
+            f"{truth.shape[0]}x{truth.shape[1]} (height x width); resize the prediction with nearest neighbors."
         )
     return count_pairs(truth, prediction)
 

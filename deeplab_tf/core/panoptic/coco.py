@@ -27,7 +27,7 @@ def to_colors(ids: np.ndarray) -> np.ndarray:
 
 
 def from_colors(colors: np.ndarray) -> np.ndarray:
-    """Return the (H, W) int32 segment ids of RGB colours: the inverse of `to_colors`."""
+    """Return the (H, W) int32 segment ids of RGB colors: the inverse of `to_colors`."""
     ids = np.zeros(colors.shape[:2] + (4,), np.uint8)
     ids[..., :3] = colors
     return ids.view("<i4")[..., 0].astype(np.int32)

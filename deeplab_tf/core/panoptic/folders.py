@@ -238,7 +238,7 @@ def _classes(path, rows) -> Tuple[LabelTable, Dict[int, int]]:
 
 
 def _color(value):
-    """Return (R, G, B); black for anything else than a colour."""
+    """Return (R, G, B); black for anything else than a color."""
     fits = isinstance(value, list) and len(value) == 3
     fits = fits and all(isinstance(each, int) and 0 <= each <= 255 for each in value)
     return tuple(value) if fits else (0, 0, 0)

@@ -14,7 +14,7 @@ from deeplab_tf.core.panoptic import DIVISOR, VOID, Prediction, thing_classes
 THRESHOLD = 0.3
 """Of the heat map; lower values are no center. Cheng et al. take 0.1, but low peaks are more often second centers of an
 instance than instances of their own."""
-NEIGHBOURHOOD = 7
+NEIGHBORHOOD = 7
 """Pixels of the image, a side, in which only the highest value can be a center."""
 SMALLEST_STUFF = 1 / 32768
 """Share of the image; a stuff class that covers less is VOID. Cheng et al. take 1 / 1025, which leaves out poles and
@@ -76,14 +76,14 @@ def group_pixels(
 def find_centers(center: np.ndarray, *, stride: int = 1, threshold: float = THRESHOLD) -> np.ndarray:
     """Return the (K, 2) rows and columns of the peaks of a heat map: above the threshold and highest around.
 
-    They come row by row; of neighbours that are equally high the first is taken.
+    They come row by row; of neighbors that are equally high the first is taken.
     """
-    side = max(3, NEIGHBOURHOOD // stride | 1)
+    side = max(3, NEIGHBORHOOD // stride | 1)
     highest = cv2.dilate(center, np.ones((side, side), np.uint8))
     peaks = (center >= highest) & (center > threshold)
     found = np.argwhere(peaks)
     _, plateaus = cv2.connectedComponents(peaks.view(np.uint8), connectivity=8)
-    _, first = np.unique(plateaus[found[:, 0], found[:, 1]], return_index=True)  # of equal neighbours one
+    _, first = np.unique(plateaus[found[:, 0], found[:, 1]], return_index=True)  # of equal neighbors one
     return found[np.sort(first)]
 
 

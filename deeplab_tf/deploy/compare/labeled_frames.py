@@ -34,7 +34,7 @@ def load_frames(uri: str, bundle: Bundle, count: int, labels: Optional[str] = No
 
     Args:
         uri: as `stream --source`. Drawn streets (sample://) bring labels, if the network has Cityscapes' classes.
-        labels: a folder with a PNG for every image, of the same name, with ids as in the run's data set; or Cityscapes'
+        labels: a folder with a PNG for every image, of the same name, with ids as in the run's dataset; or Cityscapes'
             *_gtFine_labelIds.png files.
     Raises:
         DeepLabError: no such source, no frame, or a frame without its label.
@@ -85,7 +85,7 @@ def _read_truth(names, folder, bundle):
         unknown = [i for i in np.unique(ids) if i not in known]
         if unknown:
             raise DeepLabError(
-                f"{found[wanted]} holds the id {unknown[0]}; expected ids of the run's data set: "
+                f"{found[wanted]} holds the id {unknown[0]}; expected ids of the run's dataset: "
                 f"{', '.join(map(str, sorted(known)))}."
             )
         truth.append(id_map(known)[ids])

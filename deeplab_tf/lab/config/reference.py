@@ -18,7 +18,7 @@ INTRODUCTION = """# Recipes
 A recipe is a YAML file with everything about a training: data, augmentation, network, loss, optimizer, schedule. Those
 that come with the project are in `configs/`. This page lists every key; it is generated from the code.
 
-- Only `data.name`, `data.size` and what the data set requires must be there; everything else has a default.
+- Only `data.name`, `data.size` and what the dataset requires must be there; everything else has a default.
 - An unknown section or key is an error that says which one was probably meant. So is a wrong type or range.
 - `--set section.key=value` on the command line wins over the file, with the value in YAML:
   `--set training.steps=2000 --set augment.crop='[256, 512]' --set loss.class_weights=none`.

@@ -1,6 +1,6 @@
 """The sections of a recipe, one class each; every field is a key, with its type, default, range and meaning.
 
-Three are elsewhere: `data` is `lab.data.DataOptions` and the data set's own options, `model` is
+Three are elsewhere: `data` is `lab.data.DataOptions` and the dataset's own options, `model` is
 `lab.models.registry.ModelOptions` and the network's arguments, `augment` is `lab.data.augment.Augmentation`.
 """
 

@@ -1,6 +1,6 @@
-"""Data sets, one file each, and the pipeline from a data set to training batches.
+"""Datasets, one file each, and the pipeline from a dataset to training batches.
 
-A data set is a file in this folder with `open_split(split, *, root, ...) -> Split`; the file's name is its name in
+A dataset is a file in this folder with `open_split(split, *, root, ...) -> Split`; the file's name is its name in
 recipes, and the keyword-only arguments are its keys there.
 """
 
@@ -15,35 +15,35 @@ from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
 
 
 class DataOptions(Section):
-    """Images and labels. Each data set has keys of its own. Scores are counted at each label's own resolution."""
+    """Images and labels. Each dataset has keys of its own. Scores are counted at each label's own resolution."""
 
-    name: Annotated[str, "the data set"]
+    name: Annotated[str, "the dataset"]
     size: Annotated[tuple[Side, Side], "[height, width] to which images are resized, such as [512, 1024]"]
     records: Annotated[str | None, "the folder of `deeplab-tf prepare`; read instead of the files"] = None
 
 
 def data_sets() -> list[str]:
-    """Return the names of the data sets."""
+    """Return the names of the datasets."""
     files = sorted(Path(__file__).parent.glob("[!_]*.py"))
     return [path.stem for path in files if "\ndef open_split(" in path.read_text(encoding="utf-8")]
 
 
 def load_data_set(name: str):
-    """Return the module of a data set, by its name or the path of a file of your own (NAME.py).
+    """Return the module of a dataset, by its name or the path of a file of your own (NAME.py).
 
     Raise DeepLabError, with the choices, where there is none.
     """
     if str(name).endswith(".py") and Path(name).is_file():
         return import_file(name)
     if name not in data_sets():
-        raise DeepLabError(f"There is no data set '{name}' for data.name. {did_you_mean(str(name), data_sets())}")
+        raise DeepLabError(f"There is no dataset '{name}' for data.name. {did_you_mean(str(name), data_sets())}")
     return importlib.import_module(f"deeplab_tf.lab.data.{name}")
 
 
 def read_options(data: dict) -> dict:
-    """Check a recipe's `data` section, in which keys of the data set may be missing until it is opened.
+    """Check a recipe's `data` section, in which keys of the dataset may be missing until it is opened.
 
-    Raise DeepLabError for an unknown data set or key (with what was meant), a missing name or size, a wrong value.
+    Raise DeepLabError for an unknown dataset or key (with what was meant), a missing name or size, a wrong value.
     """
     validate(DataOptions, {key: data[key] for key in DataOptions.model_fields if key in data}, "data")
     return _read(data)
@@ -56,15 +56,15 @@ def _read(data):
 
 
 def open_split(data: dict, split: str) -> Split:
-    """Open a split of the data set that a recipe's `data` section describes.
+    """Open a split of the dataset that a recipe's `data` section describes.
 
     Args:
-        data: `name`, the data set's own options and, where `prepare` has written it, `records`, which is read instead.
-        split: `train`, `val`, or what else the data set has.
+        data: `name`, the dataset's own options and, where `prepare` has written it, `records`, which is read instead.
+        split: `train`, `val`, or what else the dataset has.
 
     Raises:
-        DeepLabError: an unknown data set or option (with what was meant), a missing option, a wrong value, and what the
-            data set raises.
+        DeepLabError: an unknown dataset or option (with what was meant), a missing option, a wrong value, and what the
+            dataset raises.
     """
     data = _read(data)
     if data.get("records"):

@@ -15,18 +15,18 @@ from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.schema import BelowOne, Fraction, Section, Side
 
 BORDER = 114.0
-"""Grey level of image pixels that a warp brings in from outside."""
+"""Gray level of image pixels that a warp brings in from outside."""
 
 COLOR_CHANGES = ("brightness", "contrast", "saturation", "hue", "white_balance", "gamma", "noise")
 
-_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+_GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
 class Augmentation(Section):
     """Random changes to every training image. The defaults change nothing.
 
     The draws depend on `training.seed` and the number of the sample alone, so a resumed run sees what it would have
-    seen. Where rotation, scale or crop reach outside the image, the image is grey and the label ignored.
+    seen. Where rotation, scale or crop reach outside the image, the image is gray and the label ignored.
     """
 
     crop: Annotated[tuple[Side, Side] | None, "[height, width] of the crop to train on; none: the whole image"] = None
@@ -34,12 +34,12 @@ class Augmentation(Section):
     rotation: Annotated[NonNegativeFloat, "degrees, at most, either way"] = 0.0
     scale: Annotated[tuple[PositiveFloat, PositiveFloat], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
     brightness: Annotated[BelowOne, "0.3: times 0.7 to 1.3"] = 0.0
-    contrast: Annotated[BelowOne, "0.3: distance from the image's mean grey, times 0.7 to 1.3"] = 0.0
-    saturation: Annotated[Fraction, "0.3: distance from each pixel's grey, times 0.7 to 1.3"] = 0.0
+    contrast: Annotated[BelowOne, "0.3: distance from the image's mean gray, times 0.7 to 1.3"] = 0.0
+    saturation: Annotated[Fraction, "0.3: distance from each pixel's gray, times 0.7 to 1.3"] = 0.0
     hue: Annotated[Fraction, "0.1: turned by at most a tenth of the color circle either way"] = 0.0
     white_balance: Annotated[Fraction, "0.1: each channel on its own, times 0.9 to 1.1"] = 0.0
     gamma: Annotated[NonNegativeFloat, "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
-    noise: Annotated[NonNegativeFloat, "standard deviation of Gaussian noise in grey levels, at most"] = 0.0
+    noise: Annotated[NonNegativeFloat, "standard deviation of Gaussian noise in gray levels, at most"] = 0.0
 
     @field_validator("scale")
     @classmethod
@@ -132,13 +132,13 @@ def change_colors(image, draw, options: Augmentation):
     if not any(getattr(options, name) for name in COLOR_CHANGES):
         return image
     x = tf.cast(image, tf.float32) / 255
-    grey = tf.constant(_GREY)
+    gray = tf.constant(_GRAY)
     contrast = 1 + draw.uniform("contrast", -options.contrast, options.contrast)
     gain = (1 + draw.uniform("brightness", -options.brightness, options.brightness)) * contrast
     channels = 1 + draw.uniform("white_balance", -options.white_balance, options.white_balance, (3,))
     matrix = _saturation_and_hue(draw, options) * channels * gain  # (3, 3): row vector of RGB times it
     mean = tf.reduce_mean(x, axis=(0, 1))
-    offset = (1 - contrast) / contrast * tf.reduce_sum(tf.linalg.matvec(matrix, mean, transpose_a=True) * grey)
+    offset = (1 - contrast) / contrast * tf.reduce_sum(tf.linalg.matvec(matrix, mean, transpose_a=True) * gray)
     x = tf.clip_by_value(tf.tensordot(x, matrix, 1) + offset, 0, 1)
     if options.gamma:
         limit = math.log(1 + options.gamma)
@@ -152,16 +152,16 @@ def change_colors(image, draw, options: Augmentation):
 
 
 def _saturation_and_hue(draw, options):
-    """(3, 3): color differences from grey, stretched and turned about the grey axis."""
-    grey = tf.constant(_GREY)
+    """(3, 3): color differences from gray, stretched and turned about the gray axis."""
+    gray = tf.constant(_GRAY)
     saturation = 1 + draw.uniform("saturation", -options.saturation, options.saturation)
     angle = draw.uniform("hue", -options.hue, options.hue) * 2 * math.pi
-    # Rodrigues' rotation about (1, 1, 1) keeps greys; what it changes in luma is put back by `to_grey`.
+    # Rodrigues' rotation about (1, 1, 1) keeps grays; what it changes in luma is put back by `to_gray`.
     cos, sin, third = tf.cos(angle), tf.sin(angle), (1 - tf.cos(angle)) / 3
     root = sin / math.sqrt(3)
     same, left, right = cos + third, third - root, third + root
     turn = tf.stack([[same, left, right], [right, same, left], [left, right, same]])
-    to_grey = tf.tile(grey[:, None], (1, 3))  # (3, 3): RGB -> its luma in each channel
-    color = tf.linalg.matmul(tf.eye(3) - to_grey, turn)
-    color -= tf.linalg.matmul(color, to_grey)
-    return to_grey + saturation * color
+    to_gray = tf.tile(gray[:, None], (1, 3))  # (3, 3): RGB -> its luma in each channel
+    color = tf.linalg.matmul(tf.eye(3) - to_gray, turn)
+    color -= tf.linalg.matmul(color, to_gray)
+    return to_gray + saturation * color

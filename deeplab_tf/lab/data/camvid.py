@@ -2,7 +2,7 @@
 scenes.
 
     ROOT/images/{train,val,test}/NAME.png   8-bit RGB
-    ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 are the classes, 11 is unlabelled
+    ROOT/labels/{train,val,test}/NAME.png   8-bit ids: 0 .. 10 are the classes, 11 is unlabeled
 """
 
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 from deeplab_tf.core.labels import Label, LabelTable, id_map
 from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
 
-# Colours are CamVid's own.
+# Colors are CamVid's own.
 _CLASSES = (
     ("sky", (128, 128, 128), False),
     ("building", (128, 0, 0), False),
@@ -27,9 +27,9 @@ _CLASSES = (
 
 CAMVID = LabelTable(Label(i, name, color, thing) for i, (name, color, thing) in enumerate(_CLASSES))
 
-UNLABELLED = 11
+UNLABELED = 11
 
-LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(UNLABELLED + 1))
+LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(UNLABELED + 1))
 
 
 def open_split(split: str, *, root: Annotated[str, "the folder that holds `images` and `labels`"]) -> FileSplit:

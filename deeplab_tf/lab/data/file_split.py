@@ -103,10 +103,10 @@ class IdReader:
 
 
 def open_root(root: str) -> Path:
-    """Return the folder of a data set. Raise DeepLabError if it is not there."""
+    """Return the folder of a dataset. Raise DeepLabError if it is not there."""
     path = Path(root).expanduser()
     if not path.is_dir():
-        raise DeepLabError(f"The data set's folder {path} does not exist; set data.root to where it is.")
+        raise DeepLabError(f"The dataset's folder {path} does not exist; set data.root to where it is.")
     return path
 
 
@@ -128,7 +128,7 @@ def split_folder(root: Path, pattern: str, split: str) -> Path:
     parent, _, prefix = before.rpartition("/")
     suffix = after.partition("/")[0]
     if not (root / parent).is_dir():
-        raise DeepLabError(f"There is no folder {root / parent}: this data set is not in {root}.")
+        raise DeepLabError(f"There is no folder {root / parent}: this dataset is not in {root}.")
     named = [name for name in os.listdir(root / parent) if name.startswith(prefix) and name.endswith(suffix)]
     known = [name[len(prefix) : len(name) - len(suffix)] for name in named]
     known = [name for name in known if name and (root / pattern.replace("{split}", name)).is_dir()]

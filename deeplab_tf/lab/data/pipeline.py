@@ -53,7 +53,7 @@ class TrainingPipeline:
         """Return images (B, h, w, 3) uint8 and label maps (B, h, w) uint8 for the steps first_step .. last_step - 1.
 
         With `targets`, `panoptic_targets.Targets` are in place of the label maps.
-        Where an image cannot be read the data set fails with a TensorFlow error; the sentence for it is in `error`.
+        Where an image cannot be read the dataset fails with a TensorFlow error; the sentence for it is in `error`.
         """
         samples = tf.data.Dataset.range(first_step * self.batch_size, last_step * self.batch_size)
         samples = samples.map(self._sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -1,4 +1,4 @@
-"""Writes a data set as the records that records.py reads, with a TFDS builder."""
+"""Writes a dataset as the records that records.py reads, with a TFDS builder."""
 
 import collections
 import contextlib
@@ -25,14 +25,14 @@ from deeplab_tf.lab.data.records import VERSION, version_folder
 from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
 
 SPLITS = ("train", "val", "test")
-"""The splits that are prepared, where the data set has them."""
+"""The splits that are prepared, where the dataset has them."""
 
 Progress = Callable[[Iterable, str, int], Iterable]
 """Wraps items, with a label and how many there are, to show progress."""
 
 
 def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
-    """Write every split that a recipe's data set has, and return a report.
+    """Write every split that a recipe's dataset has, and return a report.
 
     Args:
         data: the recipe's `data` section, resolved; its `records` are not read.
@@ -43,10 +43,10 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
         `out`, `written` (False: they were there already), `size`, `splits` (name -> number of images) and `bytes`.
 
     Raises:
-        DeepLabError: as `write` does, and for a data set that cannot be opened.
+        DeepLabError: as `write` does, and for a dataset that cannot be opened.
     """
     if data["name"] == "records":
-        raise DeepLabError("This recipe reads prepared records already; prepare the data set that they were made from.")
+        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     default = os.path.join("records", f"{data['name']}-{height}x{width}")
     out = os.path.expanduser(out or data.get("records") or default)
@@ -75,7 +75,7 @@ def _open_all(data: dict) -> dict[str, Split]:
 
 
 def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: str, *, progress: Progress) -> bool:
-    """Write all splits of a data set to a folder, where the records appear whole or not at all.
+    """Write all splits of a dataset to a folder, where the records appear whole or not at all.
 
     Args:
         splits: what to write, by the split's name.

@@ -1,5 +1,5 @@
-"""Records that `deeplab-tf prepare` wrote: a data set at the training size, as sharded TFDS records with random access.
-It is opened by itself here; usually a recipe keeps the data set's own name and sets `data.records`.
+"""Records that `deeplab-tf prepare` wrote: a dataset at the training size, as sharded TFDS records with random access.
+It is opened by itself here; usually a recipe keeps the dataset's own name and sets `data.records`.
 
     ROOT/records/1.1.0/records-SPLIT.array_record-00000-of-00008 ...   and TFDS's own dataset_info.json, features.json,
                                                                        metadata.json
@@ -62,7 +62,7 @@ def open_prepared(data: dict, split: str) -> "RecordSplit":
     different = [difference(f"data.{key}", source.get(key), wanted.get(key)) for key in keys]
     if any(different):
         raise DeepLabError(
-            f"The records in {root} were prepared from something else than the recipe's data set: "
+            f"The records in {root} were prepared from something else than the recipe's dataset: "
             f"{', '.join(filter(None, different))}. Change the recipe, or prepare again with another --out."
         )
     return opened
@@ -102,7 +102,7 @@ class RecordSplit(Split):
 
 
 class ExampleReader:
-    """Random access to the bytes features of a TFDS data set in array_record format. Any thread may read.
+    """Random access to the bytes features of a TFDS dataset in array_record format. Any thread may read.
 
     TFDS's own way to NumPy converts every feature through TensorFlow types; here only the protocol buffer is parsed.
     """

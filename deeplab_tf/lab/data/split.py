@@ -1,4 +1,4 @@
-"""Splits: what a data set gives, for training and for scoring, in NumPy."""
+"""Splits: what a dataset gives, for training and for scoring, in NumPy."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from deeplab_tf.core.labels import LabelTable
 
 
 class UnknownSplit(DeepLabError):
-    """The data set has no split of this name."""
+    """The dataset has no split of this name."""
 
 
 class Sample(NamedTuple):
@@ -103,7 +103,7 @@ def require_instances(split: Split, name: str) -> None:
     without = split.without_instances()
     if len(without) == len(split):
         raise DeepLabError(
-            f"This network predicts instances, and the split {name} of the data set has none; take a recipe for "
+            f"This network predicts instances, and the split {name} of the dataset has none; take a recipe for "
             "deeplab_v3_plus, such as configs/sample_small.yaml."
         )
     if without:

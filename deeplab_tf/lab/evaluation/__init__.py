@@ -1,1 +1,1 @@
-"""Scores of a trained network on labelled images, and the report that shows them."""
+"""Scores of a trained network on labeled images, and the report that shows them."""

@@ -35,8 +35,8 @@ def compare_checkpoints(
 
     Args:
         run: the folder that `train` wrote.
-        split: of the run's data set.
-        root: where the data set lies now, if not where the recipe says.
+        split: of the run's dataset.
+        root: where the dataset lies now, if not where the recipe says.
         frames: how many images the figure shows.
         progress: wraps the iterable of frame numbers, with a text beside it.
 

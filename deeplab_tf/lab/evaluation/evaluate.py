@@ -120,7 +120,7 @@ def evaluate(
 
 
 def check_classes(trained: LabelTable, truth: LabelTable) -> None:
-    """Raise DeepLabError unless both tables name the same classes in the same order; colours may differ."""
+    """Raise DeepLabError unless both tables name the same classes in the same order; colors may differ."""
     for i, (ours, theirs) in enumerate(zip(trained.names, truth.names)):
         if ours != theirs:
             raise DeepLabError(

@@ -25,10 +25,10 @@ class LabelPanel(NamedTuple):
 
 
 def confusion_figure(confusion: ConfusionMatrix, table: LabelTable, title: str) -> np.ndarray:
-    """Draw a confusion matrix as (H, W, 3) uint8 RGB: each row is a true class, normalised to 1.
+    """Draw a confusion matrix as (H, W, 3) uint8 RGB: each row is a true class, normalized to 1.
 
     A last column, predictions of no class, is drawn where it is not empty. Values are printed in per cent from 0.5 on;
-    the row of a class without pixels is grey.
+    the row of a class without pixels is gray.
     """
     counts = confusion.matrix.astype(np.float64)  # (C, C + 1)
     totals = counts.sum(axis=1, keepdims=True)

@@ -17,8 +17,8 @@ def open_folders(images: str, labels: str, table: LabelTable, data: dict | None 
         images: folder of 8-bit RGB PNG or JPEG files.
         labels: folder of label files.
         table: the classes of the network.
-        data: the `data` section of a recipe: label files are as in its data set (Cityscapes' 34 ids, ignored ids,
-            colours). If left out or empty, they hold class ids 0 .. C-1 and IGNORE_LABEL.
+        data: the `data` section of a recipe: label files are as in its dataset (Cityscapes' 34 ids, ignored ids,
+            colors). If left out or empty, they hold class ids 0 .. C-1 and IGNORE_LABEL.
 
     Raises:
         DeepLabError: a folder that is not there, no images, an image without a label or the reverse.
@@ -41,7 +41,7 @@ def _class_ids(table):
 
 
 def _open_described(images, labels, data):
-    """Open the data set that a recipe describes, with these two folders in place of its own."""
+    """Open the dataset that a recipe describes, with these two folders in place of its own."""
     split = {"images": "{split}" + str(Path(images).absolute()), "labels": "{split}" + str(Path(labels).absolute())}
     places = {"root": "/", **split, "instances": None, "records": None}
     return open_split({**data, **places}, ".")  # its folders must hold {split}; "." leaves the path as it is

@@ -98,7 +98,7 @@ def checkpoints_page(report: dict) -> str:
 
 def _about_pq(method):
     if method is None:
-        return "PQ: -, the data set has no instances."
+        return "PQ: -, the dataset has no instances."
     return f"PQ: as cityscapesScripts counts it, with instances by {METHODS[method]}."
 
 

@@ -170,7 +170,7 @@ def finish(folder: str | Path, info: dict, scores: dict, data: dict) -> None:
     Args:
         info: of `write`.
         scores: measured at export.
-        data: the data set in the run's recipe.
+        data: the dataset in the run's recipe.
     """
     kept = {key: value for key, value in info.items() if key != "seconds"}
     bundle.seal(folder, {**kept, "scores": scores, "data": data})

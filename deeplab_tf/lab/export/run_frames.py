@@ -1,4 +1,4 @@
-"""Frames of a run's data set, or of folders: to calibrate on and to score on."""
+"""Frames of a run's dataset, or of folders: to calibrate on and to score on."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -33,7 +33,7 @@ def prune_run(
         out: the new folder, missing or empty.
         target: the highest cost.
         options: how to prune.
-        root: the folder of the run's data set, if not the recipe's.
+        root: the folder of the run's dataset, if not the recipe's.
         score_images: validation images on which both networks are scored.
         say: called with a line after each round.
 

@@ -1,4 +1,4 @@
-"""Opening runs and bundles for predictions, and the data sets that they were trained on."""
+"""Opening runs and bundles for predictions, and the datasets that they were trained on."""
 
 import os
 from pathlib import Path
@@ -46,12 +46,12 @@ def open_runtime(
 
 
 def open_run_split(trained, split: str, root: str | None = None) -> Split:
-    """Open a split of the data set that a network was trained on.
+    """Open a split of the dataset that a network was trained on.
 
     Args:
         trained: the recipe or the loaded network: its `data` is the recipe's data section.
         split: such as "val".
-        root: where the data set lies now, if not where the recipe says; prepared records are then not read.
+        root: where the dataset lies now, if not where the recipe says; prepared records are then not read.
 
     Raises:
         DeepLabError: that folder is not there, or as `deeplab_tf.lab.data.open_split` raises.
@@ -61,11 +61,11 @@ def open_run_split(trained, split: str, root: str | None = None) -> Split:
         raise DeepLabError("The bundle does not say what it was trained on; name the images and labels to score on.")
     if root is not None:
         if not Path(root).expanduser().is_dir():
-            raise DeepLabError(f"The folder {root} does not exist; --root must say where the run's data set lies.")
+            raise DeepLabError(f"The folder {root} does not exist; --root must say where the run's dataset lies.")
         return open_split({**data, "root": root, "records": None}, split)
     place = data.get("records") or data.get("root")
     if isinstance(place, str) and not Path(place).expanduser().is_dir():
         raise DeepLabError(
-            f"The run's data set is not in {place} any more, as its recipe has it; say where it lies with --root."
+            f"The run's dataset is no longer at {place}, where its recipe has it; pass its location with --root DIR."
         )
     return open_split(data, split)

@@ -104,7 +104,7 @@ def class_weights(choice, split: Split) -> list[float] | None:
         split: whose label maps are counted for `log` and `balanced`.
 
     Raises:
-        DeepLabError: another number of weights than classes, or a split without labelled pixels.
+        DeepLabError: another number of weights than classes, or a split without labeled pixels.
     """
     if choice is None:
         return None
@@ -120,7 +120,7 @@ def class_weights(choice, split: Split) -> list[float] | None:
 
 
 def class_shares(split: Split) -> np.ndarray:
-    """Return the share of each class in the labelled pixels of a split, (C,) float64; read every label."""
+    """Return the share of each class in the labeled pixels of a split, (C,) float64; read every label."""
     counts = np.zeros(256, np.int64)
     with ThreadPoolExecutor() as threads:
         counted = threads.map(
@@ -128,7 +128,7 @@ def class_shares(split: Split) -> np.ndarray:
         )
         for one in progress(counted, "count classes", total=len(split)):
             counts += one
-    labelled = counts[: len(split.table)]
-    if not labelled.sum():
+    labeled = counts[: len(split.table)]
+    if not labeled.sum():
         raise DeepLabError("No pixel of the training split has a class: all its labels are ignored.")
-    return labelled / labelled.sum()
+    return labeled / labeled.sum()
