@@ -118,26 +118,19 @@ def _hard_sigmoid(x):
     return tf.nn.relu6(x + 3.0) * (1 / 6)
 
 
-def _conv(node: Node, x, *, target, around, **_):
+def _convolution(node: Node, x, *, target, around, **_):
     x, padding = _padded(x, node, around)
     kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
-    if rate == 1 or target != "tensorflow":
+    native, depthwise = rate == 1 or target != "tensorflow", node.op == "depthwise"
+    if native and depthwise:
+        sides = {"strides": [1, stride, stride, 1], "dilations": [1, rate, rate, 1]}
+        x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, padding=padding, **sides)
+    elif native:
         x = tf.nn.conv2d(x, kernel, stride, padding, dilations=rate)
+    elif depthwise:
+        x = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], padding, dilations=[rate, rate])
     else:
         x = tf.nn.convolution(x, kernel, 1, padding, dilations=rate)
-    return tf.nn.bias_add(x, node.weights["bias"])
-
-
-def _depthwise(node: Node, x, *, target, around, **_):
-    x, padding = _padded(x, node, around)
-    kernel, stride, rate = node.weights["kernel"], node.attributes["stride"], node.attributes["rate"]
-    if rate == 1 or target != "tensorflow":
-        dilations = [1, rate, rate, 1]
-        x = tf.raw_ops.DepthwiseConv2dNative(
-            input=x, filter=kernel, strides=[1, stride, stride, 1], padding=padding, dilations=dilations
-        )
-    else:
-        x = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], padding, dilations=[rate, rate])
     return tf.nn.bias_add(x, node.weights["bias"])
 
 
@@ -174,8 +167,8 @@ def _upsample(node, x, reference, *, target, quantize, **_):
 
 _EMITTERS: dict[str, Callable[..., tf.Tensor]] = {
     "affine": _affine,
-    "conv": _conv,
-    "depthwise": _depthwise,
+    "conv": _convolution,
+    "depthwise": _convolution,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "relu": lambda node, x, **_: tf.nn.relu(x),
