@@ -34,14 +34,10 @@ class QuantizedTraining:
         if saved_step(run_dir):
             found = calibration.load(run_dir)
             if found is None:
-                raise DeepLabError(
-                    f"{run_dir} lacks {calibration.FILE}, the ranges that it trains with; begin another run."
-                )
+                raise DeepLabError(f"{run_dir} lacks {calibration.FILE}, the run's INT8 ranges; begin another run.")
             self.ranges = found
         elif not Path(config.model["weights"]).expanduser().is_dir():
-            raise DeepLabError(
-                "quantization.aware needs a trained network to start from; name its run with model.weights."
-            )
+            raise DeepLabError("quantization.aware needs a trained network; name its run with model.weights.")
         else:
             self.ranges = _measure(config, model, table)
 
@@ -62,8 +58,5 @@ def _measure(config, model, table):
         floats, network, frames, table, method=options.calibration, images=options.calibration_images
     )
     agreement = max(found.agreement.values())
-    click.echo(
-        f"Ranges: {found.method}; before training, INT8 and float labels agree at {agreement:.2%} of the pixels.",
-        err=True,
-    )
+    click.echo(f"Ranges: {found.method}; pixel agreement before training, INT8 to float: {agreement:.2%}.", err=True)
     return found

@@ -89,16 +89,10 @@ def inverted_residual(x, block: Block, *, stride: int, rate: int, width: float, 
     if block.expansion is not None:
         expansion = scaled(block.expansion, width)
         x = pointwise(x, expansion, name=f"{name}_1", activation=block.activation, momentum=momentum)
+    depthwise = {"name": f"{name}_2_depthwise", "padding": "valid" if stride > 1 else "same"}
     if stride > 1:
         x = layers.ZeroPadding2D(block.kernel // 2, name=f"{name}_2_pad")(x)
-    x = depthwise_conv(
-        x,
-        block.kernel,
-        strides=stride,
-        dilation_rate=rate,
-        padding="valid" if stride > 1 else "same",
-        name=f"{name}_2_depthwise",
-    )
+    x = depthwise_conv(x, block.kernel, strides=stride, dilation_rate=rate, **depthwise)
     x = activate(batch_norm(x, name=f"{name}_2_bn", momentum=momentum), block.activation, name=f"{name}_2_out")
     if block.squeeze:
         x = squeeze_excite(x, name=f"{name}_squeeze")
