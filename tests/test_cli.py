@@ -4,6 +4,7 @@ import configparser
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -156,7 +157,14 @@ def test_python_of_a_jetson_is_named_where_the_lab_cannot_be_imported(monkeypatc
 def test_the_extras_that_errors_name_exist():
     setup = configparser.ConfigParser()
     setup.read(os.path.join(os.path.dirname(__file__), "..", "setup.cfg"))
-    assert set(EXTRAS) <= set(setup["options.extras_require"])
+    required = setup["options.extras_require"]
+    assert set(EXTRAS) <= set(required)
+    distributions = {"yaml": "PyYAML", "tensorflow_datasets": "tensorflow-datasets"}
+    not_ours = {"tensorflow-metadata", "importlib_resources"}  # of TensorFlow Datasets
+    for extra, packages in EXTRAS.items():
+        lines = (line for line in required[extra].split("\n") if line and not line.startswith("#"))
+        named = {re.split(r"[<>=!~\[;]", line)[0].strip() for line in lines}
+        assert {distributions.get(package, package) for package in packages} == named - not_ours, extra
 
 
 def test_a_renamed_option_names_the_new_one():

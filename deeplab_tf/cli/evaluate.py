@@ -5,7 +5,7 @@ import click
 from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
-NEEDS = ("numpy", "cv2", "lab or runtime")
+NEEDS = ("numpy", "cv2", "lab")
 
 
 def parse_scales(ctx, param, value):
