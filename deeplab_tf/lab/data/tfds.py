@@ -23,6 +23,7 @@ from deeplab_tf.lab.data.record_writer import run_builder
 from deeplab_tf.lab.data.records import ExampleReader
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit, check_same_size
 
+TABLE = CITYSCAPES
 ARCHIVES = ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip")
 
 _SPLITS = {"train": "train", "val": "validation"}
