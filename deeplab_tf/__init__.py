@@ -54,7 +54,7 @@ def load(
         result = model.predict("street.jpg")
         result.save("overlay.jpg")
     """
-    from deeplab_tf.core.bundle import is_bundle, open_bundle
+    from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle, open_bundle
     from deeplab_tf.deploy.model import Model
 
     path = _os.fspath(path)
@@ -62,8 +62,7 @@ def load(
         from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
 
         return Model(open_bundle_runtime(open_bundle(path), runtime, precision))
-    if not is_bundle(path) and not _os.path.isfile(_os.path.join(path, "config.yaml")):
-        raise DeepLabError(f"Expected a bundle (with a bundle.json) or a run (with a config.yaml) at {path}.")
+    check_run_or_bundle(path)
     _need_lab(f"{path} is a run, which")
     from deeplab_tf.lab.runs import open_runtime
 

@@ -2,7 +2,7 @@
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -35,7 +35,9 @@ def parse_scales(ctx, param, value):
     metavar="STEP",
     help="Score this saved step, or 'best'; repeatable. [default: best]",
 )
-@click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
+@click.option(
+    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
+)
 @click.option(
     "--precision",
     type=Choice(["int8", "float16", "float32"]),

@@ -142,6 +142,12 @@ def files_below(folder) -> List[str]:
     return sorted(found)
 
 
+def modules_in(folder) -> List[str]:
+    """Return the names of the Python modules in a folder, without private ones (_NAME.py)."""
+    stems = [os.path.splitext(name) for name in os.listdir(folder)]
+    return sorted(stem for stem, ending in stems if ending == ".py" and not stem.startswith("_"))
+
+
 def sha256(path) -> str:
     """Return the SHA-256 of a file, or of a folder: of the names, sizes and contents of all files below it."""
     total = hashlib.sha256()

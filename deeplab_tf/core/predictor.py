@@ -39,10 +39,6 @@ class Predictor:
         """Return the (H/s, W/s) uint8 label map of a frame, at the label stride s."""
         return self.predict(frame).label_map
 
-    def class_probabilities(self, frame: np.ndarray) -> np.ndarray:
-        """Return (H/s, W/s, C) float32 probabilities. Raises DeepLabError for a network that gives labels only."""
-        return np.moveaxis(softmax(self.predict(frame).logits), 0, -1)
-
     def close(self) -> None:
         """Free memory and devices."""
 
@@ -68,7 +64,8 @@ def softmax(logits: Optional[np.ndarray]) -> np.ndarray:
     """
     if logits is None:
         raise DeepLabError(
-            "This network gives labels only, and class probabilities are needed; convert its run with --output logits."
+            "This network gives labels only, and class probabilities are needed; convert its run with --output logits "
+            '(output="logits").'
         )
     planes = np.moveaxis(np.asarray(logits, np.float32), -1, 0).copy()
     planes -= planes.max(axis=0)
