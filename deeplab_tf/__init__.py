@@ -73,10 +73,10 @@ def open_video(uri: str, *, paced: bool = False, retries: Optional[int] = None) 
     """Open a camera, a stream, a video file, a folder of images or drawn streets.
 
     Args:
-        uri: as of `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
+        uri: as in `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
             "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets).
         paced: play a file at its own speed, and drop frames that come too fast, as a camera does.
-        retries: how often in a row a lost camera is reconnected; for ever if left out.
+        retries: how often in a row a lost camera is reconnected; no limit by default.
 
     Returns:
         A `deeplab_tf.deploy.video.reader.VideoReader`: an iterator of (H, W, 3) uint8 RGB frames and a context manager,
@@ -141,7 +141,7 @@ def train(
         callbacks: Keras callbacks of your own. The training is one epoch: use `on_train_batch_end(batch, logs)`;
             `logs["loss"]` is the loss of that step. Each validation calls `on_test_end(logs)` with `miou`,
             `pixel_accuracy` and, for instances, `pq`. `self.model.stop_training = True` ends the run, scored and saved.
-        overrides: sections of the recipe with values that win over its own.
+        overrides: sections of the recipe with values that override its own.
 
     Returns:
         `run` (its path), `step`, `best_miou` or `best_pq`, and `digest` (of all weights and the optimizer's state).
@@ -274,7 +274,7 @@ def convert(path: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[st
 
 
 def _need_lab(what):
-    """Raise DeepLabError where the lab cannot run; TensorFlow, which comes next, shall not fill the terminal."""
+    """Raise DeepLabError where the lab cannot run; TensorFlow, which comes next, must not fill the terminal."""
     if _sys.version_info < (3, 11):
         raise DeepLabError(f"{what} needs Python 3.11 or 3.12 and TensorFlow, as on the machine that trains.")
     _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -128,7 +128,7 @@ def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch, tmp_pa
     assert runs.open_run_split(prepared, "val") == ("records", "val")
     assert runs.open_run_split(prepared, "val", "new") == ("new", "val")
     (tmp_path / "records").rmdir()
-    with pytest.raises(DeepLabError, match="not in records any more, .* with --root"):
+    with pytest.raises(DeepLabError, match="no longer at records, .* with --root"):
         runs.open_run_split(prepared, "val")
 
 

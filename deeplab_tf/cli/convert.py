@@ -44,7 +44,7 @@ OPTION_NEEDS = {"a run": "export"}
     type=Choice(("1", "4", "8")),
     default="1",
     show_default=True,
-    help="Input pixels a side for one label.",
+    help="Stride of the output label map, in input pixels.",
 )
 @click.option(
     "--calibration", type=Choice(METHODS), help="Calibration method. [default: the one that agrees best with FP32]"

@@ -64,9 +64,9 @@ def parse_scales(ctx, param, value):
 def command(run, wanted, split, out, json_target, verbose, **options):
     """Score a run or a bundle: IoU per class, mIoU, pixel accuracy; PQ where the data has instances.
 
-    Scores count at the labels' own resolution. A run is a folder that `deeplab-tf train` wrote, a bundle one that
-    `deeplab-tf convert` wrote. The report has the scores as JSON and Markdown, the confusion matrix, and the best and
-    the worst images beside their truth.
+    Metrics are computed at the labels' original resolution. A run is a folder that `deeplab-tf train` wrote, a bundle
+    one that `deeplab-tf convert` wrote. The report has the scores as JSON and Markdown, the confusion matrix, and the
+    best and the worst images beside their truth.
     """
     if (options["images"] is None) != (options["labels"] is None):
         raise click.UsageError("--images and --labels go together; name both folders.")

@@ -79,9 +79,9 @@ def _split_address(ctx, param, value):
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
 )
 @click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
-@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG a frame at the frame's size.")
+@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
-    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line a frame; - for standard output."
+    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
 )
 @json_option
 @verbose_option

@@ -38,7 +38,7 @@ class Bundle:
         info: the contents of bundle.json.
         table: the classes.
         size: height, width of the frames that the network takes.
-        label_stride: input pixels a side that one output label covers: 1, 4 or 8.
+        label_stride: stride of the output label map, in input pixels: 1, 4 or 8.
         output: "labels" or "logits".
         gives_instances: whether the network also predicts centers and offsets.
         outputs: names of the network's outputs: `output`, then INSTANCE_OUTPUTS if it predicts instances.

@@ -19,7 +19,7 @@ from typing import Iterator, List
 def replacing(path, *, sync: bool = False) -> Iterator[str]:
     """Yield a temporary path to write to; the block's end renames it to `path`, an error in the block removes it.
 
-    The temporary file is in the same folder, which is made if need be, is hidden, and keeps the suffix of `path`. A
+    The temporary file is in the same folder, which is made if needed, is hidden, and keeps the suffix of `path`. A
     link stays a link: its target is replaced. With `sync` the file is on the disk before it is renamed, and survives a
     power cut. An OSError that names no file, such as that of a full disk, gets the name of `path`.
     """

@@ -16,7 +16,7 @@ class Predictor:
         name, precision: of the runtime, such as "onnx" and "int8".
         table: the classes.
         size: height, width of the frames that it takes.
-        label_stride: input pixels a side for one output label.
+        label_stride: stride of the output label map, in input pixels.
         gives_probabilities: whether a prediction holds logits.
         gives_instances: whether a prediction holds centers and offsets.
         data: the `data` section of the recipe that it was trained by; empty where that is not known.
@@ -58,7 +58,7 @@ def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
 
 
 def softmax(logits: Optional[np.ndarray]) -> np.ndarray:
-    """Return the class probabilities of (h, w, C) logits as (C, h, w) float32: one plane a class.
+    """Return the class probabilities of (h, w, C) logits as (C, h, w) float32: one plane per class.
 
     Raises DeepLabError for None: a network that gives labels only.
     """

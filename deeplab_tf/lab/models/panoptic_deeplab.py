@@ -46,7 +46,7 @@ def panoptic_deeplab(
     """Build a Panoptic-DeepLab.
 
     Args:
-        num_classes, size, precision: as of `deeplab_v3_plus`; the others are described where they are annotated.
+        num_classes, size, precision: as in `deeplab_v3_plus`; the others are described where they are annotated.
             Separable convolutions of decoders and heads are 5x5.
 
     Returns:
