@@ -381,7 +381,7 @@ def test_evaluate_called_wrongly_exits_2(run, arguments, sentence):
     "spoil, arguments, sentence",
     [
         ("", ["--checkpoint", "77"], "has no checkpoint '77'. It has: 10, best."),
-        ("config.yaml", [], "has no config.yaml"),
+        ("config.yaml", [], "has neither"),
         ("best.keras kept/step_00000010.keras", [], "has no checkpoint yet"),
     ],
 )
