@@ -54,7 +54,7 @@ def load(
         result = model.predict("street.jpg")
         result.save("overlay.jpg")
     """
-    from deeplab_tf.core.bundle import is_bundle, open_bundle
+    from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle, open_bundle
     from deeplab_tf.deploy.model import Model
 
     path = _os.fspath(path)
@@ -62,8 +62,7 @@ def load(
         from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
 
         return Model(open_bundle_runtime(open_bundle(path), runtime, precision))
-    if not is_bundle(path) and not _os.path.isfile(_os.path.join(path, "config.yaml")):
-        raise DeepLabError(f"Expected a bundle (with a bundle.json) or a run (with a config.yaml) at {path}.")
+    check_run_or_bundle(path)
     _need_lab(f"{path} is a run, which")
     from deeplab_tf.lab.runs import open_runtime
 
@@ -74,10 +73,10 @@ def open_video(uri: str, *, paced: bool = False, retries: Optional[int] = None) 
     """Open a camera, a stream, a video file, a folder of images or drawn streets.
 
     Args:
-        uri: as of `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
+        uri: as in `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
             "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets).
         paced: play a file at its own speed, and drop frames that come too fast, as a camera does.
-        retries: how often in a row a lost camera is reconnected; for ever if left out.
+        retries: how often in a row a lost camera is reconnected; no limit by default.
 
     Returns:
         A `deeplab_tf.deploy.video.reader.VideoReader`: an iterator of (H, W, 3) uint8 RGB frames and a context manager,
@@ -142,7 +141,7 @@ def train(
         callbacks: Keras callbacks of your own. The training is one epoch: use `on_train_batch_end(batch, logs)`;
             `logs["loss"]` is the loss of that step. Each validation calls `on_test_end(logs)` with `miou`,
             `pixel_accuracy` and, for instances, `pq`. `self.model.stop_training = True` ends the run, scored and saved.
-        overrides: sections of the recipe with values that win over its own.
+        overrides: sections of the recipe with values that override its own.
 
     Returns:
         `run` (its path), `step`, `best_miou` or `best_pq`, and `digest` (of all weights and the optimizer's state).
@@ -275,7 +274,7 @@ def convert(path: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[st
 
 
 def _need_lab(what):
-    """Raise DeepLabError where the lab cannot run; TensorFlow, which comes next, shall not fill the terminal."""
+    """Raise DeepLabError where the lab cannot run; TensorFlow, which comes next, must not fill the terminal."""
     if _sys.version_info < (3, 11):
         raise DeepLabError(f"{what} needs Python 3.11 or 3.12 and TensorFlow, as on the machine that trains.")
     _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

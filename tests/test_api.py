@@ -212,7 +212,7 @@ def test_save_writes_every_format(tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    "name, form, facts", [("a.png", "color", "color"), ("a.jpg", "ids", r"a.jpg.*\.png"), ("a.gif", "overlay", "a.gif")]
+    "name, form, facts", [("a.png", "colr", "color"), ("a.jpg", "ids", r"a.jpg.*\.png"), ("a.gif", "overlay", "a.gif")]
 )
 def test_save_refuses_what_it_cannot_write(tmp_path, name, form, facts):
     with pytest.raises(DeepLabError, match=facts):

@@ -160,6 +160,26 @@ def test_suggestions_and_figure(tmp_path):
     assert (tmp_path / "roofline.png").stat().st_size > 10000
 
 
+@pytest.mark.parametrize(
+    "data, options, classes, assumed",
+    [
+        ("name: camvid, root: x", [], 11, False),
+        ("name: cityscapes, root: x", [], 19, False),
+        ("name: folder, root: x, classes: [{name: a, color: [0, 0, 0]}, {name: b, color: [9, 9, 9]}]", [], 2, False),
+        ("name: records, root: x", [], 19, True),
+        ("name: records, root: x", ["--classes", 5], 5, False),
+        ("name: camvid, root: x", ["--classes", 5], 5, False),
+    ],
+)
+def test_the_dataset_gives_the_number_of_classes(tmp_path, data, options, classes, assumed):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"data: {{{data}, size: [64, 64]}}\nmodel: {SMALL}\n".replace("'", ""))
+    result = call(recipe, *options, "--json", tmp_path / "a.json")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "a.json").read_text())["classes"] == classes
+    assert ("19 assumed" in result.stderr) == assumed
+
+
 def test_bundle(tmp_path):
     import tiny_bundle
 
@@ -171,6 +191,7 @@ def test_bundle(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "a.json").read_text())
     assert set(report["devices"]) == set(DEVICES) and report["parameters"] == parameters(layers)
+    assert report["classes"] == 3
     assert report["devices"]["orin-nano"] == on_device(layers, "orin-nano", 25.0)
 
 

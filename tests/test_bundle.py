@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
-from deeplab_tf.core.bundle import check_target, is_bundle, new_bundle, open_bundle, seal
+from deeplab_tf.core.bundle import check_run_or_bundle, check_target, is_bundle, new_bundle, open_bundle, seal
 from deeplab_tf.core.errors import DeepLabError
 
 ROOT = Path(__file__).parent.parent
@@ -217,3 +217,20 @@ def test_other_peoples_files_are_not_overwritten(tmp_path):
 def test_written_twice_it_is_the_same_to_the_byte(tmp_path):
     first, second = write(tmp_path / "one"), write(tmp_path / "two")
     assert (first / "bundle.json").read_bytes() == (second / "bundle.json").read_bytes()
+
+
+def test_errors_say_what_is_there_instead(tmp_path):
+    run = tmp_path / "run"
+    (run / "kept").mkdir(parents=True)
+    (run / "config.yaml").write_text("")
+    with pytest.raises(DeepLabError, match=f"{run} is a run, .*deeplab-tf convert {run}$"):
+        open_bundle(run)
+    for name in ("best.keras", "kept/step_00000010.keras"):
+        (run / name).write_text("")
+        with pytest.raises(DeepLabError, match=f"{name} is a checkpoint .* folder: {run}.$"):
+            check_run_or_bundle(run / name)
+    (tmp_path / "file").write_text("")
+    for name, kind in (("nowhere", "does not exist"), ("run/kept", "has neither"), ("file", "is a file")):
+        with pytest.raises(DeepLabError, match=f"config.yaml.*bundle.json.*{name} {kind}"):
+            check_run_or_bundle(tmp_path / name)
+    check_run_or_bundle(run)

@@ -4,6 +4,7 @@ import configparser
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from deeplab_tf.cli import FolderGroup, group
 from deeplab_tf.cli.options import Choice, example, json_option, renamed_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.extras import EXTRAS
-from deeplab_tf.core.progress import duration, progress
+from deeplab_tf.core.progress import counted, duration, progress
 
 COMMANDS = group.list_commands(None)
 
@@ -156,7 +157,14 @@ def test_python_of_a_jetson_is_named_where_the_lab_cannot_be_imported(monkeypatc
 def test_the_extras_that_errors_name_exist():
     setup = configparser.ConfigParser()
     setup.read(os.path.join(os.path.dirname(__file__), "..", "setup.cfg"))
-    assert set(EXTRAS) <= set(setup["options.extras_require"])
+    required = setup["options.extras_require"]
+    assert set(EXTRAS) <= set(required)
+    distributions = {"yaml": "PyYAML", "tensorflow_datasets": "tensorflow-datasets"}
+    not_ours = {"tensorflow-metadata", "importlib_resources"}  # of TensorFlow Datasets
+    for extra, packages in EXTRAS.items():
+        lines = (line for line in required[extra].split("\n") if line and not line.startswith("#"))
+        named = {re.split(r"[<>=!~\[;]", line)[0].strip() for line in lines}
+        assert {distributions.get(package, package) for package in packages} == named - not_ours, extra
 
 
 def test_a_renamed_option_names_the_new_one():
@@ -281,3 +289,19 @@ def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
     assert (
         capsys.readouterr().err.splitlines()[-1] == "train: 11 steps in 40.0 s, 1.00/s"
     )  # all of them, and all of the time
+
+
+@pytest.mark.parametrize(
+    "call", [["predict", "run", "a.png", "--out", "b"], ["evaluate", "run"], ["stream", "b", "--source", "sample://"]]
+)
+def test_runtimes_are_listed_and_a_wrong_one_gets_a_hint(call):
+    from deeplab_tf.deploy.runtimes import names
+
+    result = CliRunner().invoke(group, [call[0], "--help"])
+    assert all(name in result.output for name in ["auto", *names()])
+    result = CliRunner().invoke(group, [*call, "--runtime", "onxx"])
+    assert result.exit_code == 2 and "'onnx'" in result.stderr
+
+
+def test_one_is_singular():
+    assert [counted(count, "images") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

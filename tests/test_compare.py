@@ -192,7 +192,7 @@ def test_the_published_figures_are_marked_as_claims():
         [outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None]
     )
     claim, ours = results.table_2({"runtimes": rows, "size": [512, 1024]})[1:]
-    assert "512x1024    10.0   25.0    2.50  a claim, not measured by us" in claim
+    assert "512x1024    10.0   25.0    2.50  plain TensorFlow -> TensorRT; a claim, not measured by us" in claim
     assert "512x1024    10.0   50.0    5.00  saved_model:float32 -> tensorrt:float32" in ours
     assert rows[0]["miou"] is None
 

@@ -111,7 +111,7 @@ def test_command_lines_are_found_everywhere():
         "deeplab-tf train a.yaml --sett a=b",
         "deeplab-tf train",
         "deeplab-tf predict run a.png",
-        "deeplab-tf predict run a.png --out b --format colors",
+        "deeplab-tf predict run a.png --out b --format colr",
         "deeplab-tf evaluate run --scales one",
     ],
 )

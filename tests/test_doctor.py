@@ -101,7 +101,7 @@ def test_commands_lack_what_they_need_and_nothing_else():
     no_lab = {"lab": Component(False, "lacks keras", "pip install '.[train]'")}
     assert row("train", **no_lab) == ("train", False, ["lab: lacks keras"], ["pip install '.[train]'"])
     assert row("stream", **no_lab).works and row("score", **no_lab).works
-    assert row("evaluate", **no_lab).works, "a bundle can still be evaluated by a runtime"
+    assert not row("evaluate", **no_lab).works, "also of a bundle: its dataset and its metrics are the lab's"
     no_runtime = {"runtime onnx": Component(False, "ONNX Runtime is not installed.", "pip install onnxruntime")}
     assert row("stream", **no_runtime) == ("stream", False, ["no runtime works here"], ["pip install onnxruntime"])
     no_page = {"tornado": Component(False, "not installed", "pip install tornado")}

@@ -58,6 +58,32 @@ def test_a_failing_folder_leaves_the_old_one(tmp_path):
     assert os.listdir(str(tmp_path)) == ["bundle"]
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_next_call_finishes_what_a_process_killed_in_the_swap_left(tmp_path, swapped):
+    target, users = tmp_path / "bundle", tmp_path / "bundle.mine.old"
+    users.mkdir()
+    for folder, content in ((target if swapped else tmp_path / "bundle.0123abcd.part", "new"), (users, "mine")):
+        folder.mkdir(exist_ok=True)
+        (folder / content).write_text("")
+    old = tmp_path / "bundle.0123abcd.old"
+    old.mkdir()
+    (old / "old").write_text("")
+    with pytest.raises(RuntimeError), files.new_folder(target):
+        raise RuntimeError
+    assert os.listdir(str(target)) == ["new" if swapped else "old"]
+    assert sorted(os.listdir(str(tmp_path))) == ["bundle", users.name]
+
+
+def test_another_process_in_its_swap_is_left_alone(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    with files.new_folder(tmp_path / "bundle") as part:
+        old = part[: -len(".part")] + ".old"
+        os.rename(str(tmp_path / "bundle"), old)
+        files._remove_leftovers(str(tmp_path / "bundle"))
+        assert os.path.isdir(old) and os.path.isdir(part) and not (tmp_path / "bundle").exists()
+        os.rename(old, str(tmp_path / "bundle"))
+
+
 def test_the_digest_of_a_folder_covers_names_and_contents(tmp_path):
     def digest(**contents):
         folder = tmp_path / "-".join(sorted(contents))

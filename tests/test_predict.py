@@ -159,5 +159,5 @@ def test_missing_inputs_are_one_sentence(tmp_path, name, sentence):
 
 
 def test_a_wrong_format_says_what_was_meant(tmp_path):
-    result = call("a.png", "--out", tmp_path, "--format", "color")
+    result = call("a.png", "--out", tmp_path, "--format", "colr")
     assert result.exit_code == 2 and "Did you mean 'color'" in result.output

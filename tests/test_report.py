@@ -122,13 +122,13 @@ def test_open_run_split_looks_for_the_data_where_it_lies_now(monkeypatch, tmp_pa
     config = SimpleNamespace(data={"name": "camvid", "root": "old"})
     assert runs.open_run_split(config, "val") == ("old", "val")
     assert runs.open_run_split(config, "val", "new") == ("new", "val")
-    with pytest.raises(DeepLabError, match="The folder gone does not exist; --root must say"):
+    with pytest.raises(DeepLabError, match="The folder gone does not exist; --root"):
         runs.open_run_split(config, "val", "gone")
     prepared = SimpleNamespace(data={**config.data, "records": "records"})
     assert runs.open_run_split(prepared, "val") == ("records", "val")
     assert runs.open_run_split(prepared, "val", "new") == ("new", "val")
     (tmp_path / "records").rmdir()
-    with pytest.raises(DeepLabError, match="not in records any more, .* with --root"):
+    with pytest.raises(DeepLabError, match="no longer at records, .* with --root"):
         runs.open_run_split(prepared, "val")
 
 

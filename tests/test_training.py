@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.predictor import softmax
 from deeplab_tf.lab.config import Training, load, resolve
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.evaluation.evaluate import evaluate
@@ -73,9 +74,9 @@ def test_a_saved_network_runs_in_another_process(tmp_path):
     run = tiny.trained_run()
     program = (
         "import sys, numpy as np; from deeplab_tf.lab.runs.keras_runtime import open_run; from "
-        "deeplab_tf.core.image_files import read_image;"
+        "deeplab_tf.core.image_files import read_image; from deeplab_tf.core.predictor import softmax;"
         "runtime = open_run(sys.argv[1]); frame = read_image(sys.argv[2]);"
-        "np.savez(sys.argv[3], labels=runtime(frame), probabilities=runtime.class_probabilities(frame))"
+        "np.savez(sys.argv[3], labels=runtime(frame), probabilities=softmax(runtime.predict(frame).logits))"
     )
     image = val_split(run).paths(0)[0]
     command = [sys.executable, "-c", program, run, image, tmp_path / "there.npz"]
@@ -83,12 +84,12 @@ def test_a_saved_network_runs_in_another_process(tmp_path):
     runtime, frame = open_run(run), cv2.imread(image)[..., ::-1].copy()
     with np.load(tmp_path / "there.npz") as there:
         assert np.array_equal(there["labels"], runtime(frame))
-        assert np.array_equal(there["probabilities"], runtime.class_probabilities(frame))
+        assert np.array_equal(there["probabilities"], softmax(runtime.predict(frame).logits))
 
 
 def test_labels_are_the_likeliest_classes(rng):
     runtime, frame = open_run(tiny.trained_run()), rng.integers(0, 256, (64, 64, 3), np.uint8)
-    probabilities = runtime.class_probabilities(frame)
+    probabilities = np.moveaxis(softmax(runtime.predict(frame).logits), 0, -1)
     assert probabilities.shape == (64, 64, 3) and np.allclose(probabilities.sum(-1), 1, atol=1e-5)
     assert np.array_equal(probabilities.argmax(-1), runtime(frame))
 

@@ -18,6 +18,8 @@ from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2")
 OPTION_NEEDS = {"a recipe": "lab", "--measure": "export"}
+ASSUMED_CLASSES = 19
+"""Of a recipe whose dataset gives its classes only with its files; as many as Cityscapes has."""
 
 
 @click.command(
@@ -38,7 +40,9 @@ OPTION_NEEDS = {"a recipe": "lab", "--measure": "export"}
     help="Target frame rate.",
 )
 @click.option("--size", type=SizeType(), help="Height and width of a recipe's network. [default: the recipe's]")
-@click.option("--classes", type=click.IntRange(1, 255), default=19, show_default=True, help="Classes of a recipe.")
+@click.option(
+    "--classes", type=click.IntRange(1, 255), help="Number of classes of a recipe. [default: those of its dataset]"
+)
 @click.option("--suggest", is_flag=True, help="Suggest smaller networks of a recipe that meet --fps on --device.")
 @click.option("--figure", metavar="FILE", help="Draw the roofline with every layer: of --device, or with --measure.")
 @click.option("--measure", is_flag=True, help="Compare the estimate with the layer times of a bundle on this machine.")
@@ -66,13 +70,13 @@ def command(source, device, target, size, classes, suggest, figure, measure, jso
     if measure and not is_bundle(source):
         raise click.UsageError("--measure needs a bundle: a recipe has no trained network to run.")
     if is_bundle(source):
-        if suggest or size is not None:
-            raise click.UsageError("--suggest and --size are for a recipe; the network of a bundle is fixed.")
-        title, size, layers = _bundle_layers(source)
+        if suggest or size is not None or classes is not None:
+            raise click.UsageError("--suggest, --size and --classes are for a recipe; a bundle's network is fixed.")
+        title, size, classes, layers = _bundle_layers(source)
     else:
-        title, size, layers = _recipe_layers(source, size, classes)
+        title, size, classes, layers = _recipe_layers(source, size, classes)
     report = summary.report(layers, [device] if device else sorted(DEVICES), target)
-    report.update(network=title, size=list(size))
+    report.update(network=title, size=list(size), classes=classes)
     if suggest:
         report["suggestions"] = _suggestions(source, size, classes, device, target)
     show(summary.text(report), json_target)
@@ -91,7 +95,8 @@ def _bundle_layers(path):
     bundle = open_bundle(path, verify=False)
     if "layers" not in bundle.info:
         raise DeepLabError(f"The bundle {path} is of a version that did not list layers; convert the run again.")
-    return os.path.basename(os.path.abspath(path)), bundle.size, from_rows(bundle.info["layers"])
+    title = os.path.basename(os.path.abspath(path))
+    return title, bundle.size, len(bundle.table), from_rows(bundle.info["layers"])
 
 
 def _draw(path, layers, device, title, report):
@@ -132,11 +137,16 @@ def _recipe_layers(path, size, classes):
         raise DeepLabError(f"Expected a recipe (YAML) or a bundle, but {path} {problem}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.config import load
+    from deeplab_tf.lab.data import count_classes
     from deeplab_tf.lab.export.layer_costs import recipe_layers
 
     config = load(path)
-    size = size or config.size
-    return os.path.splitext(os.path.basename(path))[0], size, recipe_layers(config.model, size, classes)
+    size, classes = size or config.size, classes or count_classes(config.data)
+    if classes is None:
+        classes = ASSUMED_CLASSES
+        click.echo(f"The recipe does not give its number of classes: {classes} assumed; see --classes.", err=True)
+    title = os.path.splitext(os.path.basename(path))[0]
+    return title, size, classes, recipe_layers(config.model, size, classes)
 
 
 def _suggestions(path, size, classes, device, target):

@@ -9,7 +9,6 @@ import click
 
 from deeplab_tf.cli.options import Choice, SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.calibration import METHODS
-from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.conversion import TARGETS
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
@@ -45,7 +44,7 @@ OPTION_NEEDS = {"a run": "export"}
     type=Choice(("1", "4", "8")),
     default="1",
     show_default=True,
-    help="Input pixels a side for one label.",
+    help="Stride of the output label map, in input pixels.",
 )
 @click.option(
     "--calibration", type=Choice(METHODS), help="Calibration method. [default: the one that agrees best with FP32]"
@@ -86,7 +85,9 @@ def _bundle(source, options, say):
 
 
 def _run(source, options, say):
-    _check_run(source)
+    from deeplab_tf.core.bundle import check_run_or_bundle
+
+    check_run_or_bundle(source)
     if not options["int8"]:
         _refuse("a conversion without --int8", ("calibration", "calibration_images", "calibrate_on_gpu"))
         if options["labels"] is None:
@@ -111,15 +112,6 @@ def _refuse(what, names):
     for name in names:
         if source(name) == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with {what}.")
-
-
-def _check_run(path):
-    """Refuse what is no run before the lab is imported, which a Jetson does not have."""
-    if not os.path.isfile(os.path.join(path, "config.yaml")):
-        kind = "is a file" if os.path.isfile(path) else "has neither in it" if os.path.isdir(path) else "does not exist"
-        raise DeepLabError(
-            f"Expected a run folder (with a config.yaml) or a bundle (with a bundle.json), but {path} {kind}."
-        )
 
 
 @contextlib.contextmanager

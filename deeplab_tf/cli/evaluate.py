@@ -2,10 +2,10 @@
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
-NEEDS = ("numpy", "cv2", "lab or runtime")
+NEEDS = ("numpy", "cv2", "lab")
 
 
 def parse_scales(ctx, param, value):
@@ -35,7 +35,9 @@ def parse_scales(ctx, param, value):
     metavar="STEP",
     help="Score this saved step, or 'best'; repeatable. [default: best]",
 )
-@click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
+@click.option(
+    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
+)
 @click.option(
     "--precision",
     type=Choice(["int8", "float16", "float32"]),
@@ -62,9 +64,9 @@ def parse_scales(ctx, param, value):
 def command(run, wanted, split, out, json_target, verbose, **options):
     """Score a run or a bundle: IoU per class, mIoU, pixel accuracy; PQ where the data has instances.
 
-    Scores count at the labels' own resolution. A run is a folder that `deeplab-tf train` wrote, a bundle one that
-    `deeplab-tf convert` wrote. The report has the scores as JSON and Markdown, the confusion matrix, and the best and
-    the worst images beside their truth.
+    Metrics are computed at the labels' original resolution. A run is a folder that `deeplab-tf train` wrote, a bundle
+    one that `deeplab-tf convert` wrote. The report has the scores as JSON and Markdown, the confusion matrix, and the
+    best and the worst images beside their truth.
     """
     if (options["images"] is None) != (options["labels"] is None):
         raise click.UsageError("--images and --labels go together; name both folders.")

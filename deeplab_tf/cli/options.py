@@ -7,8 +7,9 @@ from typing import Optional
 
 import click
 
+from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, write_text
+from deeplab_tf.core.files import is_device, modules_in, write_text
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
@@ -30,6 +31,10 @@ class Choice(click.Choice):
             meant = did_you_mean(str(value), choices)
             meant = "" if meant.startswith("Choose") else f" {meant}"
             self.fail(f"'{value}' is not one of {', '.join(choices)}.{meant}", param, ctx)
+
+
+RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))])
+"""The runtimes, without importing their package, which needs NumPy."""
 
 
 class SizeType(click.ParamType):

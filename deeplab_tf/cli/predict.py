@@ -5,9 +5,9 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.progress import progress
+from deeplab_tf.core.progress import counted, progress
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
 SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
@@ -39,7 +39,9 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     is_flag=True,
     help="Also write NAME_overlay.jpg: the image with class colors and, if predicted, outlined instances.",
 )
-@click.option("--runtime", metavar="NAME", help="Run a bundle with this runtime. [default: the best that works here]")
+@click.option(
+    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
+)
 @click.option(
     "--precision",
     type=Choice(["int8", "float16", "float32"]),
@@ -84,7 +86,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
                 if writer is not None:
                     writer.close()
                 before = len(written) // len(_suffixes(layout, overlay))
-                sentence = f"{error} {before} of {len(jobs)} images were predicted before it, into {out}."
+                sentence = f"{error} {before} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
                 raise DeepLabError(sentence) from error
             written += [stem + suffix for suffix in _suffixes(layout, overlay)]
     picture = written[-1] if overlay or layout == "color" else None
@@ -96,7 +98,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
         hint = f"{written[-1]} lists the segments."
     else:
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
-    show(f"Predicted {len(jobs)} image{'s' * (len(jobs) != 1)}. {hint}", json_target)
+    show(f"Predicted {counted(len(jobs), 'images')}. {hint}", json_target)
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 
 

@@ -7,7 +7,7 @@ import traceback
 
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -22,14 +22,6 @@ def _check_source(ctx, param, value):
         parse(value)
     except DeepLabError as error:
         raise click.BadParameter(str(error)) from error
-    return value
-
-
-def _check_runtime(ctx, param, value):
-    if value != "auto":
-        from deeplab_tf.deploy.runtimes import names
-
-        Choice(["auto"] + names()).convert(value, param, ctx)
     return value
 
 
@@ -72,9 +64,7 @@ def _split_address(ctx, param, value):
     help="Give up a lost camera after N attempts in a row. [default: never]",
 )
 # the network
-@click.option(
-    "--runtime", "runtime_name", default="auto", show_default=True, callback=_check_runtime, help="Choose the runtime."
-)
+@click.option("--runtime", "runtime_name", type=RUNTIME, default="auto", show_default=True, help="Choose the runtime.")
 @click.option(
     "--precision",
     type=Choice(["int8", "float16", "float32"]),
@@ -89,9 +79,9 @@ def _split_address(ctx, param, value):
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
 )
 @click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
-@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG a frame at the frame's size.")
+@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
-    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line a frame; - for standard output."
+    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
 )
 @json_option
 @verbose_option
@@ -214,11 +204,13 @@ def _report(report, outputs, json_target, context):
 def _summary(report):
     if not report.frames:
         return f"No frame was shown ({report.captured} captured)."
+    from deeplab_tf.core.progress import counted
+
     latency = report.latency_ms["end_to_end"]
     return (
-        f"{report.frames} frames in {report.seconds:.1f} s, {report.fps:.2f} frames/s; "
+        f"{counted(report.frames, 'frames')} in {report.seconds:.1f} s, {report.fps:.2f} frames/s; "
         f"latency {latency['p50']:.0f} ms (p90 {latency['p90']:.0f}); {report.dropped} of {report.captured} dropped"
-        + (f"; {report.reconnects} reconnects." if report.reconnects else ".")
+        + (f"; {counted(report.reconnects, 'reconnects')}." if report.reconnects else ".")
     )
 
 

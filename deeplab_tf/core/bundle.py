@@ -38,7 +38,7 @@ class Bundle:
         info: the contents of bundle.json.
         table: the classes.
         size: height, width of the frames that the network takes.
-        label_stride: input pixels a side that one output label covers: 1, 4 or 8.
+        label_stride: stride of the output label map, in input pixels: 1, 4 or 8.
         output: "labels" or "logits".
         gives_instances: whether the network also predicts centers and offsets.
         outputs: names of the network's outputs: `output`, then INSTANCE_OUTPUTS if it predicts instances.
@@ -82,6 +82,27 @@ def is_bundle(path) -> bool:
     return os.path.isfile(os.path.join(os.fspath(path), INFO))
 
 
+def is_run(path) -> bool:
+    """Return whether a folder has a config.yaml."""
+    return os.path.isfile(os.path.join(os.fspath(path), "config.yaml"))
+
+
+def check_run_or_bundle(path) -> None:
+    """Raise DeepLabError for a path that is neither a run nor a bundle. Needs no lab, which a Jetson does not have."""
+    path = os.fspath(path)
+    if is_bundle(path) or is_run(path):
+        return
+    if path.endswith(".keras"):
+        folder = os.path.dirname(os.path.abspath(path))
+        if os.path.basename(folder) == "kept":
+            folder = os.path.dirname(folder)
+        if is_run(folder):
+            raise DeepLabError(f"{path} is a checkpoint of a run; name or load its run folder: {folder}.")
+    kind = "is a file" if os.path.isfile(path) else "has neither" if os.path.isdir(path) else "does not exist"
+    expected = "a run folder (with a config.yaml) or a bundle (with a bundle.json)"
+    raise DeepLabError(f"Expected {expected}, but {path} {kind}.")
+
+
 def open_bundle(path, *, verify: bool = True) -> Bundle:
     """Read a bundle.
 
@@ -93,6 +114,8 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
         DeepLabError: no bundle, one of a newer version, or one with a changed, missing or foreign file, which is named.
     """
     path = os.fspath(path)
+    if is_run(path) and not is_bundle(path):
+        raise DeepLabError(f"{path} is a run, not a bundle; convert it first: deeplab-tf convert {path}")
     if not is_bundle(path):
         kind = "is a file" if os.path.isfile(path) else "has no bundle.json in it"
         kind = kind if os.path.exists(path) else "does not exist"

@@ -16,7 +16,6 @@ from deeplab_tf.core.panoptic import DIVISOR, panoptic_map
 IMAGE_SUFFIX = "_leftImg8bit.png"
 LABEL_SUFFIX = "_gtFine_labelIds.png"
 INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
-PREDICTION_SUFFIX = "_pred_labelIds.png"
 
 _FRAME = re.compile(r"([^_/]+_\d+_\d+)[_.]")
 

@@ -3,7 +3,7 @@
 LAB_PYTHON = ((3, 11), (3, 12))
 
 EXTRAS = {
-    "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib"),
+    "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "pydantic", "matplotlib"),
     "convert": ("onnx", "onnxruntime"),
     "page": ("tornado",),
 }

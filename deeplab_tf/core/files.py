@@ -19,7 +19,7 @@ from typing import Iterator, List
 def replacing(path, *, sync: bool = False) -> Iterator[str]:
     """Yield a temporary path to write to; the block's end renames it to `path`, an error in the block removes it.
 
-    The temporary file is in the same folder, which is made if need be, is hidden, and keeps the suffix of `path`. A
+    The temporary file is in the same folder, which is made if needed, is hidden, and keeps the suffix of `path`. A
     link stays a link: its target is replaced. With `sync` the file is on the disk before it is renamed, and survives a
     power cut. An OSError that names no file, such as that of a full disk, gets the name of `path`.
     """
@@ -72,8 +72,9 @@ def is_device(path) -> bool:
 def new_folder(path) -> Iterator[str]:
     """Yield a temporary folder to fill; the block's end makes it the folder `path`, replacing one that is there.
 
-    If the block fails or the process is killed, what was at `path` is still there, and no half folder. The next call
-    for the same path removes what a killed process left. Whoever calls makes sure that what is replaced may be.
+    If the block fails, what was at `path` is still there. A killed process never leaves half a folder at `path`; the
+    next call for the same path removes what it left, and first puts the old folder back if the process was killed
+    between moving it away and moving the new one in. Whoever calls makes sure that what is replaced may be.
     """
     path = os.path.realpath(os.fspath(path))
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -102,20 +103,35 @@ def _swap(part, path):
             os.rename(old, path)
         raise
     if old:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove_leftovers(path):
-    """Remove unfinished folders for `path` that no process is filling any more."""
-    for part in glob.glob(glob.escape(path) + ".*.part"):
-        folder = os.open(part, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue  # a process is filling it
-        finally:
-            os.close(folder)
-        shutil.rmtree(part, ignore_errors=True)
+    """Put back an old folder that a killed process had moved away, and remove all else that such processes left."""
+    ours = glob.escape(path) + "." + "[0-9a-f]" * 8
+    parts = {part: _is_locked(part) for part in glob.glob(ours + ".part")}
+    for old in glob.glob(ours + ".old"):
+        if parts.get(old[: -len(".old")] + ".part"):
+            continue  # a process is swapping them
+        if os.path.exists(path):
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(old, path)
+    for part, locked in parts.items():
+        if not locked:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_locked(part):
+    """Return whether a process is filling a folder."""
+    folder = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def files_below(folder) -> List[str]:
@@ -124,6 +140,12 @@ def files_below(folder) -> List[str]:
     for parent, _, names in os.walk(folder):
         found += [os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/") for name in names]
     return sorted(found)
+
+
+def modules_in(folder) -> List[str]:
+    """Return the names of the Python modules in a folder, without private ones (_NAME.py)."""
+    stems = [os.path.splitext(name) for name in os.listdir(folder)]
+    return sorted(stem for stem, ending in stems if ending == ".py" and not stem.startswith("_"))
 
 
 def sha256(path) -> str:

@@ -124,7 +124,7 @@ def list_images(folder, *, recursive: bool = False) -> List[str]:
 
 
 def write_image(path, array: np.ndarray) -> None:
-    """Write pixels to a PNG, or to a JPEG if `path` ends so, whole or not at all; its folder is made if need be.
+    """Write pixels to a PNG, or to a JPEG if `path` ends so, whole or not at all; its folder is made if needed.
 
     Args:
         array: (H, W, 3) RGB uint8 or (H, W) uint8; for PNG also (H, W) uint16.

@@ -27,14 +27,14 @@ class LabelTable:
     """The classes of a dataset, in the order of their ids."""
 
     def __init__(self, labels: Iterable[Label]):
-        """Raises DeepLabError for ids that are not 0 .. C-1 in order, a name used twice, or more than 255 classes."""
+        """Raise DeepLabError for ids that are not 0 .. C-1 in order, a name used twice, or more than 255 classes."""
         self.labels = tuple(labels)
         ids = [label.id for label in self.labels]
         if ids != list(range(len(ids))) or not 1 <= len(ids) <= IGNORE_LABEL:
             raise DeepLabError(f"Class ids must be 0, 1, 2, ... in order, 1 to 255 of them; got {ids}.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
-            raise DeepLabError(f"Class names must differ; these stand twice: {', '.join(repeated)}.")
+            raise DeepLabError(f"Class names must differ; these appear twice: {', '.join(repeated)}.")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -16,7 +16,7 @@ class Predictor:
         name, precision: of the runtime, such as "onnx" and "int8".
         table: the classes.
         size: height, width of the frames that it takes.
-        label_stride: input pixels a side for one output label.
+        label_stride: stride of the output label map, in input pixels.
         gives_probabilities: whether a prediction holds logits.
         gives_instances: whether a prediction holds centers and offsets.
         data: the `data` section of the recipe that it was trained by; empty where that is not known.
@@ -39,10 +39,6 @@ class Predictor:
         """Return the (H/s, W/s) uint8 label map of a frame, at the label stride s."""
         return self.predict(frame).label_map
 
-    def class_probabilities(self, frame: np.ndarray) -> np.ndarray:
-        """Return (H/s, W/s, C) float32 probabilities. Raises DeepLabError for a network that gives labels only."""
-        return np.moveaxis(softmax(self.predict(frame).logits), 0, -1)
-
     def close(self) -> None:
         """Free memory and devices."""
 
@@ -62,13 +58,14 @@ def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
 
 
 def softmax(logits: Optional[np.ndarray]) -> np.ndarray:
-    """Return the class probabilities of (h, w, C) logits as (C, h, w) float32: one plane a class.
+    """Return the class probabilities of (h, w, C) logits as (C, h, w) float32: one plane per class.
 
     Raises DeepLabError for None: a network that gives labels only.
     """
     if logits is None:
         raise DeepLabError(
-            "This network gives labels only, and class probabilities are needed; convert its run with --output logits."
+            "This network gives labels only, and class probabilities are needed; convert its run with --output logits "
+            '(output="logits").'
         )
     planes = np.moveaxis(np.asarray(logits, np.float32), -1, 0).copy()
     planes -= planes.max(axis=0)

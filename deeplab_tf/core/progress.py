@@ -83,7 +83,7 @@ class progress:
     def _summary(self):
         now = time.monotonic()
         took = duration(now - self.start)
-        return f"{self.label}: {self.done - self.first} {self.unit} in {took}, {self._rate(now):.2f}/s"
+        return f"{self.label}: {counted(self.done - self.first, self.unit)} in {took}, {self._rate(now):.2f}/s"
 
     def _write(self, line, last=False):
         clear_line()
@@ -104,6 +104,11 @@ def clear_line() -> None:
     """Clear the moving line of `progress`; the cursor stands at its start."""
     if sys.stderr.isatty():
         click.echo("\x1b[K", nl=False, err=True)
+
+
+def counted(count: int, unit: str) -> str:
+    """Return a count with its unit, a plural: "2 images", or "1 image"."""
+    return f"{count} {unit[:-1] if count == 1 else unit}"
 
 
 def duration(seconds: float) -> str:

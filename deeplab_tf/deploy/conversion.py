@@ -16,6 +16,7 @@ TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
 BUILT_ON_THE_DEVICE = ("tf_trt", "tensorrt")
 
 _FAILED = "failed: "
+NOT_HERE = "no engine here: "
 
 
 class Row(NamedTuple):
@@ -73,7 +74,7 @@ def _build(bundle, name, precision, strict, say, options):
         return Row(name, precision, note=f"the bundle has no {source}: {again}", timed=False)
     reason = runtime.missing()
     if reason is not None:
-        return Row(name, precision, note=f"no engine here: {reason}", timed=False)
+        return Row(name, precision, note=f"{NOT_HERE}{reason}", timed=False)
     try:
         made = runtime.build(bundle, precision, strict=strict, say=say, **options)
     except DeepLabError as error:
@@ -164,7 +165,7 @@ def table(rows: Sequence[Row]) -> str:
     cells = [["target", "precision", "MB", "build s", "largest difference"]]
     for title in scores.values():
         cells[0] += [title, "change"]
-    cells[0] += ["frames/s", "memory MB", ""]
+    cells[0] += ["frames/s", "memory MB", "note"]
     for row in rows:
         cells.append([row.target, row.precision, number(row.megabytes, "{:.1f}"), number(row.build_s, "{:.1f}")])
         cells[-1].append(number(row.difference, "{:.2g}"))

@@ -76,12 +76,25 @@ def report(
     """Say the table and the next command; return what --json writes."""
     say(f"\n{conversion.table(rows)}\n")
     height, width = bundle.size
-    say(f"The bundle is in {bundle.path}: {bundle.output} at {height}x{width}. {_next_command(bundle, built_here)}")
+    advice = _not_built(rows) if built_here else ""
+    advice = advice or _next_command(bundle, built_here)
+    say(f"The bundle is in {bundle.path}: {bundle.output} at {height}x{width}. {advice}")
     return {"bundle": bundle.path, "rows": [dict(row._asdict()) for row in rows]}
 
 
+def _not_built(rows):
+    """Return why no engine was built; "" where one was."""
+    engines = [row for row in rows if row.target in conversion.BUILT_ON_THE_DEVICE]
+    if any(row.megabytes is not None for row in engines):
+        return ""
+    reasons = [
+        f"{row.target} {row.precision}: {row.note.replace(conversion.NOT_HERE, '').rstrip('.')}" for row in engines
+    ]
+    return f"No engine was built: {'; '.join(reasons) or 'the target needs none'}."
+
+
 def _next_command(bundle, built_here):
-    """What to do with the bundle. Engines are built from some of its files only."""
+    """Return what to do with the bundle. Engines are built from some of its files only."""
     int8 = any(name in bundle for name in ("model_int8.onnx", "tf_trt/int8"))
     if built_here or not (int8 or "model.onnx" in bundle or "tf_trt/float" in bundle):
         return f"See it at work: deeplab-tf stream {bundle.path} --source sample://"

@@ -202,7 +202,7 @@ class Result:
         """Write the result as an image file, whole or not at all.
 
         Args:
-            path: a PNG file or, for "overlay" and "color", a JPEG file; its folder is made if need be.
+            path: a PNG file or, for "overlay" and "color", a JPEG file; its folder is made if needed.
             format: "overlay"; "color", the class colors alone; "ids", class ids as gray values; "cityscapes", the
                 label ids of the Cityscapes benchmark.
 

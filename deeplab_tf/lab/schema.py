@@ -109,7 +109,7 @@ def _sentence(error, field: FieldInfo, value, place: str) -> str:
 
 
 def _sections(hint) -> Iterator[type[Section]]:
-    """The sections that a value of this type holds."""
+    """Yield the sections that a value of this type holds."""
     if isinstance(hint, type) and issubclass(hint, Section):
         yield hint
     for part in typing.get_args(hint):
@@ -117,7 +117,7 @@ def _sections(hint) -> Iterator[type[Section]]:
 
 
 def _choices(hint) -> Iterator[str]:
-    """The words that a type lists."""
+    """Yield the words that a type lists."""
     for part in typing.get_args(hint):
         if typing.get_origin(hint) is not Literal:
             yield from _choices(part)

@@ -39,7 +39,7 @@ def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, ti
         time: seconds; the camera drives at 8 m/s, and what moves moves. Streets have no end.
 
     Raises:
-        DeepLabError: for a size below 32 pixels a side.
+        DeepLabError: for a size below 32 pixels per side.
     """
     if min(size) < _MIN_SIZE:
         raise DeepLabError(f"A scene needs a size of at least {_MIN_SIZE}x{_MIN_SIZE} pixels, got {size[0]}x{size[1]}.")

@@ -8,13 +8,17 @@ from keras import layers
 import deeplab_tf
 
 NORMALIZATION = {"mean": (127.5,) * 3, "std": (127.5,) * 3}  # of the pixels that `build` gets
+STAGES = (("res1", 32, 2), ("res2", 64, 2), ("res3", 128, 2), ("res4", 256, 2), ("res5", 512, 1))
 
 
 def build(image, *, width=1.0, output_stride=16, multi_grid=(1, 1, 1), momentum=0.99) -> dict:
     """Return the features of every stage by name."""
-    features, x = {}, layers.Conv2D(int(32 * width), 3, strides=2, padding="same", activation="relu")(image)
-    for name, channels, stride in (("res2", 64, 2), ("res3", 128, 2), ("res4", 256, 2), ("res5", 512, 1)):
-        x = layers.SeparableConv2D(int(channels * width), 3, strides=stride, padding="same", use_bias=False)(x)
+    if output_stride != 16:
+        raise deeplab_tf.DeepLabError(f"Got {output_stride} for model.output_stride; this backbone makes 16 only.")
+    features, x = {}, image
+    for name, channels, stride in STAGES:
+        x = layers.ZeroPadding2D(1)(x)  # alike on both sides, unlike "same": as the upsampling expects
+        x = layers.SeparableConv2D(int(channels * width), 3, strides=stride, use_bias=False)(x)
         features[name] = x = layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
     return features
 

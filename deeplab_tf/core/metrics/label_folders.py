@@ -133,7 +133,7 @@ def count_files(files: Files) -> Tuple[np.ndarray, Tuple[Dict[int, str], Dict[in
     """Count how often each pair of ids meets, over all files.
 
     Returns:
-        (256, 256) int64 as of `count_pairs`; for truth and prediction, the first file that holds each id.
+        (256, 256) int64 as in `count_pairs`; for truth and prediction, the first file that holds each id.
 
     Raises:
         DeepLabError: a file that is no label file, or a prediction whose size is not its truth's.

@@ -47,7 +47,7 @@ class PanopticWriter:
         """Start a folder; the JSON file of an earlier writer is removed, because its PNG files are about to change.
 
         Args:
-            folder: made if need be.
+            folder: made if needed.
             table: the classes.
             method: how the maps are made, one of `deeplab_tf.core.panoptic.METHODS`; written into the JSON file.
         """

@@ -15,7 +15,7 @@ THRESHOLD = 0.3
 """Of the heat map; lower values are no center. Cheng et al. take 0.1, but low peaks are more often second centers of an
 instance than instances of their own."""
 NEIGHBORHOOD = 7
-"""Pixels of the image, a side, in which only the highest value can be a center."""
+"""Side of the square, in pixels of the image, in which only the highest value can be a center."""
 SMALLEST_STUFF = 1 / 32768
 """Share of the image; a stuff class that covers less is VOID. Cheng et al. take 1 / 1025, which leaves out poles and
 lights."""
@@ -53,7 +53,7 @@ def group_pixels(
         center: (h, w) float32: 1 at the center of mass of an instance, falling off around it.
         offset: (h, w, 2) float32: rows and columns from a pixel to its center, in pixels of the network's image.
         table: the classes.
-        stride: pixels of that image a side for one position of the three maps.
+        stride: stride of the three maps, in pixels of that image.
         threshold, smallest_stuff, smallest_thing: see the constants of this module.
 
     Returns:

@@ -1,1 +1,1 @@
-"""What a network costs a frame, and the frame rate that a device can reach with it."""
+"""What a network costs per frame, and the frame rate that a device can reach with it."""

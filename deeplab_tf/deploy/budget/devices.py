@@ -86,7 +86,7 @@ def find(name: str) -> Device:
 
 
 def _meant(name):
-    """The devices whose names have all words of `name`, else the one spelled most like it."""
+    """Name the devices whose names have all words of `name`, else the one spelled most like it."""
     words = set(re.split(r"\W|_", name.lower())) - {"jetson", "nvidia"}
     found = [known for known in DEVICES if words <= set(known.split("-"))]
     return f"Did you mean {' or '.join(map(repr, found))}?" if found else did_you_mean(name, DEVICES)

@@ -48,7 +48,7 @@ def fcn_resnet18(size, classes: int = 21) -> List[Layer]:
 
 
 def _stem(size):
-    """A 7x7 convolution and max pooling, each of stride 2: (layers, size, channels)."""
+    """Return (layers, size, channels) of a 7x7 convolution and max pooling, each of stride 2."""
     half, quarter = (tuple(-(-side // by) for side in size) for by in (2, 4))
     pixels, fewer = (64 * height * width for height, width in (half, quarter))
     return [convolution("conv1", size, 3, 64, 7, 2), Layer("pool1", "other", 0, 0, pixels, fewer)], quarter, 64

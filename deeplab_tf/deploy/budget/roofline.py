@@ -38,7 +38,7 @@ def estimate(
 
 
 def seconds(times: Sequence[LayerTime]) -> float:
-    """Return the seconds a frame."""
+    """Return the seconds per frame."""
     return sum(time.seconds for time in times)
 
 

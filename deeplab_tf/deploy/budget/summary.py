@@ -39,7 +39,7 @@ def on_device(layers: Sequence[Layer], name: str, target: float) -> dict:
 
     Returns:
         title, precision, upper_bound_fps, estimated_fps, estimated_range, meets_target (whether the estimate does),
-        needed: the operations/s for the target, divided by the device's peak; gmac_to_spend: GMAC a frame that the
+        needed: the operations/s for the target, divided by the device's peak; gmac_to_spend: GMAC per frame that the
         target allows at the estimated rate.
     """
     device = find(name)
@@ -91,7 +91,7 @@ def _needed(found, row):
     tera = 2 * found["gmac"] * target / 1e3
     return (
         f"{target:g} frames/s need {tera:.2f} TFLOPS, {row['needed']:.1f} times the peak of a {row['title']} in "
-        f"{row['precision']}. At the estimated rate they allow {row['gmac_to_spend']:.1f} GMAC a frame."
+        f"{row['precision']}. At the estimated rate they allow {row['gmac_to_spend']:.1f} GMAC per frame."
     )
 
 

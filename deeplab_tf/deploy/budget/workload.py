@@ -40,7 +40,7 @@ class Layer(NamedTuple):
 
 
 def macs(layers: Sequence[Layer]) -> int:
-    """Return the multiply-adds a frame."""
+    """Return the multiply-adds per frame."""
     return sum(layer.macs for layer in layers)
 
 
@@ -50,7 +50,7 @@ def parameters(layers: Sequence[Layer]) -> int:
 
 
 def traffic(layers: Sequence[Layer], precision: str) -> int:
-    """Return the bytes moved a frame."""
+    """Return the bytes moved per frame."""
     return sum(layer.traffic(precision) for layer in layers)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.metrics.latency import percentiles
+from deeplab_tf.core.progress import counted
 from deeplab_tf.core.tables import number, text_table
 from deeplab_tf.deploy import device
 from deeplab_tf.deploy.compare import scores
@@ -138,7 +139,7 @@ def text(report: dict) -> str:
     """Return the tables of a report."""
     found = report["runtimes"]
     size = "{}x{}".format(*report["size"])
-    lines = [f"{report['frames']} frames of {report['source']} at {size}; {_machine(report['device'])}", ""]
+    lines = [f"{counted(report['frames'], 'frames')} of {report['source']} at {size}; {_machine(report['device'])}", ""]
     if _measured(found):
         lines += [text_table(_speed_cells(_measured(found))), ""]
     lines += [f"{_name(row)} failed: {row['error']}" for row in found if row["error"] is not None]
@@ -195,11 +196,13 @@ def _by_class(report_rows):
 
 
 def table_2(report: dict) -> List[str]:
-    """Return the published table of frames/s before and after TensorRT, with what was measured here, as lines."""
-    cells = [["frames/s before and after TensorRT", "size", "before", "after", "factor", ""]]
+    """Return the published frames/s before and after TensorRT, and those measured here from the first on, as lines."""
+    cells = [["frames/s", "size", "before", "after", "factor", "from -> to"]]
     size = "{}x{}".format(*CLAIM["size"])
     claimed = _factor(CLAIM["before_fps"], CLAIM["after_fps"])
-    cells.append(["published, on a Jetson Nano", size, *claimed, "a claim, not measured by us"])
+    cells.append(
+        ["published, on a Jetson Nano", size, *claimed, "plain TensorFlow -> TensorRT; a claim, not measured by us"]
+    )
     size = "{}x{}".format(*report["size"])
     measured = _measured(report["runtimes"])
     for row in measured[1:]:

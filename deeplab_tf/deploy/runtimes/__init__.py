@@ -23,6 +23,7 @@ import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import modules_in
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor, as_prediction
 
@@ -76,8 +77,7 @@ class Runtime(Predictor):
 
 def names() -> List[str]:
     """Return the runtimes, by the names of their files."""
-    stems = [os.path.splitext(name) for name in os.listdir(os.path.dirname(__file__))]
-    return sorted(stem for stem, ending in stems if ending == ".py" and not stem.startswith("_"))
+    return modules_in(os.path.dirname(__file__))
 
 
 def module(name: str):

@@ -105,7 +105,7 @@ def build_if_stale(
     Args:
         path: of the engine.
         wanted: its `facts`.
-        make: writes the engine to `path`; returns `seconds` and whatever else belongs into its description.
+        make: writes the engine to `path`; returns `seconds` and whatever else belongs in its description.
         kind: of the engine, for a person.
         siblings: as in `stale_reason`.
         rebuild: build in any case.

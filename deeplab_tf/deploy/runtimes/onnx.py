@@ -142,7 +142,7 @@ class OnnxRuntime(Runtime):
     def lanes(self):
         """Return up to MAX_LANES lanes on a CPU.
 
-        One thread a frame has a higher throughput than all threads on one frame: none waits for the others at the end
+        One thread per frame has a higher throughput than all threads on one frame: none waits for the others at the end
         of a layer, nor for a core that draws or encodes meanwhile. The lanes share one session beside this runtime's;
         each brings a thread, and the remaining threads help all.
         """

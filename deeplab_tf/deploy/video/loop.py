@@ -195,12 +195,12 @@ class Stream:
         self._to_show.close()
 
     def _label_map(self, work):
-        """The label map at the frame's size."""
+        """Return the label map at the frame's size."""
         runtime, size = self._runtime, work.frame.image.shape[:2]
         return ImagePrediction(work.prediction, runtime.table, size, label_stride=runtime.label_stride).label_map
 
     def _panoptic(self, prediction):
-        """The panoptic map, where the network predicts instances."""
+        """Return the panoptic map, where the network predicts instances."""
         if prediction.center is None:
             return None
         return to_panoptic(prediction, self._runtime.table, stride=self._runtime.label_stride)[0]

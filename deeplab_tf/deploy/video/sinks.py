@@ -167,7 +167,7 @@ def _check_written(path, frames):
 
 
 class ImageFolderSink(Sink):
-    """One JPEG a frame: NAME_overlay.jpg for an image file, else 00000012.jpg by its number."""
+    """One JPEG per frame: NAME_overlay.jpg for an image file, else 00000012.jpg by its number."""
 
     def __init__(self, folder: str):
         """Raise DeepLabError if the folder cannot be made or written."""
@@ -189,7 +189,7 @@ class ImageFolderSink(Sink):
 
 
 class LabelFolderSink(ImageFolderSink):
-    """One PNG of class ids a frame, at the frame's size: NAME.png for an image file, else 00000012.png."""
+    """One PNG of class ids per frame, at the frame's size: NAME.png for an image file, else 00000012.png."""
 
     def __init__(self, folder: str, label_stride: int = 1):
         """Raise DeepLabError if the folder cannot be made or written."""
@@ -202,7 +202,7 @@ class LabelFolderSink(ImageFolderSink):
 
 
 class JsonLinesSink(Sink):
-    """One JSON object a frame, flushed at once: its number, time, statistics, and the share of every class."""
+    """One JSON object per frame, flushed at once: its number, time, statistics, and the share of every class."""
 
     def __init__(self, path: str, table: LabelTable):
         """Replace `path`; "-" is standard output. Raise DeepLabError if it cannot be written."""

@@ -18,7 +18,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         path: of a YAML file.
-        overrides: `section.key=value`, with the value in YAML; they win over the file.
+        overrides: `section.key=value`, with the value in YAML; they override the file.
 
     Raises:
         DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a key

@@ -20,7 +20,7 @@ that come with the project are in `configs/`. This page lists every key; it is g
 
 - Only `data.name`, `data.size` and what the dataset requires must be there; everything else has a default.
 - An unknown section or key is an error that says which one was probably meant. So is a wrong type or range.
-- `--set section.key=value` on the command line wins over the file, with the value in YAML:
+- `--set section.key=value` on the command line overrides the file, with the value in YAML:
   `--set training.steps=2000 --set augment.crop='[256, 512]' --set loss.class_weights=none`.
 - A run's `config.yaml` holds its recipe with every default filled in; it is a recipe too.
 - Sizes are [height, width]. `none` switches off.

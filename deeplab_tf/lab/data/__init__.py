@@ -1,7 +1,7 @@
 """Datasets, one file each, and the pipeline from a dataset to training batches.
 
 A dataset is a file in this folder with `open_split(split, *, root, ...) -> Split`; the file's name is its name in
-recipes, and the keyword-only arguments are its keys there.
+recipes, and the keyword-only arguments are its keys there. `TABLE` is its classes, if all its roots have the same.
 """
 
 import importlib
@@ -53,6 +53,14 @@ def _read(data):
     schema = schema_of(load_data_set(data.get("name")).open_split, DataOptions)
     given = {key: value for key, value in data.items() if value is not None}
     return validate(partial(schema), given, "data").model_dump(exclude_unset=True)
+
+
+def count_classes(data: dict) -> int | None:
+    """Return the number of classes of a `data` section, if the section or the dataset gives it without any files."""
+    if data.get("classes") is not None:
+        return len(data["classes"])
+    table = getattr(load_data_set(data["name"]), "TABLE", None)
+    return None if table is None else len(table)
 
 
 def open_split(data: dict, split: str) -> Split:

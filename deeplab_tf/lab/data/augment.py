@@ -107,7 +107,7 @@ def warp(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LA
 
 
 def _affine(crop, center, scale, angle, sign):
-    """The eight numbers of ImageProjectiveTransformV3: crop pixel (x, y) -> image pixel."""
+    """Return the eight numbers of ImageProjectiveTransformV3: crop pixel (x, y) -> image pixel."""
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
     y0, x0 = (crop[0] - 1) / 2, (crop[1] - 1) / 2
     a, b, c, d = sign * cos, -sin, sign * sin, cos

@@ -25,7 +25,7 @@ _CLASSES = (
     ("bicyclist", (0, 128, 192), True),
 )
 
-CAMVID = LabelTable(Label(i, name, color, thing) for i, (name, color, thing) in enumerate(_CLASSES))
+TABLE = CAMVID = LabelTable(Label(i, name, color, thing) for i, (name, color, thing) in enumerate(_CLASSES))
 
 UNLABELED = 11
 

@@ -26,6 +26,8 @@ from deeplab_tf.lab.data import file_split
 from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files
 from deeplab_tf.lab.data.split import UnknownSplit
 
+TABLE = CITYSCAPES
+
 LABEL_READER = IdReader(CITYSCAPES_TO_CLASS, [*CITYSCAPES_FILE_IDS, IGNORE_LABEL])
 """All 34 ids; the 15 that are not scored become IGNORE_LABEL. Id -1, license plate, is 255 in an 8-bit file."""
 

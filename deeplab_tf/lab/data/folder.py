@@ -129,9 +129,9 @@ class ColorReader:
         repeated = sorted({color for color in colors if colors.count(color) > 1})
         if repeated:
             raise DeepLabError(
-                f"Colors in data.classes and data.ignore_colors must differ; {list(repeated[0])} stands twice."
+                f"Colors in data.classes and data.ignore_colors must differ; {list(repeated[0])} appears twice."
             )
-        # All 2^24 colors, 32 MB: one look-up a pixel, whatever the number of classes.
+        # All 2^24 colors, 32 MB: one look-up per pixel, whatever the number of classes.
         self._to_class = np.full(1 << 24, self._UNKNOWN, np.uint16)
         for (red, green, blue), class_id in meanings:
             self._to_class[red | green << 8 | blue << 16] = class_id

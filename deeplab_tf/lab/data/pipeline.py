@@ -92,7 +92,7 @@ class TrainingPipeline:
         )
 
     def _index(self, n):
-        """The index of sample n: every epoch takes each image once, in an order of its own."""
+        """Return the index of sample n: every epoch takes each image once, in an order of its own."""
         epoch, position = n // len(self.split), n % len(self.split)
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch])
         return tf.random.experimental.index_shuffle(position, seed, tf.constant(len(self.split) - 1, tf.int64))

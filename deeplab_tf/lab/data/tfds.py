@@ -23,6 +23,7 @@ from deeplab_tf.lab.data.record_writer import run_builder
 from deeplab_tf.lab.data.records import ExampleReader
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit, check_same_size
 
+TABLE = CITYSCAPES
 ARCHIVES = ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip")
 
 _SPLITS = {"train": "train", "val": "validation"}
@@ -82,7 +83,7 @@ def _prepare(builder, folder: Path, manual_dir: Path) -> None:
 
 
 def _image_ids(records: ExampleReader, folder: Path, split: str) -> list[str]:
-    """The names of the images in the order of the records, which alone hold them: read once, and kept beside them."""
+    """Return the names of the images in the order of the records, which are read for them once; a file keeps them."""
     kept = folder / f"image_ids_{split}.json"
     if not kept.is_file():
         write_json(kept, [records[index]["image_id"].decode() for index in range(len(records))])

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from deeplab_tf.core.bundle import is_bundle
+from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle
 from deeplab_tf.core.files import write_json, write_text
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.progress import counted
 from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
@@ -51,6 +52,7 @@ def evaluate_run(
     Returns:
         The report of the best checkpoint (see `Evaluation.report`), and all under `checkpoints` if there are several.
     """
+    check_run_or_bundle(path)
     names = ["bundle"]
     if not is_bundle(path) or any(name is not None for name in checkpoints):
         names = list(dict.fromkeys(resolve_checkpoint(path, name) for name in checkpoints))
@@ -102,7 +104,7 @@ def write_figures(folder: Path, network: Predictor, split: Split, evaluation: Ev
     Returns:
         {"confusion_matrix": path, "best_and_worst": path}; without the second where no image has a score.
     """
-    title = f"{evaluation.confusion.images} images, mIoU {number(evaluation.confusion.miou())}"
+    title = f"{counted(evaluation.confusion.images, 'images')}, mIoU {number(evaluation.confusion.miou())}"
     paths = {"confusion_matrix": str(folder / f"confusion_matrix{suffix}.png")}
     write_image(paths["confusion_matrix"], confusion_figure(evaluation.confusion, evaluation.table, title))
     worst = evaluation.worst(SHOWN)

@@ -23,7 +23,7 @@ def open_folders(images: str, labels: str, table: LabelTable, data: dict | None 
     Raises:
         DeepLabError: a folder that is not there, no images, an image without a label or the reverse.
     """
-    for folder, option in ((images, "--images"), (labels, "--labels")):
+    for folder, option in ((images, "--images (images=)"), (labels, "--labels (labels=)")):
         if not Path(folder).is_dir():
             raise DeepLabError(f"There is no folder {folder} for {option}.")
     if data and data["name"] == "folder":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deeplab_tf.core.panoptic import METHODS
+from deeplab_tf.core.progress import counted
 from deeplab_tf.core.tables import markdown_table, number
 
 
@@ -27,7 +28,8 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
     height, width = first["size"]
     lines = [
         f"# Scores of {Path(first['run']).resolve().name}",
-        f"{source}, {first['images']} images, at the labels' own resolution; network input {height}x{width} "
+        f"{source}, {counted(first['images'], 'images')}, at the labels' own resolution; network input "
+        f"{height}x{width} "
         f"(height x width){averaged}. Measured on {machine}.",
         class_table({step_title(report["checkpoint"]): report for report in reports}),
     ]
@@ -85,7 +87,7 @@ def checkpoints_page(report: dict) -> str:
     lines = [
         f"# Checkpoints of {Path(report['run']).resolve().name}",
         markdown_table(rows),
-        f"Scored on split `{report['split']}`, {report['images']} images, at the labels' own resolution. "
+        f"Scored on split `{report['split']}`, {counted(report['images'], 'images')}, at the labels' own resolution. "
         f"Frames/s: frames of {height}x{width} (height x width), one after the other, in Keras, without TensorRT, "
         f"on {report['machine']}. {_about_pq(report['checkpoints'][0]['pq_method'])}",
         class_table({step_title(row["checkpoint"]): row for row in report["checkpoints"]}),

@@ -58,7 +58,7 @@ def convert_run(
         checkpoint: a saved step or "best", the default.
         size: height, width that the network will take; the run's own where left out.
         output: "labels" or "logits".
-        label_stride: input pixels a side for one output label: 1, 4 or 8.
+        label_stride: stride of the output label map, in input pixels: 1, 4 or 8.
         calibration: "min-max", "percentile" or "entropy"; where left out, the one that agrees best with FP32 or, after
             quantization-aware training, the ranges of the training.
         calibration_images, score_images: how many images to calibrate and to score on.
@@ -160,4 +160,4 @@ def _say_calibration(bundle: Bundle, say):
 
 def _say_label_strides(costs: Sequence[dict], chosen, images, say):
     text = ", ".join(f"{cost['label_stride']}: {cost['miou']:.4f} in {cost['ms']:.0f} ms" for cost in costs)
-    say(f"mIoU on {images} images and time a frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")
+    say(f"mIoU on {images} images and time per frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")

@@ -82,7 +82,7 @@ def _statistics(network, names, shape):
 
 
 def _magnitudes(x):
-    """Counts, exponent and largest value of one tensor; counted at every second position each way, for speed."""
+    """Return counts, exponent and largest value of a tensor; counts every second position each way, for speed."""
     largest = tf.reduce_max(tf.abs(x))
     x = tf.where(tf.math.is_finite(x), x, 0.0)  # `collect_histograms` refuses the others
     exponent = tf.math.ceil(tf.math.log(tf.maximum(tf.reduce_max(tf.abs(x)), 1e-6)) / np.log(2.0).astype(np.float32))

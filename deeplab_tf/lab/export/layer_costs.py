@@ -57,7 +57,7 @@ def _layer(node, shapes, reads, writes):
 
 
 def _fused(network):
-    """Nodes that run as part of a convolution -> its name, in order."""
+    """Return the nodes that run as part of a convolution -> its name, in order."""
     found: dict[str, str] = {}
     for node in network.nodes:
         if node.op in (*RELUS, "add"):

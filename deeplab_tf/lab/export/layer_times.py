@@ -100,7 +100,7 @@ def layer_of(graph: onnx.GraphProto, names: Sequence[str]) -> dict[str, str]:
 
 
 def _original(name, owners):
-    """The longest name of an operation in the file that a name of ONNX Runtime, which appends to it, begins with."""
+    """Return the longest name of an operation in the file that begins a name of ONNX Runtime, which appends to it."""
     while name and name not in owners:
         name = name[:-1]
     return name

@@ -49,7 +49,7 @@ class QATModel(keras.Model):
 
 
 def _variable_weights(layer):
-    """A layer's weights as tensors that follow its variables."""
+    """Return a layer's weights as tensors that follow its variables."""
     return [tf.cast(variable.value, tf.float64) for variable in layer.weights]
 
 

@@ -147,7 +147,7 @@ def _dequantized(node, plan):
 
 
 def _per_channel(scale, node):
-    """A scale (C,) in a shape that multiplies a kernel."""
+    """Return a scale (C,) in a shape that multiplies a kernel."""
     return scale[:, None] if node.op == "depthwise" else scale
 
 
@@ -164,19 +164,19 @@ def step(limit: float) -> np.float32:
 
 
 def _after_mean(network):
-    """The convolutions of a single position, where INT8 gains nothing."""
+    """Return the convolutions of a single position, where INT8 gains nothing."""
     single = network.single_position()
     return [node.name for node in network.nodes if node.name in single and node.op in CONVOLUTIONS]
 
 
 def _reads_float(network, node, excluded):
-    """Whether an excluded convolution's input stays float, too. That of the last ones does not: the convolution before
-    must end in INT8."""
+    """Return whether an excluded convolution's input stays float, too. That of the last ones does not: the convolution
+    before must end in INT8."""
     return node.name in excluded and node.name not in last_convolutions(network)
 
 
 def _also_quantized(network, node, ties, branches):
-    """The tensors that must be quantized because the one of `node` is."""
+    """Return the tensors that must be quantized because the one of `node` is."""
     if node.op in ("max_pool", "avg_pool", "concat", "upsample"):
         parts = node.inputs[:1] if node.op == "upsample" else node.inputs
         for part in parts:
@@ -198,7 +198,7 @@ def _also_quantized(network, node, ties, branches):
 
 
 def _own_branch(network, add):
-    """The input of a sum that comes straight from a convolution that nothing else reads; the last one of several."""
+    """Return the input of a sum that is a convolution which nothing else reads; the last one of several."""
     for name in reversed(add.inputs):
         if network[name].op in CONVOLUTIONS and len(network.consumers(name)) == 1:
             return name

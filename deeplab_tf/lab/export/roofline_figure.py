@@ -27,7 +27,7 @@ class Roof(NamedTuple):
 
 
 def write_roofline(path: str, layers: Sequence[Layer], device: str, title: str) -> None:
-    """Write a PNG with operations/s over operations a byte; a layer's area is its share of the estimated time.
+    """Write a PNG with operations/s over operations per byte; a layer's area is its share of the estimated time.
 
     Layers that compute nothing are left out.
     """
@@ -63,7 +63,7 @@ def _draw(path, layers, seconds, roof: Roof, title, frame_seconds):
     axes.set(
         xscale="log",
         yscale="log",
-        xlabel="operations a byte",
+        xlabel="operations per byte",
         ylabel=f"operations/s, {roof.how}",
         title=f"{title} in {roof.precision}: {1 / frame_seconds:.1f} frames/s {roof.how}",
     )

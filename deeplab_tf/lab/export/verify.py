@@ -59,7 +59,7 @@ def _saved_model(folder):
 
 
 def _onnx(path):
-    """A function from an image to logits, which an ArgMax may hide."""
+    """Return a function from an image to logits, which an ArgMax may hide."""
     model = onnx.load(str(path))
     name, channels = model.graph.output[0].name, 3
     if name == "labels":
@@ -74,7 +74,7 @@ def _onnx(path):
 def label_stride_costs(
     runtime, images: np.ndarray, truth: Sequence[np.ndarray], panoptic: Sequence[np.ndarray] | None = None
 ) -> tuple[Row, list[dict]]:
-    """Return the mIoU and time a frame of the Keras network at each label stride that it can have.
+    """Return the mIoU and time per frame of the Keras network at each label stride that it can have.
 
     Labels at a stride of 4 or 8 are those of stride 1 at every 4th or 8th pixel, because upsampling puts each feature
     on a pixel; so one prediction serves all.
@@ -110,7 +110,7 @@ def label_stride_costs(
 
 
 def _milliseconds(network, images):
-    """Milliseconds a frame in TensorFlow by label stride: the least of ROUNDS, taken in turns."""
+    """Return the milliseconds per frame in TensorFlow by label stride: the least of ROUNDS, taken in turns."""
     functions = {
         stride: _traced(with_head(network, label_stride=stride), images.shape[1:]) for stride in label_strides(network)
     }

@@ -8,7 +8,7 @@ from deeplab_tf.lab.schema import BelowOne
 
 Backbone = Annotated[str, "the backbone"]
 Width = Annotated[PositiveFloat, "multiplies the backbone's channels"]
-OutputStride = Annotated[Literal[8, 16, 32], "input pixels a side per position of `res5`; less is finer and slower"]
+OutputStride = Annotated[Literal[8, 16, 32], "stride of `res5`, in input pixels; less is finer and slower"]
 MultiGrid = Annotated[
     tuple[PositiveInt, PositiveInt, PositiveInt],
     "multiplies the dilations of the three blocks of `res5`; `resnet50` only",

@@ -32,7 +32,7 @@ def lr_aspp(
     mean is taken over the whole image.
 
     Args:
-        num_classes, size, precision: as of `deeplab_v3_plus`; the others are described where they are annotated.
+        num_classes, size, precision: as in `deeplab_v3_plus`; the others are described where they are annotated.
 
     Returns:
         A model from RGB images (B, H, W, 3), uint8 or 0..255, to a dictionary: `logits` (B, H, W, C) float32.

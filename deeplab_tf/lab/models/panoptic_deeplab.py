@@ -1,7 +1,7 @@
 """Panoptic-DeepLab (Cheng et al., CVPR 2020): DeepLab with a second branch that predicts the centers of instances and
 the offset of each pixel to its own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import keras
 from keras import layers
@@ -13,7 +13,7 @@ from deeplab_tf.lab.models.blocks import aspp, conv_bn, output_head
 from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.models.encoder import check_positive, dtype_policy, encode
 
-SHARED = ("none", "aspp", "decoder")
+Shared = Literal["none", "aspp", "decoder"]
 """What both branches share behind the backbone; the best of Cheng et al. share nothing (table 3)."""
 
 
@@ -27,8 +27,7 @@ def panoptic_deeplab(
     multi_grid: arguments.MultiGrid = (1, 1, 1),
     separable: arguments.Separable = True,
     shared: Annotated[
-        Literal["none", "aspp", "decoder"],
-        "what classes and instances share behind the backbone; less is better and slower",
+        Shared, "what classes and instances share behind the backbone; less is better and slower"
     ] = "none",
     aspp_channels: arguments.AsppChannels = 256,
     low_level_channels: Annotated[
@@ -47,7 +46,7 @@ def panoptic_deeplab(
     """Build a Panoptic-DeepLab.
 
     Args:
-        num_classes, size, precision: as of `deeplab_v3_plus`; the others are described where they are annotated.
+        num_classes, size, precision: as in `deeplab_v3_plus`; the others are described where they are annotated.
             Separable convolutions of decoders and heads are 5x5.
 
     Returns:
@@ -67,8 +66,8 @@ def panoptic_deeplab(
         instance_low_level_channels=instance_low_level,
         head_channels=head_channels,
     )
-    if shared not in SHARED:
-        raise DeepLabError(f"Got '{shared}' for model.shared. {did_you_mean(str(shared), SHARED)}")
+    if shared not in get_args(Shared):
+        raise DeepLabError(f"Got '{shared}' for model.shared. {did_you_mean(str(shared), get_args(Shared))}")
     momentum = batch_norm_momentum
 
     def pyramid(name):

@@ -26,7 +26,7 @@ def compare_networks(
 
     Args:
         before, after: the networks.
-        layers, scores: of both; scores as of an evaluation's report.
+        layers, scores: of both; scores as in an evaluation's report.
         target: the highest cost.
     """
     counts = output_channels(before), output_channels(after)

@@ -58,14 +58,19 @@ def open_run_split(trained, split: str, root: str | None = None) -> Split:
     """
     data = trained.data
     if not data:
-        raise DeepLabError("The bundle does not say what it was trained on; name the images and labels to score on.")
+        raise DeepLabError(
+            "The bundle does not say what it was trained on; score on --images and --labels (images=, labels=)."
+        )
     if root is not None:
         if not Path(root).expanduser().is_dir():
-            raise DeepLabError(f"The folder {root} does not exist; --root must say where the run's dataset lies.")
+            raise DeepLabError(
+                f"The folder {root} does not exist; --root (root=) must say where the run's dataset lies."
+            )
         return open_split({**data, "root": root, "records": None}, split)
     place = data.get("records") or data.get("root")
     if isinstance(place, str) and not Path(place).expanduser().is_dir():
         raise DeepLabError(
-            f"The run's dataset is no longer at {place}, where its recipe has it; pass its location with --root DIR."
+            f"The run's dataset is no longer at {place}, where its recipe has it; pass its location with --root DIR "
+            "(root=DIR)."
         )
     return open_split(data, split)

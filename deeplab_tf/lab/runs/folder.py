@@ -29,7 +29,7 @@ def check_run(path: str | Path) -> None:
 def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> str:
     """Return the name of an existing checkpoint; for None the best one, or the last saved step before there is a best.
 
-    Raises DeepLabError for a folder that is no run, and for a missing checkpoint, naming those that exist.
+    Raises DeepLabError for a folder that is not a run, and for a missing checkpoint, naming those that exist.
     """
     check_run(run)
     known = checkpoints(run)

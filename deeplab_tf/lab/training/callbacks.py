@@ -110,7 +110,7 @@ class MetricsLogger(StepCallback):
         with self.writer.as_default(step):
             tf.summary.scalar("loss", logs["loss"])
             tf.summary.scalar("learning_rate", rate)
-        self.writer.flush()  # a killed run shall lose nothing before its last saved state
+        self.writer.flush()  # a killed run must lose nothing before its last saved state
 
 
 def append_json(path: Path, row: dict) -> None:

@@ -56,7 +56,7 @@ def add_distillation(model: keras.Model, config: Config, table: LabelTable, stri
         stride: of the student's logits.
 
     Raises:
-        DeepLabError: the teacher is no run, or has other classes.
+        DeepLabError: the teacher is not a run, or has other classes.
     """
     teacher = load_teacher(str(config.distillation.run), config.training.precision, table)
     add_loss(model, DistillationLoss(teacher, config.distillation, stride))

@@ -163,7 +163,7 @@ def _fit(model, pipeline, hooks, checkpoints, first_step):
 def _how_to_resume(run_dir):
     """Return what the error for a bad file adds: the steps before it are not lost."""
     step = run_folder.saved_step(run_dir)
-    return f" The state after step {step} is saved; when the file is mended, continue with --resume." if step else ""
+    return f" The state after step {step} is saved; once the file is fixed, continue with --resume." if step else ""
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ class Muon(_PerVariable, keras.optimizers.Muon):
     """
 
     def __init__(self, outputs=(), **options):
-        """`outputs`: the names of a model's outputs, which begin the names of their last convolutions."""
+        """Take the names of a model's outputs, which begin the names of their last convolutions."""
         layers = [f"^{name}_conv/" for name in outputs]
         super().__init__(exclude_layers=layers, weight_decay=None, adam_weight_decay=None, **options)
 

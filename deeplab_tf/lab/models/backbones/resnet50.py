@@ -44,7 +44,7 @@ def build(image, *, width: float = 1.0, output_stride: int = 16, multi_grid=(1, 
     Args:
         image: (B, H, W, 3) tensor, normalized.
         width: multiplies every number of channels (rounded to a multiple of 8).
-        output_stride: 8, 16 or 32: input pixels a side per position of `res5`; strides beyond it become dilation.
+        output_stride: stride of `res5`, in input pixels: 8, 16 or 32; strides beyond it become dilation.
         multi_grid: multiplies the dilation of each block of `res5` (arXiv:1706.05587, section 3.3).
         momentum: of the running statistics of batch normalization.
 
