@@ -1,6 +1,7 @@
 """The bundle's ONNX files in ONNX Runtime (1.10 or newer), on the CPU or an NVIDIA GPU.
 
-INT8 is model_int8_cpu.onnx on a CPU, which has fast kernels for its uint8 activations, and model_int8.onnx on a GPU.
+INT8 is model_int8_cpu.onnx on a CPU, which has fast kernels for its uint8 activations, and model_int8.onnx on a GPU
+and, on a CPU, before ONNX Runtime 1.12.
 Copies to a GPU are part of `run`.
 """
 
@@ -20,6 +21,8 @@ PRIORITY = 20
 PACKAGE = "onnxruntime"
 
 CPU = "CPUExecutionProvider"
+CHANNELS_LAST_SINCE = (1, 12)
+"""Earlier versions resize channels-last tensors wrongly, without an error; model_int8_cpu.onnx has such tensors."""
 MAX_LANES = 4
 """Each needs memory for features of its own."""
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
@@ -179,7 +182,13 @@ def physical_cores() -> int:
 
 
 def _file(precision, *, on_cpu):
-    return "model_int8.onnx" if precision == "int8" and not on_cpu else PRECISIONS[precision]
+    if precision == "int8" and not (on_cpu and _version() >= CHANNELS_LAST_SINCE):
+        return "model_int8.onnx"
+    return PRECISIONS[precision]
+
+
+def _version() -> Tuple[int, ...]:
+    return tuple(int(part) for part in _onnxruntime().__version__.split(".")[:2])
 
 
 def _providers(wanted) -> List[str]:
