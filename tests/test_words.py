@@ -31,6 +31,8 @@ INSTEAD = {
     r"\b(ground|upper) floor\b": "deploy|lab",
     r"\b(lessons?|teach|teaches|taught)\b": "distillation",
     r"\bthe paper\b": r"et al\.",
+    r"\bdata sets?\b": "dataset",
+    r"colour|\bgrey|\bcentres?\b|neighbour|labelled|normalis": "American spelling",
 }
 """A word that must not come back -> what to write. A line that has both, such as one of a list of renamed keys, is
 allowed."""
