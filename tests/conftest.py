@@ -12,9 +12,32 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of the C++ side onl
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
+GENERATED = pytest.StashKey()
+"""Digests of the generated inputs of all processes."""
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: measures time, so that no other test may run beside it")
+
+
+def pytest_sessionfinish(session):
+    """Pass the count of generated inputs to the process that prints it."""
+    generated = sys.modules.get("generated")
+    if generated and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["generated"] = sorted(generated.seen)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Collect the generated inputs of a process of pytest-xdist."""
+    node.config.stash.setdefault(GENERATED, set()).update(getattr(node, "workeroutput", {}).get("generated", ()))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    generated = sys.modules.get("generated")
+    seen = config.stash.get(GENERATED, set()) | (generated.seen if generated else set())
+    if seen:
+        terminalreporter.write_line(f"generated inputs: {len(seen)} distinct ones")
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
