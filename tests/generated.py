@@ -1,8 +1,8 @@
 """Generated inputs: run a command on each, and hold what every command promises whatever it is given.
 
 `check` runs one command line in this process and asserts that it ended in 0, 1 or 2, within five seconds, with one
-sentence and no traceback where it failed, and that no input file changed. Every distinct input is counted; pytest prints
-the total, of all its processes, at its end.
+sentence and no traceback where it failed, and that no input file changed. Every distinct input is counted;
+pytest prints the total, of all its processes, at its end.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ import os
 import signal
 
 import hypothesis
-
 from click_runner import CliRunner
+
 from deeplab_tf.cli import group
 from deeplab_tf.core.files import files_below
 
