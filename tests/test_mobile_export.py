@@ -15,9 +15,9 @@ from deeplab_tf.lab.export.layer_costs import network_layers
 from deeplab_tf.lab.export.network import read_network
 from deeplab_tf.lab.export.nodes import Network, Node
 from deeplab_tf.lab.export.smaller_networks import SmallerNetworks
+from deeplab_tf.lab.models.encoder import in_backbone
 from deeplab_tf.lab.models.lr_aspp import lr_aspp
 from deeplab_tf.lab.models.registry import load_network
-from deeplab_tf.lab.training.optimizers import in_backbone
 
 SIZE = (65, 97)
 HEADS = {
@@ -244,8 +244,8 @@ def test_saved_model_loads_and_heads_are_not_backbone(model, make_images, rng, t
     again = keras.models.load_model(tmp_path / "model.keras", compile=False)
     image = make_images(rng, 1, *SIZE)
     np.testing.assert_array_equal(again(image)["logits"], model(image)["logits"])
-    assert {v.path.split("_")[0] for v in model.trainable_variables if not in_backbone(v)} == {"aspp", "logits"}
-    assert all(v.path.startswith(("conv1", "res")) for v in model.trainable_variables if in_backbone(v))
+    assert {v.path.split("_")[0] for v in model.trainable_variables if not in_backbone(v.path)} == {"aspp", "logits"}
+    assert all(v.path.startswith(("conv1", "res")) for v in model.trainable_variables if in_backbone(v.path))
 
 
 def test_smaller_networks_change_only_keys_of_the_network():

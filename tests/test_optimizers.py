@@ -8,8 +8,9 @@ from keras import layers
 
 from deeplab_tf.lab.config import Config, Optimizer, Training
 from deeplab_tf.lab.models.deeplab_v3_plus import deeplab_v3_plus
+from deeplab_tf.lab.models.encoder import in_backbone
 from deeplab_tf.lab.training import objective, state
-from deeplab_tf.lab.training.optimizers import decays, in_backbone, make_optimizer, make_schedule
+from deeplab_tf.lab.training.optimizers import decays, make_optimizer, make_schedule
 from deeplab_tf.lab.training.weight_export import WeightExport, average_name
 
 
@@ -58,7 +59,7 @@ def test_kernels_of_convolutions_decay(deeplab):
 
 def test_the_backbone_ends_with_res5(deeplab):
     backbone = keras.Model(deeplab.input, deeplab.get_layer("res5_block3_out").output)
-    found = {v.path for v in deeplab.trainable_variables if in_backbone(v)}
+    found = {v.path for v in deeplab.trainable_variables if in_backbone(v.path)}
     assert found == {v.path for v in backbone.trainable_variables}
 
 

@@ -136,6 +136,11 @@ class Config(Section):
         """Height, width of the images that the network is trained and scored on."""
         return self.data["size"]
 
+    @property
+    def training_size(self) -> tuple[int, int]:
+        """Height, width of the images that a training step sees."""
+        return self.augment.crop or self.size
+
     def to_yaml(self) -> str:
         """Return the text from which `load` gives an equal Config."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

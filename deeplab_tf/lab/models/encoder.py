@@ -36,6 +36,11 @@ def encode(backbone: str, size, *, width: float, output_stride: int, multi_grid,
     return image, module.build(normalize(image, **module.NORMALIZATION), **options)
 
 
+def in_backbone(path: str) -> bool:
+    """Return whether a layer or one of its variables belongs to the backbone, by its name."""
+    return not path.startswith(("aspp", "decoder", "logits", "auxiliary", "instance", "center", "offset"))
+
+
 def check_positive(**values) -> None:
     """Raise DeepLabError for an option of a model, or an item of a tuple, that is not greater than 0."""
     for key, value in values.items():

@@ -13,7 +13,9 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config, load_run
+from deeplab_tf.lab.models.unreached_taps import clear_untrained, describe
 from deeplab_tf.lab.runs.folder import network_file
 
 
@@ -57,7 +59,11 @@ def open_run(run: str | Path, checkpoint: int | str | None = None) -> KerasRunti
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
-    return KerasRuntime(model, _read_table(Path(run)), load_run(run))
+    config = load_run(run)
+    cleared = clear_untrained(model, config.model, config.training_size)
+    if cleared:  # a run of 0.2 or before
+        say(describe(cleared, config.training_size))
+    return KerasRuntime(model, _read_table(Path(run)), config)
 
 
 def _read_table(run: Path) -> LabelTable:

@@ -12,12 +12,14 @@ import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
 from deeplab_tf.lab.data.split import Split, require_instances
 from deeplab_tf.lab.models.layer_graph import output_layer
 from deeplab_tf.lab.models.registry import build_network
+from deeplab_tf.lab.models.unreached_taps import clear_untrained, describe
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
 from deeplab_tf.lab.training import run_folder, state
 from deeplab_tf.lab.training.callbacks import (
@@ -75,6 +77,9 @@ def train(
     pipeline = make_pipeline(config, training, instances=instances)
     if not run_folder.saved_step(run_dir):
         load_initial_weights(network, config.model, table)
+        cleared = clear_untrained(network, config.model, config.training_size)
+        if cleared:
+            say(describe(cleared, config.training_size))
     model, quantization = network, None
     if config.quantization.aware:
         from deeplab_tf.lab.training.quantization import QuantizedTraining  # ONNX Runtime, for this alone

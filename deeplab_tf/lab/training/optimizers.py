@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.lab.config import Optimizer
+from deeplab_tf.lab.models.encoder import in_backbone
 
 
 def make_schedule(options: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -60,7 +61,7 @@ def make_optimizer(options: Optimizer, model: keras.Model, steps: int) -> keras.
         optimizer = Adam(**common)
     optimizer.build(model.trainable_variables)
     for variable in model.trainable_variables:
-        multiplier = options.backbone_lr_multiplier if in_backbone(variable) else 1.0
+        multiplier = options.backbone_lr_multiplier if in_backbone(variable.path) else 1.0
         optimizer.settings[variable.value.ref()] = multiplier, options.weight_decay if decays(variable) else 0.0
     return optimizer
 
@@ -68,11 +69,6 @@ def make_optimizer(options: Optimizer, model: keras.Model, steps: int) -> keras.
 def decays(variable) -> bool:
     """Return whether weight decay applies to a variable: to kernels of convolutions, but not to depthwise ones."""
     return variable.path.endswith("/kernel") and "depthwise" not in variable.path
-
-
-def in_backbone(variable) -> bool:
-    """Return whether a variable belongs to the backbone, by the name of its layer."""
-    return not variable.path.startswith(("aspp", "decoder", "logits", "auxiliary", "instance", "center", "offset"))
 
 
 class _PerVariable(keras.optimizers.Optimizer):
