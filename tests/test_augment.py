@@ -82,6 +82,52 @@ def test_flip_mirrors_image_and_label(rng, size):
     np.testing.assert_array_equal(out[1], label_map[:, ::-1])
 
 
+@pytest.mark.parametrize("size", [(96, 128), (97, 129)])
+def test_a_vertical_flip_turns_image_and_label_upside_down(rng, size):
+    image = rng.integers(0, 256, (*size, 3), np.uint8)
+    label_map = rng.integers(0, 19, size, np.uint8)
+    out = augment(tf.constant(image), tf.constant(label_map), seed(0), Augmentation(vertical_flip=1.0))
+    np.testing.assert_array_equal(out[0], image[::-1])
+    np.testing.assert_array_equal(out[1], label_map[::-1])
+
+
+def test_quarter_turns_give_all_four_orientations(rng):
+    label_map = rng.integers(0, 19, (64, 64), np.uint8)
+    image = np.repeat(label_map[..., None] * 12, 3, axis=2)
+    seen = set()
+    for n in range(20):
+        out = augment(tf.constant(image), tf.constant(label_map), seed(n), Augmentation(quarter_turns=True))
+        np.testing.assert_array_equal(out[0][..., 0], out[1] * 12)  # image and label moved alike
+        seen |= {k for k in range(4) if np.array_equal(out[1], np.rot90(label_map, k))}
+    assert seen == {0, 1, 2, 3}
+
+
+def test_a_turned_crop_stays_inside_a_larger_image():
+    """A 40x60 crop of a 60x90 image, turned, is 60 rows by 40 columns of it: none of its pixels is outside."""
+    image, label_map = np.zeros((60, 90, 3), np.uint8), np.zeros((60, 90), np.uint8)
+    for n in range(20):
+        out = augment(
+            tf.constant(image), tf.constant(label_map), seed(n), Augmentation(crop=(40, 60), quarter_turns=True)
+        )
+        assert out[1].shape == (40, 60) and not np.any(out[1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_an_elastic_warp_moves_image_and_label_alike(rng, dtype):
+    """Where the label is painted into the image, it is still there afterwards, but for blended edges."""
+    label_map = (np.kron(rng.integers(0, 4, (6, 8)), np.ones((16, 16))) * 60).astype(dtype)
+    image = np.repeat(label_map[..., None], 3, axis=2).astype(np.uint8)
+    options = Augmentation(elastic=6.0)
+    out = [
+        tensor.numpy() for tensor in augment(tf.constant(image), tf.constant(label_map), seed(1), options, outside=255)
+    ]
+    inside = out[1] != 255
+    assert out[1].dtype == dtype and 0.2 < np.mean(out[1] != label_map) < 0.9
+    assert np.mean(out[0][..., 0][inside] == out[1][inside]) > 0.8
+    again = augment(tf.constant(image), tf.constant(label_map), seed(1), options, outside=255)
+    np.testing.assert_array_equal(again[1], out[1])
+
+
 def test_half_of_the_images_are_flipped():
     column = tf.constant(np.arange(32, dtype=np.uint8)[None].repeat(2, 0))
     image = tf.zeros((2, 32, 3), tf.uint8)

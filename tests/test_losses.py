@@ -50,7 +50,17 @@ def test_ignored_pixels_neither_count_nor_dilute():
     np.testing.assert_allclose(gradient[0], (-0.5, 0.5), rtol=1e-6)  # softmax - one-hot
 
 
-@pytest.mark.parametrize("options", [{}, {"ohem_ratio": 0.25}, {"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ohem_ratio": 0.25},
+        {"label_smoothing": 0.1},
+        {"class_weights": [1.0, 2.0]},
+        {"focal_gamma": 2.0},
+        {"dice_weight": 1.0, "tversky_weight": 1.0},
+    ],
+)
 def test_ignored_pixels_alone_cost_nothing(options):
     value, gradient = loss_and_gradient(SegmentationLoss(2, **options), [IGNORE_LABEL] * 4, np.ones((4, 2)))
     assert value == 0
@@ -97,6 +107,58 @@ def test_float16_logits_are_summed_in_float32():
 
 
 SPLIT = LabelSplit([[0, 0, 0, 0, 0, 0, 255]], [[0, 0, 0, 1]])  # 9 pixels of class 0, one of class 1, none of class 2
+
+
+def in_numpy(labels, logits, weights, *, focal_gamma=0.0, dice=0.0, tversky=0.0, alpha_beta=(0.3, 0.7)):
+    """Cross-entropy, focal or not, and the losses of regions, written out pixel by pixel in float64."""
+    total = weight_sum = 0.0
+    classes = len(logits[0])
+    tp, fp, fn = np.zeros(classes), np.zeros(classes), np.zeros(classes)
+    for label, row in zip(labels, np.asarray(logits, np.float64)):
+        if label == IGNORE_LABEL:
+            continue
+        p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        total += weights[label] * -np.log(p[label]) * (1 - p[label]) ** focal_gamma
+        weight_sum += weights[label]
+        for c in range(classes):
+            tp[c] += p[c] if c == label else 0
+            fp[c] += p[c] if c != label else 0
+            fn[c] += 1 - p[c] if c == label else 0
+    value = total / weight_sum
+    present = [c for c in range(classes) if c in labels]
+    for weight, alpha, beta in ((dice, 0.5, 0.5), (tversky, *alpha_beta)):
+        value += weight * np.mean([1 - tp[c] / (tp[c] + alpha * fp[c] + beta * fn[c]) for c in present])
+    return value
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"focal_gamma": 2.0}, {"focal_gamma": 0.5}, {"dice_weight": 1.0}, {"tversky_weight": 0.7, "tversky": (0.2, 0.8)}],
+    ids=str,
+)
+def test_losses_and_their_gradients_against_numpy(options, rng):
+    """The value, and the gradient by differences of the NumPy version, in float64, at +-1e-5."""
+    labels = np.array([0, 1, 1, 3, IGNORE_LABEL, 0, 3, 3])  # class 2 does not occur
+    logits, weights = rng.normal(0, 1.5, (8, 4)), [1.0, 2.0, 0.5, 3.0]
+    names = {"dice_weight": "dice", "tversky_weight": "tversky", "tversky": "alpha_beta"}
+    plain = {names.get(name, name): value for name, value in options.items()}
+    value, gradient = loss_and_gradient(SegmentationLoss(4, class_weights=weights, **options), labels, logits)
+    assert value == pytest.approx(in_numpy(labels, logits, weights, **plain), rel=1e-5)
+    expected = np.zeros_like(logits)
+    for index in np.ndindex(logits.shape):
+        step = np.zeros_like(logits)
+        step[index] = 1e-5
+        ahead, behind = (in_numpy(labels, logits + sign * step, weights, **plain) for sign in (1, -1))
+        expected[index] = (ahead - behind) / 2e-5
+    np.testing.assert_allclose(gradient, expected, atol=2e-6)
+
+
+def test_dice_by_hand():
+    # p = 3/4 for class 0 in one pixel of each class: TP 3/4, FP 3/4, FN 1/4 for class 0; 1/4, 1/4, 3/4 for class 1:
+    # 1 - 2 * 3/4 / (3/2 + 1) = 0.4; 1 - 2 * 1/4 / (1/2 + 1) = 2/3
+    loss = SegmentationLoss(2, dice_weight=1.0)
+    value, _ = loss_and_gradient(loss, [0, 1], [(LN3, 0), (LN3, 0)])
+    assert value == pytest.approx((math.log(4 / 3) + math.log(4)) / 2 + (0.4 + 2 / 3) / 2, rel=1e-6)
 
 
 def test_class_shares_leave_ignored_pixels_out():

@@ -30,6 +30,17 @@ class Loss(Section):
     ohem_ratio: Annotated[
         float, Gt(0), Le(1), "hard example mining: share of a batch's pixels, the hardest, that count"
     ] = 1.0
+    focal_gamma: Annotated[
+        float, Ge(0), Le(10), "focal loss ([Lin et al., 2017](https://arxiv.org/abs/1708.02002)): its exponent; 0: off"
+    ] = 0.0
+    dice_weight: Annotated[NonNegativeFloat, "weight of the Dice loss, which is added; 0: off"] = 0.0
+    tversky_weight: Annotated[
+        NonNegativeFloat,
+        "weight of the Tversky loss ([Salehi et al., 2017](https://arxiv.org/abs/1706.05721)), which is added; 0: off",
+    ] = 0.0
+    tversky: Annotated[
+        tuple[PositiveFloat, PositiveFloat], "[alpha, beta]: weights of false positives and of misses in it"
+    ] = (0.3, 0.7)
     auxiliary_weight: Annotated[NonNegativeFloat, "weight of the auxiliary head's loss"] = 0.4
     center_weight: Annotated[NonNegativeFloat, "weight of the mean squared error of the centers"] = 200.0
     offset_weight: Annotated[NonNegativeFloat, "weight of the mean absolute error, in pixels, of the offsets"] = 0.01

@@ -1,13 +1,15 @@
-"""Augmentation of a training image and its label map: one geometric warp, one color transform.
+"""Augmentation of a training image and its label map: one affine warp, an elastic one, one color transform.
 
 Flip, rotation, scale and crop are one affine map from the crop's pixels to the image's, so that a pixel is interpolated
-once. Brightness, contrast, saturation, hue and white balance are one affine map of RGB. All draws are stateless: the
-same seed gives the same crop, on any run.
+once; an elastic warp is a second time. Brightness, contrast, saturation, hue and white balance are one affine map of
+RGB. All draws are stateless: the same seed gives the same crop, on any run.
 """
 
 import math
 from typing import Annotated
 
+import cv2
+import numpy as np
 import tensorflow as tf
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator
 
@@ -31,8 +33,13 @@ class Augmentation(Section):
 
     crop: Annotated[tuple[Side, Side] | None, "[height, width] of the crop to train on; none: the whole image"] = None
     flip: Annotated[Fraction, "probability of a left-right flip"] = 0.0
+    vertical_flip: Annotated[Fraction, "probability of a top-bottom flip"] = 0.0
+    quarter_turns: Annotated[bool, "turn by 0, 90, 180 or 270 degrees, each as often"] = False
     rotation: Annotated[NonNegativeFloat, "degrees, at most, either way"] = 0.0
     scale: Annotated[tuple[PositiveFloat, PositiveFloat], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
+    elastic: Annotated[
+        NonNegativeFloat, "standard deviation, in pixels, of a smooth warp that is drawn at 3x3 points (U-Net's)"
+    ] = 0.0
     brightness: Annotated[BelowOne, "0.3: times 0.7 to 1.3"] = 0.0
     contrast: Annotated[BelowOne, "0.3: distance from the image's mean gray, times 0.7 to 1.3"] = 0.0
     saturation: Annotated[Fraction, "0.3: distance from each pixel's gray, times 0.7 to 1.3"] = 0.0
@@ -64,13 +71,15 @@ def augment(image, label_map, seed, options: Augmentation, *, outside: int = IGN
     """
     draw = _Draws(seed)
     image, label_map = warp(image, label_map, draw, options, outside)
+    if options.elastic:
+        image, label_map = bend(image, label_map, draw, options, outside)
     return change_colors(image, draw, options), label_map
 
 
 class _Draws:
     """Random numbers by name: an augmentation that is switched off does not shift the draws of the others."""
 
-    NAMES = ("flip", "rotation", "scale", "top", "left", *COLOR_CHANGES)
+    NAMES = ("flip", "rotation", "scale", "top", "left", *COLOR_CHANGES, "vertical_flip", "quarter_turns", "elastic")
 
     def __init__(self, seed):
         self.seed = seed
@@ -78,14 +87,18 @@ class _Draws:
     def of(self, name):
         return tf.random.fold_in(self.seed, self.NAMES.index(name))
 
+    def integer(self, name, count):
+        return tf.random.stateless_uniform((), self.of(name), 0, count, tf.int32)
+
     def uniform(self, name, low=0.0, high=1.0, shape=()):
         return tf.random.stateless_uniform(shape, self.of(name), low, high)
 
 
 def warp(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LABEL):
-    """Flip, rotate, scale and crop, in one interpolation."""
+    """Flip, turn, rotate, scale and crop, in one interpolation."""
     crop = options.crop or tuple(image.shape[:2])
-    moved = options.flip or options.rotation or options.scale != (1.0, 1.0)
+    flipped = options.flip or options.vertical_flip or options.quarter_turns
+    moved = flipped or options.rotation or options.scale != (1.0, 1.0)
     if not moved and tuple(crop) == tuple(image.shape[:2]):
         return image, label_map
     size = tf.cast(tf.shape(image)[:2], tf.float32)  # H, W
@@ -95,15 +108,42 @@ def warp(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LA
         scale = tf.exp(draw.uniform("scale", math.log(low), math.log(high)))
     angle = draw.uniform("rotation", -options.rotation, options.rotation) * math.pi / 180
     sign = tf.where(draw.uniform("flip") < options.flip, -1.0, 1.0)
+    if options.vertical_flip:  # a left-right flip and half a turn
+        turned = tf.where(draw.uniform("vertical_flip") < options.vertical_flip, 1.0, 0.0)
+        sign, angle = sign * (1 - 2 * turned), angle + math.pi * turned
+    turn = draw.integer("quarter_turns", 4) if options.quarter_turns else tf.constant(0)
+    angle += tf.cast(turn, tf.float32) * (math.pi / 2)
     # The crop's center in the image: anywhere the crop fits; where it is larger than the scaled image, anywhere the
     # image fits into it.
-    room = (size - tf.constant(crop, tf.float32) / scale) / 2
+    covered = tf.constant(crop, tf.float32) / scale
+    room = (size - tf.where(turn % 2 == 1, covered[::-1], covered)) / 2
     offset = tf.stack([draw.uniform("top", -1.0, 1.0), draw.uniform("left", -1.0, 1.0)]) * tf.abs(room)
     center = (size - 1) / 2 + offset
     transform = _affine(crop, center, scale, angle, sign)
     image = _apply(tf.cast(image, tf.float32), transform, crop, "BILINEAR", BORDER)
     label_map = _apply(label_map[..., None], transform, crop, "NEAREST", float(outside))[..., 0]
     return tf.cast(tf.round(image), tf.uint8), label_map
+
+
+def bend(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LABEL):
+    """Move the pixels by a smooth field: displacements at 3x3 points, and a cubic between them (Ronneberger et al.,
+    MICCAI 2015)."""
+    size = tuple(image.shape[:2])
+    points = tf.random.stateless_normal((1, 3, 3, 2), draw.of("elastic"), 0.0, options.elastic)
+    field = tf.image.resize(points, size, method="bicubic")[0]  # (H, W, 2): columns, rows
+
+    def remap(image, label_map, field):
+        rows, columns = np.indices(size, np.float32)
+        maps = columns + field[..., 0], rows + field[..., 1]
+        options = {"borderMode": cv2.BORDER_CONSTANT}
+        moved = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderValue=(BORDER,) * 3, **options)
+        labels = label_map.astype(np.float64)  # holds panoptic ids exactly; OpenCV does not remap int32
+        labels = cv2.remap(labels, *maps, cv2.INTER_NEAREST, borderValue=float(outside), **options)
+        return moved, labels.astype(label_map.dtype)
+
+    kinds = (image.dtype, label_map.dtype)
+    moved, labels = tf.numpy_function(remap, [image, label_map, field], kinds, stateful=False)
+    return tf.ensure_shape(moved, (*size, 3)), tf.ensure_shape(labels, size)
 
 
 def _affine(crop, center, scale, angle, sign):

@@ -6,8 +6,9 @@ import keras
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.models.pretrained import load_backbone_weights
-from deeplab_tf.lab.runs.keras_runtime import open_run
+from deeplab_tf.lab.runs.keras_runtime import KerasRuntime, open_run
 
 
 def load_initial_weights(model: keras.Model, section: dict, table: LabelTable) -> None:
@@ -25,20 +26,41 @@ def load_initial_weights(model: keras.Model, section: dict, table: LabelTable) -
         load_backbone_weights(model, section["backbone"], weights)
         return
     runtime = open_run(Path(weights).expanduser())
-    if runtime.table.names != table.names:
-        raise DeepLabError(f"model.weights must name a run with this recipe's classes; {weights} has others.")
-    copy_network_weights(runtime.model, model, weights)
+    if runtime.table.names == table.names:
+        copy_network_weights(runtime.model, model, weights)
+        return
+    copy_network_weights(runtime.model, model, weights, without_classifier=True)
+    known = copy_classes(runtime, model, table)
+    say(
+        f"model.weights: {weights} has other classes. All its weights are taken over but the classifier's, of which "
+        + (f"these classes keep theirs: {', '.join(known)}." if known else "no class has the name of one here.")
+    )
 
 
-def copy_network_weights(source: keras.Model, model: keras.Model, run: str) -> None:
+def copy_classes(runtime: KerasRuntime, model: keras.Model, table: LabelTable) -> list[str]:
+    """Copy the classifier's weights of the classes that both tables name; return their names."""
+    known = [name for name in table.names if name in runtime.table.names]
+    here, there = ([t.names.index(name) for name in known] for t in (table, runtime.table))
+    layer, other = (network.get_layer("logits_conv") for network in (model, runtime.model))
+    for variable, given in zip(layer.weights, other.weights):  # (1, 1, in, C) and (C,)
+        values = variable.numpy()
+        values[..., here] = given.numpy()[..., there]
+        variable.assign(values)
+    return known
+
+
+def copy_network_weights(
+    source: keras.Model, model: keras.Model, run: str, *, without_classifier: bool = False
+) -> None:
     """Copy the weights of a run's network into another one of the same shape; an auxiliary head keeps its own.
 
     Raises:
         DeepLabError: the networks differ.
     """
     values = {variable.path: variable for variable in source.weights}
+    own = ("auxiliary", "logits_conv/") if without_classifier else "auxiliary"
     for variable in model.weights:
-        if variable.path.startswith("auxiliary"):
+        if variable.path.startswith(own):
             continue
         given = values.get(variable.path)
         if given is None or given.shape != variable.shape:

@@ -14,9 +14,24 @@ from deeplab_tf.lab.data.split import Split
 
 
 class SegmentationLoss(keras.losses.Loss):
-    """Cross-entropy averaged over the weights of the pixels, so that ignored areas do not dilute it; 0 without any."""
+    """Cross-entropy averaged over the weights of the pixels, so that ignored areas do not dilute it; 0 without any.
 
-    def __init__(self, num_classes: int, *, class_weights=None, label_smoothing: float = 0.0, ohem_ratio: float = 1.0):
+    Losses of whole regions can be added: 1 - the mean, over the classes in the batch's labels, of TP / (TP + alpha FP +
+    beta FN), all three counted in probabilities (Salehi et al., MLMI 2017). With alpha = beta = 1/2 that is Dice.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        class_weights=None,
+        label_smoothing: float = 0.0,
+        ohem_ratio: float = 1.0,
+        focal_gamma: float = 0.0,
+        dice_weight: float = 0.0,
+        tversky_weight: float = 0.0,
+        tversky: tuple[float, float] = (0.3, 0.7),
+    ):
         """
         Args:
             num_classes: C.
@@ -24,12 +39,19 @@ class SegmentationLoss(keras.losses.Loss):
             label_smoothing: share of a pixel's truth that is spread evenly over all classes.
             ohem_ratio: share of each batch's pixels that count, those with the highest loss: online hard example mining
                 (Shrivastava et al., CVPR 2016).
+            focal_gamma: multiplies each pixel's cross-entropy by (1 - p)^gamma, with p the probability of its class
+                (Lin et al., ICCV 2017).
+            dice_weight: of the Dice loss.
+            tversky_weight: of the loss above with (alpha, beta) = `tversky`.
         """
         super().__init__(name="segmentation", reduction="none", dtype="float32")
         self.num_classes = num_classes
         self.class_weights = tf.ones(num_classes) if class_weights is None else tf.constant(class_weights, tf.float32)
         self.label_smoothing = label_smoothing
         self.ohem_ratio = ohem_ratio
+        self.focal_gamma = focal_gamma
+        regions = ((dice_weight, 0.5, 0.5), (tversky_weight, *tversky))
+        self.regions = [region for region in regions if region[0]]
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Return a scalar.
@@ -46,13 +68,31 @@ class SegmentationLoss(keras.losses.Loss):
         weights = tf.where(valid, tf.gather(self.class_weights, labels), 0.0)
         if sample_weight is not None:
             weights *= tf.reshape(sample_weight, (-1,))
-        losses = _cross_entropy(labels, logits)
+        cross_entropy = losses = _cross_entropy(labels, logits)
         if self.label_smoothing:
             even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * even
+        if self.focal_gamma:
+            losses *= tf.pow(-tf.math.expm1(-cross_entropy) + 1e-7, self.focal_gamma)  # the gradient of 0^gamma
         if self.ohem_ratio < 1:
             weights = weights * self._hard(losses, valid)
-        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        loss = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        if self.regions:
+            loss += self._regions(labels, logits, tf.cast(valid, tf.float32)[:, None])
+        return loss
+
+    def _regions(self, labels, logits, valid):
+        """Return the sum of the losses of regions; 0 where every pixel is ignored."""
+        truth = tf.one_hot(labels, self.num_classes) * valid
+        probabilities = tf.nn.softmax(logits) * valid
+        positives, of_truth = tf.reduce_sum(truth * probabilities, axis=0), tf.reduce_sum(truth, axis=0)
+        false_positives, misses = tf.reduce_sum(probabilities, axis=0) - positives, of_truth - positives
+        present = tf.cast(of_truth > 0, tf.float32)
+        total = tf.constant(0.0)
+        for weight, alpha, beta in self.regions:
+            index = tf.math.divide_no_nan(positives, positives + alpha * false_positives + beta * misses)
+            total += weight * tf.math.divide_no_nan(tf.reduce_sum((1 - index) * present), tf.reduce_sum(present))
+        return total
 
     def _hard(self, losses, valid):
         """Return 1 for the hardest share of the pixels that are not ignored, 0 for the others."""

@@ -51,6 +51,10 @@ def make_losses(config: Config, model: keras.Model, class_weights) -> tuple[dict
         class_weights=class_weights,
         label_smoothing=options.label_smoothing,
         ohem_ratio=options.ohem_ratio,
+        focal_gamma=options.focal_gamma,
+        dice_weight=options.dice_weight,
+        tversky_weight=options.tversky_weight,
+        tversky=options.tversky,
     )
     labels = 1.0 if config.distillation.run is None else 1.0 - config.distillation.weight
     losses = {
