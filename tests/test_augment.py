@@ -128,6 +128,25 @@ def test_an_elastic_warp_moves_image_and_label_alike(rng, dtype):
     np.testing.assert_array_equal(again[1], out[1])
 
 
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_crops_over_classes_find_rare_ones(unit):
+    """One pixel of class 2 in 200x200: a 32x32 crop holds it in about 1 of 30 draws, or in half of them where the class
+    is drawn first."""
+    label_map = np.zeros((200, 200), np.uint8 if unit == 1 else np.int32)
+    label_map[150, 45] = 2 * unit
+    image = tf.zeros((200, 200, 3), tf.uint8)
+    for probability, low, high in ((0.0, 0, 17), (1.0, 70, 130)):  # of 200: 100, give or take four deviations of 7
+        options = Augmentation(crop=(32, 32), class_crops=probability)
+        found = [np.any(augment(image, tf.constant(label_map), seed(n), options)[1] == 2 * unit) for n in range(200)]
+        assert low <= sum(found) <= high
+
+
+def test_crops_over_classes_of_an_image_without_any_go_anywhere():
+    ignored = tf.fill((40, 40), tf.constant(IGNORE_LABEL, tf.uint8))
+    options = Augmentation(crop=(32, 32), class_crops=1.0)
+    assert augment(tf.zeros((40, 40, 3), tf.uint8), ignored, seed(0), options)[1].shape == (32, 32)
+
+
 def test_half_of_the_images_are_flipped():
     column = tf.constant(np.arange(32, dtype=np.uint8)[None].repeat(2, 0))
     image = tf.zeros((2, 32, 3), tf.uint8)

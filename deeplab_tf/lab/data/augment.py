@@ -14,6 +14,7 @@ import tensorflow as tf
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator
 
 from deeplab_tf.core.labels import IGNORE_LABEL
+from deeplab_tf.core.panoptic import DIVISOR
 from deeplab_tf.lab.schema import BelowOne, Fraction, Section, Side
 
 BORDER = 114.0
@@ -32,6 +33,9 @@ class Augmentation(Section):
     """
 
     crop: Annotated[tuple[Side, Side] | None, "[height, width] of the crop to train on; none: the whole image"] = None
+    class_crops: Annotated[
+        Fraction, "probability that the crop is laid over a pixel of a class drawn evenly from those in the image"
+    ] = 0.0
     flip: Annotated[Fraction, "probability of a left-right flip"] = 0.0
     vertical_flip: Annotated[Fraction, "probability of a top-bottom flip"] = 0.0
     quarter_turns: Annotated[bool, "turn by 0, 90, 180 or 270 degrees, each as often"] = False
@@ -79,7 +83,18 @@ def augment(image, label_map, seed, options: Augmentation, *, outside: int = IGN
 class _Draws:
     """Random numbers by name: an augmentation that is switched off does not shift the draws of the others."""
 
-    NAMES = ("flip", "rotation", "scale", "top", "left", *COLOR_CHANGES, "vertical_flip", "quarter_turns", "elastic")
+    NAMES = (
+        "flip",
+        "rotation",
+        "scale",
+        "top",
+        "left",
+        *COLOR_CHANGES,
+        "vertical_flip",
+        "quarter_turns",
+        "elastic",
+        "class_crops",
+    )
 
     def __init__(self, seed):
         self.seed = seed
@@ -118,11 +133,35 @@ def warp(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LA
     covered = tf.constant(crop, tf.float32) / scale
     room = (size - tf.where(turn % 2 == 1, covered[::-1], covered)) / 2
     offset = tf.stack([draw.uniform("top", -1.0, 1.0), draw.uniform("left", -1.0, 1.0)]) * tf.abs(room)
+    if options.class_crops:
+        offset = _over_a_class(label_map, offset, tf.abs(room), draw, options.class_crops)
     center = (size - 1) / 2 + offset
     transform = _affine(crop, center, scale, angle, sign)
     image = _apply(tf.cast(image, tf.float32), transform, crop, "BILINEAR", BORDER)
     label_map = _apply(label_map[..., None], transform, crop, "NEAREST", float(outside))[..., 0]
     return tf.cast(tf.round(image), tf.uint8), label_map
+
+
+def _over_a_class(label_map, offset, room, draw, probability):
+    """Return, with a probability, the offset of a crop at a pixel of a class that is drawn evenly from those in the
+    image, as far as there is room; else the given one."""
+    seeds = tf.unstack(tf.random.split(draw.of("class_crops"), 3))
+    ids = label_map // DIVISOR if label_map.dtype == tf.int32 else tf.cast(label_map, tf.int32)
+    ids = tf.reshape(ids, (-1,))
+    classes = tf.where(tf.math.bincount(ids, minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL] > 0)[:, 0]
+
+    def drawn(values, seed):
+        return values[tf.random.stateless_uniform((), seed, 0, tf.size(values), tf.int32)]
+
+    def over():
+        place = drawn(tf.where(ids == tf.cast(drawn(classes, seeds[1]), tf.int32))[:, 0], seeds[2])
+        width = tf.shape(label_map, tf.int64)[1]
+        pixel = tf.cast(tf.stack([place // width, place % width]), tf.float32)
+        middle = (tf.cast(tf.shape(label_map), tf.float32) - 1) / 2
+        return tf.clip_by_value(pixel - middle, -room, room)
+
+    wanted = tf.random.stateless_uniform((), seeds[0]) < probability
+    return tf.cond(wanted & (tf.size(classes) > 0), over, lambda: offset)
 
 
 def bend(image, label_map, draw, options: Augmentation, outside: int = IGNORE_LABEL):
