@@ -12,7 +12,10 @@ import stat
 import sys
 import types
 import uuid
-from typing import Iterator, List
+from typing import Callable, Iterator, List
+
+before_replacing: List[Callable[[str, str], None]] = []
+"""Called by `replacing` with the complete temporary file and the real path that it gets next; see `core.guard`."""
 
 
 @contextlib.contextmanager
@@ -33,6 +36,8 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
         if sync:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
+        for watch in before_replacing:
+            watch(temporary, path)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None or error.filename is not None:
