@@ -7,6 +7,7 @@ import hashlib
 import importlib.machinery
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -15,7 +16,7 @@ import uuid
 from typing import Callable, Iterator, List
 
 before_replacing: List[Callable[[str, str], None]] = []
-"""Called by `replacing` with the complete temporary file and the real path that it gets next; see `core.guard`."""
+"""Called by `put_in_place` with a complete temporary file and the real path that it gets next; see `core.guard`."""
 
 
 @contextlib.contextmanager
@@ -36,9 +37,7 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
         if sync:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-        for watch in before_replacing:
-            watch(temporary, path)
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
@@ -46,6 +45,18 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name is that of a temporary file of `replacing`, which a killed process leaves."""
+    return re.fullmatch(r"\..*\.[0-9a-f]{8}\.part(\.[^.]*)?", name) is not None
+
+
+def put_in_place(temporary, path) -> None:
+    """Rename a complete temporary file to `path`."""
+    for watch in before_replacing:
+        watch(temporary, os.path.realpath(path))
+    os.replace(temporary, path)
 
 
 def write_bytes(path, data: bytes) -> None:

@@ -8,13 +8,13 @@
     with guard:
         ...
 
-`check` refuses, whatever links, `~` or spelling hide it: an output that is an input, two outputs of one name, and a file
-that is there and was not written by this command, unless `overwrite` is given.
+`check` refuses, whatever links, `~` or spelling hide it: an output that is an input, two outputs of one name, and a
+file that is there and was not written by this command, unless `overwrite` is given.
 
-A command knows its own files again: a JSON report by its first key, `written_by`; files in a folder of a person's choice
-by the folder's MANIFEST, which gets a line for each file when it is complete and before it gets its name. So whenever a
-process is killed, the next run knows what it left; a file that was changed since has another size or time than every
-line, and is a person's.
+A command knows its own files again: a JSON report by its first key, `written_by`; files in a folder of a person's
+choice by the folder's MANIFEST, which gets a line for each file when it is complete and before it gets its name. So
+whenever a process is killed, the next run knows what it left; a file that was changed since has another size or time
+than every line, and is a person's.
 """
 
 import itertools
@@ -88,10 +88,10 @@ class Guard:
             below = {resolve(path): os.fspath(path) for path in paths}
             self._outputs.append(_Output("folder", option, os.fspath(folder), resolve(folder), self.wrote_file, below))
 
-    def makes(self, folder, option: str) -> None:
-        """Announce a folder that the command makes or replaces as a whole, by rules of its own; nothing else that is
-        read or written may lie in it."""
-        self._outputs.append(_Output("whole", option, os.fspath(folder), resolve(folder), None, {}))
+    def makes(self, path, option: str) -> None:
+        """Announce a file or folder that the command makes or replaces as a whole, by rules of its own; nothing else
+        that is read or written may lie in it."""
+        self._outputs.append(_Output("whole", option, os.fspath(path), resolve(path), None, {}))
 
     def check(self) -> None:
         """Raise WrongCall, one sentence that names option and file, for anything that must not be written."""
@@ -114,10 +114,10 @@ class Guard:
         files.before_replacing.remove(self._before_replacing)
 
     def wrote_report(self, path: str) -> bool:
-        """Return whether a file is a JSON report of this command, as `report_head` begins one."""
-        head = report_head(self.command).encode()
+        """Return whether a file is a JSON report of this command: its first key is `written_by`."""
+        head = '{\n  "written_by": ' + json.dumps(written_by(self.command))
         with open(path, "rb") as file:
-            return file.read(len(head)) == head
+            return file.read(len(head)) == head.encode()
 
     def wrote_file(self, path: str) -> bool:
         """Return whether this command wrote a file into a folder that it filled, and nobody changed it since."""
@@ -149,7 +149,7 @@ class Guard:
                 return
 
     def _check_input(self, output, real, path):
-        read = self._inputs.get(real) or self._identities.get(_identity(real))
+        read = self._inputs.get(real) or self._identities.get(_identity(real) or (0, 0))
         if read is not None:
             also = "" if read == path else f", as {read}"
             raise WrongCall(f"{output.option} {path} is what is read{also}; name another.")
@@ -177,7 +177,7 @@ class Guard:
         changed = ", or was changed since" if output.kind == "folder" else ""
         advice = "" if read else ", or add --overwrite to replace it"
         raise WrongCall(
-            f"{output.option} {path} {lies}exists and was not written by 'deeplab-tf {self.command}'{changed}; name "
+            f"{output.option} {path} {lies}exists and was not written by '{written_by(self.command)}'{changed}; name "
             f"another{advice}."
         )
 
@@ -194,7 +194,7 @@ class Guard:
 
 
 class _Output(NamedTuple):
-    kind: str  # "file"; "folder" that is filled; "whole", a folder that is made
+    kind: str  # "file"; "folder" that is filled; "whole", what is made by other rules
     option: str
     path: str  # as given
     real: str
@@ -230,7 +230,7 @@ def _check_kind(output):
         place = os.path.dirname(place)
     if place != output.real and not os.path.isdir(place):
         raise WrongCall(f"{output} cannot be written: {place} is a file; name another.")
-    if output.kind != "file" and not os.path.isdir(place):
+    if output.kind == "folder" and not os.path.isdir(place):
         raise WrongCall(f"{output} is a file; name a folder.")
 
 
@@ -246,9 +246,9 @@ def _check_two(first, second):
             raise WrongCall(f"{one} and {other} would be written over each other; name two.")
 
 
-def report_head(command: str) -> str:
-    """Return how a command's JSON report begins: with `written_by`, as `json.dumps` with an indent of 2 writes it."""
-    return '{\n  "written_by": ' + json.dumps(f"deeplab-tf {command}")
+def written_by(command: str) -> str:
+    """Return the first value, `written_by`, of a command's JSON report."""
+    return f"deeplab-tf {command}"
 
 
 def expand(path) -> str:

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.pipeline import resize_sample
@@ -48,8 +49,7 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     if data["name"] == "records":
         raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
-    default = os.path.join("records", f"{data['name']}-{height}x{width}")
-    out = os.path.expanduser(out or data.get("records") or default)
+    out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
     splits = _open_all(data)
     written = write(splits, (height, width), data, out, progress=progress)
@@ -60,6 +60,13 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
         "splits": {name: len(split) for name, split in splits.items()},
         "bytes": sum(file.stat().st_size for file in version_folder(Path(out)).iterdir()),
     }
+
+
+def records_folder(data: dict, out: str | None) -> str:
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`."""
+    height, width = data["size"]
+    default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
+    return expand(out or data.get("records") or default)
 
 
 def _open_all(data: dict) -> dict[str, Split]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplab_tf.core.files import write_json, write_text
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.prediction import predict
@@ -23,12 +24,17 @@ from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
 from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
 
 
+FILES = ("checkpoints.md", "checkpoints.json", "checkpoints.png", "architecture.png")
+"""What `compare_checkpoints` writes."""
+
+
 def compare_checkpoints(
     run: str | Path,
     *,
     split: str = "val",
     root: str | None = None,
     frames: int = 3,
+    guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
 ) -> tuple[dict, str]:
     """Score every checkpoint of a run, and write RUN/report/checkpoints.json, .md and .png, and architecture.png.
@@ -38,6 +44,7 @@ def compare_checkpoints(
         split: of the run's dataset.
         root: where the dataset lies now, if not where the recipe says.
         frames: how many images the figure shows.
+        guard: as for `evaluate_run`.
         progress: wraps the iterable of frame numbers, with a text beside it.
 
     Returns:
@@ -45,6 +52,10 @@ def compare_checkpoints(
     """
     resolve_checkpoint(run)  # says what is wrong with the run before anything is written
     folder = Path(run, "report")
+    if guard:
+        guard.reads(run, *runs.read_places(run, root))
+        guard.fills(folder, "RUN/report", [folder / name for name in FILES])
+        guard.check()
     folder.mkdir(parents=True, exist_ok=True)
     names, rows, predicted = checkpoints(run), [], {}
     network = runs.open_runtime(run, names[0])

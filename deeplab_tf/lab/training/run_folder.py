@@ -37,6 +37,23 @@ class Resumed(NamedTuple):
     pending: bool = False
 
 
+def declare(guard: Guard, config: Config, recipe: str | Path | None, run_dir: Path, *, resume: bool) -> None:
+    """Tell a guard what a training reads and writes.
+
+    Args:
+        config: a resolved recipe.
+        recipe: the file that it was read from; the run's own may be resumed, and stays as it is.
+    """
+    own = run_dir / "config.yaml"
+    if recipe is not None and not (resume and own.is_file() and own.samefile(recipe)):
+        guard.reads(recipe)
+    elif recipe is not None and config.difference(load_run(run_dir), also=WITHOUT_EFFECT):
+        raise ...
+    guard.reads(*places(config.data), config.distillation.run, config.model["weights"])
+    for name in (*BEFORE_THE_FIRST_STEP, "best.keras", "kept", CHECKPOINTS):
+        guard.makes(run_dir / name, "--run")
+
+
 def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raise DeepLabError for a folder that a run must not be written to: one that holds anything else, another run
     (naming the key that differs), or this run without `resume`."""
