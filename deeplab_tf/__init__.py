@@ -170,7 +170,8 @@ def train(
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
         config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
         run = Path("runs", Path(recipe).stem) if run is None else run
-    return {"run": str(run), **fit(config, Path(run), resume=resume, callbacks=callbacks)}
+    file = None if isinstance(recipe, dict) else Path(recipe)
+    return {"run": str(run), **fit(config, Path(run), recipe=file, resume=resume, callbacks=callbacks)}
 
 
 def evaluate(

@@ -38,14 +38,18 @@ OPTION_NEEDS = {"a run": "export"}
 @click.option("--int8", is_flag=True, help="Also write the INT8 network, calibrated on real images.")
 @click.option("--fp16", is_flag=True, help="Build FP16 engines where there is a GPU.")
 @click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Convert to this.")
-@click.option("--images", metavar="DIR", type=PathType(), help="Calibrate on these images. [default: the run's training images]")
+@click.option(
+    "--images", metavar="DIR", type=PathType(), help="Calibrate on these images. [default: the run's training images]"
+)
 @click.option(
     "--labels",
     metavar="DIR",
     type=PathType(),
     help="Score on --images with these labels; class ids for a bundle. [default: the run's val split]",
 )
-@click.option("--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]")
+@click.option(
+    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
+)
 @click.option("--checkpoint", metavar="STEP", help="Convert this saved step, or 'best'. [default: best]")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(

@@ -63,7 +63,9 @@ def parse_scales(ctx, param, value):
     show_default=True,
     help="Average over these factors of the network's size.",
 )
-@click.option("--images", metavar="DIR", type=PathType(), help="Score on these images instead of a split; needs --labels.")
+@click.option(
+    "--images", metavar="DIR", type=PathType(), help="Score on these images instead of a split; needs --labels."
+)
 @click.option(
     "--labels",
     metavar="DIR",

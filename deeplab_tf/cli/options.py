@@ -9,7 +9,7 @@ import click
 
 from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, modules_in, write_text
+from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
 from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
 
 VERBOSE_KEY = "deeplab_tf.verbose"
@@ -184,6 +184,8 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
     if json_target == "-":
         click.echo(text)
         return
+    if not is_device(json_target):
+        remove_parts(os.path.dirname(os.path.abspath(json_target)))
     try:
         write_text(json_target, text + "\n")
     except OSError as error:

@@ -17,6 +17,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 from deeplab_tf.core.progress import counted, progress
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
@@ -34,11 +35,7 @@ OVERLAY_SUFFIX = "_overlay.jpg"
 @click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
 @click.argument("images", nargs=-1, required=True, type=PathType(), metavar="IMAGE_OR_DIR...")
 @click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    type=PathType(),
-    help="Write here; subfolders of an input folder are kept.",
+    "--out", required=True, metavar="DIR", type=PathType(), help="Write here; subfolders of an input folder are kept."
 )
 @click.option(
     "--format",
@@ -82,7 +79,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     guard.check()
     writer = None
     written: List[str] = []
-    with deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
+    with locked(out), deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":
@@ -109,9 +106,9 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
                 sentence = f"{error} {before} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
                 raise DeepLabError(sentence) from error
             written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-    picture = written[-1] if overlay or layout == "color" else None
-    if writer is not None:
-        written.append(writer.close())
+        picture = written[-1] if overlay or layout == "color" else None
+        if writer is not None:
+            written.append(writer.close())
     if picture:
         hint = f"Open {picture}"
     elif writer is not None:

@@ -19,6 +19,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core.errors import WrongCall
+from deeplab_tf.core.files import locked
 
 NEEDS = ("numpy", "cv2", "lab")
 
@@ -57,7 +58,9 @@ NEEDS = ("numpy", "cv2", "lab")
     help="Score on this number of validation images.",
 )
 @click.option("--checkpoint", metavar="STEP", help="Prune this kept step, or 'best'. [default: best]")
-@click.option("--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]")
+@click.option(
+    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
+)
 @click.option("--out", metavar="DIR", type=PathType(), help="Write the smaller run here. [default: RUN_pruned]")
 @json_option
 @verbose_option
@@ -78,11 +81,18 @@ def command(run, json_target, verbose, **options):
     guard.reads(run, options["root"])
     guard.makes(out, "--out")
     guard.check()
-    _check_target(out)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.runs import check_run
 
     check_run(run)
+    with locked(out):
+        _check_target(out)
+        report = _prune(run, out, options, json_target)
+    _show(report, json_target)
+    write_json(report, json_target)
+
+
+def _prune(run, out, options, json_target):
     show("Loading TensorFlow and the network ...", json_target)
     from deeplab_tf.lab.pruning.prune_run import prune_run
     from deeplab_tf.lab.pruning.rounds import PruningOptions
@@ -95,8 +105,7 @@ def command(run, json_target, verbose, **options):
     how = PruningOptions(options["by"], options["rounds"], options["images"])
     report = prune_run(runtime, out, target, how, root=options["root"], score_images=options["score_images"], say=_say)
     report.update(run=run, out=out, by=options["by"], command=_command(run, out))
-    _show(report, json_target)
-    write_json(report, json_target)
+    return report
 
 
 def _check_target(out):

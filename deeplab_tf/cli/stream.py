@@ -96,10 +96,7 @@ def _split_address(ctx, param, value):
     help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.",
 )
 @click.option(
-    "--labels-out",
-    metavar="DIR",
-    type=PathType(),
-    help="Save class ids, one PNG per frame at the frame's size.",
+    "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
 )
 @click.option(
     "--json-lines",

@@ -27,7 +27,9 @@ OPTION_NEEDS = {"quantization.aware": "export"}
     multiple=True,
     help="Change a value of the recipe, such as training.steps=100; repeatable.",
 )
-@click.option("--run", "run_dir", metavar="DIR", type=PathType(), help="Write the run here.  [default: runs/NAME of the recipe]")
+@click.option(
+    "--run", "run_dir", metavar="DIR", type=PathType(), help="Write the run here.  [default: runs/NAME of the recipe]"
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @json_option
 @verbose_option
@@ -55,17 +57,13 @@ def _train(config, overrides, run, resume, guard):
         from pathlib import Path
 
         from deeplab_tf.lab.config import load
-        from deeplab_tf.lab.training import run_folder
         from deeplab_tf.lab.training.fit import train
         from deeplab_tf.lab.training.stopping import Interrupted
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted before the first step.") from None
     again = f"Continue with: {_command(config, overrides, run)}"
     try:
-        recipe = load(config, overrides)
-        run_folder.declare(guard, recipe, config, Path(run), resume=resume)
-        guard.check()
-        return train(recipe, Path(run), resume=resume)
+        return train(load(config, overrides), Path(run), recipe=config, resume=resume, guard=guard)
     except Interrupted as interrupted:
         saved = interrupted.args[0]
         state = f"The state after step {saved} is saved." if saved else "No state was saved yet."

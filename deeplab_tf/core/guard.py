@@ -76,7 +76,7 @@ class Guard:
             real = "-" if path in STANDARD_OUTPUT else resolve(path)
             self._outputs.append(_Output("file", option, os.fspath(path), real, own, {}))
 
-    def fills(self, folder, option: str, paths: Iterable[str] = ()) -> None:
+    def fills(self, folder, option: str, paths: Iterable = ()) -> None:
         """Announce a folder that gets files beside those that are there.
 
         Args:
