@@ -143,13 +143,10 @@ def overwriting() -> bool:
 
 def new_guard(json_target: Optional[str]) -> Guard:
     """Return the guard of the running command, which knows of --json and --overwrite and watches until its end."""
-    guard = Guard(_command_name(), overwrite=overwriting())
+    context = click.get_current_context()
+    guard = Guard(context.info_name or "", overwrite=overwriting())
     guard.writes(json_target, "--json", own=guard.wrote_report)
-    return click.get_current_context().with_resource(guard)
-
-
-def _command_name():
-    return click.get_current_context().info_name or ""
+    return context.with_resource(guard)
 
 
 def verbose_option(function):
@@ -168,7 +165,7 @@ def show(text: str, json_target: Optional[str] = None) -> None:
 
 
 def write_json(report: dict, json_target: Optional[str]) -> None:
-    """Write a report as --json asks for, with the command as `written_by`; NaN and infinity become null.
+    """Write a report as --json asks for; NaN and infinity become null. A file names the command as `written_by`.
 
     Args:
         report: dictionaries, lists, strings, numbers, None, paths, NumPy scalars and arrays.
@@ -179,7 +176,9 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
     """
     if json_target is None:
         return
-    report = dict(written_by=written_by(_command_name()), **report)
+    context = click.get_current_context(silent=True)
+    if context is not None and json_target != "-":
+        report = dict([("written_by", written_by(context.info_name or "")), *report.items()])
     text = json.dumps(_plain(report), indent=2, allow_nan=False)
     if json_target == "-":
         click.echo(text)

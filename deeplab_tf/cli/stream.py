@@ -157,6 +157,7 @@ def _guard(bundle, uri, outputs, json_target):
     guard.reads(bundle, *read)
     if save and sinks.is_video_name(save):
         guard.writes(save, "--save")
+        guard.makes(sinks.part_name(save), "--save")
     elif save:
         guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images))
     if labels_out:

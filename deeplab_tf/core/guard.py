@@ -23,7 +23,7 @@ import os
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from deeplab_tf.core import files
-from deeplab_tf.core.errors import WrongCall
+from deeplab_tf.core.errors import DeepLabError, WrongCall
 
 MANIFEST = ".deeplab-tf.jsonl"
 """The hidden file in a folder that names what commands wrote there: a line for each file, only ever appended to."""
@@ -94,7 +94,8 @@ class Guard:
         self._outputs.append(_Output("whole", option, os.fspath(path), resolve(path), None, {}))
 
     def check(self) -> None:
-        """Raise WrongCall, one sentence that names option and file, for anything that must not be written."""
+        """Raise WrongCall, one sentence that names option and file, for anything that must not be written; DeepLabError
+        for a file where a folder is needed, and the reverse."""
         for output in self._outputs:
             _check_kind(output)
             self._check_folders(output)
@@ -224,14 +225,14 @@ def _check_kind(output):
     if output.is_device():
         return
     if output.kind == "file" and os.path.isdir(output.real):
-        raise WrongCall(f"{output} is a folder; name a file.")
+        raise DeepLabError(f"{output} is a folder; name a file.")
     place = output.real
     while not os.path.lexists(place):
         place = os.path.dirname(place)
     if place != output.real and not os.path.isdir(place):
-        raise WrongCall(f"{output} cannot be written: {place} is a file; name another.")
+        raise DeepLabError(f"{output} cannot be written: {place} is a file; name another.")
     if output.kind == "folder" and not os.path.isdir(place):
-        raise WrongCall(f"{output} is a file; name a folder.")
+        raise DeepLabError(f"{output} is a file; name a folder.")
 
 
 def _check_two(first, second):

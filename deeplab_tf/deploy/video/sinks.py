@@ -2,12 +2,12 @@
 
 import errno
 import glob
+import itertools
 import json
 import os
 import re
 import sys
 import time
-import uuid
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TextIO
 
 import cv2
@@ -100,21 +100,27 @@ class WindowSink(Sink):
         cv2.destroyAllWindows()
 
 
+def part_name(path: str) -> str:
+    """Return where a video is recorded: NAME.part.SUFFIX; if a file has that name, NAME.2.part.SUFFIX, and so on."""
+    stem, suffix = os.path.splitext(path)
+    names = itertools.chain([f"{stem}.part{suffix}"], (f"{stem}.{i}.part{suffix}" for i in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 class VideoFileSink(Sink):
     """A video file that plays in real time.
 
     A file's frames are written once each, at the file's rate. A live source's come irregularly: each is repeated or
     left out so that it stands where it was captured; of a gap, as when the source was lost, five seconds are kept.
 
-    It is recorded as NAME.NUMBER.part.SUFFIX, which stays visible (unlike the hidden file of `core.files.replacing`): a
-    recording cut short by a power failure or a full disk is worth keeping. `close` renames it.
+    It is recorded as `part_name`, which stays visible (unlike the hidden file of `core.files.replacing`): a recording
+    cut short by a power failure or a full disk is worth keeping. `close` renames it.
     """
 
     def __init__(self, path: str, source: Source):
         """Raise DeepLabError if the folder cannot be made or written."""
         self._path, self._source = path, source
-        stem, suffix = os.path.splitext(path)
-        self._part, self._codec = f"{stem}.{uuid.uuid4().hex[:8]}.part{suffix}", _CODECS[suffix.lower()]
+        self._part, self._codec = part_name(path), _CODECS[os.path.splitext(path)[1].lower()]
         self._writer: Optional[Any] = None
         self._size = (0, 0)  # width, height
         self._written, self._start, self._fps = 0, 0.0, DEFAULT_FPS

@@ -54,9 +54,7 @@ def prune_run(
         begin_run(Path(part), _recipe(config, models, out, root), runtime.table)
         model.save(Path(part, "best.keras"))
         if files_below(out) != there:
-            raise WrongCall(
-                f"{out} has got other files meanwhile, which would be lost; name another folder with --out."
-            )
+            raise WrongCall(f"{out} got other files meanwhile, which would be lost; name another folder with --out.")
     return compare_networks(*models, [model_layers(one, target.size) for one in models], target, scores)
 
 

@@ -67,7 +67,7 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
         ours = BEFORE_THE_FIRST_STEP if _wrote_recipe(run_dir, config) else ()
         foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in ours]
         if foreign:
-            raise WrongCall(
+            raise (WrongCall if "config.yaml" in foreign else DeepLabError)(
                 f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
             )
         return
