@@ -53,7 +53,10 @@ def read_places(path: str | Path, root: str | None = None) -> list[str]:
         path: of the run or bundle.
         root: as for `open_run_split`.
     """
-    data = open_bundle(path, verify=False).info.get("data") if is_bundle(path) else load_run(path).data
+    try:
+        data = open_bundle(path, verify=False).info.get("data") if is_bundle(path) else load_run(path).data
+    except DeepLabError:  # whoever opens it will say what is wrong
+        data = None
     if not data:
         return []
     return places(data if root is None else {**data, "root": root, "records": None})
