@@ -146,7 +146,7 @@ def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
         DeepLabError: two files have the same name.
     """
     found: dict[str, str] = {}
-    for parent, _, files in os.walk(folder, onerror=image_files.refuse_unreadable, followlinks=True):
+    for parent, files in image_files.walk(folder):
         for file in files:
             suffix = next((suffix for suffix in suffixes if file.lower().endswith(suffix.lower())), None)
             if suffix is None or file.startswith("."):
