@@ -3,6 +3,7 @@
 import click
 
 from deeplab_tf.cli.options import Choice, example, json_option, renamed_option, show, verbose_option, write_json
+from deeplab_tf.core.progress import say
 
 NEEDS = ("numpy", "cv2")
 
@@ -56,7 +57,6 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
         raise click.UsageError("--classes and --ignore-label go with --format ids; Cityscapes has its own 19 classes.")
     names = None if classes is None else _class_names(classes)
 
-    from deeplab_tf.core.labels import IGNORE_LABEL
     from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.metrics.label_folders import score_cityscapes_folders, score_id_folders
     from deeplab_tf.core.metrics.panoptic import pq_table
@@ -67,8 +67,9 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     elif layout == "cityscapes":
         report = score_cityscapes_folders(truth, pred)
     else:
-        ignored = IGNORE_LABEL if ignore_label is None else ignore_label
-        report = score_id_folders(truth, pred, names=names, ignore_label=ignored)
+        report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label)
+    for warning in report["warnings"]:
+        say(f"Warning: {warning}")
     show(iou_table(report), json_target)
     if panoptic:
         show("\n" + pq_table(report), json_target)

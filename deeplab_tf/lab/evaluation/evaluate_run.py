@@ -17,7 +17,7 @@ from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_
 from deeplab_tf.lab.evaluation.folders import open_folders
 from deeplab_tf.lab.evaluation.pages import evaluation_page
 from deeplab_tf.lab.evaluation.speed import measured_with
-from deeplab_tf.lab.runs.folder import resolve_checkpoint
+from deeplab_tf.lab.runs.folder import read_data, resolve_checkpoint
 
 SHOWN = 3
 """How many of the best and of the worst images a report shows."""
@@ -74,10 +74,13 @@ def evaluate_run(
         if evaluation.panoptic is None and network.gives_instances:
             say("The frames have no instance files; PQ is not computed.")
         report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
+        report["warnings"] = data_warnings(path, frames, report)
         if folder:
             suffix = "" if len(names) == 1 else f"_{name}"
             report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
         reports.append(report)
+    for sentence in reports[0]["warnings"]:  # of the data: the same for all
+        say(f"Warning: {sentence}")
     whole = {**_best(reports), **measured_with()}
     if len(reports) > 1:
         whole["checkpoints"] = reports
@@ -85,6 +88,11 @@ def evaluate_run(
         write_text(folder / "report.md", evaluation_page(reports, whole["machine"]))
         write_json(folder / "report.json", whole)
     return whole
+
+
+def data_warnings(run: str | Path, split: Split, report: dict) -> list[str]:
+    """Return what must be known about scores: of the run's training data, of the split, and of the scores themselves."""
+    return list(dict.fromkeys([*read_data(run).get("warnings", []), *split.remarks, *report["warnings"]]))
 
 
 def with_text(progress: Progress, text: str) -> Callable[[Iterable], Iterable]:
