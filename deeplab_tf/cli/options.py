@@ -9,7 +9,7 @@ import click
 
 from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, modules_in, write_text
+from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
@@ -139,6 +139,8 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
     if json_target == "-":
         click.echo(text)
         return
+    if not is_device(json_target):
+        remove_parts(os.path.dirname(os.path.abspath(json_target)))
     try:
         write_text(json_target, text + "\n")
     except OSError as error:

@@ -7,6 +7,7 @@ import click
 
 from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 from deeplab_tf.core.progress import counted, progress
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
@@ -62,7 +63,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     jobs = plan(images, out, layout, overlay)
     writer = None
     written: List[str] = []
-    with deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
+    with locked(out), deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":
@@ -89,9 +90,9 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
                 sentence = f"{error} {before} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
                 raise DeepLabError(sentence) from error
             written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-    picture = written[-1] if overlay or layout == "color" else None
-    if writer is not None:
-        written.append(writer.close())
+        picture = written[-1] if overlay or layout == "color" else None
+        if writer is not None:
+            written.append(writer.close())
     if picture:
         hint = f"Open {picture}"
     elif writer is not None:

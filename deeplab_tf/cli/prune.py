@@ -7,6 +7,7 @@ import click
 
 from deeplab_tf.cli.options import Choice, DeviceType, SizeType, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 
 NEEDS = ("numpy", "cv2", "lab")
 
@@ -62,12 +63,19 @@ def command(run, json_target, verbose, **options):
     if (options["device"] is None) != (options["fps"] is None):
         raise click.UsageError("--device and --fps go together.")
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
-    if os.path.isfile(out) or os.path.isdir(out) and os.listdir(out):
-        raise DeepLabError(f"{out} exists already; name another folder with --out.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.runs import check_run
 
     check_run(run)
+    with locked(out):
+        if os.listdir(out):
+            raise DeepLabError(f"{out} exists already; name another folder with --out.")
+        report = _prune(run, out, options, json_target)
+    _show(report, json_target)
+    write_json(report, json_target)
+
+
+def _prune(run, out, options, json_target):
     show("Loading TensorFlow and the network ...", json_target)
     from deeplab_tf.lab.pruning.prune_run import prune_run
     from deeplab_tf.lab.pruning.rounds import PruningOptions
@@ -80,8 +88,7 @@ def command(run, json_target, verbose, **options):
     how = PruningOptions(options["by"], options["rounds"], options["images"])
     report = prune_run(runtime, out, target, how, root=options["root"], score_images=options["score_images"], say=_say)
     report.update(run=run, out=out, by=options["by"], command=_command(run, out))
-    _show(report, json_target)
-    write_json(report, json_target)
+    return report
 
 
 def _command(run, out):

@@ -57,7 +57,7 @@ def score_id_folders(
     true_classes = set(seen[0]) - ignored
     if IGNORE_LABEL in seen[0] and len(true_classes) == 1 and ignore_label != IGNORE_LABEL:
         raise DeepLabError(
-            f"The truth in {truth} holds only {true_classes.pop()} and 255, and 255 is ignored: any prediction would do "
+            f"The truth in {truth} holds only {true_classes.pop()} and 255, and 255 is ignored: anything would score "
             "well. If 255 is a class, as in binary masks, write it as another id in all files; if it is to be "
             "ignored, pass --ignore-label 255."
         )

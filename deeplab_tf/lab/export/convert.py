@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deeplab_tf.core.bundle import Bundle, check_target, new_bundle, open_bundle
+from deeplab_tf.core.bundle import Bundle, check_run_or_bundle, check_target, new_bundle, open_bundle
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import locked
 from deeplab_tf.core.tables import number
 from deeplab_tf.deploy import conversion, convert_bundle
 from deeplab_tf.lab.export import bundle_writer
@@ -75,33 +76,35 @@ def convert_run(
         DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
     """
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
+    check_run_or_bundle(run)
     _check(out, target, output, calibration, int8, labels is None or images is not None)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
-    keras = open_run(run, checkpoint)
-    size = size or keras.size
-    trained = load(run) if int8 and calibration is None else None
-    scored = scoring_frames(
-        keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
-    )
-    frames: list[np.ndarray] = []
-    if int8 and not trained or calibrate_on_gpu:
-        count = calibration_images + HELD_OUT
-        frames = list(calibration_frames(keras, size, count, images=images, root=root))
-    options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
-    written = _write_bundle(out, keras, options, scored, frames, trained)
-    bundle = open_bundle(out)
-    rows = conversion.exported(bundle, written.info["seconds"], written.differences)
-    if fp16 or int8:
-        own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
-        engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
-        rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
-    measured = conversion.measured(
-        bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
-    )
-    _say_calibration(bundle, say)
-    _say_label_strides(written.costs, label_stride, len(scored.images), say)
-    report = convert_bundle.report(bundle, [written.keras, *measured], say, truth=scored.truth)
-    return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
+    with locked(out):
+        keras = open_run(run, checkpoint)
+        size = size or keras.size
+        trained = load(run) if int8 and calibration is None else None
+        scored = scoring_frames(
+            keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
+        )
+        frames: list[np.ndarray] = []
+        if int8 and not trained or calibrate_on_gpu:
+            count = calibration_images + HELD_OUT
+            frames = list(calibration_frames(keras, size, count, images=images, root=root))
+        options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
+        written = _write_bundle(out, keras, options, scored, frames, trained)
+        bundle = open_bundle(out)
+        rows = conversion.exported(bundle, written.info["seconds"], written.differences)
+        if fp16 or int8:
+            own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
+            engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
+            rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
+        measured = conversion.measured(
+            bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
+        )
+        _say_calibration(bundle, say)
+        _say_label_strides(written.costs, label_stride, len(scored.images), say)
+        report = convert_bundle.report(bundle, [written.keras, *measured], say, truth=scored.truth)
+        return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
 
 
 def _check(out, target, output, calibration, int8, has_images):

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config
@@ -61,9 +62,14 @@ def train(
         averages and optimizer state; and `warnings` about the data.
 
     Raises:
-        DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
+        DeepLabError: bad data, a folder that holds another run or is being trained in, a loss that is not finite.
         Interrupted: stopped by a signal, with the state saved.
     """
+    with locked(run_dir):  # before the folder is checked: nothing may change it between that and the first write
+        return _train(config, run_dir, resume, callbacks)
+
+
+def _train(config, run_dir, resume, callbacks):
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # a saved state knows variables by names, which count up within a session
@@ -96,7 +102,7 @@ def train(
     if quantization:
         quantization.save(run_dir)
     export = make_export(config, model, optimizer, table, run_dir, quantization)
-    with run_folder.locked(run_dir), _plain_errors(pipeline, run_dir):
+    with _plain_errors(pipeline, run_dir):
         resumed = run_folder.restore_run(run_dir, model)
         if resume and not resumed.step:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)

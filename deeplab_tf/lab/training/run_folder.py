@@ -1,10 +1,6 @@
 """The folder of a run in training: whose it is, who may write to it, and what it holds."""
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,8 +38,6 @@ class Resumed(NamedTuple):
 def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raise DeepLabError for a folder that a run must not be written to: one that holds anything else, another run
     (naming the key that differs), or this run without `resume`."""
-    if run_dir.exists() and not run_dir.is_dir():
-        raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
     for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
         if run is not None and run_dir.exists() and Path(run).expanduser().resolve() == run_dir.resolve():
             raise DeepLabError(
@@ -87,21 +81,6 @@ def begin_run(run_dir: Path, config: Config, table: LabelTable) -> None:
 def write_data(run_dir: Path, checked: Checked) -> None:
     """Write what the check of a run's dataset found."""
     write_json(run_dir / DATA, checked.to_json())
-
-
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Keep other trainings out of the folder; the lock ends with the process, however that ends."""
-    folder = os.open(run_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise DeepLabError(
-            f"Another training is writing to {run_dir}; wait for it, or name another folder with --run."
-        ) from error
-    finally:
-        os.close(folder)
 
 
 def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
