@@ -140,13 +140,12 @@ def lies_upright(header: ImageHeader, image, label_size: Sequence[int], label) -
     return tuple(label_size) == header.upright_size
 
 
-def turned_images(paths: Sequence[str]) -> List[str]:
-    """Return the sentence, if any, that images are stored turned and their predictions are upright."""
-    headers = ((path, read_header(path)) for path in paths)
-    turned = [path for path, header in headers if header is not None and header.orientation != 1]
-    if not turned:
+def about_turned(path) -> List[str]:
+    """Return the sentence that an image is stored turned and what is predicted for it is not; none for other images."""
+    header = read_header(path)
+    if header is None or header.orientation == 1:
         return []
     return [
-        f"{len(turned)} of {len(paths)} images are stored turned (EXIF orientation), the first is {turned[0]}: what is "
-        "predicted for them is upright."
+        f"{path} is stored turned (EXIF orientation {header.orientation}): such images are turned upright, and so is "
+        "what is predicted for them."
     ]

@@ -131,7 +131,7 @@ def examine(
         problems += _of_labels(name, split, counts[name], data or {})
         problems += [Problem(sentence) for sentence in split.remarks]
     if {"train", "val"} <= splits.keys():
-        problems += _shared(splits["train"], splits["val"])
+        problems += map(Problem, shared_images(splits["train"], splits["val"]))
     return sorted(dict.fromkeys(problems), key=lambda problem: not problem.fatal)
 
 
@@ -177,16 +177,14 @@ def _advice(absent, counts, data):
     return f"{sentence} If {value} is '{absent[0]}', give that class id: {value}, and set ignore_ids: {rest}."
 
 
-def _shared(train, val):
-    """Find validation images that are training images too."""
+def shared_images(train: Split, val: Split) -> list[str]:
+    """Return a sentence where files of validation images are those of training images, by a link or an option."""
     known = {identity(path) for index in range(len(train)) for path in train.files(index)[:1]}
     images = [path for index in range(len(val)) for path in val.files(index)[:1]]
     shared = [path for path in images if identity(path) in known]
     if not shared:
         return []
     return [
-        Problem(
-            f"{len(shared)} of {len(images)} validation images are files of the training split too, the first is "
-            f"{shared[0]}: scores on them say nothing about new images."
-        )
+        f"{len(shared)} of {len(images)} validation images are files of the training split too, the first is "
+        f"{shared[0]}: scores on them say nothing about new images."
     ]
