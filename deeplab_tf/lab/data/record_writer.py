@@ -116,7 +116,7 @@ def write(
         DeepLabError: the folder holds other records, another process writes them, the disk is too small, and whatever
             is wrong with a sample.
     """
-    folder = Path(out).expanduser()
+    folder = Path(expand(out))
     for name, split in splits.items():
         if 0 < len(split.without_instances()) < len(split):
             require_instances(split, name)
