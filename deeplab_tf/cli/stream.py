@@ -159,7 +159,8 @@ def _guard(bundle, uri, outputs, json_target):
     save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
     guard, read = new_guard(json_target), local_files(uri)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
-    guard.reads(bundle, *read)
+    guard.reads(bundle)
+    guard.reads(*read, whole=False)
     if save and sinks.is_video_name(save):
         guard.writes(save, "--save")
         guard.makes(sinks.part_name(save), "--save")

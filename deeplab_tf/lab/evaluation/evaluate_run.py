@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle
+from deeplab_tf.core.bundle import check_run_or_bundle, files_read, is_bundle
 from deeplab_tf.core.files import locked, write_json, write_text
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
@@ -65,7 +65,7 @@ def evaluate_run(
         names = list(dict.fromkeys(resolve_checkpoint(path, name) for name in checkpoints))
     folder = None if out is None else Path(out)
     if guard:
-        guard.reads(path, images, labels, *runs.read_places(path, root))
+        guard.reads(*files_read(path), images, labels, *runs.read_places(path, root))
         guard.fills(folder, "--out", _report_files(folder, names) if folder else ())
         guard.check()
     with locked(folder) if folder else contextlib.nullcontext():
