@@ -89,7 +89,7 @@ def count_labels(split: Split, name: str) -> LabelCounts:
     errors: list[DeepLabError] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         found = threads.map(lambda index: _inspected(split, index), range(len(split)))
-        for each in progress(found, f"check {name}", total=len(split)):
+        for each in progress(found, f"check {TITLES.get(name, name)} data", total=len(split)):
             if isinstance(each, DeepLabError):
                 errors.append(each)
             else:
