@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from deeplab_tf.cli.options import SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import PathType, SizeType, example, json_option, new_guard, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2")
@@ -17,7 +17,7 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample scenes --scenes 10 --seed 3"
     )
 )
-@click.argument("out", type=click.Path(file_okay=False))
+@click.argument("out", type=PathType(file_okay=False))
 @click.option(
     "--scenes",
     type=click.IntRange(1, 1000000),
@@ -44,6 +44,9 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
     from deeplab_tf.core.files import locked
     from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name
 
+    guard = new_guard(json_target)
+    guard.makes(out, "OUT")
+    guard.check()
     settings = Settings(scenes, size, seed)
     with locked(out):
         begin_folder(out, settings)

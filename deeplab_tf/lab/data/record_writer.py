@@ -19,6 +19,7 @@ from deeplab_tf.core import image_files
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import locked
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.check import count_labels, examine, shared_images
@@ -59,8 +60,7 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     if data["name"] == "records":
         raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
-    default = os.path.join("records", f"{data['name']}-{height}x{width}")
-    out = os.path.expanduser(out or data.get("records") or default)
+    out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
     splits = _open_all(data)
     written, warnings = write(splits, (height, width), data, out, progress=progress)
@@ -72,6 +72,13 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
         "bytes": sum(file.stat().st_size for file in version_folder(Path(out)).iterdir()),
         "warnings": warnings,
     }
+
+
+def records_folder(data: dict, out: str | None) -> str:
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`."""
+    height, width = data["size"]
+    default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
+    return expand(out or data.get("records") or default)
 
 
 def _open_all(data: dict) -> dict[str, Split]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplab_tf.core.files import locked, write_json, write_text
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.prediction import predict
@@ -32,6 +33,7 @@ def compare_checkpoints(
     split: str = "val",
     root: str | None = None,
     frames: int = 3,
+    guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
 ) -> tuple[dict, str]:
     """Score every checkpoint of a run, and write RUN/report/checkpoints.json, .md and .png, and architecture.png.
@@ -41,6 +43,7 @@ def compare_checkpoints(
         split: of the run's dataset.
         root: where the dataset lies now, if not where the recipe says.
         frames: how many images the figure shows.
+        guard: as for `evaluate_run`.
         progress: wraps the iterable of frame numbers, with a text beside it.
 
     Returns:
@@ -48,6 +51,10 @@ def compare_checkpoints(
     """
     resolve_checkpoint(run)  # says what is wrong with the run before anything is written
     folder = Path(run, "report")
+    if guard:
+        guard.reads(run, *runs.read_places(run, root))
+        guard.fills(folder, "RUN/report", [folder / name for name in (*PAGES, "checkpoints.png", "architecture.png")])
+        guard.check()
     with locked(folder):
         names, rows, predicted = checkpoints(run), [], {}
         network = runs.open_runtime(run, names[0])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle
 from deeplab_tf.core.files import locked, write_json, write_text
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.predictor import Predictor
@@ -43,6 +44,7 @@ def evaluate_run(
     labels: str | None = None,
     class_ids: bool = False,
     out: str | Path | None = None,
+    guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
     say: Callable[[str], None] = print,
 ) -> dict:
@@ -50,6 +52,7 @@ def evaluate_run(
 
     Args:
         checkpoints: of a run; None is the best one.
+        guard: is told what is read and written, and asked; without it, files in `out` are replaced.
         progress: wraps the iterable of frame numbers, with a text beside it.
         say: called with remarks for a person.
 
@@ -61,6 +64,10 @@ def evaluate_run(
     if not is_bundle(path) or any(name is not None for name in checkpoints):
         names = list(dict.fromkeys(resolve_checkpoint(path, name) for name in checkpoints))
     folder = None if out is None else Path(out)
+    if guard:
+        guard.reads(path, images, labels, *runs.read_places(path, root))
+        guard.fills(folder, "--out", _report_files(folder, names) if folder else ())
+        guard.check()
     with locked(folder) if folder else contextlib.nullcontext():
         source = {"split": split if isinstance(split, str) else type(split).__name__}
         if images is not None:
@@ -93,6 +100,12 @@ def evaluate_run(
             write_text(folder / PAGES[0], evaluation_page(reports, whole["machine"]))
             write_json(folder / PAGES[1], whole)
         return whole
+
+
+def _report_files(folder, names):
+    suffixes = [""] if len(names) == 1 else [f"_{name}" for name in names]
+    figures = [f"{kind}{suffix}.png" for kind in ("confusion_matrix", "best_and_worst") for suffix in suffixes]
+    return [folder / name for name in (*PAGES, *figures)]
 
 
 def data_warnings(run: str | Path, split: Split, report: dict) -> list[str]:
