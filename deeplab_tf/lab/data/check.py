@@ -66,7 +66,7 @@ def check_splits(splits: Mapping[str, Split], data: Mapping | None = None, known
     whole = {name: split.split if isinstance(split, Subset) else split for name, split in splits.items()}
     listed = {name: [stats(split.files(index)) for index in range(len(split))] for name, split in whole.items()}
     files = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    if known and known.get("files") == files:
+    if known and known.get("files") == files and any(map(any, listed.values())):
         counts = {name: LabelCounts(**known["counts"][name]) for name in whole}
     else:
         counts = {name: count_labels(split, name) for name, split in whole.items()}
