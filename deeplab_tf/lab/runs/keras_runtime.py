@@ -57,12 +57,12 @@ def open_run(run: str | Path, checkpoint: int | str | None = None) -> KerasRunti
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
-    return KerasRuntime(model, _read_table(Path(run)), load_run(run))
+    return KerasRuntime(model, read_table(run), load_run(run))
 
 
-def _read_table(run: Path) -> LabelTable:
-    """Return the class table of a run."""
-    path = run / "classes.json"
+def read_table(run: str | Path) -> LabelTable:
+    """Return the class table of a run. Raises DeepLabError for a file that is damaged or not there."""
+    path = Path(run, "classes.json")
     try:
         return LabelTable.from_dicts(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
