@@ -176,6 +176,8 @@ def test_damaged_bundle_is_refused(made, tmp_path):
         ({"int8": True, "fp16": True}, "not both"),
         ({"calibration": "entropy"}, "needs int8"),
         ({"labels": "somewhere"}, "images"),
+        ({"images": "somewhere"}, "go with int8"),
+        ({"calibrate_on_gpu": True, "images": "somewhere"}, "calibrate_on_gpu needs int8"),
         ({"checkpoint": 7}, "7"),
     ],
 )

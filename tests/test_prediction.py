@@ -140,6 +140,25 @@ class Ramp(Predictor):
         return Prediction((share > 0.5).astype(np.uint8), logits=logits)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", [(4, 8), (5, 7), (8, 16), (16, 32), (1, 3)])
+def test_probabilities_lie_at_half_pixel_centers(size, stride):
+    """Probabilities that grow by a known amount a pixel of the network's image, at every size: also at the label map's
+    own, where the center of a label's pixels is (stride - 1) / 2 pixels beside the label."""
+    height, width = 4 * stride, 8 * stride
+    slope = 0.5 / (height + width)
+    rows, columns = np.meshgrid(np.arange(0, height, stride), np.arange(0, width, stride), indexing="ij")
+    share = (0.2 + slope * (rows + columns)).astype(np.float32)
+    logits = np.log(np.stack([1 - share, share], axis=-1))
+    prediction = Prediction(np.zeros((4, 8), np.uint8), logits=logits)
+    got = ImagePrediction(prediction, TABLE, size, label_stride=stride).probabilities[..., 1]
+    centers = [
+        np.clip((np.arange(length) + 0.5) * side / length - 0.5, 0, side - stride)  # beyond the last label: constant
+        for length, side in zip(size, (height, width))
+    ]
+    np.testing.assert_allclose(got, 0.2 + slope * (centers[0][:, None] + centers[1]), atol=2e-6)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_label_stride_does_not_shift_the_map(flip):
     image = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, :, None], (16, 32, 3))

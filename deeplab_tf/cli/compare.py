@@ -2,7 +2,7 @@
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import example, json_option, precision_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -34,8 +34,9 @@ def _check_runtimes(ctx, param, value):
     metavar="A,B,...",
     callback=_check_runtimes,
     help="Runtimes to compare with the first of them, such as saved_model,onnx:int8; a name alone stands for all its "
-    "precisions. [default: all that work here]",
+    "precisions, or for --precision. [default: all that work here]",
 )
+@precision_option
 @click.option(
     "--labels",
     metavar="DIR",
@@ -51,7 +52,7 @@ def _check_runtimes(ctx, param, value):
 @click.option("--out", metavar="DIR", help="Write figures of where the runtimes disagree here.")
 @json_option
 @verbose_option
-def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_target, verbose):
+def command(bundle, uri, runtimes, precision, labels, frames, seconds, rounds, out, json_target, verbose):
     """Compare the runtimes of this machine on the same frames: speed, agreement, memory, power.
 
     Each runs in a process of its own, at least twice, in the order A B C C B A, and is timed once it has warmed up.
@@ -66,7 +67,7 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
     from deeplab_tf.deploy.compare.runner import run_all
 
     opened, missing = open_bundle(bundle), missing_runtimes()
-    chosen = variants(runtimes, opened, missing)
+    chosen = variants(runtimes, opened, missing, precision)
     loaded = load_frames(uri, opened, frames, labels)
     outcomes = run_all(
         bundle,

@@ -7,7 +7,16 @@ import sys
 
 import click
 
-from deeplab_tf.cli.options import Choice, SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    Choice,
+    SizeType,
+    checkpoint_option,
+    example,
+    json_option,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.deploy.conversion import TARGETS
 
@@ -34,7 +43,7 @@ OPTION_NEEDS = {"a run": "export"}
     help="Score on --images with these labels; class ids for a bundle. [default: the run's val split]",
 )
 @click.option("--root", metavar="DIR", help="Read the run's dataset here. [default: as in the run's recipe]")
-@click.option("--checkpoint", metavar="STEP", help="Convert this saved step, or 'best'. [default: best]")
+@checkpoint_option("Convert")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(
     "--output", type=Choice(("labels", "logits")), default="labels", show_default=True, help="Output of the network."

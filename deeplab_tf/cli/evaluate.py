@@ -2,7 +2,15 @@
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    checkpoint_option,
+    example,
+    json_option,
+    runtime_options,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -28,21 +36,8 @@ def parse_scales(ctx, param, value):
     )
 )
 @click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
-@click.option(
-    "--checkpoint",
-    "wanted",
-    multiple=True,
-    metavar="STEP",
-    help="Score this saved step, or 'best'; repeatable. [default: best]",
-)
-@click.option(
-    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
-)
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Run a bundle at this precision. [default: the best that it has]",
-)
+@checkpoint_option("Score", multiple=True)
+@runtime_options
 @click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
 @click.option("--root", metavar="DIR", help="Read the dataset here. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
@@ -61,7 +56,7 @@ def parse_scales(ctx, param, value):
 @click.option("--out", metavar="DIR", help="Write the report here. [default: RUN/report, or BUNDLE_report]")
 @json_option
 @verbose_option
-def command(run, wanted, split, out, json_target, verbose, **options):
+def command(run, checkpoint, split, out, json_target, verbose, **options):
     """Score a run or a bundle: IoU per class, mIoU, pixel accuracy; PQ where the data has instances.
 
     Metrics are computed at the labels' original resolution. A run is a folder that `deeplab-tf train` wrote, a bundle
@@ -84,7 +79,7 @@ def command(run, wanted, split, out, json_target, verbose, **options):
     out = out or (path + "_report" if is_bundle(path) else os.path.join(path, "report"))  # a bundle stays as it is
     report = evaluate_run(
         run,
-        wanted or (None,),
+        checkpoint or (None,),
         split=split or "val",
         out=out,
         progress=progress,

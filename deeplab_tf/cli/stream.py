@@ -7,7 +7,15 @@ import traceback
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    example,
+    json_option,
+    opacity_option,
+    runtime_options,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -64,12 +72,7 @@ def _split_address(ctx, param, value):
     help="Give up a lost camera after N attempts in a row. [default: never]",
 )
 # the network
-@click.option("--runtime", "runtime_name", type=RUNTIME, default="auto", show_default=True, help="Choose the runtime.")
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Choose the precision. [default: the best of bundle and runtime]",
-)
+@runtime_options
 # the outputs
 @click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
 @click.option(
@@ -83,9 +86,10 @@ def _split_address(ctx, param, value):
 @click.option(
     "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
 )
+@opacity_option
 @json_option
 @verbose_option
-def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_target, verbose, **outputs):
+def command(bundle, uri, runtime, precision, frames, retries, paced, opacity, json_target, verbose, **outputs):
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
@@ -108,19 +112,19 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     stream: Stream
     try:
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
-        runtime = open_runtime(opened, runtime_name, precision)
+        network = open_runtime(opened, runtime or "auto", precision)
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
-    stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
+    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity)
     failure = _run(stream, notifier)
-    context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
+    context = {"source": source.safe, "runtime": network.name, "precision": network.precision}
     _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
-    runtime.close()
+    network.close()
 
 
 def _check_outputs(uri, outputs):

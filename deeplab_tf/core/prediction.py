@@ -62,7 +62,8 @@ class ImagePrediction:
         """
         if self._label_map is None:
             own, logits = self._prediction.label_map, self._prediction.logits
-            if not self._averaged and (logits is None or own.shape == self.size):
+            resized = self._stride != 1 or own.shape != self.size
+            if not self._averaged and (logits is None or not resized):
                 self._label_map = resize_labels(own, self.size, self._stride)
             else:
                 self._label_map = best_class(self._probability_views(), self.size, self._stride)
@@ -187,9 +188,9 @@ def _class_sum(views, class_id, size, stride):
 def _resize_linear(plane, size, stride):
     """Resize bilinearly. With a stride s, position i is that of pixel s * i of the network's image, as in
     `draw.resize_labels`; OpenCV knows a stride of 1 only."""
-    if plane.shape == size:
-        return plane
     if stride == 1:
+        if plane.shape == size:
+            return plane
         return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     low, high, share = _neighbors(size[1], plane.shape[1], stride)
     plane = plane[:, low] * (1 - share) + plane[:, high] * share

@@ -56,6 +56,7 @@ class Stream:
         *,
         frames: Optional[int] = None,
         heartbeat: Optional[Callable[[], None]] = None,
+        opacity: float = 0.5,
     ):
         """Connect the parts.
 
@@ -65,10 +66,11 @@ class Stream:
             sinks: where frames go; `run` closes them.
             frames: number of frames to show; None: until the source ends.
             heartbeat: called several times a second while no frame is stuck in the stream; for a watchdog.
+            opacity: of the class colors, see `OverlayRenderer`.
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
         self._limit, self._heartbeat = frames, heartbeat
-        self._renderer = OverlayRenderer(runtime.table, label_stride=runtime.label_stride)
+        self._renderer = OverlayRenderer(runtime.table, opacity, runtime.label_stride)
         self._meter, self._device = StreamMeter(source.live), DeviceMonitor()
         self._stopped = threading.Event()
         self._failure: Optional[BaseException] = None

@@ -74,11 +74,16 @@ def convert_run(
         DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
     """
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
-    _check(out, target, output, calibration, int8, labels is None or images is not None)
+    _check(out, target, output, calibration, int8, calibrate_on_gpu, images, labels)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
     keras = open_run(run, checkpoint)
     size = size or keras.size
     trained = load(run) if int8 and calibration is None else None
+    if trained and images is not None and labels is None and not calibrate_on_gpu:
+        raise DeepLabError(
+            f"The run {run} was trained with its INT8 ranges, and images would not be read: leave them out, or pass "
+            "calibration= to calibrate on them."
+        )
     scored = scoring_frames(
         keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
     )
@@ -103,7 +108,7 @@ def convert_run(
     return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
 
 
-def _check(out, target, output, calibration, int8, has_images):
+def _check(out, target, output, calibration, int8, calibrate_on_gpu, images, labels):
     check_target(out)
     for name, value, choices in (
         ("target", target, ("all", *conversion.TARGETS)),
@@ -114,8 +119,12 @@ def _check(out, target, output, calibration, int8, has_images):
             raise DeepLabError(f"There is no {name} '{value}'. {did_you_mean(value, filter(None, choices))}")
     if calibration and not int8:
         raise DeepLabError("calibration needs int8: float networks are not calibrated.")
-    if not has_images:
+    if calibrate_on_gpu and not int8:
+        raise DeepLabError("calibrate_on_gpu needs int8: float networks are not calibrated.")
+    if labels is not None and images is None:
         raise DeepLabError("labels are those of images; name both folders.")
+    if images is not None and labels is None and not int8:
+        raise DeepLabError("images would not be read: they go with int8, to calibrate on, or with labels, to score on.")
 
 
 class _Written(NamedTuple):
