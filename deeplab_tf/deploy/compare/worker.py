@@ -18,7 +18,6 @@ import numpy as np
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_json
 from deeplab_tf.core.metrics.latency import is_stable
-from deeplab_tf.core.panoptic.grouping import to_panoptic
 from deeplab_tf.core.prediction import ImagePrediction, predict
 from deeplab_tf.core.predictor import as_prediction
 from deeplab_tf.deploy import device
@@ -136,7 +135,7 @@ def one_frame(runtime, painter, frame):
     """Run one frame as `stream` does: network, instances if it predicts them, and overlay.
 
     Returns:
-        seconds of each of STAGES, (h, w) uint8 label map, (h, w) int32 panoptic map or None.
+        seconds of each of STAGES, (h, w) uint8 label map, (H, W) int32 panoptic map or None.
     """
     start = time.perf_counter()
     runtime.upload(frame)
@@ -145,10 +144,9 @@ def one_frame(runtime, painter, frame):
     ran = time.perf_counter()
     outputs = runtime.download()
     downloaded = time.perf_counter()
-    prediction, panoptic = as_prediction(outputs), None
-    if prediction.center is not None:
-        panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
+    prediction = as_prediction(outputs)
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
+    panoptic = None if prediction.center is None else sized.panoptic
     painter.render(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (

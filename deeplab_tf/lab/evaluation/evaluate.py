@@ -114,7 +114,7 @@ def evaluate(
             quality.update(truth, predicted.panoptic)
             if method == "centers":
                 of_components = of_components or PanopticQuality(table)
-                of_components.update(truth, components(predicted.panoptic_labels, table))
+                of_components.update(truth, components(predicted.label_map, table))
     seconds = time.perf_counter() - start
     return Evaluation(table, total, images, network.size, flip, tuple(scales), seconds, quality, method, of_components)
 
