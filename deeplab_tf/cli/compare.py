@@ -40,7 +40,8 @@ def _check_runtimes(ctx, param, value):
 @click.option(
     "--labels",
     metavar="DIR",
-    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own.",
+    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own, "
+    "with instances for PQ.",
 )
 @click.option("--frames", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Number of frames.")
 @click.option(
@@ -76,6 +77,7 @@ def command(bundle, uri, runtimes, precision, labels, frames, seconds, rounds, o
         seconds=seconds,
         rounds=rounds,
         truth=loaded.truth,
+        panoptic=loaded.panoptic,
         say=lambda line: click.echo(line, err=True),
     )
     found = report(opened, loaded, outcomes, missing, jetpack.problems())

@@ -1,7 +1,7 @@
 """Convert a run to a bundle: what `deeplab-tf convert RUN` and `deeplab_tf.convert` do."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from deeplab_tf.core.bundle import Bundle, check_target, new_bundle, open_bundle
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.tables import number
 from deeplab_tf.deploy import conversion, convert_bundle
 from deeplab_tf.lab.export import bundle_writer
 from deeplab_tf.lab.export.bundle_writer import ExportOptions
@@ -68,7 +69,7 @@ def convert_run(
 
     Returns:
         What --json writes: `bundle` (its path), `rows` (see `conversion.Row`; the first is the Keras network),
-        `label_stride` (mIoU and time of each) and `calibration`.
+        `label_stride` (mIoU and time of each), `calibration`, and `images`, how many of `images_available` were scored.
 
     Raises:
         DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
@@ -99,13 +100,13 @@ def convert_run(
         own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
         engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
         rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
-    measured = conversion.measured(
-        bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
-    )
+    panoptic = scored.panoptic if keras.gives_instances else None
+    measured = conversion.measured(bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, panoptic)
     _say_calibration(bundle, say)
-    _say_label_strides(written.costs, label_stride, len(scored.images), say)
+    _say_scores(written, options, scored, say)
     report = convert_bundle.report(bundle, [written.keras, *measured], say)
-    return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
+    counts = {"images": len(scored.images), "images_available": scored.available}
+    return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **counts, **report}
 
 
 def _check(out, target, output, calibration, int8, calibrate_on_gpu, images, labels):
@@ -137,7 +138,9 @@ class _Written(NamedTuple):
 def _write_bundle(out, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
     with new_bundle(out) as part:
         info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
-        reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
+        reference, costs = label_stride_costs(
+            keras, scored.images, scored.truth, scored.panoptic, output=options.output
+        )
         compared = scored.images[:COMPARED_FRAMES]
         differences = largest_differences(part, keras.model, compared, options.label_stride)
         scores = {
@@ -167,6 +170,15 @@ def _say_calibration(bundle: Bundle, say):
     say(f"Calibration: {chosen} on {found['frames']} images. {measure}: {scores}.")
 
 
-def _say_label_strides(costs: Sequence[dict], chosen, images, say):
-    text = ", ".join(f"{cost['label_stride']}: {cost['miou']:.4f} in {cost['ms']:.0f} ms" for cost in costs)
-    say(f"mIoU on {images} images and time per frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")
+def _say_scores(written, options, scored, say):
+    """Say what was scored on which images, and why a bundle of labels has another mIoU than its run."""
+    costs = ", ".join(
+        f"{cost['label_stride']}: {number(cost['miou'], '{:.4f}')} in {cost['ms']:.0f} ms" for cost in written.costs
+    )
+    images = f"{len(scored.images)} of {scored.available} images"
+    say(f"mIoU on {images} and time per frame in TensorFlow, by label stride: {costs}. Chosen: {options.label_stride}.")
+    if options.output == "labels" and any(each.shape != options.size for each in scored.truth):
+        say(
+            f"The run itself has mIoU {number(written.keras.miou, '{:.4f}')} on these images, as `evaluate` counts it: "
+            "its probabilities are resized to the labels' size. A bundle of labels has none (see --output logits)."
+        )
