@@ -21,6 +21,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import Prediction, instance_counts
 from deeplab_tf.core.prediction import ImagePrediction
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import Runtime
 from deeplab_tf.deploy.video.frame import AnnotatedFrame, StreamStats, VideoFrame
 from deeplab_tf.deploy.video.frame_queue import TIMED_OUT, FrameQueue
@@ -73,7 +74,7 @@ class Stream:
         self._meter, self._device = StreamMeter(source.live), DeviceMonitor()
         self._stopped = threading.Event()
         self._failure: Optional[BaseException] = None
-        self._lanes: List[Runtime] = []
+        self._lanes: List[Predictor] = []
         self._queues: List[FrameQueue] = []
         self._threads: List[threading.Thread] = []
         self._captured = self._rendered = 0  # frames
