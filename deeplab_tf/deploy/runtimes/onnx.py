@@ -6,6 +6,7 @@ Copies to a GPU are part of `run`.
 """
 
 import copy
+import ctypes
 import importlib.util
 import os
 from typing import List, Optional, Sequence, Tuple, Union
@@ -130,7 +131,9 @@ class OnnxRuntime(Runtime):
     def _open(self, providers):
         path = self.bundle.file(_file(self.precision, on_cpu=providers[0] == CPU))
         chosen = [(name, _provider_options(name, self)) for name in providers]
-        return session(path, threads=self.threads, providers=chosen)
+        opened = session(path, threads=self.threads, providers=chosen)
+        _release_memory()
+        return opened
 
     def upload(self, frame):
         np.copyto(self._image[0], frame)
@@ -152,6 +155,7 @@ class OnnxRuntime(Runtime):
             self._lanes = min(self.threads, MAX_LANES)
             self.threads -= self._lanes - 1
             self._session = None  # its weights are freed before they are read again
+            _release_memory()
             self._session = self._open([CPU])
         return [self] + [self._beside() for _ in range(self._lanes - 1)]
 
@@ -179,6 +183,14 @@ def physical_cores() -> int:
         except OSError:
             cores.add(str(cpu))
     return len(cores)
+
+
+def _release_memory():
+    """Give the system back what was freed: glibc keeps what loading took, which is more than the weights."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        pass
 
 
 def _file(precision, *, on_cpu):
