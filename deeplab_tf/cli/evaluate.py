@@ -3,9 +3,11 @@
 import click
 
 from deeplab_tf.cli.options import (
+    PathType,
     checkpoint_option,
     example,
     json_option,
+    new_guard,
     runtime_options,
     show,
     verbose_option,
@@ -35,11 +37,11 @@ def parse_scales(ctx, param, value):
         "deeplab-tf evaluate runs/camvid --images camvid/test --labels camvid/testannot --out report_test --json -",
     )
 )
-@click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
+@click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
 @checkpoint_option("Score", multiple=True)
 @runtime_options
 @click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
-@click.option("--root", metavar="DIR", help="Read the dataset here. [default: as in the run's recipe]")
+@click.option("--root", metavar="DIR", type=PathType(), help="Read the dataset here. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
 @click.option(
     "--scales",
@@ -48,12 +50,19 @@ def parse_scales(ctx, param, value):
     show_default=True,
     help="Average over these factors of the network's size.",
 )
-@click.option("--images", metavar="DIR", help="Score on these images instead of a split; needs --labels.")
 @click.option(
-    "--labels", metavar="DIR", help="Label files of the same names, with ids or colors as in the run's dataset."
+    "--images", metavar="DIR", type=PathType(), help="Score on these images instead of a split; needs --labels."
+)
+@click.option(
+    "--labels",
+    metavar="DIR",
+    type=PathType(),
+    help="Label files of the same names, with ids or colors as in the run's dataset.",
 )
 @click.option("--class-ids", is_flag=True, help="The files in --labels hold class ids 0 to C-1, and 255 for ignored.")
-@click.option("--out", metavar="DIR", help="Write the report here. [default: RUN/report, or BUNDLE_report]")
+@click.option(
+    "--out", metavar="DIR", type=PathType(), help="Write the report here. [default: RUN/report, or BUNDLE_report]"
+)
 @json_option
 @verbose_option
 def command(run, checkpoint, split, out, json_target, verbose, **options):
@@ -82,6 +91,7 @@ def command(run, checkpoint, split, out, json_target, verbose, **options):
         checkpoint or (None,),
         split=split or "val",
         out=out,
+        guard=new_guard(json_target),
         progress=progress,
         say=lambda text: click.echo(text, err=True),
         **options,

@@ -17,6 +17,7 @@ from deeplab_tf.core.cityscapes import (
 )
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import list_images, read_ids, read_instance_ids, resize_image
+from deeplab_tf.core.image_header import lies_upright, read_header
 from deeplab_tf.core.labels import IGNORE_LABEL, id_map
 
 SECONDS_BETWEEN = 2.0
@@ -63,7 +64,7 @@ def load_frames(uri: str, bundle: Bundle, count: int, labels: Optional[str] = No
     panoptic = None
     if labels is not None:
         files = _label_files([frame.name for frame in frames], labels)
-        truth = [_read_labels(path, bundle) for path in files]
+        truth = [_read_labels(path, frame, bundle) for path, frame in zip(files, frames)]
         panoptic = _read_instances(files, bundle)
     images = np.stack([resize_image(frame.image, bundle.size) for frame in frames])
     return LabeledFrames(images, truth, address.safe, panoptic)
@@ -98,12 +99,17 @@ def _label_files(names, folder):
     return files
 
 
-def _read_labels(path, bundle):
-    """Return the label map of a file: with Cityscapes' ids if it has such a name, else with those of the dataset."""
+def _read_labels(path, frame, bundle):
+    """Return the label map of a frame: with Cityscapes' ids if the file has such a name, else with the dataset's."""
     known = bundle.label_ids or {i: i for i in [*range(len(bundle.table)), IGNORE_LABEL]}
     if path.endswith(LABEL_SUFFIX):
         known = {i: int(CITYSCAPES_TO_CLASS[i]) for i in CITYSCAPES_FILE_IDS + (IGNORE_LABEL,)}
-    ids = read_ids(path)
+    ids, header = read_ids(path), read_header(frame.name)
+    if header is not None:
+        lies_upright(header, frame.name, ids.shape, path)
+    if ids.shape != frame.image.shape[:2]:
+        sizes = "{}x{} against {}x{}".format(*frame.image.shape[:2], *ids.shape)
+        raise DeepLabError(f"Image {frame.name} and label {path} must have the same size, height x width: {sizes}.")
     unknown = [i for i in np.unique(ids) if i not in known]
     if unknown:
         expected = ", ".join(map(str, sorted(known)))

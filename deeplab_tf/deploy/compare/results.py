@@ -62,7 +62,7 @@ def report(
         "device": machine,
         "runtimes": found,
         "not_here": {name: reason for name, reason in sorted(missing.items()) if reason is not None},
-        "warnings": warnings(found, problems),
+        "warnings": [*scores.about_truth(frames.truth, bundle.table), *warnings(found, problems)],
         "claims": CLAIM if _is_claimed(bundle, machine) else None,
     }
 

@@ -1,11 +1,12 @@
 """Agreement between runtimes."""
 
-from typing import Optional
+from typing import List, Optional, Sequence
 
 import numpy as np
 
 from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.core.metrics import none_if_nan
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix, about_absent
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 
 
@@ -21,8 +22,15 @@ def agreement(first: np.ndarray, other: np.ndarray, table: LabelTable) -> dict:
     confusion = ConfusionMatrix(len(table))
     for left, right in zip(first, other):
         confusion.update(left, right)
-    by_class = [None if np.isnan(iou) else float(iou) for iou in confusion.iou()]
+    by_class = [none_if_nan(iou) for iou in confusion.iou()]
     return {"agreement": confusion.pixel_accuracy(), "agreement_by_class": dict(zip(table.names, by_class))}
+
+
+def about_truth(truth: Sequence[Optional[np.ndarray]], table: LabelTable) -> List[str]:
+    """Return a sentence where classes are in no label map, and so without a score."""
+    labeled = [label_map for label_map in truth if label_map is not None]
+    counts = sum((np.bincount(label_map.ravel(), minlength=256) for label_map in labeled), np.zeros(256, np.int64))
+    return about_absent("labels", dict(zip(table.names, counts))) if labeled else []
 
 
 def pq(panoptics: np.ndarray, truth: np.ndarray, table: LabelTable) -> Optional[float]:
