@@ -68,7 +68,7 @@ def scenes(tmp_path_factory):
     writer = PanopticWriter(str(folder / "predictions"), CITYSCAPES, "components")
     for index, name in enumerate(split.names):
         label_map = np.roll(split.label_map(index), 2, axis=1)
-        writer.add(name, components(label_map, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
+        writer.add(name, components(label_map, CITYSCAPES, smallest=0))
     writer.close()
     return folder
 

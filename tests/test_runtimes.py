@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import types
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes
     with open_runtime(bundle, "onnx", threads=threads) as runtime:
         opened = runtime.lanes()
         assert (len(opened), [lane.threads for lane in opened]) == (lanes, [each] * lanes)
-        assert runtime.threads == threads
+        assert opened[0] is runtime
         frames = [tiny_bundle.frame(seed) for seed in range(lanes)]
         for lane, frame in zip(opened, frames):
             lane.upload(frame)
@@ -186,6 +187,40 @@ def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes
             lane.run()
         for lane, frame in zip(opened, frames):
             np.testing.assert_array_equal(lane.download()["labels"], runtime(frame))
+
+
+def test_lanes_hold_the_weights_once(bundle, monkeypatch):
+    alive, open_session = weakref.WeakSet(), onnx.session
+
+    def counted(*arguments, **options):
+        assert not alive, "the session before is gone when the next one is opened"
+        opened = open_session(*arguments, **options)
+        alive.add(opened)
+        return opened
+
+    monkeypatch.setattr(onnx, "session", counted)
+    with open_runtime(bundle, "onnx", threads=4) as runtime:
+        lanes = runtime.lanes()
+        assert len(lanes) == 4 and len(alive) == 1
+        frame = tiny_bundle.frame(1)
+        for lane in lanes[1:]:
+            lane.close()
+        assert len(runtime.lanes()) == 4 and len(alive) == 1, "once more, of the same session"
+        np.testing.assert_array_equal(runtime(frame), tiny_bundle.expected_scores(frame).argmax(-1))
+
+
+def test_lanes_of_tensorflow_share_the_loaded_function(bundle, monkeypatch):
+    monkeypatch.setattr(saved_model, "physical_cores", lambda: 3)
+    with open_runtime(bundle, "saved_model") as runtime:
+        lanes = runtime.lanes()
+        assert len(lanes) == 3 and all(lane._function is runtime._function for lane in lanes)
+        frames = [tiny_bundle.frame(seed) for seed in range(3)]
+        for lane, frame in zip(lanes, frames):
+            lane.upload(frame)
+        for lane in reversed(lanes):
+            lane.run()
+        for lane, frame in zip(lanes, frames):
+            np.testing.assert_array_equal(lane.download()["labels"], tiny_bundle.expected_scores(frame).argmax(-1))
 
 
 def test_a_session_takes_a_file_or_its_contents(bundle, tmp_path):

@@ -11,6 +11,7 @@ from deeplab_tf.cli.options import (
     Choice,
     PathType,
     SizeType,
+    checkpoint_option,
     example,
     json_option,
     new_guard,
@@ -50,7 +51,7 @@ OPTION_NEEDS = {"a run": "export"}
 @click.option(
     "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
 )
-@click.option("--checkpoint", metavar="STEP", help="Convert this saved step, or 'best'. [default: best]")
+@checkpoint_option("Convert")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(
     "--output", type=Choice(("labels", "logits")), default="labels", show_default=True, help="Output of the network."

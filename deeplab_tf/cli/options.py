@@ -39,6 +39,37 @@ RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file
 """The runtimes, without importing their package, which needs NumPy."""
 
 
+PRECISIONS = ("int8", "float16", "float32")
+"""Of the runtimes."""
+
+
+def runtime_options(function):
+    """Add `--runtime NAME` and `--precision NAME`, both None by default, to a command that runs a bundle."""
+    help_text = "Run a bundle with this runtime. [default: auto, the fastest that works here]"
+    return click.option("--runtime", type=RUNTIME, help=help_text)(precision_option(function))
+
+
+def precision_option(function):
+    """Add `--precision NAME`, None by default, to a command that runs a bundle."""
+    help_text = "Run a bundle at this precision. [default: the best that bundle and runtime have]"
+    return click.option("--precision", type=Choice(PRECISIONS), help=help_text)(function)
+
+
+def checkpoint_option(verb: str, **attributes):
+    """Return a decorator that adds `--checkpoint STEP`, None by default, to a command that runs a run."""
+    help_text = f"{verb} this saved step of a run, or 'best'."
+    if attributes.get("multiple"):
+        help_text = f"{help_text[:-1]}; repeatable."
+    return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)
+
+
+def opacity_option(function):
+    """Add `--opacity SHARE` to a command that draws overlays."""
+    help_text = "Opacity of the class colors over the image: 0 shows the image, 1 the colors alone."
+    kind = click.FloatRange(0, 1)
+    return click.option("--opacity", type=kind, default=0.5, show_default=True, help=help_text)(function)
+
+
 class PathType(click.Path):
     """A path; its `~` is replaced, and with `allow_dash` every name of standard output is "-"."""
 
@@ -84,6 +115,14 @@ class DeviceType(click.ParamType):
         except DeepLabError as error:
             self.fail(str(error), param, ctx)
         return value
+
+
+def require(option: str, given, *names: str) -> None:
+    """Raise a wrong call if options were given that only go with another one, which was not: `given` is its value."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if not given and source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} goes with --{option}; add it.")
 
 
 def renamed_option(old: str, new: str, **attributes):

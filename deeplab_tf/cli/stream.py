@@ -8,13 +8,13 @@ import traceback
 import click
 
 from deeplab_tf.cli.options import (
-    RUNTIME,
-    Choice,
     PathType,
     example,
     json_option,
     new_guard,
+    opacity_option,
     overwriting,
+    runtime_options,
     show,
     verbose_option,
     write_json,
@@ -75,12 +75,7 @@ def _split_address(ctx, param, value):
     help="Give up a lost camera after N attempts in a row. [default: never]",
 )
 # the network
-@click.option("--runtime", "runtime_name", type=RUNTIME, default="auto", show_default=True, help="Choose the runtime.")
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Choose the precision. [default: the best of bundle and runtime]",
-)
+@runtime_options
 # the outputs
 @click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
 @click.option(
@@ -105,9 +100,10 @@ def _split_address(ctx, param, value):
     help="Write statistics and class shares, one line per frame, after those of an earlier stream; - for standard "
     "output.",
 )
+@opacity_option
 @json_option
 @verbose_option
-def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_target, verbose, **outputs):
+def command(bundle, uri, runtime, precision, frames, retries, paced, opacity, json_target, verbose, **outputs):
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
@@ -130,24 +126,24 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     stream: Stream
     try:
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
-        runtime = open_runtime(opened, runtime_name, precision)
+        network = open_runtime(opened, runtime or "auto", precision)
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
-    stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
+    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity)
     failure = _run(stream, notifier)
     context = {
         "source": source.safe,
-        "runtime": runtime.name,
-        "precision": runtime.precision,
+        "runtime": network.name,
+        "precision": network.precision,
         "warnings": source.warnings,
     }
     _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
-    runtime.close()
+    network.close()
 
 
 def _guard(bundle, uri, outputs, json_target):

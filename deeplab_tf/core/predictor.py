@@ -1,12 +1,15 @@
 """A network's interface: what the runtimes of bundles and of runs have in common. Needs NumPy only."""
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
+
+MAX_LANES = 4
+"""Lanes of a network on a CPU; each needs memory for features of its own."""
 
 
 class Predictor:
@@ -38,6 +41,14 @@ class Predictor:
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Return the (H/s, W/s) uint8 label map of a frame, at the label stride s."""
         return self.predict(frame).label_map
+
+    def lanes(self) -> Sequence["Predictor"]:
+        """Return predictors of this network that may run in parallel, for throughput where latency does not matter.
+
+        They share its weights; this one may be among them, and may be slower alone from now on. A predictor that needs
+        the whole device for a frame, such as a GPU, is its only lane.
+        """
+        return [self]
 
     def close(self) -> None:
         """Free memory and devices."""

@@ -17,7 +17,7 @@ runtimes.
 
 import importlib
 import os
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -56,13 +56,6 @@ class Runtime(Predictor):
         `center` (H/s, W/s, 1) and `offset` (H/s, W/s, 2), which later runs leave alone.
         """
         raise NotImplementedError
-
-    def lanes(self) -> Sequence["Runtime"]:
-        """Return runtimes of this network that may run in parallel, for throughput where latency does not matter.
-
-        A runtime that needs the whole device for a frame, such as a GPU, is its only lane.
-        """
-        return [self]
 
     def predict(self, frame: np.ndarray) -> Prediction:
         if frame.shape != tuple(self.size) + (3,) or frame.dtype != np.uint8:

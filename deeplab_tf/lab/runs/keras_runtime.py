@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -12,7 +13,8 @@ import deeplab_tf.lab.models.custom_layers  # noqa: F401  (registers the layers 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.predictor import MAX_LANES, Predictor
+from deeplab_tf.deploy.runtimes.onnx import physical_cores
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.runs.folder import network_file
 
@@ -40,6 +42,10 @@ class KerasRuntime(Predictor):
         arrays = {name: outputs[name].numpy() for name in outputs if name != "logits"}
         return Prediction(logits=outputs["logits"], **arrays)  # 40 MB at 512x1024, copied only when they are needed
 
+    def lanes(self) -> Sequence["KerasRuntime"]:
+        """On a CPU, itself for each of up to MAX_LANES cores: a call keeps nothing."""
+        return [self] * (1 if tf.config.list_physical_devices("GPU") else min(physical_cores(), MAX_LANES))
+
     def _outputs(self, frame):
         outputs = self.model(tf.cast(frame[None], tf.float32), training=False)
         logits = outputs["logits"][0]
@@ -57,12 +63,12 @@ def open_run(run: str | Path, checkpoint: int | str | None = None) -> KerasRunti
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
-    return KerasRuntime(model, _read_table(Path(run)), load_run(run))
+    return KerasRuntime(model, read_table(run), load_run(run))
 
 
-def _read_table(run: Path) -> LabelTable:
-    """Return the class table of a run."""
-    path = run / "classes.json"
+def read_table(run: str | Path) -> LabelTable:
+    """Return the class table of a run. Raises DeepLabError for a file that is damaged or not there."""
+    path = Path(run, "classes.json")
     try:
         return LabelTable.from_dicts(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
