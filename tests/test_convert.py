@@ -180,7 +180,7 @@ def test_fp16_without_a_gpu(made):
         (["{run}", "--size", "12"], 2, "'12' is not a size"),
         (["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"], 1, "has no PNG or JPEG image in it"),
         (["{run}", "--int8", "--images", "{tmp}/none", "--out", "{tmp}/b"], 1, "There is no folder"),
-        (["{run}", "--out", "{tmp}/full"], 1, "holds other files"),
+        (["{run}", "--out", "{tmp}/full"], 2, "holds other files than a bundle's (letter.txt)"),
         (["{bundle}", "--out", "{tmp}/b"], 2, "does not go with a bundle"),
         (["{run}", "--labels", "{tmp}/empty"], 2, "--labels are those of --images"),
         (["{run}", "--calibration", "entropy"], 2, "--calibration does not go with a conversion without --int8"),

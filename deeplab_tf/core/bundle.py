@@ -181,8 +181,7 @@ def check_target(path, *, overwrite: bool = False) -> None:
     foreign = min(os.listdir(path)) if digests is None else _foreign(path, digests)
     if foreign is not None:
         raise WrongCall(
-            f"{path} holds other files than a bundle's, such as {foreign}, which would be lost; name a folder that is "
-            "empty or does not exist."
+            f"{path} holds other files than a bundle's ({foreign}); name a folder that is empty or does not exist."
         )
     for name, digest in () if overwrite or digests is None else sorted(digests.items()):
         place = os.path.join(path, name)

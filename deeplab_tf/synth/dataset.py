@@ -82,10 +82,10 @@ def missing_scenes(folder: str, settings: Settings) -> Iterator[int]:
 
 
 def write_scene(folder: str, index: int, settings: Settings) -> int:
-    """Draw a scene and write its three files, each whole or not at all. Returns the index."""
+    """Draw a scene and write those of its three files that are missing, each whole or not at all. Returns the index."""
     scene = draw_scene(settings.seed, index, settings.size)
-    image, labels, instances = scene_paths(folder, index, settings.scenes)
-    write_image(labels, scene.label_ids)
-    write_image(instances, scene.instance_ids)
-    write_image(image, scene.image)
+    pixels = scene.image, scene.label_ids, scene.instance_ids
+    for path, array in zip(scene_paths(folder, index, settings.scenes), pixels):
+        if not os.path.exists(path):
+            write_image(path, array)
     return index

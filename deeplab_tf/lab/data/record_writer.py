@@ -57,8 +57,6 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     Raises:
         DeepLabError: as `write` does, and for a dataset that cannot be opened.
     """
-    if data["name"] == "records":
-        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
@@ -75,7 +73,12 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
 
 
 def records_folder(data: dict, out: str | None) -> str:
-    """Return the folder that `prepare` writes to; its arguments are those of `prepare`."""
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`.
+
+    Raise DeepLabError for a dataset that is records itself.
+    """
+    if data["name"] == "records":
+        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
     return expand(out or data.get("records") or default)
@@ -113,7 +116,7 @@ def write(
         DeepLabError: the folder holds other records, another process writes them, the disk is too small, and whatever
             is wrong with a sample.
     """
-    folder = Path(out).expanduser()
+    folder = Path(expand(out))
     for name, split in splits.items():
         if 0 < len(split.without_instances()) < len(split):
             require_instances(split, name)

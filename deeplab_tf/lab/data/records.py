@@ -21,6 +21,7 @@ import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic.coco import from_colors
 from deeplab_tf.lab.data import open_split as open_data_set
@@ -67,7 +68,7 @@ def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "R
         DeepLabError: they are not there, hold something else than the section describes, or are older than their files.
     """
     root, wanted = data["records"], json.loads(json.dumps(data, default=str))
-    if not version_folder(Path(root).expanduser()).parent.is_dir():
+    if not version_folder(Path(expand(root))).parent.is_dir():
         raise DeepLabError(
             f"data.records, {root}, holds no prepared records; write them with: deeplab-tf prepare CONFIG --out {root}."
         )
