@@ -6,7 +6,7 @@ A PNG is decompressed here: its checksums, the filter of every row and the numbe
 gets the decompressed rows, so that nothing is decompressed twice.
 
 A JPEG has no checksums. Its segments and markers are checked, and that its scan ends exactly with the last pixel:
-damage shifts that end in most cases. Damage that does not is seen by no decoder, and most in a progressive JPEG by none.
+damage shifts that end in most cases. Damage that does not is seen by no decoder; nor is most in a progressive JPEG.
 """
 
 import functools
