@@ -11,16 +11,32 @@ engines/FINGERPRINT/   built on a device, each beside its own description; not i
 """
 
 import contextlib
+import hashlib
 import json
 import os
-from typing import Dict, Iterator, List, Tuple
+import re
+import stat
+from typing import Dict, Iterator, List, Optional, Tuple
 
+from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.files import files_below, new_folder, sha256, write_json
-from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.files import new_folder, sha256, write_json
+from deeplab_tf.core.input_files import Value, read_json, shown
+from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 
-FORMATS = (1, 2)
-"""Of bundle.json that are read; the second has instances."""
+FORMATS = (1, 2, 3)
+"""Of bundle.json that are read; 2 has instances, 3 a SHA-256 of itself. The last is written."""
+
+DIGEST = "sha256"
+"""The key of the SHA-256 of everything else in bundle.json."""
+
+LABEL_STRIDES = (1, 2, 4, 8, 16)
+OUTPUTS = ("labels", "logits")
+LAYER_KINDS = ("conv", "conv1x1", "depthwise", "other")
+"""See `deploy.budget.workload.KINDS`."""
+MAX_RANGE = 3.4e38
+PRECISIONS = ("int8", "float16", "float32")
+MAX_SIDE = 1 << 14
 
 INSTANCE_OUTPUTS = ("center", "offset")
 """Outputs of a network that predicts instances, besides its labels: (1, H/s, W/s, 1) and (1, H/s, W/s, 2) float32; see
@@ -38,7 +54,7 @@ class Bundle:
         info: the contents of bundle.json.
         table: the classes.
         size: height, width of the frames that the network takes.
-        label_stride: stride of the output label map, in input pixels: 1, 4 or 8.
+        label_stride: stride of the output label map, in input pixels, one of LABEL_STRIDES.
         output: "labels" or "logits".
         gives_instances: whether the network also predicts centers and offsets.
         outputs: names of the network's outputs: `output`, then INSTANCE_OUTPUTS if it predicts instances.
@@ -47,19 +63,20 @@ class Bundle:
     """
 
     def __init__(self, path: str, info: dict):
+        """Raise DeepLabError, naming the key, for contents that do not describe a bundle."""
         self.path, self.info = path, info
-        try:
-            self.table = LabelTable.from_dicts(info["classes"])
-            height, width = info["size"]
-            self.size: Tuple[int, int] = (int(height), int(width))
-            self.label_stride, self.output = int(info["label_stride"]), str(info["output"])
-            self.gives_instances = bool(info.get("instances", False))
-            self.outputs = (self.output,) + INSTANCE_OUTPUTS * self.gives_instances
-            label_ids = info.get("label_ids")
-            self.label_ids = None if label_ids is None else {int(key): int(value) for key, value in label_ids.items()}
-            self.digests: Dict[str, str] = dict(info["files"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DeepLabError(f"{os.path.join(path, INFO)} is not a description of a bundle: {error!r}.") from error
+        whole = Value(info, os.path.join(path, INFO))
+        self.table = LabelTable.from_dicts(whole["classes"].value, whole.file)
+        self.label_stride = whole["label_stride"].one_of(LABEL_STRIDES)
+        height, width = (side.integer(1, MAX_SIDE) for side in whole["size"].rows(2, 2))
+        self.size: Tuple[int, int] = (height, width)
+        self.output = whole["output"].one_of(OUTPUTS)
+        instances = whole.get("instances")
+        self.gives_instances = instances is not None and instances.flag()
+        self.outputs = (self.output,) + INSTANCE_OUTPUTS * self.gives_instances
+        self.label_ids = _label_ids(whole.get("label_ids"), len(self.table))
+        self.digests = _digests(whole["files"])
+        _check_rest(whole)
 
     def __contains__(self, name: str) -> bool:
         return name in self.digests or any(file.startswith(name + "/") for file in self.digests)
@@ -121,23 +138,21 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
         kind = kind if os.path.exists(path) else "does not exist"
         raise DeepLabError(f"Expected a bundle, as 'deeplab-tf convert' writes it, but {path} {kind}.")
     place = os.path.join(path, INFO)
-    try:
-        with open(place, encoding="utf-8") as file:
-            info = json.load(file)
-    except (OSError, ValueError) as error:
-        raise DeepLabError(f"Cannot read {place}: {error}. Copy the bundle again.") from error
-    if not isinstance(info, dict) or info.get("format") not in FORMATS:
-        found = info.get("format") if isinstance(info, dict) else None
-        formats = " or ".join(str(each) for each in FORMATS)
+    names = _files(path)
+    info = read_json(place)
+    if not isinstance(info, dict) or type(info.get("format")) is not int or info["format"] not in FORMATS:
+        found = shown(info.get("format")) if isinstance(info, dict) else shown(info)
+        formats = ", ".join(str(each) for each in FORMATS)
         raise DeepLabError(f"{place}: expected a bundle of format {formats}, got {found}; convert with this version.")
     bundle = Bundle(path, info)
-    _check(bundle, verify)
+    if info["format"] >= 3 and Value(info, place)[DIGEST].value != _digest(info):
+        raise DeepLabError(f"{place} has been changed: it is not as {DIGEST} in it says. Copy the bundle again.")
+    _check(bundle, names, verify)
     return bundle
 
 
-def _check(bundle, verify):
-    there = set(_files(bundle.path))
-    listed = set(bundle.digests)
+def _check(bundle, names, verify):
+    there, listed = set(names), set(bundle.digests)
     problems = (
         ("is damaged: {} is missing", listed - there, "Copy it again"),
         ("holds a foreign file: {}", there - listed, "Remove it"),
@@ -152,15 +167,84 @@ def _check(bundle, verify):
 
 
 def _files(folder) -> List[str]:
-    """Return the names of the files below a folder, without bundle.json and engines/."""
-    return [name for name in files_below(folder) if name != INFO and not name.startswith(ENGINES + "/")]
+    """Return the names of the files and linked folders below a folder, without bundle.json and engines/.
+
+    Raises DeepLabError for a link that leads out of the folder, and for a pipe, a socket or a device.
+    """
+    found = []
+    inside = os.path.join(os.path.realpath(folder), "")
+    for parent, folders, names in os.walk(folder):
+        for name in names + [each for each in folders if os.path.islink(os.path.join(parent, each))]:
+            place = os.path.join(parent, name)
+            name = os.path.relpath(place, folder).replace(os.sep, "/")
+            if os.path.islink(place) and not (os.path.realpath(place) + os.sep).startswith(inside):
+                raise DeepLabError(f"The bundle {folder} holds a link that leads out of it: {name}. Remove it.")
+            if os.path.exists(place) and stat.S_IFMT(os.stat(place).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                raise DeepLabError(f"The bundle {folder} holds a pipe, a socket or a device: {name}. Remove it.")
+            found.append(name)
+    return [name for name in found if name != INFO and name.split("/")[0] != ENGINES]
 
 
 def seal(folder, info: dict) -> None:
     """Write bundle.json into a folder that holds everything else: `info`, the format and the SHA-256 of every file."""
     digests = {name: sha256(os.path.join(folder, name)) for name in _files(folder)}
-    info = dict(info, format=FORMATS[bool(info.get("instances"))], files=digests)
-    write_json(os.path.join(folder, INFO), info, sort_keys=True)
+    info = dict(info, format=FORMATS[-1], files=digests)
+    write_json(os.path.join(folder, INFO), dict(info, **{DIGEST: _digest(info)}), sort_keys=True)
+
+
+def _digest(info: dict) -> str:
+    """Return the SHA-256 of bundle.json without it: of compact JSON, keys sorted, in ASCII."""
+    rest = json.loads(json.dumps({key: value for key, value in info.items() if key != DIGEST}))
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def _label_ids(value: Optional[Value], classes: int) -> Optional[Dict[int, int]]:
+    if value is None:
+        return None
+    found: Dict[int, int] = {}
+    for key, each in value.items():
+        if not re.match(r"(0|[1-9][0-9]{0,2})$", key) or int(key) > 255:
+            raise DeepLabError(f"{value.file}: the keys of label_ids must be ids from 0 to 255; got {shown(key)}.")
+        found[int(key)] = IGNORE_LABEL if each.value == IGNORE_LABEL else each.integer(0, classes - 1)
+    return found
+
+
+def _digests(value: Value) -> Dict[str, str]:
+    for name, digest in value.items():
+        parts = name.split("/")
+        if {"", ".", ".."} & set(parts) or name == INFO or parts[0] == ENGINES or not name.isprintable():
+            raise DeepLabError(f"{value.file}: files names {shown(name)}, which is no file below the bundle's folder.")
+        if not isinstance(digest.value, str) or not re.match(r"[0-9a-f]{64}$", digest.value):
+            raise digest.wrong("a SHA-256 of 64 digits")
+    return dict(value.mapping())
+
+
+def _check_rest(whole: Value) -> None:
+    """Check what only some commands use."""
+    for each in whole["precision"].rows(1, len(PRECISIONS)):
+        each.one_of(PRECISIONS)
+    sections = {key: whole.get(key) for key in ("scores", "versions", "data")}
+    for section in filter(None, sections.values()):
+        section.mapping()
+    if sections["data"] and sections["data"].value:
+        sections["data"]["name"].text()
+    ranges, layers, calibration = (whole.get(key) for key in ("ranges", "layers", "calibration"))
+    for _, limit in ranges.items() if ranges else ():
+        limit.number(0, MAX_RANGE)
+    for row in layers.rows(1) if layers else ():
+        row["name"].text()
+        row["kind"].one_of(LAYER_KINDS)
+        for key in ("macs", "weights", "reads", "writes"):
+            row[key].integer(0, 1 << 53)
+        row.only("name", "kind", "macs", "weights", "reads", "writes")
+    if calibration:
+        calibration["method"].one_of(METHODS)
+        calibration["frames"].integer(0, 1 << 31)
+        calibration["trained"].flag()
+        for layer in calibration["float_layers"].rows():
+            layer.text()
+        for _, agreement in calibration["agreement"].items():
+            agreement.number(0, 1)
 
 
 def check_target(path) -> None:

@@ -163,6 +163,12 @@ class Value:
             raise self.wrong("an object {...}")
         return self.value
 
+    def only(self, *keys: str) -> None:
+        """Check that an object has no other keys."""
+        other = sorted(set(self.mapping()) - set(keys))
+        if other:
+            raise DeepLabError(f"{self.file}: {self.key} has the key {shown(other[0])}; expected {', '.join(keys)}.")
+
     def items(self) -> Iterator[Tuple[str, "Value"]]:
         """Yield the keys and values of an object."""
         return ((key, self._at(key, value)) for key, value in self.mapping().items())

@@ -145,7 +145,7 @@ def one_frame(runtime, painter, frame):
     ran = time.perf_counter()
     outputs = runtime.download()
     downloaded = time.perf_counter()
-    prediction, panoptic = as_prediction(outputs), None
+    prediction, panoptic = as_prediction(outputs, len(runtime.table)), None
     if prediction.center is not None:
         panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
