@@ -12,6 +12,7 @@ from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import megabytes, sha256, write_bytes
+from deeplab_tf.core.input_files import Value, read_json
 
 PRECISIONS = ("int8", "float16", "float32")
 """A precision that a GPU lacks falls back to the next that it has."""
@@ -170,11 +171,13 @@ def _plain(value):
 def read_record(path: str) -> Optional[dict]:
     """Return the description beside an engine; None if there is none or it is damaged."""
     try:
-        with open(path + ".json", encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError):
+        record = Value(read_json(path + ".json"), path + ".json")
+        record["facts"].mapping()
+        record["sha256"].text()
+        record["megabytes"].number(0, 1e9)
+        return record.mapping()
+    except DeepLabError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("facts"), dict) and "sha256" in record else None
 
 
 def check_output(path: str) -> None:
