@@ -98,8 +98,9 @@ def test_a_network_that_takes_another_size(logits_bundle, tmp_path):
 def test_a_label_without_a_class_is_an_error(bundle, name, precision, tmp_path):
     shutil.copytree(bundle.path, tmp_path / "bundle")
     tiny_bundle.rewrite_info(tmp_path / "bundle", classes=tiny_bundle.INFO["classes"][:2])
-    with open_runtime(open_bundle(tmp_path / "bundle"), name, precision) as runtime:
-        with pytest.raises(DeepLabError, match="gives the label 2, and its class table has 2 classes, 0 to 1"):
+    message = "gives the label 2, and its class table has 2 classes, 0 to 1"
+    with open_runtime(open_bundle(tmp_path / "bundle"), name, precision) as runtime:  # noqa: SIM117
+        with pytest.raises(DeepLabError, match=message):
             for seed in range(5):
                 runtime(tiny_bundle.frame(seed))
 

@@ -39,12 +39,12 @@ def read_bytes(path, limit: int = MAX_BYTES) -> bytes:
             kind = _KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is not None:
                 raise DeepLabError(f"{path} cannot be read: expected a file, got {kind}.")
-            data = b"" if status.st_size > limit else file.read(limit + 1)
+            data = b"" if status.st_size > limit else file.read()
     except FileNotFoundError:
         raise DeepLabError(f"There is no file {path}.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise DeepLabError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
-    if status.st_size > limit or len(data) > limit:
+    if max(status.st_size, len(data)) > limit:
         raise DeepLabError(f"{path} has more than {limit >> 20} MB, which is the most that is read of such a file.")
     if not data:
         raise DeepLabError(f"{path} is empty (0 bytes); copy it again.")
