@@ -11,7 +11,7 @@ import pytest
 import tiny_bundle
 
 from deeplab_tf.core.bundle import check_run_or_bundle, check_target, is_bundle, new_bundle, open_bundle, seal
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, WrongCall
 
 ROOT = Path(__file__).parent.parent
 
@@ -205,6 +205,9 @@ def test_a_description_covers_itself(path):
         place.write_text(json.dumps({**info, **changes}))
         with pytest.raises(DeepLabError, match="bundle.json has been changed"):
             open_bundle(path)
+        with pytest.raises(WrongCall, match="bundle.json was changed since the bundle was written"):
+            check_target(path)
+        check_target(path, overwrite=True)
     place.write_text(json.dumps(rest))
     with pytest.raises(DeepLabError, match="bundle.json: sha256 is missing"):
         open_bundle(path)

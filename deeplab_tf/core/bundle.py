@@ -14,29 +14,20 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import stat
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional
 
-from deeplab_tf.core.calibration import METHODS
-from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.files import new_folder, sha256, write_json
+from deeplab_tf.core import bundle_schema
+from deeplab_tf.core.errors import DeepLabError, WrongCall
+from deeplab_tf.core.files import is_part, new_folder, sha256, write_json
 from deeplab_tf.core.input_files import Value, read_json, shown
-from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
+from deeplab_tf.core.labels import LabelTable
 
 FORMATS = (1, 2, 3)
 """Of bundle.json that are read; 2 has instances, 3 a SHA-256 of itself. The last is written."""
 
 DIGEST = "sha256"
 """The key of the SHA-256 of everything else in bundle.json."""
-
-LABEL_STRIDES = (1, 2, 4, 8, 16)
-OUTPUTS = ("labels", "logits")
-LAYER_KINDS = ("conv", "conv1x1", "depthwise", "other")
-"""See `deploy.budget.workload.KINDS`."""
-MAX_RANGE = 3.4e38
-PRECISIONS = ("int8", "float16", "float32")
-MAX_SIDE = 1 << 14
 
 INSTANCE_OUTPUTS = ("center", "offset")
 """Outputs of a network that predicts instances, besides its labels: (1, H/s, W/s, 1) and (1, H/s, W/s, 2) float32; see
@@ -54,7 +45,7 @@ class Bundle:
         info: the contents of bundle.json.
         table: the classes.
         size: height, width of the frames that the network takes.
-        label_stride: stride of the output label map, in input pixels, one of LABEL_STRIDES.
+        label_stride: stride of the output label map, in input pixels, one of `bundle_schema.LABEL_STRIDES`.
         output: "labels" or "logits".
         gives_instances: whether the network also predicts centers and offsets.
         outputs: names of the network's outputs: `output`, then INSTANCE_OUTPUTS if it predicts instances.
@@ -67,16 +58,15 @@ class Bundle:
         self.path, self.info = path, info
         whole = Value(info, os.path.join(path, INFO))
         self.table = LabelTable.from_dicts(whole["classes"].value, whole.file)
-        self.label_stride = whole["label_stride"].one_of(LABEL_STRIDES)
-        height, width = (side.integer(1, MAX_SIDE) for side in whole["size"].rows(2, 2))
-        self.size: Tuple[int, int] = (height, width)
-        self.output = whole["output"].one_of(OUTPUTS)
+        self.size = bundle_schema.size(whole["size"])
+        self.label_stride = whole["label_stride"].one_of(bundle_schema.LABEL_STRIDES)
+        self.output = whole["output"].one_of(bundle_schema.OUTPUTS)
         instances = whole.get("instances")
         self.gives_instances = instances is not None and instances.flag()
         self.outputs = (self.output,) + INSTANCE_OUTPUTS * self.gives_instances
-        self.label_ids = _label_ids(whole.get("label_ids"), len(self.table))
-        self.digests = _digests(whole["files"])
-        _check_rest(whole)
+        self.label_ids = bundle_schema.label_ids(whole.get("label_ids"), len(self.table))
+        self.digests = bundle_schema.digests(whole["files"], others=(INFO, ENGINES))
+        bundle_schema.check_rest(whole)
 
     def __contains__(self, name: str) -> bool:
         return name in self.digests or any(file.startswith(name + "/") for file in self.digests)
@@ -145,7 +135,7 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
         formats = ", ".join(str(each) for each in FORMATS)
         raise DeepLabError(f"{place}: expected a bundle of format {formats}, got {found}; convert with this version.")
     bundle = Bundle(path, info)
-    if info["format"] >= 3 and Value(info, place)[DIGEST].value != _digest(info):
+    if _is_changed(Value(info, place)):
         raise DeepLabError(f"{place} has been changed: it is not as {DIGEST} in it says. Copy the bundle again.")
     _check(bundle, names, verify)
     return bundle
@@ -192,74 +182,106 @@ def seal(folder, info: dict) -> None:
     write_json(os.path.join(folder, INFO), dict(info, **{DIGEST: _digest(info)}), sort_keys=True)
 
 
+def _is_changed(info: Value) -> bool:
+    return info["format"].integer(0, 99) >= 3 and info[DIGEST].value != _digest(info.value)
+
+
 def _digest(info: dict) -> str:
     """Return the SHA-256 of bundle.json without it: of compact JSON, keys sorted, in ASCII."""
     rest = json.loads(json.dumps({key: value for key, value in info.items() if key != DIGEST}))
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
-def _label_ids(value: Optional[Value], classes: int) -> Optional[Dict[int, int]]:
-    if value is None:
-        return None
-    found: Dict[int, int] = {}
-    for key, each in value.items():
-        if not re.match(r"(0|[1-9][0-9]{0,2})$", key) or int(key) > 255:
-            raise DeepLabError(f"{value.file}: the keys of label_ids must be ids from 0 to 255; got {shown(key)}.")
-        found[int(key)] = IGNORE_LABEL if each.value == IGNORE_LABEL else each.integer(0, classes - 1)
-    return found
+def check_target(path, *, overwrite: bool = False) -> None:
+    """Raise WrongCall if a bundle cannot be written to `path`: something that must not be lost is there.
 
+    A bundle is replaced if its folder holds only what its bundle.json lists, unchanged, and engines that were built on
+    a device.
 
-def _digests(value: Value) -> Dict[str, str]:
-    for name, digest in value.items():
-        parts = name.split("/")
-        if {"", ".", ".."} & set(parts) or name == INFO or parts[0] == ENGINES or not name.isprintable():
-            raise DeepLabError(f"{value.file}: files names {shown(name)}, which is no file below the bundle's folder.")
-        if not isinstance(digest.value, str) or not re.match(r"[0-9a-f]{64}$", digest.value):
-            raise digest.wrong("a SHA-256 of 64 digits")
-    return dict(value.mapping())
-
-
-def _check_rest(whole: Value) -> None:
-    """Check what only some commands use."""
-    for each in whole["precision"].rows(1, len(PRECISIONS)):
-        each.one_of(PRECISIONS)
-    sections = {key: whole.get(key) for key in ("scores", "versions", "data")}
-    for section in filter(None, sections.values()):
-        section.mapping()
-    if sections["data"] and sections["data"].value:
-        sections["data"]["name"].text()
-    ranges, layers, calibration = (whole.get(key) for key in ("ranges", "layers", "calibration"))
-    for _, limit in ranges.items() if ranges else ():
-        limit.number(0, MAX_RANGE)
-    for row in layers.rows(1) if layers else ():
-        row["name"].text()
-        row["kind"].one_of(LAYER_KINDS)
-        for key in ("macs", "weights", "reads", "writes"):
-            row[key].integer(0, 1 << 53)
-        row.only("name", "kind", "macs", "weights", "reads", "writes")
-    if calibration:
-        calibration["method"].one_of(METHODS)
-        calibration["frames"].integer(0, 1 << 31)
-        calibration["trained"].flag()
-        for layer in calibration["float_layers"].rows():
-            layer.text()
-        for _, agreement in calibration["agreement"].items():
-            agreement.number(0, 1)
-
-
-def check_target(path) -> None:
-    """Raise DeepLabError if a bundle cannot be written to `path`: something else, which must not be lost, is there."""
+    Args:
+        overwrite: replace a bundle whose files were changed, too; never one that has other files in it.
+    """
     path = os.fspath(path)
     if os.path.isfile(path):
-        raise DeepLabError(f"{path} is a file; name a folder for the bundle.")
-    if os.path.isdir(path) and os.listdir(path) and not is_bundle(path):
-        raise DeepLabError(f"{path} holds other files; name a folder that is empty or does not exist.")
+        raise WrongCall(f"{path} is a file; name a folder for the bundle.")
+    if not os.path.isdir(path) or not os.listdir(path):
+        return
+    digests = _listed(path)
+    foreign = min(os.listdir(path)) if digests is None else _foreign(path, digests)
+    if foreign is not None:
+        raise WrongCall(
+            f"{path} holds other files than a bundle's, such as {foreign}, which would be lost; name a folder that is "
+            "empty or does not exist."
+        )
+    changed = None if overwrite or digests is None else _changed(path, digests)
+    if changed is not None:
+        raise WrongCall(
+            f"{os.path.join(path, changed)} was changed since the bundle was written; name another folder, or add "
+            "--overwrite (overwrite=True) to replace it."
+        )
+
+
+def _changed(path, digests) -> Optional[str]:
+    """Return a file of a bundle that is not as it was written; None if all are."""
+    places = {name: os.path.join(path, name) for name in digests}
+    changed = (
+        name for name in sorted(digests) if os.path.exists(places[name]) and sha256(places[name]) != digests[name]
+    )
+    return INFO if _is_changed(Value(read_json(os.path.join(path, INFO)), path)) else next(changed, None)
+
+
+def _listed(path) -> Optional[Dict[str, str]]:
+    """Return the files that a bundle.json lists, whatever else is in it; None if it is not one of a bundle."""
+    try:
+        info = Value(read_json(os.path.join(path, INFO)), INFO)
+        return {name: str(digest.value) for name, digest in info["files"].items()} if info["format"].value else None
+    except DeepLabError:
+        return None
+
+
+def _foreign(path, digests) -> Optional[str]:
+    """Return a file or link below the folder of a bundle that neither `convert` nor a device wrote; None if there is
+    none."""
+    for parent, folders, names in os.walk(path):
+        for name in folders + names:
+            place = os.path.join(parent, name)
+            short = os.path.relpath(place, path).replace(os.sep, "/")
+            ours = name in folders or short == INFO or short in digests or is_part(name) or _is_of_engine(path, short)
+            if os.path.islink(place) or not ours:
+                return short
+    return None
+
+
+def _is_of_engine(path, name) -> bool:
+    """Return whether a file in a bundle's engines/ is an engine with its description, or such a description, or a cache
+    of TensorRT's."""
+    parts = name.split("/")
+    if parts[0] != ENGINES or len(parts) < 3:
+        return False
+    if parts[-1] == "timing.cache" or parts[1] == "onnxruntime" and name.endswith((".engine", ".profile", ".timing")):
+        return True
+    engine = os.path.join(path, *parts[:3])
+    described = engine if engine.endswith(".json") else engine + ".json"
+    return read_record(described[: -len(".json")]) is not None
+
+
+def read_record(path: str) -> Optional[dict]:
+    """Return the description beside an engine, NAME.json; None if there is none or it is damaged."""
+    try:
+        record = Value(read_json(path + ".json"), path + ".json")
+        record["facts"].mapping()
+        record["sha256"].text()
+        record["megabytes"].number(0, 1e9)
+        return record.mapping()
+    except DeepLabError:
+        return None
 
 
 @contextlib.contextmanager
-def new_bundle(path) -> Iterator[str]:
-    """Yield a folder to fill and `seal`; see `files.new_folder`. Raises DeepLabError as `check_target` does."""
+def new_bundle(path, *, overwrite: bool = False) -> Iterator[str]:
+    """Yield a folder to fill and `seal`; see `files.new_folder`. Raises WrongCall as `check_target` does."""
     path = os.path.realpath(os.fspath(path))
-    check_target(path)
+    check_target(path, overwrite=overwrite)
     with new_folder(path) as part:
         yield part
+        check_target(path, overwrite=overwrite)  # what was put there meanwhile

@@ -11,9 +11,13 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import open_file
 
 _HEAD = 1 << 16
 """Bytes that hold the header of almost every file."""
+_TAIL = 1 << 10
+_ENDS = (b"IEND\xaeB`\x82", b"\xff\xd9")
+"""What stands in the last bytes of a whole PNG and JPEG."""
 _ORIENTATION_TAG = 0x0112
 
 
@@ -21,7 +25,9 @@ class ImageHeader(NamedTuple):
     """What a file says of its pixels."""
 
     size: Tuple[int, int]  # height, width as stored
-    orientation: int = 1  # EXIF: 1 (upright) to 8
+    rgb: bool  # 8-bit RGB
+    orientation: int  # EXIF: 1 (upright) to 8
+    whole: bool = True  # ends as such a file does; unknown for a file's first bytes
 
     @property
     def upright_size(self) -> Tuple[int, int]:
@@ -30,12 +36,17 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(path) -> Optional[ImageHeader]:
-    """Return the header of an image file; None for a file that cannot be read, or is no PNG or JPEG."""
+    """Return the header of an image file; None for one that cannot be read, or is no PNG or JPEG."""
     try:
-        with open(os.fspath(path), "rb") as file:
+        with open_file(path) as file:
             head = file.read(_HEAD)
-            return parse_header(head) or parse_header(head + file.read())
-    except OSError:
+            header = parse_header(head) or parse_header(head + file.read())
+            if header is None:
+                return None
+            file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            tail = file.read()
+            return header._replace(whole=any(end in tail for end in _ENDS))
+    except DeepLabError:
         return None
 
 
@@ -61,22 +72,22 @@ def _png(data):
         if kind == b"IDAT":
             break
         position += 12 + length
-    return ImageHeader((height, width), orientation)
+    return ImageHeader((height, width), data[24:26] == b"\x08\x02", orientation)
 
 
 def _jpeg(data):
-    position, size, orientation = 2, None, None
+    position, size, kind, orientation = 2, None, b"", None
     while True:
         marker, length = struct.unpack_from(">xBH", data, position)
         if marker == 0xFF:  # a fill byte
             position += 1
             continue
         if marker == 0xDA:  # start of scan
-            return size and ImageHeader(size, orientation or 1)
+            return size and ImageHeader(size, kind == b"\x08\x03", orientation or 1)
         if marker == 0xE1 and orientation is None and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = _orientation(data[position + 10 : position + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            size = struct.unpack_from(">HH", data, position + 5)
+            size, kind = struct.unpack_from(">HH", data, position + 5), data[position + 4 : position + 10 : 5]
         position += 2 + length
 
 
@@ -108,36 +119,34 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def is_upright_label(image, label_size: Sequence[int], label) -> bool:
-    """Return whether the label of an image lies on its upright pixels rather than on those as stored.
+def lies_upright(header: ImageHeader, image, label_size: Sequence[int], label) -> bool:
+    """Return whether a label lies on the upright pixels of its image rather than on those as stored.
 
     Args:
+        header: of the image.
         image, label: paths, for the error.
         label_size: height, width of the label.
 
     Raises:
         DeepLabError: the image is stored turned, and the label's size does not say that it is upright.
     """
-    header = read_header(image)
-    if header is None or header.orientation == 1:
+    if header.orientation == 1:
         return False
-    upright = tuple(label_size) == header.upright_size != header.size
-    if not upright and tuple(label_size) == header.size:
+    if tuple(label_size) == header.size:
         raise DeepLabError(
             f"Photo {image} is stored turned (EXIF orientation {header.orientation}), and its label {label} may lie on "
             "the pixels as stored or on the upright ones. If as stored, remove the photo's orientation tag; if "
             "upright, turn the photo's pixels (mogrify -auto-orient)."
         )
-    return upright
+    return tuple(label_size) == header.upright_size
 
 
-def turned_images(paths: Sequence[str]) -> List[str]:
-    """Return the sentence, if any, that images are stored turned and their predictions are upright."""
-    headers = ((path, read_header(path)) for path in paths)
-    turned = [path for path, header in headers if header is not None and header.orientation != 1]
-    if not turned:
+def about_turned(path) -> List[str]:
+    """Return the sentence that an image is stored turned and what is predicted for it is not; none for other images."""
+    header = read_header(path)
+    if header is None or header.orientation == 1:
         return []
     return [
-        f"{len(turned)} of {len(paths)} images are stored turned (EXIF orientation), the first is {turned[0]}: what is "
-        "predicted for them is upright."
+        f"{path} is stored turned (EXIF orientation {header.orientation}): such images are turned upright, and so is "
+        "what is predicted for them."
     ]

@@ -10,9 +10,9 @@ import os
 import re
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
+from deeplab_tf.core.bundle import read_record as read_record  # public
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import megabytes, sha256, write_bytes
-from deeplab_tf.core.input_files import Value, read_json
 
 PRECISIONS = ("int8", "float16", "float32")
 """A precision that a GPU lacks falls back to the next that it has."""
@@ -166,18 +166,6 @@ def _difference(had: Dict[str, object], wanted: Dict[str, object]) -> Optional[s
 
 def _plain(value):
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-
-
-def read_record(path: str) -> Optional[dict]:
-    """Return the description beside an engine; None if there is none or it is damaged."""
-    try:
-        record = Value(read_json(path + ".json"), path + ".json")
-        record["facts"].mapping()
-        record["sha256"].text()
-        record["megabytes"].number(0, 1e9)
-        return record.mapping()
-    except DeepLabError:
-        return None
 
 
 def check_output(path: str) -> None:
