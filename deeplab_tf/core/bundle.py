@@ -223,7 +223,7 @@ def check_target(path, *, overwrite: bool = False) -> None:
 
 def _changed(path, digests) -> Optional[str]:
     """Return a file of a bundle that is not as it was written; None if all are."""
-    places = {name: os.path.join(path, name) for name in digests}
+    places = {name: os.path.join(path, name) for name in sorted(digests)}
     changed = (
         name for name in sorted(digests) if os.path.exists(places[name]) and sha256(places[name]) != digests[name]
     )
