@@ -236,6 +236,17 @@ def test_distinct_numbers(rng):
         np.testing.assert_array_equal(values[inverse], numbers)
 
 
+def test_a_name_of_two_lines_is_written_and_read_and_an_error_has_one_line(tmp_path):
+    folder = write_coco(tmp_path / "truth", row={"image_id": "a\nb", "file_name": "a\nb.png"})
+    (folder / "a.png").rename(folder / "a\nb.png")
+    result = call("score", "--panoptic", "--pred", folder, "--truth", folder)
+    assert result.exit_code == 0 and "1.0000" in result.output
+    (folder / "a\nb.png").write_bytes(b"")
+    result = call("score", "--panoptic", "--pred", folder, "--truth", folder)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: ") and r"a\nb.png is empty" in result.stderr
+
+
 def other_size(tmp_path):
     return write_coco(tmp_path / "pred", ids=((100, 201), (202, 0))), "The prediction of a is 2x2, its truth 1x4"
 

@@ -50,7 +50,8 @@ def digests(value: Value, others: Sequence[str]) -> Dict[str, str]:
 
 def check_rest(whole: Value) -> None:
     """Check the keys that only some commands use."""
-    for each in whole["precision"].rows(1, len(PRECISIONS)):
+    precisions = whole.get("precision")
+    for each in precisions.rows(1, len(PRECISIONS)) if precisions else ():
         each.one_of(PRECISIONS)
     sections = {key: whole.get(key) for key in ("scores", "versions", "data")}
     for section in filter(None, sections.values()):

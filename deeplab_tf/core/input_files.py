@@ -210,11 +210,11 @@ class Value:
             raise self.wrong("true or false")
         return self.value
 
-    def text(self, most: int = 1000) -> str:
-        """Return text of 1 to `most` characters without control characters."""
+    def text(self, most: int = 1000, *, control: bool = False) -> str:
+        """Return text of 1 to `most` characters, without control characters unless `control`."""
         if not isinstance(self.value, str) or not self.value.strip() or len(self.value) > most:
             raise self.wrong(f"text of 1 to {most} characters")
-        if _CONTROL.search(self.value):
+        if not control and _CONTROL.search(self.value):
             raise self.wrong("text without control characters")
         return self.value
 

@@ -45,7 +45,7 @@ def _annotations(rows: Value) -> Annotations:
     files: Dict[str, str] = {}
     for row in rows.rows():
         image = row["image_id"]
-        name = image.text() if isinstance(image.value, str) else str(image.integer(0, 1 << 63))
+        name = image.text(control=True) if isinstance(image.value, str) else str(image.integer(0, 1 << 63))
         if name in found:
             raise DeepLabError(f"{rows.file} has two annotations for the image {name}; leave one.")
         file = _file_name(row["file_name"])
@@ -57,7 +57,7 @@ def _annotations(rows: Value) -> Annotations:
 
 
 def _file_name(value: Value) -> str:
-    name = value.text()
+    name = value.text(control=True)
     if name.startswith("/") or ".." in name.split("/"):
         raise DeepLabError(f"{value.file}: {value.key} must lie below the folder of the PNG files; got {shown(name)}.")
     return name
