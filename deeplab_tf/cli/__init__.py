@@ -8,6 +8,7 @@ sentence about bad data or a missing part, 2 a wrong call, 130 interrupted.
 import errno
 import importlib
 import os
+import re
 import sys
 import traceback
 
@@ -67,6 +68,7 @@ class FolderGroup(click.Group):
                 raise
             if ctx.meta.get(VERBOSE_KEY):
                 click.echo(traceback.format_exc(), err=True)
+            sentence = re.sub("[\x00-\x1f\x7f]", lambda found: repr(found.group())[1:-1], sentence)  # of a file's name
             raise (_WrongCall if isinstance(error, WrongCall) else click.ClickException)(sentence) from error
 
 

@@ -163,7 +163,7 @@ def one_frame(runtime, painter, frame):
     ran = time.perf_counter()
     outputs = runtime.download()
     downloaded = time.perf_counter()
-    prediction = as_prediction(outputs)
+    prediction = as_prediction(outputs, len(runtime.table))
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
     panoptic = None if prediction.center is None else sized.panoptic
     painter.render(frame, sized.label_map, panoptic=panoptic)
