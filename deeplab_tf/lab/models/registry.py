@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Annotated
 
 import keras
-from pydantic import PositiveInt
+from annotated_types import Ge, Le
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import import_file
@@ -56,9 +56,10 @@ class ModelOptions(Section):
 
     name: Annotated[str, "the network"] = "deeplab_v3_plus"
     weights: Annotated[str, "initial weights: none, imagenet, a file or a run"] = "none"
-    channels: Annotated[dict[str, PositiveInt] | None, "output channels, by layer, that differ from the other keys"] = (
-        None
-    )
+    channels: Annotated[
+        dict[str, Annotated[int, Ge(1), Le(16_384)]] | None,
+        "output channels, by layer, that differ from the other keys",
+    ] = None
 
 
 def model_schema(name: str | None) -> type[ModelOptions]:

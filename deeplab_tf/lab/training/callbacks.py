@@ -77,9 +77,6 @@ class Progress(StepCallback):
     def on_train_begin(self, logs=None):
         steps = self.options.steps
         self.bar = progress(steps, "train", unit="steps", done=self.first_step)
-        late = [step for step in self.options.save_steps if step > steps]
-        if late:
-            self.bar.say(f"training.save_steps: ignoring steps after the last one, {steps}: {late}.")
         self.bar.say("Tracing the network (the first step takes half a minute) ...")
         self.bar.__enter__()
 
