@@ -20,7 +20,8 @@ from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.evaluation.evaluate_run import Progress, with_text
 from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
-from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.metrics import best_step
 
 
 def compare_checkpoints(
@@ -44,6 +45,7 @@ def compare_checkpoints(
         The report as written to checkpoints.json, and the page.
     """
     resolve_checkpoint(run)  # says what is wrong with the run before anything is written
+    steps = best_step(run)
     folder = Path(run, "report")
     folder.mkdir(parents=True, exist_ok=True)
     names, rows, predicted = checkpoints(run), [], {}
@@ -53,7 +55,7 @@ def compare_checkpoints(
         network = network if name == names[0] else runs.open_runtime(run, name)
         evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
         row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
-        rows.append({"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), **row})
+        rows.append({"checkpoint": name, "steps": steps if name == BEST else int(name), **row})
         predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
     figure = folder / "checkpoints.png"
     write_image(figure, checkpoints_figure(opened, predicted))

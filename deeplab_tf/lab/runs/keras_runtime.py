@@ -1,20 +1,21 @@
 """Keras networks as predictors: what training, `evaluate` and `predict` run in the lab."""
 
-import json
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import deeplab_tf.lab.models.custom_layers  # noqa: F401  (registers the layers of saved models)
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.input_files import Value, read_json
+from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.runs.folder import network_file
+from deeplab_tf.lab.runs.network_file import load_network_file
+
+CLASSES = "classes.json"
 
 
 class KerasRuntime(Predictor):
@@ -52,18 +53,28 @@ class KerasRuntime(Predictor):
 def open_run(run: str | Path, checkpoint: int | str | None = None) -> KerasRuntime:
     """Load the network of a run. Raises DeepLabError as `folder.resolve_checkpoint` does, and for a damaged file."""
     path = network_file(run, checkpoint)
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
-    return KerasRuntime(model, _read_table(Path(run)), load_run(run))
+    config, table = load_run(run), read_table(run)
+    model = load_network_file(path)
+    channels = model.output["logits"].shape[-1]
+    if channels != len(table):
+        raise DeepLabError(
+            f"{Path(run, CLASSES)} names {len(table)} classes, but the network {path} predicts {channels}; one of them "
+            "is of another run."
+        )
+    return KerasRuntime(model, table, config)
 
 
-def _read_table(run: Path) -> LabelTable:
-    """Return the class table of a run."""
-    path = run / "classes.json"
+def read_table(run: str | Path) -> LabelTable:
+    """Return the class table of a run. Raises DeepLabError for a file that is damaged or not there."""
+    path = Path(run, CLASSES)
+    rows = Value(read_json(path), str(path)).rows(1, IGNORE_LABEL)
     try:
-        return LabelTable.from_dicts(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DeepLabError(f"Cannot read the classes of the run from {path}: {error}.") from error
+        return LabelTable(_label(index, row) for index, row in enumerate(rows))
+    except DeepLabError as error:
+        raise error if str(path) in str(error) else DeepLabError(f"{path}: {error}") from error
+
+
+def _label(index, row):
+    thing = row.get("thing")
+    color = tuple(value.integer(0, 255) for value in row["color"].rows(3, 3))
+    return Label(index, row["name"].text(), color, thing is not None and thing.flag())

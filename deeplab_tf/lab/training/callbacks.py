@@ -13,7 +13,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.config import Training
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
-from deeplab_tf.lab.runs.folder import read_metrics
+from deeplab_tf.lab.runs.metrics import read_metrics
 from deeplab_tf.lab.training import state
 from deeplab_tf.lab.training.stopping import StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
