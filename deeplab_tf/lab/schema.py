@@ -8,6 +8,7 @@ Every number has a lowest and a highest value, beyond which there is no use for 
 """
 
 import copy
+import functools
 import inspect
 import types
 import typing
@@ -80,6 +81,7 @@ def _from_yaml(value, field: FieldInfo | None):
 S = TypeVar("S", bound=Section)
 
 
+@functools.cache  # pydantic takes milliseconds for each
 def schema_of(function: Callable, base: type[S], *, without: Iterable[str] = ()) -> type[S]:
     """Return the schema of a function's keyword-only arguments, added to the fields of `base`."""
     hints = typing.get_type_hints(function, include_extras=True)

@@ -51,7 +51,9 @@ def resolve(tree: dict) -> Config:
 def _resolve(tree):
     config = validate(Config, {"data": {}, "model": {}, **tree}, "")
     check_precision(config)
-    return config.model_copy(update={"data": read_options(config.data), "model": _read_model(config.model)})
+    from deeplab_tf.lab.models.registry import read_model  # Keras
+
+    return config.model_copy(update={"data": read_options(config.data), "model": read_model(config.model)})
 
 
 @contextmanager
@@ -66,12 +68,6 @@ def _placed(path, lines: Mapping[tuple, int | None]) -> Iterator[None]:
             raise
         place = f"{path}, line {line}" if line else path
         raise DeepLabError(f"{place}: {error}") from error
-
-
-def _read_model(options):
-    from deeplab_tf.lab.models.registry import model_schema  # Keras
-
-    return validate(model_schema(options.get("name")), options, "model").model_dump()
 
 
 def _sections(path) -> tuple[dict, dict]:
