@@ -7,7 +7,18 @@ import traceback
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    RUNTIME,
+    Choice,
+    PathType,
+    example,
+    json_option,
+    new_guard,
+    overwriting,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -43,7 +54,7 @@ def _split_address(ctx, param, value):
         "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --serve 0.0.0.0:8080 --json-lines log.jsonl",
     )
 )
-@click.argument("bundle", type=click.Path())
+@click.argument("bundle", type=PathType())
 # the source
 @click.option(
     "--source",
@@ -78,10 +89,21 @@ def _split_address(ctx, param, value):
     callback=_split_address,
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
 )
-@click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
-@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
-    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
+    "--save",
+    metavar="FILE|DIR",
+    type=PathType(),
+    help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.",
+)
+@click.option(
+    "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
+)
+@click.option(
+    "--json-lines",
+    metavar="FILE",
+    type=PathType(allow_dash=True),
+    help="Write statistics and class shares, one line per frame, after those of an earlier stream; - for standard "
+    "output.",
 )
 @json_option
 @verbose_option
@@ -99,11 +121,11 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     from deeplab_tf.deploy.video.sources import open_source
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
+    _guard(bundle, uri, outputs, json_target)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
     source = open_source(uri, paced=paced, retries=retries)
-    _check_outputs(uri, outputs)
     sinks: list = []
     stream: Stream
     try:
@@ -115,7 +137,12 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
         raise
     stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
     failure = _run(stream, notifier)
-    context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
+    context = {
+        "source": source.safe,
+        "runtime": runtime.name,
+        "precision": runtime.precision,
+        "warnings": source.warnings,
+    }
     _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
@@ -123,13 +150,25 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     runtime.close()
 
 
-def _check_outputs(uri, outputs):
-    """Refuse to write over the source."""
-    for name in _FILE_OUTPUTS:
-        path = outputs[name]
-        if path and os.path.exists(path) and os.path.exists(uri) and os.path.realpath(path) == os.path.realpath(uri):
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} {path} is the source itself; choose another name.")
+def _guard(bundle, uri, outputs, json_target):
+    """Refuse to write over the source, another output or a file of a person's."""
+    from deeplab_tf.core.image_files import IMAGE_SUFFIXES
+    from deeplab_tf.deploy.video import sinks
+    from deeplab_tf.deploy.video.sources import local_files
+
+    save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
+    guard, read = new_guard(json_target), local_files(uri)
+    images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
+    guard.reads(bundle, *read)
+    if save and sinks.is_video_name(save):
+        guard.writes(save, "--save")
+        guard.makes(sinks.part_name(save), "--save")
+    elif save:
+        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images))
+    if labels_out:
+        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images))
+    guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
+    guard.check()
 
 
 def _open_sinks(sinks, source, bundle, outputs, stop):
@@ -153,7 +192,7 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
     if outputs["labels_out"]:
         sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, overwrite=overwriting()))
 
 
 class _ProgressSink:

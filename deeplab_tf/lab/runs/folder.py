@@ -1,11 +1,15 @@
 """The run folder: its checkpoints, and which one is meant."""
 
+import contextlib
+import json
 import re
 from pathlib import Path
 
 from deeplab_tf.core.errors import DeepLabError
 
 BEST = "best"
+DATA = "data_check.json"
+"""What a check of the dataset found before the training: `lab.data.check.Checked` as JSON."""
 _SAVED_STEP = re.compile(r"step_(\d{8})\.keras")
 
 
@@ -47,3 +51,11 @@ def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
     """Return the Keras file of a checkpoint; see `resolve_checkpoint`."""
     name = resolve_checkpoint(run, checkpoint)
     return Path(run, "best.keras") if name == BEST else Path(run, "kept", f"step_{int(name):08d}.keras")
+
+
+def read_data(run: str | Path) -> dict:
+    """Return a run's data_check.json: `counts`, `warnings` and `files`; empty where there is none, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(Path(run, DATA).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
