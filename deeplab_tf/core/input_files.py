@@ -18,13 +18,7 @@ from deeplab_tf.core.errors import DeepLabError
 MAX_BYTES = 1 << 31
 """Larger files are refused unread."""
 MAX_JSON_BYTES = 1 << 24
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _MANY_DIGITS = re.compile(rb"[0-9]{4300}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN = 60
@@ -45,12 +39,12 @@ def read_bytes(path, limit: int = MAX_BYTES) -> bytes:
             kind = _KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is not None:
                 raise DeepLabError(f"{path} cannot be read: expected a file, got {kind}.")
-            data = b"" if status.st_size > limit else file.read(limit + 1)
+            data = b"" if status.st_size > limit else file.read()
     except FileNotFoundError:
         raise DeepLabError(f"There is no file {path}.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise DeepLabError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
-    if status.st_size > limit or len(data) > limit:
+    if max(status.st_size, len(data)) > limit:
         raise DeepLabError(f"{path} has more than {limit >> 20} MB, which is the most that is read of such a file.")
     if not data:
         raise DeepLabError(f"{path} is empty (0 bytes); copy it again.")
@@ -168,6 +162,12 @@ class Value:
         if not isinstance(self.value, dict):
             raise self.wrong("an object {...}")
         return self.value
+
+    def only(self, *keys: str) -> None:
+        """Check that an object has no other keys."""
+        other = sorted(set(self.mapping()) - set(keys))
+        if other:
+            raise DeepLabError(f"{self.file}: {self.key} has the key {shown(other[0])}; expected {', '.join(keys)}.")
 
     def items(self) -> Iterator[Tuple[str, "Value"]]:
         """Yield the keys and values of an object."""
