@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deeplab_tf.core.bundle import is_bundle, open_bundle
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
 from deeplab_tf.lab.config import load_run
@@ -76,13 +77,13 @@ def open_run_split(trained, split: str, root: str | None = None) -> Split:
             "The bundle does not say what it was trained on; score on --images and --labels (images=, labels=)."
         )
     if root is not None:
-        if not Path(root).expanduser().is_dir():
+        if not Path(expand(root)).is_dir():
             raise DeepLabError(
                 f"The folder {root} does not exist; --root (root=) must say where the run's dataset lies."
             )
         return open_split({**data, "root": root, "records": None}, split)
     place = data.get("records") or data.get("root")
-    if isinstance(place, str) and not Path(place).expanduser().is_dir():
+    if isinstance(place, str) and not Path(expand(place)).is_dir():
         raise DeepLabError(
             f"The run's dataset is no longer at {place}, where its recipe has it; pass its location with --root DIR "
             "(root=DIR)."

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.input_files import Value, read_json
-from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable
+from deeplab_tf.core.input_files import read_json
+from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab.config import Config, load_run
@@ -67,14 +67,4 @@ def open_run(run: str | Path, checkpoint: int | str | None = None) -> KerasRunti
 def read_table(run: str | Path) -> LabelTable:
     """Return the class table of a run. Raises DeepLabError for a file that is damaged or not there."""
     path = Path(run, CLASSES)
-    rows = Value(read_json(path), str(path)).rows(1, IGNORE_LABEL)
-    try:
-        return LabelTable(_label(index, row) for index, row in enumerate(rows))
-    except DeepLabError as error:
-        raise error if str(path) in str(error) else DeepLabError(f"{path}: {error}") from error
-
-
-def _label(index, row):
-    thing = row.get("thing")
-    color = tuple(value.integer(0, 255) for value in row["color"].rows(3, 3))
-    return Label(index, row["name"].text(), color, thing is not None and thing.flag())
+    return LabelTable.from_dicts(read_json(path), str(path), "classes")

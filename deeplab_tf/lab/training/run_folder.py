@@ -8,7 +8,7 @@ import keras
 
 from deeplab_tf.core.errors import DeepLabError, WrongCall
 from deeplab_tf.core.files import write_json, write_text
-from deeplab_tf.core.guard import Guard
+from deeplab_tf.core.guard import Guard, expand
 from deeplab_tf.core.input_files import Value
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import say
@@ -63,7 +63,7 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raise DeepLabError for a folder that a run must not be written to: one that holds anything else, another run
     (naming the key that differs), or this run without `resume`."""
     for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
-        if run is not None and run_dir.exists() and Path(run).expanduser().resolve() == run_dir.resolve():
+        if run is not None and run_dir.exists() and Path(expand(run)).resolve() == run_dir.resolve():
             raise DeepLabError(
                 f"{key} is {run_dir} itself, whose network the training would overwrite; name another folder with "
                 "--run."
