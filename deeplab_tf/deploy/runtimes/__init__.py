@@ -17,7 +17,7 @@ runtimes.
 
 import importlib
 import os
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
