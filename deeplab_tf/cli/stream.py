@@ -1,7 +1,6 @@
 """`deeplab-tf stream`: live video through the network, to a window, a web page, files."""
 
 import os
-import signal
 import sys
 import traceback
 
@@ -9,6 +8,7 @@ import click
 
 from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.signals import handling
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
@@ -57,6 +57,7 @@ def _split_address(ctx, param, value):
 )
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
+@click.option("--loop", is_flag=True, help="Play a file or a folder again and again.")
 @click.option(
     "--retries",
     type=click.IntRange(0),
@@ -85,7 +86,7 @@ def _split_address(ctx, param, value):
 )
 @json_option
 @verbose_option
-def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_target, verbose, **outputs):
+def command(bundle, uri, runtime_name, precision, frames, retries, paced, loop, json_target, verbose, **outputs):
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
@@ -95,32 +96,50 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
 
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy.runtimes import open_runtime
+    from deeplab_tf.deploy.video.address import parse
     from deeplab_tf.deploy.video.loop import Stream
     from deeplab_tf.deploy.video.sources import open_source
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
+    ends = parse(uri).kind in ("file", "images")
+    if loop:
+        _check_loop(ends, frames, outputs)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
-    source = open_source(uri, paced=paced, retries=retries)
+    written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
+    source = open_source(uri, paced=paced, retries=retries, loop=loop, without=written)
     _check_outputs(uri, outputs)
     sinks: list = []
     stream: Stream
     try:
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
+        if outputs["serve"] and ends and not loop:
+            source.say("The page ends with the source; --loop plays it again and again.")
         runtime = open_runtime(opened, runtime_name, precision)
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
     stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
-    failure = _run(stream, notifier)
-    context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
-    _report(stream.report(), outputs, json_target, context)
+    with handling(lambda number, frame: stream.stop()):
+        failure = _run(stream, notifier)
+        context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
+        _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
     runtime.close()
+
+
+def _check_loop(ends, frames, outputs):
+    """Refuse to loop a source that does not end, and to write files that would not."""
+    if not ends:
+        raise click.UsageError("--loop plays a file or a folder again and again; this --source does not end by itself.")
+    for name in ("save", "labels_out"):
+        if outputs[name] and frames is None:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
 
 
 def _check_outputs(uri, outputs):
@@ -151,9 +170,9 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
-        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride))
+        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride, source.folder))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop))
 
 
 class _ProgressSink:
@@ -174,13 +193,7 @@ class _ProgressSink:
 
 
 def _run(stream, notifier):
-    """Run the stream until it ends, or SIGINT or SIGTERM ends it. Return what failed, or None."""
-
-    def stop(number, frame):
-        signal.signal(number, signal.SIG_DFL)  # a second signal ends the program
-        stream.stop()
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Run the stream until it ends. Return what failed, or None."""
     notifier.ready()
     try:
         stream.run()
@@ -188,8 +201,6 @@ def _run(stream, notifier):
         return error
     finally:
         notifier.stopping()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     return None
 
 
@@ -210,6 +221,7 @@ def _summary(report):
     return (
         f"{counted(report.frames, 'frames')} in {report.seconds:.1f} s, {report.fps:.2f} frames/s; "
         f"latency {latency['p50']:.0f} ms (p90 {latency['p90']:.0f}); {report.dropped} of {report.captured} dropped"
+        + (f", {report.under_way} under way at the end" if report.under_way else "")
         + (f"; {counted(report.reconnects, 'reconnects')}." if report.reconnects else ".")
     )
 
@@ -225,4 +237,4 @@ def _exit_if_hanging(stream, failure):
         traceback.print_exception(type(failure), failure, failure.__traceback__)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if failure is None else 130 if isinstance(failure, KeyboardInterrupt) else 1)
+    os._exit(0 if failure is None else 1)

@@ -62,6 +62,13 @@ def output_error() -> Optional[OSError]:
     return None if _output is None else _output.error
 
 
+def raise_output_error() -> None:
+    """Raise the OSError of a standard output that takes no more."""
+    error = output_error()
+    if error is not None:
+        raise error
+
+
 def output_is_closed() -> bool:
     """Return whether the program was started without a standard output."""
     error = output_error()

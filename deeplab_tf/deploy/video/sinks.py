@@ -8,10 +8,12 @@ from typing import Any, Callable, Dict, Optional, Set
 
 import cv2
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.standard_streams import raise_output_error
 from deeplab_tf.deploy.video import camera, pipelines
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
@@ -47,7 +49,7 @@ def save(path: str, source: Source) -> Sink:
         raise DeepLabError(
             f"--save {path}: a video file ends in {', '.join(sorted(_CODECS))}, a folder has no suffix. {hint}".rstrip()
         )
-    return ImageFolderSink(path)
+    return ImageFolderSink(path, source.folder)
 
 
 class WindowSink(Sink):
@@ -169,9 +171,16 @@ def _check_written(path, frames):
 class ImageFolderSink(Sink):
     """One JPEG per frame: NAME_overlay.jpg for an image file, else 00000012.jpg by its number."""
 
-    def __init__(self, folder: str):
-        """Raise DeepLabError if the folder cannot be made or written."""
-        self._folder = folder
+    def __init__(self, folder: str, source_folder: str = ""):
+        """
+        Args:
+            folder: where they are written.
+            source_folder: the images' folder, whose subfolders are kept; "" keeps none.
+
+        Raises:
+            DeepLabError: the folder cannot be made or written.
+        """
+        self._folder, self._source_folder = folder, source_folder
         self._stems: Set[str] = set()
         _make_folder(folder)
 
@@ -181,7 +190,8 @@ class ImageFolderSink(Sink):
     def _path(self, frame: AnnotatedFrame, ending: str) -> str:
         stem = number = f"{frame.number:08d}"
         if frame.name:
-            stem = os.path.splitext(os.path.basename(frame.name))[0]
+            name = os.path.relpath(frame.name, self._source_folder) if self._source_folder else frame.name
+            stem = os.path.splitext(name if self._source_folder else os.path.basename(name))[0]
             if stem in self._stems:  # a pattern may find one name in several folders
                 stem = f"{stem}_{number}"
             self._stems.add(stem)
@@ -191,9 +201,9 @@ class ImageFolderSink(Sink):
 class LabelFolderSink(ImageFolderSink):
     """One PNG of class ids per frame, at the frame's size: NAME.png for an image file, else 00000012.png."""
 
-    def __init__(self, folder: str, label_stride: int = 1):
-        """Raise DeepLabError if the folder cannot be made or written."""
-        super().__init__(folder)
+    def __init__(self, folder: str, label_stride: int = 1, source_folder: str = ""):
+        """Take the labels' stride, and the rest as `ImageFolderSink` does."""
+        super().__init__(folder, source_folder)
         self._label_stride = label_stride
 
     def write(self, frame: AnnotatedFrame) -> None:
@@ -204,10 +214,17 @@ class LabelFolderSink(ImageFolderSink):
 class JsonLinesSink(Sink):
     """One JSON object per frame, flushed at once: its number, time, statistics, and the share of every class."""
 
-    def __init__(self, path: str, table: LabelTable):
-        """Replace `path`; "-" is standard output. Raise DeepLabError if it cannot be written."""
-        self._names = table.names
-        self._clock = time.time() - time.monotonic()
+    def __init__(self, path: str, table: LabelTable, stop: Callable[[], object] = lambda: None):
+        """
+        Args:
+            path: replaced; "-" is standard output.
+            table: the classes.
+            stop: called when nobody reads them any more, such as head.
+
+        Raises:
+            DeepLabError: the file cannot be written.
+        """
+        self._names, self._stop = table.names, stop
         try:
             self._file = sys.stdout if path == "-" else open(path, "w", encoding="utf-8")  # noqa: SIM115 (until close)
         except OSError as error:
@@ -217,7 +234,7 @@ class JsonLinesSink(Sink):
         stats = frame.stats
         row: Dict[str, Any] = {
             "frame": frame.number,
-            "time": round(self._clock + frame.captured_at, 4),
+            "time": round(time.time() - awake() + frame.captured_at, 4),
             "name": frame.name or None,
             "fps": round(stats.fps, 3),
             "latency_ms": {name: round(ms, 3) for name, ms in stats.latency_ms.items()},
@@ -227,8 +244,13 @@ class JsonLinesSink(Sink):
         row["class_shares"] = {name: round(share, 6) for name, share in zip(self._names, stats.class_shares)}
         if stats.instances is not None:
             row["instances"] = {name: count for name, count in zip(self._names, stats.instances) if count}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            if self._file is sys.stdout:
+                raise_output_error()
+        except BrokenPipeError:
+            self._stop()
 
     def close(self) -> None:
         if self._file is not sys.stdout:
