@@ -20,7 +20,7 @@ import click
 
 from deeplab_tf.cli.options import VERBOSE_KEY
 from deeplab_tf.core import __version__, standard_streams
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
 from deeplab_tf.core.extras import EXTRAS, LAB_PYTHON
 from deeplab_tf.core.progress import clear_line, say
 from deeplab_tf.core.signals import OrderlyEnd
@@ -75,12 +75,16 @@ class FolderGroup(click.Group):
                 raise
             if ctx.meta.get(VERBOSE_KEY):
                 click.echo(traceback.format_exc(), err=True)
-            raise click.ClickException(sentence) from error
+            raise (_WrongCall if isinstance(error, WrongCall) else click.ClickException)(sentence) from error
 
     @staticmethod
     def _end(ctx, sentence=""):
         say(sentence or "Interrupted.")
         ctx.exit(ctx.ensure_object(OrderlyEnd).exit_code())
+
+
+class _WrongCall(click.ClickException):
+    exit_code = 2
 
 
 def _sentence(error):
@@ -129,6 +133,7 @@ def group():
 def main():
     """Run the console script."""
     standard_streams.prepare()
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"  # its messages hold addresses; before 4.5 only this silences it
     with OrderlyEnd() as end:
         try:
             group(prog_name="deeplab-tf", obj=end)

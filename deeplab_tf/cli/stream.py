@@ -6,7 +6,16 @@ import traceback
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    RUNTIME,
+    Choice,
+    check_standard_output,
+    example,
+    json_option,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.signals import handling
 
@@ -82,7 +91,10 @@ def _split_address(ctx, param, value):
 @click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
 @click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
-    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
+    "--json-lines",
+    metavar="FILE",
+    callback=check_standard_output,
+    help="Write statistics and class shares, one line per frame; - for standard output.",
 )
 @json_option
 @verbose_option

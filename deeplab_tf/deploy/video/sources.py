@@ -14,8 +14,6 @@ from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's messages hold the URL, password and all
-
 
 def open_source(
     uri: str, *, paced: bool = False, retries: Optional[int] = None, loop: bool = False, without: Sequence[str] = ()
