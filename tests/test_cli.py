@@ -300,7 +300,18 @@ def test_runtimes_are_listed_and_a_wrong_one_gets_a_hint(call):
     result = CliRunner().invoke(group, [call[0], "--help"])
     assert all(name in result.output for name in ["auto", *names()])
     result = CliRunner().invoke(group, [*call, "--runtime", "onxx"])
-    assert result.exit_code == 2 and "'onnx'" in result.stderr
+    assert result.exit_code == 2 and result.stderr.endswith("There is no runtime 'onxx'. Did you mean 'onnx'?\n")
+
+
+@pytest.mark.parametrize("call", [["--runtime", "onnx", "--precision", "float16"], ["--runtimes", "onnx:float16"]])
+def test_precision_that_the_runtime_lacks_is_a_wrong_call(tmp_path, call):
+    import tiny_bundle
+
+    command = "compare" if call[0] == "--runtimes" else "stream"
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle").path
+    result = CliRunner().invoke(group, [command, bundle, "--source", "sample://", *call])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("The runtime onnx has no precision 'float16'. Did you mean 'float32'?\n")
 
 
 def test_one_is_singular():

@@ -10,6 +10,8 @@ import time
 import pytest
 import streams
 
+from deeplab_tf.core.files import files_below
+from deeplab_tf.core.image_files import write_image
 from deeplab_tf.deploy import runtimes
 from deeplab_tf.deploy.video.sources import open_source
 
@@ -41,6 +43,59 @@ def test_file_to_all_outputs(tmp_path, bundle, run):
     assert (report["frames"], report["captured"], report["dropped"], report["reconnects"]) == (20, 20, 0, 0)
     assert report["fps"] > 0 and set(report["latency_ms"]["end_to_end"]) == {"p50", "p90", "p99"}
     assert (report["source"], report["runtime"], report["precision"]) == (video, "fake", "float32")
+
+
+def test_folder_is_read_with_its_subfolders_and_keeps_them(tmp_path, bundle, run):
+    source, out = tmp_path / "images", tmp_path / "images" / "out"
+    for name in ("b/1.png", "a/1.png", "2.jpg", ".hidden.png", "out/old.png"):
+        write_image(str(source / name), streams.numbered(1))
+    result = run(bundle, "--source", source, "--save", out, "--labels-out", tmp_path / "ids", "--json-lines", "-")
+    assert result.exit_code == 0, result.stderr
+    names = [os.path.relpath(json.loads(line)["name"], str(source)) for line in result.stdout.splitlines()]
+    assert names == ["2.jpg", "a/1.png", "b/1.png"]  # no hidden file, and none of --save
+    assert files_below(out) == ["2_overlay.jpg", "a/1_overlay.jpg", "b/1_overlay.jpg", "old.png"]
+    assert files_below(tmp_path / "ids") == ["2.png", "a/1.png", "b/1.png"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_loop_counts_on_and_ends_at_a_number_of_frames(tmp_path, bundle, run, kind):
+    source, lines = tmp_path / "images", tmp_path / "a.jsonl"
+    for index in range(3):
+        write_image(str(source / f"{index}.png"), streams.numbered(index))
+    if kind == "file":
+        source = streams.write_video(tmp_path / "a.mp4", 3)
+    out = tmp_path / "a.avi"
+    options = ["--loop", "--frames", 8, "--save", out, "--json-lines", lines, "--json", tmp_path / "a.json"]
+    result = run(bundle, "--source", source, *options)
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [row["frame"] for row in rows] == list(range(8)) and rows[-1]["shown"] == 8
+    shares = [row["class_shares"] for row in rows]
+    assert shares[:3] == shares[3:6] and shares[:2] == shares[6:]
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert [report[key] for key in ("frames", "captured", "dropped", "under_way")] == [8, 8, 0, 0]
+    assert open_source(str(out)).total == 8
+
+
+@pytest.mark.parametrize(
+    "options, fact",
+    [
+        (["--source", "sample://"], "does not end by itself"),
+        (["--source", "/dev/video0"], "does not end by itself"),
+        (["--source", "a.mp4", "--save", "b.mp4"], "--save with --loop would never end"),
+        (["--source", "a.mp4", "--labels-out", "b"], "--labels-out with --loop would never end"),
+    ],
+)
+def test_loop_without_sense_is_a_wrong_call(bundle, run, options, fact):
+    result = run(bundle, "--loop", *options)
+    assert result.exit_code == 2 and fact in result.stderr
+
+
+def test_page_of_a_source_that_ends_names_the_loop(tmp_path, bundle, run):
+    video = streams.write_video(tmp_path / "a.mp4", 3)
+    hint = "--loop plays it again and again."
+    assert hint in run(bundle, "--source", video, "--serve", "0").stderr
+    assert hint not in run(bundle, "--source", video, "--serve", "0", "--loop", "--frames", "5").stderr
 
 
 def test_json_lines_alone_on_standard_output(tmp_path, bundle, run):

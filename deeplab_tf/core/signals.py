@@ -75,21 +75,19 @@ class OrderlyEnd:
 
     Attributes:
         code: the exit code of the program when it is interrupted; None: 128 and the number of the signal.
+        interrupted: whether a signal has raised KeyboardInterrupt.
     """
 
     def __init__(self):
         self.code: Optional[int] = None
-        self._first: Optional[int] = None  # that raised KeyboardInterrupt
-        self._count, self._lost, self._undo = 0, False, contextlib.ExitStack()
+        self.interrupted = False
+        self._number: int = signal.SIGINT  # the first one
+        self._count = 0
+        self._undo = contextlib.ExitStack()
 
     def exit_code(self) -> int:
         """Return the exit code of the interrupted program; that of SIGINT for a KeyboardInterrupt of another origin."""
-        return 128 + (self._first or signal.SIGINT) if self.code is None else self.code
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal has raised KeyboardInterrupt."""
-        return self._first is not None
+        return 128 + self._number if self.code is None else self.code
 
     def __enter__(self) -> "OrderlyEnd":
         reader, writer = os.pipe()
@@ -113,15 +111,15 @@ class OrderlyEnd:
         os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))
 
     def _interrupt(self, number, frame):
-        if self._first is None or self._lost:
-            self._first, self._lost = self._first or number, False
+        if not self.interrupted:
+            self.interrupted, self._number = True, self._number if self._count else number
             raise KeyboardInterrupt
 
     def _in_destructor(self, unraisable):
         """Raise KeyboardInterrupt once more where Python has dropped it, as it does in a destructor."""
         if unraisable.exc_type is KeyboardInterrupt:
-            self._lost = True
-            os.kill(os.getpid(), signal.SIGINT)
+            self.interrupted = False
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()  # when the destructor is over
         else:
             sys.__unraisablehook__(unraisable)  # novm
 
@@ -133,6 +131,7 @@ class OrderlyEnd:
                 return
             for number in numbers:
                 if number in ENDING and (not self._count or asks_for_haste(number)):
+                    self._number = self._number if self._count else number
                     self._count += 1
         time.sleep(GRACE_S)
         with contextlib.suppress(OSError):
