@@ -303,16 +303,5 @@ def test_runtimes_are_listed_and_a_wrong_one_gets_a_hint(call):
     assert result.exit_code == 2 and result.stderr.endswith("There is no runtime 'onxx'. Did you mean 'onnx'?\n")
 
 
-@pytest.mark.parametrize("call", [["--runtime", "onnx", "--precision", "float16"], ["--runtimes", "onnx:float16"]])
-def test_precision_that_the_runtime_lacks_is_a_wrong_call(tmp_path, call):
-    import tiny_bundle
-
-    command = "compare" if call[0] == "--runtimes" else "stream"
-    bundle = tiny_bundle.write_bundle(tmp_path / "bundle").path
-    result = CliRunner().invoke(group, [command, bundle, "--source", "sample://", *call])
-    assert result.exit_code == 2
-    assert result.stderr.endswith("The runtime onnx has no precision 'float16'. Did you mean 'float32'?\n")
-
-
 def test_one_is_singular():
     assert [counted(count, "images") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

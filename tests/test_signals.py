@@ -106,12 +106,15 @@ def test_nohup_stays_nohup():
 
 
 STUCK = """
-import ctypes
-signals.GRACE_S, library, mutex = 0.1, ctypes.CDLL(None), ctypes.create_string_buffer(128)
+import ctypes, threading
+signals.GRACE_S, library, mutex, go = 0.1, ctypes.CDLL(None), ctypes.create_string_buffer(128), threading.Event()
 library.pthread_mutex_lock(mutex)
-print("ready", flush=True)
+threading.Thread(target=lambda: (go.wait(), print("ready", flush=True)), daemon=True).start()
+sys.setswitchinterval(1000)
+go.set()
 library.pthread_mutex_lock(mutex)
 """
+"""No other thread runs until the main one is in the library's function, which never returns."""
 
 
 def test_a_second_signal_ends_a_process_that_hangs_in_a_library():

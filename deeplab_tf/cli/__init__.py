@@ -54,6 +54,9 @@ class FolderGroup(click.Group):
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and name not in self.list_commands(ctx):
             ctx.fail(f"No such command '{name}'. {did_you_mean(name, self.list_commands(ctx))}")
+        for position, text in enumerate(args):
+            if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+                ctx.fail(f"Argument {position} of '{name}' has a NUL character or bytes that are not UTF-8 in it.")
         ctx.ensure_object(OrderlyEnd).code = _INTERRUPTED.get(name)
         return super().resolve_command(ctx, args)
 

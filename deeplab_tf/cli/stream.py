@@ -9,9 +9,12 @@ import click
 from deeplab_tf.cli.options import (
     RUNTIME,
     Choice,
+    PathType,
     check_standard_output,
     example,
     json_option,
+    new_guard,
+    overwriting,
     show,
     verbose_option,
     write_json,
@@ -52,7 +55,7 @@ def _split_address(ctx, param, value):
         "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --serve 0.0.0.0:8080 --json-lines log.jsonl",
     )
 )
-@click.argument("bundle", type=click.Path())
+@click.argument("bundle", type=PathType())
 # the source
 @click.option(
     "--source",
@@ -88,13 +91,22 @@ def _split_address(ctx, param, value):
     callback=_split_address,
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
 )
-@click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
-@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
+@click.option(
+    "--save",
+    metavar="FILE|DIR",
+    type=PathType(),
+    help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.",
+)
+@click.option(
+    "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
+)
 @click.option(
     "--json-lines",
     metavar="FILE",
+    type=PathType(allow_dash=True),
     callback=check_standard_output,
-    help="Write statistics and class shares, one line per frame; - for standard output.",
+    help="Write statistics and class shares, one line per frame, after those of an earlier stream; - for standard "
+    "output.",
 )
 @json_option
 @verbose_option
@@ -116,12 +128,12 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, loop, 
     ends = parse(uri).kind in ("file", "images")
     if loop:
         _check_loop(ends, frames, outputs)
+    written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
+    _guard(bundle, uri, outputs, json_target, written)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
-    written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
     source = open_source(uri, paced=paced, retries=retries, loop=loop, without=written)
-    _check_outputs(uri, outputs)
     sinks: list = []
     stream: Stream
     try:
@@ -136,7 +148,12 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, loop, 
     stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
     with handling(lambda number, frame: stream.stop()):
         failure = _run(stream, notifier)
-        context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
+        context = {
+            "source": source.safe,
+            "runtime": runtime.name,
+            "precision": runtime.precision,
+            "warnings": source.warnings,
+        }
         _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
@@ -154,13 +171,26 @@ def _check_loop(ends, frames, outputs):
             raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
 
 
-def _check_outputs(uri, outputs):
-    """Refuse to write over the source."""
-    for name in _FILE_OUTPUTS:
-        path = outputs[name]
-        if path and os.path.exists(path) and os.path.exists(uri) and os.path.realpath(path) == os.path.realpath(uri):
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} {path} is the source itself; choose another name.")
+def _guard(bundle, uri, outputs, json_target, written):
+    """Refuse to write over the source, another output or a file of a person's."""
+    from deeplab_tf.core.image_files import IMAGE_SUFFIXES
+    from deeplab_tf.deploy.video import sinks
+    from deeplab_tf.deploy.video.sources import local_files
+
+    save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
+    guard, read = new_guard(json_target), local_files(uri, without=written)
+    images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
+    folder = next(filter(os.path.isdir, read), "")
+    guard.reads(bundle, *read)
+    if save and sinks.is_video_name(save):
+        guard.writes(save, "--save")
+        guard.makes(sinks.part_name(save), "--save")
+    elif save:
+        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images, folder))
+    if labels_out:
+        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images, folder))
+    guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
+    guard.check()
 
 
 def _open_sinks(sinks, source, bundle, outputs, stop):
@@ -184,7 +214,7 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
     if outputs["labels_out"]:
         sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride, source.folder))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
 
 
 class _ProgressSink:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from typing import List, Optional, Sequence
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES, list_images, read_image
+from deeplab_tf.core.image_header import about_turned
 from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
@@ -44,6 +46,22 @@ def open_source(
         return CameraSource(address, retries=retries)
     source.live = paced
     return LoopedSource(source, address) if loop else source
+
+
+def local_files(uri: str, *, without: Sequence[str] = ()) -> List[str]:
+    """Return the files and folders of this machine that a source reads, images in the order of its frames; `without` as
+    in `open_source`.
+
+    Raises DeepLabError as `open_source` does for a wrong URI, or a folder or pattern without images.
+    """
+    address = parse(uri)
+    if address.kind == "images":
+        return _image_paths(address.location, without) + [address.location] * os.path.isdir(address.location)
+    if address.kind in ("gst", "ffmpeg"):
+        words = re.findall(r"\"[^\"]*\"|'[^']*'|[^\s!,|;=\"']+", address.location)
+        paths = [re.sub(r"^(\w+:)?file:(//)?|^concat:", "", word.strip("\"'")) for word in words]
+        return [path for path in [address.location, *paths] if os.path.exists(path)]
+    return [address.location] if address.kind in ("file", "usb") else []
 
 
 class _Pacer:
@@ -158,6 +176,10 @@ class ImageSource(Source):
         for path in self._paths:
             start = awake()
             image = read_image(path)
+            if not self.warnings:
+                self.warnings = about_turned(path)
+                for sentence in self.warnings:
+                    self.say(f"Warning: {sentence}")
             seconds = awake() - start
             pacer.wait()
             captured_at, seconds = (awake(), 0.0) if self.live else (start, seconds)

@@ -5,11 +5,13 @@ recipes, and the keyword-only arguments are its keys there. `TABLE` is its class
 """
 
 import importlib
+import os
 from pathlib import Path
 from typing import Annotated
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import import_file
+from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
 
@@ -55,6 +57,17 @@ def _read(data):
     return validate(partial(schema), given, "data").model_dump(exclude_unset=True)
 
 
+def places(data: dict) -> list[str]:
+    """Return the files and folders that a `data` section names and that are there; for `images/{split}`, the part
+    before the split."""
+    named = [data.get(key) for key in ("root", "records", "manual_dir")]
+    named.append(data["name"] if data["name"].endswith(".py") else None)
+    below = [value.partition("{split}")[0] for value in data.values() if isinstance(value, str)]
+    found = [expand(name) for name in named if name]
+    found += [os.path.join(found[0], name) for name in below if data.get("root")]
+    return [path for path in dict.fromkeys(found) if os.path.exists(path)]
+
+
 def count_classes(data: dict) -> int | None:
     """Return the number of classes of a `data` section, if the section or the dataset gives it without any files."""
     if data.get("classes") is not None:
@@ -78,7 +91,11 @@ def open_split(data: dict, split: str) -> Split:
     if data.get("records"):
         from deeplab_tf.lab.data.records import open_prepared  # TFDS
 
-        return open_prepared(data, split)
+        return open_prepared(data, split, lambda: _open_files(data, split))
+    return _open_files(data, split)
+
+
+def _open_files(data, split):
     open_one = load_data_set(data["name"]).open_split
     own = {key: value for key, value in data.items() if key not in DataOptions.model_fields}
     return open_one(split, **dict(validate(schema_of(open_one, Section), own, "data")))
