@@ -1,5 +1,6 @@
 """The frames that all runtimes get, at the network's size, and their labels."""
 
+import collections
 import os
 from typing import List, NamedTuple, Optional
 
@@ -74,6 +75,7 @@ def _read_truth(frames, folder, bundle):
         raise DeepLabError("--labels needs a source of image files; a video's frames have no names to find labels by.")
     paths = [path for path in list_images(folder, recursive=True) if path.lower().endswith(".png")]
     found = {_stem(path) + ".png": path for path in paths}
+    counts = collections.Counter(map(_stem, paths)), collections.Counter(_stem(frame.name) for frame in frames)
     own = bundle.label_ids or {i: i for i in [*range(len(bundle.table)), IGNORE_LABEL]}
     cityscapes = {i: int(CITYSCAPES_TO_CLASS[i]) for i in CITYSCAPES_FILE_IDS + (IGNORE_LABEL,)}
     truth = []
@@ -81,6 +83,10 @@ def _read_truth(frames, folder, bundle):
         wanted = f"{_stem(path)}.png".replace(IMAGE_SUFFIX, LABEL_SUFFIX)
         if wanted not in found:
             raise DeepLabError(f"{path} has no label file: expected {wanted} below {folder}.")
+        if counts[0][wanted[: -len(".png")]] > 1 or counts[1][_stem(path)] > 1:
+            raise DeepLabError(
+                f"{path} and its label are known by name, which two folders have; compare on one of them."
+            )
         ids, header = read_ids(found[wanted]), read_header(path)
         if header is not None:
             lies_upright(header, path, ids.shape, found[wanted])
