@@ -301,19 +301,6 @@ def test_killed_in_the_middle_there_is_no_half_bundle(tmp_path, there_before):
     assert open_bundle(path) and leftovers(path) == [], "the next one tidies up"
 
 
-def test_ended_by_sigterm_convert_leaves_nothing(tmp_path):
-    script = FILL_SLOWLY.replace(
-        "with new_bundle", "from deeplab_tf.cli.convert import _tidy_at_sigterm\nwith _tidy_at_sigterm(), new_bundle"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"half\n"
-    process.terminate()
-    process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM and list(tmp_path.iterdir()) == []
-
-
 def test_a_conversion_at_work_is_left_alone(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", FILL_SLOWLY, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE

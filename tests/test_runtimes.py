@@ -582,3 +582,16 @@ def test_the_oldest_versions_run_it_too(bundle, tmp_path):
     assert result.returncode == 0, result.stderr.decode()[-2000:]
     expected = tiny_bundle.expected_scores(tiny_bundle.frame(6)).argmax(-1).tolist()
     assert [json.loads(line) for line in result.stdout.decode().splitlines()] == [expected] * 3
+
+
+@pytest.mark.parametrize("call", [["--runtime", "onnx", "--precision", "float16"], ["--runtimes", "onnx:float16"]])
+def test_precision_that_the_runtime_lacks_is_a_wrong_call(tmp_path, call):
+    from click_runner import CliRunner
+
+    from deeplab_tf.cli import group
+
+    command = "compare" if call[0] == "--runtimes" else "stream"
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle").path
+    result = CliRunner().invoke(group, [command, bundle, "--source", "sample://", *call])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("The runtime onnx has no precision 'float16'. Did you mean 'float32'?\n")

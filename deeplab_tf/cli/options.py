@@ -11,6 +11,7 @@ from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
 from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
+from deeplab_tf.core.standard_streams import output_is_closed
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
@@ -25,17 +26,24 @@ def example(*lines: str) -> str:
 class Choice(click.Choice):
     """A click.Choice whose error suggests the closest choice."""
 
+    def __init__(self, choices, thing: Optional[str] = None):
+        """Take the choices, and what they are if the error is to say so."""
+        super().__init__(choices)
+        self.thing = thing
+
     def convert(self, value, param, ctx):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
             choices = [str(choice) for choice in self.choices]
             meant = did_you_mean(str(value), choices)
+            if self.thing:
+                self.fail(f"There is no {self.thing} '{value}'. {meant}", param, ctx)
             meant = "" if meant.startswith("Choose") else f" {meant}"
             self.fail(f"'{value}' is not one of {', '.join(choices)}.{meant}", param, ctx)
 
 
-RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))])
+RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))], "runtime")
 """The runtimes, without importing their package, which needs NumPy."""
 
 
@@ -135,9 +143,16 @@ def renamed_option(old: str, new: str, **attributes):
     return click.option(old, callback=fail, expose_value=False, hidden=True, is_eager=True, **attributes)
 
 
+def check_standard_output(ctx, param, value):
+    """Raise a usage error for "-", where the program was started with a closed standard output; a click callback."""
+    if value == "-" and output_is_closed():
+        raise click.BadParameter("standard output is closed; name a file.")
+    return value
+
+
 def _check_json_target(ctx, param, value):
     """Raise a usage error for a file that could not be written, before any work is done."""
-    if value in (None, "-"):
+    if check_standard_output(ctx, param, value) in (None, "-"):
         return value
     folder = os.path.dirname(os.path.abspath(value))
     if os.path.isdir(value):

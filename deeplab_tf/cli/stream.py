@@ -1,7 +1,6 @@
 """`deeplab-tf stream`: live video through the network, to a window, a web page, files."""
 
 import os
-import signal
 import sys
 import traceback
 
@@ -9,6 +8,7 @@ import click
 
 from deeplab_tf.cli.options import (
     PathType,
+    check_standard_output,
     example,
     json_option,
     new_guard,
@@ -20,6 +20,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.signals import handling
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
@@ -68,6 +69,7 @@ def _split_address(ctx, param, value):
 )
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
+@click.option("--loop", is_flag=True, help="Play a file or a folder again and again.")
 @click.option(
     "--retries",
     type=click.IntRange(0),
@@ -97,13 +99,14 @@ def _split_address(ctx, param, value):
     "--json-lines",
     metavar="FILE",
     type=PathType(allow_dash=True),
+    callback=check_standard_output,
     help="Write statistics and class shares, one line per frame, after those of an earlier stream; - for standard "
     "output.",
 )
 @opacity_option
 @json_option
 @verbose_option
-def command(bundle, uri, runtime, precision, frames, retries, paced, opacity, json_target, verbose, **outputs):
+def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opacity, json_target, verbose, **outputs):
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
@@ -113,56 +116,75 @@ def command(bundle, uri, runtime, precision, frames, retries, paced, opacity, js
 
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy.runtimes import open_runtime
+    from deeplab_tf.deploy.video.address import parse
     from deeplab_tf.deploy.video.loop import Stream
     from deeplab_tf.deploy.video.sources import open_source
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
-    _guard(bundle, uri, outputs, json_target)
+    ends = parse(uri).kind in ("file", "images")
+    if loop:
+        _check_loop(ends, frames, outputs)
+    written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
+    _guard(bundle, uri, outputs, json_target, written)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
-    source = open_source(uri, paced=paced, retries=retries)
+    source = open_source(uri, paced=paced, retries=retries, loop=loop, without=written)
     sinks: list = []
     stream: Stream
     try:
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
+        if outputs["serve"] and ends and not loop:
+            source.say("The page ends with the source; --loop plays it again and again.")
         network = open_runtime(opened, runtime or "auto", precision)
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
     stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity)
-    failure = _run(stream, notifier)
-    context = {
-        "source": source.safe,
-        "runtime": network.name,
-        "precision": network.precision,
-        "warnings": source.warnings,
-    }
-    _report(stream.report(), outputs, json_target, context)
+    with handling(lambda number, frame: stream.stop()):
+        failure = _run(stream, notifier)
+        context = {
+            "source": source.safe,
+            "runtime": network.name,
+            "precision": network.precision,
+            "warnings": source.warnings,
+        }
+        _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
     network.close()
 
 
-def _guard(bundle, uri, outputs, json_target):
+def _check_loop(ends, frames, outputs):
+    """Refuse to loop a source that does not end, and to write files that would not."""
+    if not ends:
+        raise click.UsageError("--loop plays a file or a folder again and again; this --source does not end by itself.")
+    for name in ("save", "labels_out"):
+        if outputs[name] and frames is None:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
+
+
+def _guard(bundle, uri, outputs, json_target, written):
     """Refuse to write over the source, another output or a file of a person's."""
     from deeplab_tf.core.image_files import IMAGE_SUFFIXES
     from deeplab_tf.deploy.video import sinks
     from deeplab_tf.deploy.video.sources import local_files
 
     save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
-    guard, read = new_guard(json_target), local_files(uri)
+    guard, read = new_guard(json_target), local_files(uri, without=written)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
+    folder = next(filter(os.path.isdir, read), "")
     guard.reads(bundle, *read)
     if save and sinks.is_video_name(save):
         guard.writes(save, "--save")
         guard.makes(sinks.part_name(save), "--save")
     elif save:
-        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images))
+        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images, folder))
     if labels_out:
-        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images))
+        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images, folder))
     guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
     guard.check()
 
@@ -186,9 +208,9 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
-        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride))
+        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride, source.folder))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, overwrite=overwriting()))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
 
 
 class _ProgressSink:
@@ -209,13 +231,7 @@ class _ProgressSink:
 
 
 def _run(stream, notifier):
-    """Run the stream until it ends, or SIGINT or SIGTERM ends it. Return what failed, or None."""
-
-    def stop(number, frame):
-        signal.signal(number, signal.SIG_DFL)  # a second signal ends the program
-        stream.stop()
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Run the stream until it ends. Return what failed, or None."""
     notifier.ready()
     try:
         stream.run()
@@ -223,8 +239,6 @@ def _run(stream, notifier):
         return error
     finally:
         notifier.stopping()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     return None
 
 
@@ -245,6 +259,7 @@ def _summary(report):
     return (
         f"{counted(report.frames, 'frames')} in {report.seconds:.1f} s, {report.fps:.2f} frames/s; "
         f"latency {latency['p50']:.0f} ms (p90 {latency['p90']:.0f}); {report.dropped} of {report.captured} dropped"
+        + (f", {report.under_way} under way at the end" if report.under_way else "")
         + (f"; {counted(report.reconnects, 'reconnects')}." if report.reconnects else ".")
     )
 
@@ -260,4 +275,4 @@ def _exit_if_hanging(stream, failure):
         traceback.print_exception(type(failure), failure, failure.__traceback__)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if failure is None else 130 if isinstance(failure, KeyboardInterrupt) else 1)
+    os._exit(0 if failure is None else 1)

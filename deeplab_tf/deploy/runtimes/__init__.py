@@ -22,7 +22,7 @@ from typing import Dict, Iterator, List, Optional, Sequence
 import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
 from deeplab_tf.core.files import modules_in
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor, as_prediction
@@ -103,9 +103,9 @@ def names() -> List[str]:
 
 
 def module(name: str):
-    """Return the module of a runtime. Raises DeepLabError, naming the choices, if there is none."""
+    """Return the module of a runtime. Raises WrongCall, naming the choices, if there is none."""
     if name not in names():
-        raise DeepLabError(f"There is no runtime '{name}'. {did_you_mean(name, names())}")
+        raise WrongCall(f"There is no runtime '{name}'. {did_you_mean(name, names())}")
     return importlib.import_module("deeplab_tf.deploy.runtimes." + name)
 
 
@@ -125,10 +125,10 @@ def available() -> Iterator[str]:
 
 
 def check_precision(name: str, precision: str) -> None:
-    """Raise DeepLabError, naming the choices, if a runtime does not offer a precision."""
+    """Raise WrongCall, naming the choices, if a runtime does not offer a precision."""
     choices = module(name).PRECISIONS
     if precision not in choices:
-        raise DeepLabError(f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, choices)}")
+        raise WrongCall(f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, choices)}")
 
 
 def precisions(bundle: Bundle, name: str) -> List[str]:

@@ -21,6 +21,11 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment = threading.Lock()
 
+# FFmpeg's and GStreamer's messages, and so OpenCV's, hold the address, password and all
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+if hasattr(cv2, "setLogLevel"):  # since OpenCV 4.5; before, the command line sets OPENCV_LOG_LEVEL
+    cv2.setLogLevel(0)
+
 
 def fourcc(code: str) -> int:
     """Return the number of a four-character codec, such as "MJPG"."""

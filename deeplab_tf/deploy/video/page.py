@@ -17,6 +17,7 @@ from typing import Deque, List, Optional
 
 import cv2
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
@@ -167,7 +168,7 @@ class _State:
     def __init__(self, table, title):
         self.table, self.title = table, title
         self.viewers = 0  # changed by the server's thread alone
-        self.start = time.monotonic()
+        self.start = awake()
         self.points: Deque[list] = collections.deque(maxlen=HISTORY)  # of the server's thread
         self._lock = threading.Lock()
         self._last: Optional[AnnotatedFrame] = None
@@ -188,7 +189,7 @@ class _State:
         last point."""
         with self._lock:
             last, latency, self._max_latency = self._last, self._max_latency, 0.0
-        now = time.monotonic()
+        now = awake()
         if last is None:
             return {"waiting": now - self.start}
         stats = dict(last.stats._asdict(), age=now - last.captured_at, frame=last.number)
