@@ -2,7 +2,7 @@
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import example, json_option, show, source_option, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -28,7 +28,7 @@ def _check_runtimes(ctx, param, value):
     )
 )
 @click.argument("bundle", type=click.Path())
-@click.option("--source", "uri", required=True, metavar="URI", help="Read the frames from here, as `stream --source`.")
+@source_option("Read the frames from here, as `stream --source`.")
 @click.option(
     "--runtimes",
     metavar="A,B,...",

@@ -7,22 +7,21 @@ import traceback
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    RUNTIME,
+    Choice,
+    example,
+    json_option,
+    show,
+    source_option,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
 _FILE_OUTPUTS = ("save", "labels_out", "json_lines")
-
-
-def _check_source(ctx, param, value):
-    from deeplab_tf.deploy.video.address import parse
-
-    try:
-        parse(value)
-    except DeepLabError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
 
 
 def _split_address(ctx, param, value):
@@ -45,15 +44,10 @@ def _split_address(ctx, param, value):
 )
 @click.argument("bundle", type=click.Path())
 # the source
-@click.option(
-    "--source",
-    "uri",
-    required=True,
-    metavar="URI",
-    callback=_check_source,
-    help="Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
+@source_option(
+    "Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
     "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
-    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...).",
+    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...)."
 )
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")

@@ -14,8 +14,6 @@ from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's messages hold the URL, password and all
-
 
 def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None) -> Source:
     """Return the source of a URI.
@@ -31,7 +29,7 @@ def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None)
     address = parse(uri)
     source: Source
     if address.kind == "images":
-        source = ImageSource(_image_paths(address.location), address)
+        source = ImageSource(_image_paths(address), address)
     elif address.kind == "file" and address.location.lower().endswith(IMAGE_SUFFIXES):
         source = ImageSource([address.location], address)
     elif address.kind == "file":
@@ -73,7 +71,7 @@ class VideoFileSource(Source):
         self.total = int(total) if total > 0 else None
 
     def _open(self):
-        _check_exists(self._path)
+        _check_exists(self._path, self.safe)
         if not os.access(self._path, os.R_OK):
             raise DeepLabError(f"{self._path} cannot be read: permission denied.")
         if os.path.getsize(self._path) == 0:
@@ -114,18 +112,19 @@ class VideoFileSource(Source):
             )
 
 
-def _check_exists(path):
+def _check_exists(path, name):
     if not os.path.exists(path):
-        raise DeepLabError(f"There is no file {path}.")
+        raise DeepLabError(f"There is no file {name}.")
 
 
-def _image_paths(location) -> List[str]:
+def _image_paths(address) -> List[str]:
     """Return the images of a folder or a pattern, sorted."""
+    location = address.location
     if os.path.isdir(location):
         paths, problem = list_images(location), f"The folder {location} has no PNG or JPEG image in it."
     else:
         paths = [path for path in sorted(glob.glob(location, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
-        problem = f"No PNG or JPEG image matches {location}."
+        problem = f"No PNG or JPEG image matches {address.safe}."
     if not paths:
         raise DeepLabError(problem)
     return paths
@@ -137,7 +136,7 @@ class ImageSource(Source):
     def __init__(self, paths: List[str], address: Address):
         super().__init__(address)
         self.total, self._paths = len(paths), paths
-        _check_exists(paths[0])
+        _check_exists(paths[0], self.safe)
 
     def run(self, deliver, stopped):
         pacer = _Pacer(DEFAULT_FPS, self.live, stopped)
