@@ -122,15 +122,22 @@ def _exists(path):
 
 def shown_arguments(arguments: Sequence[str]) -> List[str]:
     """Return a command line as it may be shown: with `shown` of each source, and of whatever else looks like one."""
-    found: List[str] = []
-    for before, argument in zip(["", *arguments], arguments):
-        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        if before == "--token" or option == "--token":
-            value = HIDDEN if value != "auto" and not value.startswith("@") else value
-        elif before == "--source" or option == "--source" or _looks_like_address(value):
-            value = shown(value)
-        found.append(option + equals + value if not _looks_like_address(option) else HIDDEN)
-    return found
+    return [_shown_argument(before, argument) for before, argument in zip(["", *arguments], arguments)]
+
+
+def _shown_argument(before, argument):
+    if not argument.startswith("--"):
+        return _shown_value(before, argument)
+    option, equals, value = argument.partition("=")
+    if _looks_like_address(option):
+        return HIDDEN
+    return option + equals + (_shown_value(option, value) if equals else "")
+
+
+def _shown_value(option, value):
+    if option == "--token":
+        return value if value == "auto" or value.startswith("@") else HIDDEN
+    return shown(value) if option == "--source" or _looks_like_address(value) else value
 
 
 def _looks_like_address(text):
@@ -149,7 +156,7 @@ def hide(message: str, arguments: Sequence[str]) -> str:
         for form in (argument, value, repr(value)[1:-1], os.path.normpath(value)):
             if len(form) > 3:
                 message = message.replace(form, safe)
-        for part in re.split(r"[/\s]", value):
+        for part in argument.split("/") + re.split(r"[/\s=]", argument):
             if len(part) > 3 and not part.isalpha() and part not in safe:
                 message = message.replace(part, HIDDEN)
     return message
