@@ -1,11 +1,14 @@
 """`deeplab-tf stream`: live video through the network, to a window, a web page, files."""
 
 import os
+import re
+import secrets
 import signal
 import sys
 import traceback
 
 import click
+from click.core import ParameterSource
 
 from deeplab_tf.cli.options import (
     RUNTIME,
@@ -32,6 +35,27 @@ def _split_address(ctx, param, value):
     if not port.isdigit() or not 0 <= int(port) <= 65535:
         raise click.BadParameter(f"'{value}' is not [HOST:]PORT, such as 8080 or 0.0.0.0:8080.")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _read_token(ctx, param, value):
+    """Return the token of --token: a new one, or from a file or the environment."""
+    from deeplab_tf.core.private_files import read_private
+
+    if value == "auto":
+        return secrets.token_urlsafe(16)
+    if value is not None and value.startswith("@"):
+        try:
+            value = read_private(value[1:], value[1:])
+        except DeepLabError as error:
+            raise click.BadParameter(str(error)) from error
+    elif value is not None and ctx.get_parameter_source(param.name) == ParameterSource.COMMANDLINE:
+        raise click.BadParameter(
+            "everyone on this machine can read the command line; write auto, or @FILE for a file of mode 600, or set "
+            "DEEPLAB_TF_TOKEN."
+        )
+    if value is not None and not re.match(r"[A-Za-z0-9._~-]{8,}$", value):
+        raise click.BadParameter("a token has 8 or more characters, all of them letters, digits or one of . _ ~ -")
+    return value
 
 
 @click.command(
@@ -72,6 +96,14 @@ def _split_address(ctx, param, value):
     callback=_split_address,
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
 )
+@click.option(
+    "--token",
+    metavar="auto|@FILE",
+    envvar="DEEPLAB_TF_TOKEN",
+    callback=_read_token,
+    help="Show the page only to who has this token: auto makes one, @FILE is a file of mode 600 with it; or set "
+    "DEEPLAB_TF_TOKEN.",
+)
 @click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
 @click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
@@ -93,6 +125,7 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     from deeplab_tf.deploy.video.sources import open_source
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
+    _check_token(outputs)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
@@ -110,11 +143,19 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
     failure = _run(stream, notifier)
     context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
-    _report(stream.report(), outputs, json_target, context)
+    warnings = [sink.warning for sink in sinks if getattr(sink, "warning", None)]
+    _report(stream.report(), outputs, json_target, dict(context, warnings=warnings))
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
     runtime.close()
+
+
+def _check_token(outputs):
+    """Refuse a --token without a page; in the environment it may be for others."""
+    given = click.get_current_context().get_parameter_source("token")
+    if given == ParameterSource.COMMANDLINE and not outputs["serve"]:
+        raise click.UsageError("--token protects the page of --serve, which is missing.")
 
 
 def _check_outputs(uri, outputs):
@@ -139,9 +180,11 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
         from deeplab_tf.deploy.video.page import PageSink
 
         host, port = outputs["serve"]
-        page = PageSink(host, port, bundle.table, title)
+        page = PageSink(host, port, bundle.table, title, outputs["token"])
         sinks.append(page)
         progress.say(f"The web page is at {page.url}")
+        if page.warning:
+            progress.say(page.warning)
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
