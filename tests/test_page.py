@@ -340,7 +340,7 @@ def ask_for_video(url):
     return connection
 
 
-def test_viewers_that_come_and_go_without_a_frame_leave_their_places(sink):
+def test_viewers_that_come_and_go_without_a_frame_leave_their_places(sink, capfd):
     for _ in range(200):
         ask_for_video(sink.url).close()
     wait_for(lambda: sink.viewers == 0)
@@ -348,6 +348,7 @@ def test_viewers_that_come_and_go_without_a_frame_leave_their_places(sink):
     viewer = Viewer(sink.url)
     assert viewer.frame().shape == (240, 320, 3)
     viewer.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_places_are_free_at_once_for_who_reloads(sink):

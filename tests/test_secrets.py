@@ -16,6 +16,7 @@ import pytest
 import streams
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy import runtimes
 from deeplab_tf.deploy.video.source import collect
 from deeplab_tf.deploy.video.sources import open_source
 
@@ -122,6 +123,35 @@ def test_each_form_of_an_argument_is_overwritten():
     shown = subprocess.check_output(command, env=streams.environment()).decode().strip()
     assert "'--source=rtsp://cam/live', '--token', '...', '--token=...', 'ü', ''" in shown
     hold(shown)
+
+
+@pytest.mark.parametrize("host, token, warned", [("", None, 0), ("0.0.0.0:", None, 1), ("0.0.0.0:", "auto", 0)])
+def test_the_start_says_who_can_watch(bundle, tmp_path, monkeypatch, host, token, warned):
+    pytest.importorskip("tornado", reason="the page needs Tornado")
+    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *arguments: streams.FakeRuntime(bundle))
+    options = ["--source", "sample://?size=64x128&seconds=0.1", "--frames", "2", "--json", tmp_path / "a.json"]
+    result = streams.invoke(bundle, *options, "--serve", f"{host}0", *(["--token", token] if token else []))
+    assert result.exit_code == 0, result.stderr
+    line = next(line for line in result.stderr.splitlines() if line.startswith("The web page is at http://"))
+    assert bool(re.search(r"/\?token=[\w-]{22}$", line)) is bool(token)
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("Anyone who can reach this machine")]
+    assert json.loads((tmp_path / "a.json").read_text())["warnings"] == warnings and len(warnings) == warned
+
+
+@pytest.mark.parametrize(
+    "content, mode, fact",
+    [("short", 0o600, "8 or more"), ("s p a c e d", 0o600, "8 or more"), ("long-enough", 0o644, "chmod 600")],
+)
+def test_a_token_that_cannot_be_used(bundle, tmp_path, monkeypatch, content, mode, fact):
+    (tmp_path / "token").write_text(content)
+    (tmp_path / "token").chmod(mode)
+    options = ["--source", "sample://", "--serve", "0"]
+    result = streams.invoke(bundle, *options, "--token", f"@{tmp_path / 'token'}")
+    assert result.exit_code == 2 and fact in result.stderr and content not in result.stderr
+    if mode == 0o600:
+        monkeypatch.setenv("DEEPLAB_TF_TOKEN", content)
+        result = streams.invoke(bundle, *options)
+        assert result.exit_code == 2 and fact in result.stderr and content not in result.stderr
 
 
 def test_the_shared_case_of_a_password_with_a_hash(bundle):

@@ -76,7 +76,8 @@ def _check_source(ctx, param, value):
     from deeplab_tf.deploy.video.address import parse
 
     try:
-        parse(value)
+        if not value.startswith("@"):  # which is a file, and read when it is needed
+            parse(value)
     except DeepLabError as error:
         raise click.BadParameter(str(error)) from error
     return value

@@ -63,7 +63,8 @@ def _read_token(ctx, param, value):
         "deeplab-tf stream demo/bundle --source sample:// --serve 8080",
         "deeplab-tf stream BUNDLE --source /dev/video0 --show",
         "deeplab-tf stream BUNDLE --source street.mp4 --save labeled.mp4",
-        "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --serve 0.0.0.0:8080 --json-lines log.jsonl",
+        "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --json-lines log.jsonl",
+        "deeplab-tf stream BUNDLE --source @camera.txt --serve 0.0.0.0:8080 --token auto",
     )
 )
 @click.argument("bundle", type=click.Path())

@@ -190,6 +190,8 @@ class _Video(_Guarded):
         if not await self._find_place(state):
             self._refuse(503, f"There are {state.viewers} viewers already.")
             return
+        if stream.closed():
+            return
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.set_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.set_header("Connection", "close")
