@@ -26,6 +26,7 @@ from deeplab_tf.deploy.video.address import parse
         ("images/*.png", "images", "images/*.png"),
         ("sample://", "sample", ""),
         ("gst:videotestsrc ! videoconvert", "gst", "videotestsrc ! videoconvert"),
+        ("gst:videotestsrc !\n\tvideoconvert", "gst", "videotestsrc !  videoconvert"),
         ("ffmpeg:udp://0.0.0.0:5000", "ffmpeg", "udp://0.0.0.0:5000"),
     ],
 )

@@ -21,6 +21,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.deploy.video.shown_address import hide
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
@@ -260,7 +261,8 @@ def _exit_if_hanging(stream, failure):
     if isinstance(failure, DeepLabError):
         click.echo(f"Error: {failure}", err=True)
     elif failure is not None:
-        traceback.print_exception(type(failure), failure, failure.__traceback__)
+        lines = traceback.format_exception(type(failure), failure, failure.__traceback__)
+        click.echo(hide("".join(lines), sys.argv[1:]), err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if failure is None else 130 if isinstance(failure, KeyboardInterrupt) else 1)

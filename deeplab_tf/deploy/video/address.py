@@ -65,6 +65,8 @@ def parse(uri: str) -> Address:
             file of the URI that others can read. No sentence holds more of the URI than `shown` gives.
     """
     uri = os.fspath(uri).strip()
+    if re.match("(?i)gst:", uri):  # which may be written in several lines
+        uri = re.sub(r"[\r\n\t]", " ", uri)
     if not uri:
         raise DeepLabError("The source is empty; name a camera (0), a file, a folder or a URI such as sample://.")
     if re.search(r"[\0-\x1f\x7f\uD800-\uDC7F\uDD00-\uDFFF]", uri):
