@@ -196,3 +196,13 @@ def test_a_bug_keeps_its_traceback_without_the_secret(bundle):
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=streams.environment())
     assert result.returncode == 1 and b"ValueError: broken: rtsp://127.0.0.1/live" in result.stderr
     hold(result.stderr.decode())
+
+
+def test_the_file_with_the_address_is_an_input(bundle, tmp_path):
+    place = tmp_path / "camera"
+    place.write_text("rtsp://adm1n:pa55w0rd@127.0.0.1:9/live")
+    place.chmod(0o600)
+    for option in ("--json", "--json-lines", "--save", "--labels-out"):
+        result = streams.invoke(bundle, "--source", f"@{place}", option, place, "--overwrite")
+        assert result.exit_code in (1, 2) and str(place) in result.stderr
+        assert place.read_text().startswith("rtsp://"), option

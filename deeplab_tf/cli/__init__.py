@@ -17,7 +17,7 @@ import click
 
 from deeplab_tf.cli.options import VERBOSE_KEY
 from deeplab_tf.core import __version__, process_arguments
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
 from deeplab_tf.core.extras import EXTRAS, LAB_PYTHON
 from deeplab_tf.core.progress import clear_line, say
 from deeplab_tf.deploy.video.shown_address import hide, shown_arguments
@@ -72,6 +72,9 @@ class FolderGroup(click.Group):
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and name not in self.list_commands(ctx):
             ctx.fail(f"No such command '{name}'. {did_you_mean(name, self.list_commands(ctx))}")
+        for position, text in enumerate(args):
+            if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+                ctx.fail(f"Argument {position} of '{name}' has a NUL character or bytes that are not UTF-8 in it.")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):
@@ -95,7 +98,11 @@ class FolderGroup(click.Group):
                 raise
             if ctx.meta.get(VERBOSE_KEY):
                 click.echo(self._hide(traceback.format_exc()), err=True)
-            raise click.ClickException(sentence) from error
+            raise (_WrongCall if isinstance(error, WrongCall) else click.ClickException)(sentence) from error
+
+
+class _WrongCall(click.ClickException):
+    exit_code = 2
 
 
 def _sentence(error):

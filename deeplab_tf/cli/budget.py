@@ -6,9 +6,11 @@ import click
 
 from deeplab_tf.cli.options import (
     DeviceType,
+    PathType,
     SizeType,
     example,
     json_option,
+    new_guard,
     renamed_option,
     show,
     verbose_option,
@@ -29,7 +31,7 @@ ASSUMED_CLASSES = 19
         "deeplab-tf budget BUNDLE --measure",
     )
 )
-@click.argument("source", metavar="CONFIG_OR_BUNDLE", type=click.Path())
+@click.argument("source", metavar="CONFIG_OR_BUNDLE", type=PathType())
 @click.option("--device", type=DeviceType(), help="Show this device only. [default: all]")
 @click.option(
     "--fps",
@@ -44,7 +46,12 @@ ASSUMED_CLASSES = 19
     "--classes", type=click.IntRange(1, 255), help="Number of classes of a recipe. [default: those of its dataset]"
 )
 @click.option("--suggest", is_flag=True, help="Suggest smaller networks of a recipe that meet --fps on --device.")
-@click.option("--figure", metavar="FILE", help="Draw the roofline with every layer: of --device, or with --measure.")
+@click.option(
+    "--figure",
+    metavar="FILE",
+    type=PathType(),
+    help="Draw the roofline with every layer: of --device, or with --measure.",
+)
 @click.option("--measure", is_flag=True, help="Compare the estimate with the layer times of a bundle on this machine.")
 @renamed_option("--picture", "--figure")
 @json_option
@@ -69,6 +76,10 @@ def command(source, device, target, size, classes, suggest, figure, measure, jso
         raise click.UsageError("--figure needs --device or --measure, and not both.")
     if measure and not is_bundle(source):
         raise click.UsageError("--measure needs a bundle: a recipe has no trained network to run.")
+    guard = new_guard(json_target)
+    guard.reads(source)
+    guard.writes(figure, "--figure")
+    guard.check()
     if is_bundle(source):
         if suggest or size is not None or classes is not None:
             raise click.UsageError("--suggest, --size and --classes are for a recipe; a bundle's network is fixed.")

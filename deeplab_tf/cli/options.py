@@ -9,10 +9,12 @@ import click
 
 from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, modules_in, write_text
+from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
+from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
+_OVERWRITE_KEY = "deeplab_tf.overwrite"
 
 
 def example(*lines: str) -> str:
@@ -35,6 +37,18 @@ class Choice(click.Choice):
 
 RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))])
 """The runtimes, without importing their package, which needs NumPy."""
+
+
+class PathType(click.Path):
+    """A path; its `~` is replaced, and with `allow_dash` every name of standard output is "-"."""
+
+    def convert(self, value, param, ctx):
+        if self.allow_dash and value in STANDARD_OUTPUT:
+            return "-"
+        try:
+            return super().convert(expand(value), param, ctx)
+        except DeepLabError as error:
+            self.fail(str(error), param, ctx)
 
 
 class SizeType(click.ParamType):
@@ -118,14 +132,41 @@ def _check_json_target(ctx, param, value):
 
 
 def json_option(function):
-    """Add `--json FILE` to a command; pass its value, the argument `json_target`, to `show` and `write_json`."""
-    return click.option(
+    """Add `--json FILE` and `--overwrite` to a command; pass the argument `json_target` to `new_guard`, `show` and
+    `write_json`."""
+
+    def remember(ctx, param, value):
+        ctx.meta[_OVERWRITE_KEY] = value
+
+    overwrite = click.option(
+        "--overwrite",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Replace output files that this command did not write; never an input.",
+    )
+    json_target = click.option(
         "--json",
         "json_target",
         metavar="FILE",
+        type=PathType(allow_dash=True),
         callback=_check_json_target,
         help="Write the result as JSON; - for standard output.",
-    )(function)
+    )
+    return json_target(overwrite(function))
+
+
+def overwriting() -> bool:
+    """Return whether the running command was given --overwrite."""
+    return click.get_current_context().meta[_OVERWRITE_KEY]
+
+
+def new_guard(json_target: Optional[str]) -> Guard:
+    """Return the guard of the running command, which knows of --json and --overwrite and watches until its end."""
+    context = click.get_current_context()
+    guard = Guard(context.info_name or "", overwrite=overwriting())
+    guard.writes(json_target, "--json", own=guard.wrote_report)
+    return context.with_resource(guard)
 
 
 def verbose_option(function):
@@ -144,7 +185,7 @@ def show(text: str, json_target: Optional[str] = None) -> None:
 
 
 def write_json(report: dict, json_target: Optional[str]) -> None:
-    """Write a report as --json asks for; NaN and infinity become null.
+    """Write a report as --json asks for; NaN and infinity become null. A file names the command as `written_by`.
 
     Args:
         report: dictionaries, lists, strings, numbers, None, paths, NumPy scalars and arrays.
@@ -155,10 +196,15 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
     """
     if json_target is None:
         return
+    context = click.get_current_context(silent=True)
+    if context is not None and json_target != "-":
+        report = dict([("written_by", written_by(context.info_name or "")), *report.items()])
     text = json.dumps(_plain(report), indent=2, allow_nan=False)
     if json_target == "-":
         click.echo(text)
         return
+    if not is_device(json_target):
+        remove_parts(os.path.dirname(os.path.abspath(json_target)))
     try:
         write_text(json_target, text + "\n")
     except OSError as error:

@@ -5,8 +5,19 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    RUNTIME,
+    Choice,
+    PathType,
+    example,
+    json_option,
+    new_guard,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 from deeplab_tf.core.progress import counted, progress
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
@@ -21,9 +32,11 @@ OVERLAY_SUFFIX = "_overlay.jpg"
         "deeplab-tf predict runs/cityscapes cityscapes/leftImg8bit/val --out results --format cityscapes",
     )
 )
-@click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
-@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_DIR...")
-@click.option("--out", required=True, metavar="DIR", help="Write here; subfolders of an input folder are kept.")
+@click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
+@click.argument("images", nargs=-1, required=True, type=PathType(), metavar="IMAGE_OR_DIR...")
+@click.option(
+    "--out", required=True, metavar="DIR", type=PathType(), help="Write here; subfolders of an input folder are kept."
+)
 @click.option(
     "--format",
     "layout",
@@ -59,10 +72,14 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     import deeplab_tf
     from deeplab_tf.deploy.model import check_cityscapes
 
-    jobs = plan(images, out, layout, overlay)
+    jobs = plan(images, out, layout)
+    guard = new_guard(json_target)
+    guard.reads(run, *images, *jobs)
+    guard.fills(out, "--out", _outputs(jobs, out, layout, overlay))
+    guard.check()
     writer = None
     written: List[str] = []
-    with deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
+    with locked(out), deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":
@@ -83,15 +100,15 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
                 if overlay:
                     result.save(stem + OVERLAY_SUFFIX)
             except DeepLabError as error:
-                if writer is not None:
+                if writer is not None and written:
                     writer.close()
                 before = len(written) // len(_suffixes(layout, overlay))
                 sentence = f"{error} {before} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
                 raise DeepLabError(sentence) from error
             written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-    picture = written[-1] if overlay or layout == "color" else None
-    if writer is not None:
-        written.append(writer.close())
+        picture = written[-1] if overlay or layout == "color" else None
+        if writer is not None:
+            written.append(writer.close())
     if picture:
         hint = f"Open {picture}"
     elif writer is not None:
@@ -102,13 +119,13 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
 
 
-def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[str, str]:
+def plan(inputs: Sequence[str], out: str, layout: str) -> Dict[str, str]:
     """Return the path of each image -> the path of its outputs without suffix.
 
-    Folders are searched with their subfolders, which are kept below `out`; files in `out` itself are no inputs.
+    Folders are searched with their subfolders, which are kept below `out`; if `out` is one of them, its files are no
+    inputs.
 
-    Raises DeepLabError for a missing path, a folder without images, two images of one output name, and an image that
-    would be overwritten.
+    Raises DeepLabError for a missing path, a folder without images, and two images of one output name.
     """
     from deeplab_tf.core.cityscapes import IMAGE_SUFFIX
 
@@ -124,21 +141,21 @@ def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[st
         if os.path.realpath(first) != os.path.realpath(path):
             raise DeepLabError(f"{first} and {path} would both be written as {stem}; predict them into two folders.")
         jobs[first] = stem
-    inputs_real = {os.path.realpath(path) for path in jobs}
-    for stem in jobs.values():
-        for suffix in _suffixes(layout, overlay):
-            if os.path.realpath(stem + suffix) in inputs_real:
-                raise DeepLabError(
-                    f"{stem + suffix} is an image to predict, and would be overwritten; choose another --out."
-                )
     return jobs
+
+
+def _outputs(jobs, out, layout, overlay):
+    from deeplab_tf.core.panoptic.coco import JSON_NAME
+
+    paths = [stem + suffix for stem in jobs.values() for suffix in _suffixes(layout, overlay)]
+    return paths + [os.path.join(out, JSON_NAME)] * (layout == "panoptic")
 
 
 def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
     """Yield the path of each image and its name below `out`, without suffix."""
     from deeplab_tf.core.image_files import list_images
 
-    out_real = os.path.join(os.path.realpath(out), "")
+    out_real = os.path.realpath(out)
     for given in inputs:
         if not os.path.isdir(given):
             if not os.path.exists(given):
@@ -146,10 +163,11 @@ def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
             yield given, os.path.splitext(os.path.basename(given))[0]
             continue
         found = list_images(given, recursive=True)
-        inside = [path for path in found if not os.path.realpath(path).startswith(out_real)]
-        if not inside:
+        if out_real.startswith(os.path.join(os.path.realpath(given), "")):
+            found = [path for path in found if not os.path.realpath(path).startswith(os.path.join(out_real, ""))]
+        if not found:
             raise DeepLabError(f"The folder {given} has no PNG or JPEG image in it.")
-        for path in inside:
+        for path in found:
             yield path, os.path.splitext(os.path.relpath(path, given))[0]
 
 

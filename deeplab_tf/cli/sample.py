@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from deeplab_tf.cli.options import SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import PathType, SizeType, example, json_option, new_guard, show, verbose_option, write_json
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2")
@@ -17,7 +17,7 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample scenes --scenes 10 --seed 3"
     )
 )
-@click.argument("out", type=click.Path(file_okay=False))
+@click.argument("out", type=PathType(file_okay=False))
 @click.option(
     "--scenes",
     type=click.IntRange(1, 1000000),
@@ -41,18 +41,23 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
     OUT gets leftImg8bit/ and gtFine/, each with train/ and val/. The same seed and size give the same scenes. After an
     interruption, run the same command again: it draws what is missing.
     """
+    from deeplab_tf.core.files import locked
     from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name
 
+    guard = new_guard(json_target)
+    guard.makes(out, "OUT")
+    guard.check()
     settings = Settings(scenes, size, seed)
-    begin_folder(out, settings)
-    missing = list(missing_scenes(out, settings))
-    with progress(scenes, "sample", unit="scenes", done=scenes - len(missing)) as bar:
-        try:
-            for _ in _draw(out, missing, settings, jobs):
-                bar.advance()
-        except KeyboardInterrupt:
-            sentence = f"Interrupted: {bar.done} of {scenes} scenes are in {out}; the same command draws the rest."
-            raise KeyboardInterrupt(sentence) from None
+    with locked(out):
+        begin_folder(out, settings)
+        missing = list(missing_scenes(out, settings))
+        with progress(scenes, "sample", unit="scenes", done=scenes - len(missing)) as bar:
+            try:
+                for _ in _draw(out, missing, settings, jobs):
+                    bar.advance()
+            except KeyboardInterrupt:
+                sentence = f"Interrupted: {bar.done} of {scenes} scenes are in {out}; the same command draws the rest."
+                raise KeyboardInterrupt(sentence) from None
     splits = [scene_name(index, scenes)[0] for index in range(scenes)]
     train, val = splits.count("train"), splits.count("val")
     text = f"{out}: {train} scenes of {size[0]}x{size[1]} for training, {val} for validation."

@@ -13,8 +13,11 @@ from click.core import ParameterSource
 from deeplab_tf.cli.options import (
     RUNTIME,
     Choice,
+    PathType,
     example,
     json_option,
+    new_guard,
+    overwriting,
     show,
     source_option,
     verbose_option,
@@ -68,7 +71,7 @@ def _read_token(ctx, param, value):
         "deeplab-tf stream BUNDLE --source @camera.txt --serve 0.0.0.0:8080 --token auto",
     )
 )
-@click.argument("bundle", type=click.Path())
+@click.argument("bundle", type=PathType())
 # the source
 @source_option(
     "Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
@@ -106,10 +109,21 @@ def _read_token(ctx, param, value):
     help="Show the page only to who has this token: auto makes one, @FILE is a file of mode 600 with it; or set "
     "DEEPLAB_TF_TOKEN.",
 )
-@click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
-@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
-    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
+    "--save",
+    metavar="FILE|DIR",
+    type=PathType(),
+    help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.",
+)
+@click.option(
+    "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
+)
+@click.option(
+    "--json-lines",
+    metavar="FILE",
+    type=PathType(allow_dash=True),
+    help="Write statistics and class shares, one line per frame, after those of an earlier stream; - for standard "
+    "output.",
 )
 @json_option
 @verbose_option
@@ -128,11 +142,11 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
     _check_token(outputs)
+    _guard(bundle, uri, outputs, json_target)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
     source = open_source(uri, paced=paced, retries=retries)
-    _check_outputs(uri, outputs)
     sinks: list = []
     stream: Stream
     try:
@@ -160,13 +174,25 @@ def _check_token(outputs):
         raise click.UsageError("--token protects the page of --serve, which is missing.")
 
 
-def _check_outputs(uri, outputs):
-    """Refuse to write over the source."""
-    for name in _FILE_OUTPUTS:
-        path = outputs[name]
-        if path and os.path.exists(path) and os.path.exists(uri) and os.path.realpath(path) == os.path.realpath(uri):
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} {path} is the source itself; choose another name.")
+def _guard(bundle, uri, outputs, json_target):
+    """Refuse to write over the source, another output or a file of a person's."""
+    from deeplab_tf.core.image_files import IMAGE_SUFFIXES
+    from deeplab_tf.deploy.video import sinks
+    from deeplab_tf.deploy.video.sources import local_files
+
+    save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
+    guard, read = new_guard(json_target), local_files(uri)
+    images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
+    guard.reads(bundle, *read)
+    if save and sinks.is_video_name(save):
+        guard.writes(save, "--save")
+        guard.makes(sinks.part_name(save), "--save")
+    elif save:
+        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images))
+    if labels_out:
+        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images))
+    guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
+    guard.check()
 
 
 def _open_sinks(sinks, source, bundle, outputs, stop):
@@ -192,7 +218,7 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
     if outputs["labels_out"]:
         sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, overwrite=overwriting()))
 
 
 class _ProgressSink:

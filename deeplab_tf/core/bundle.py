@@ -13,10 +13,10 @@ engines/FINGERPRINT/   built on a device, each beside its own description; not i
 import contextlib
 import json
 import os
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
-from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.files import files_below, new_folder, sha256, write_json
+from deeplab_tf.core.errors import DeepLabError, WrongCall
+from deeplab_tf.core.files import files_below, is_part, new_folder, sha256, write_json
 from deeplab_tf.core.labels import LabelTable
 
 FORMATS = (1, 2)
@@ -163,19 +163,87 @@ def seal(folder, info: dict) -> None:
     write_json(os.path.join(folder, INFO), info, sort_keys=True)
 
 
-def check_target(path) -> None:
-    """Raise DeepLabError if a bundle cannot be written to `path`: something else, which must not be lost, is there."""
+def check_target(path, *, overwrite: bool = False) -> None:
+    """Raise WrongCall if a bundle cannot be written to `path`: something that must not be lost is there.
+
+    A bundle is replaced if its folder holds only what its bundle.json lists, unchanged, and engines that were built on
+    a device.
+
+    Args:
+        overwrite: replace a bundle whose files were changed, too; never one that has other files in it.
+    """
     path = os.fspath(path)
     if os.path.isfile(path):
-        raise DeepLabError(f"{path} is a file; name a folder for the bundle.")
-    if os.path.isdir(path) and os.listdir(path) and not is_bundle(path):
-        raise DeepLabError(f"{path} holds other files; name a folder that is empty or does not exist.")
+        raise WrongCall(f"{path} is a file; name a folder for the bundle.")
+    if not os.path.isdir(path) or not os.listdir(path):
+        return
+    digests = _listed(path)
+    foreign = min(os.listdir(path)) if digests is None else _foreign(path, digests)
+    if foreign is not None:
+        raise WrongCall(
+            f"{path} holds other files than a bundle's, such as {foreign}, which would be lost; name a folder that is "
+            "empty or does not exist."
+        )
+    for name, digest in () if overwrite or digests is None else sorted(digests.items()):
+        place = os.path.join(path, name)
+        if os.path.exists(place) and sha256(place) != digest:
+            raise WrongCall(
+                f"{place} was changed since the bundle was written; name another folder, or add --overwrite "
+                "(overwrite=True) to replace it."
+            )
+
+
+def _listed(path) -> Optional[Dict[str, str]]:
+    """Return the files that a bundle.json lists, whatever else is in it; None if it is not one of a bundle."""
+    try:
+        with open(os.path.join(path, INFO), encoding="utf-8") as file:
+            info = json.load(file)
+        return {str(name): str(digest) for name, digest in info["files"].items()} if info["format"] else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _foreign(path, digests) -> Optional[str]:
+    """Return a file or link below the folder of a bundle that neither `convert` nor a device wrote; None if there is
+    none."""
+    for parent, folders, names in os.walk(path):
+        for name in folders + names:
+            place = os.path.join(parent, name)
+            short = os.path.relpath(place, path).replace(os.sep, "/")
+            ours = name in folders or short == INFO or short in digests or is_part(name) or _is_of_engine(path, short)
+            if os.path.islink(place) or not ours:
+                return short
+    return None
+
+
+def _is_of_engine(path, name) -> bool:
+    """Return whether a file in a bundle's engines/ is an engine with its description, or such a description, or a cache
+    of TensorRT's."""
+    parts = name.split("/")
+    if parts[0] != ENGINES or len(parts) < 3:
+        return False
+    if parts[-1] == "timing.cache" or parts[1] == "onnxruntime" and name.endswith((".engine", ".profile", ".timing")):
+        return True
+    engine = os.path.join(path, *parts[:3])
+    described = engine if engine.endswith(".json") else engine + ".json"
+    return read_record(described[: -len(".json")]) is not None
+
+
+def read_record(path: str) -> Optional[dict]:
+    """Return the description beside an engine, NAME.json; None if there is none or it is damaged."""
+    try:
+        with open(path + ".json", encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("facts"), dict) and "sha256" in record else None
 
 
 @contextlib.contextmanager
-def new_bundle(path) -> Iterator[str]:
-    """Yield a folder to fill and `seal`; see `files.new_folder`. Raises DeepLabError as `check_target` does."""
+def new_bundle(path, *, overwrite: bool = False) -> Iterator[str]:
+    """Yield a folder to fill and `seal`; see `files.new_folder`. Raises WrongCall as `check_target` does."""
     path = os.path.realpath(os.fspath(path))
-    check_target(path)
+    check_target(path, overwrite=overwrite)
     with new_folder(path) as part:
         yield part
+        check_target(path, overwrite=overwrite)  # what was put there meanwhile

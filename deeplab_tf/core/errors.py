@@ -12,6 +12,10 @@ class DeepLabError(Exception):
     """
 
 
+class WrongCall(DeepLabError):
+    """A call that names the wrong files, such as an output that is an input; the command line exits 2."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return the end of an error message for an unknown name: the closest choice, or else all of them."""
     choices = sorted(choices)

@@ -5,6 +5,7 @@ from typing import Callable, Optional, Sequence, Tuple
 
 from deeplab_tf.core.bundle import Bundle, open_bundle
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 from deeplab_tf.deploy import conversion
 
 TIMED_SECONDS = 2.0
@@ -48,14 +49,15 @@ def convert_bundle(
     bundle, targets = open_bundle(path), targets_of(target)
     if calibrate_on_gpu and images is None:
         raise DeepLabError("--calibrate-on-gpu needs real images; name a folder of them with --images.")
-    frames = None if images is None else load_frames(images, bundle, score_images, labels)
-    rows = [row for row in conversion.exported(bundle, {}, {}) if row.target in targets]
-    rows = [row for row in rows if row.target not in conversion.BUILT_ON_THE_DEVICE]
-    own = {"calibrate_on_gpu": True, "images": list(frames.images)} if calibrate_on_gpu and frames else {}
-    rows += conversion.build_engines(bundle, precision(int8, fp16), targets, strict=strict, say=say, **own)
-    if frames is not None:
-        rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS)
-    return report(bundle, rows, say, built_here=True)
+    with locked(path):
+        frames = None if images is None else load_frames(images, bundle, score_images, labels)
+        rows = [row for row in conversion.exported(bundle, {}, {}) if row.target in targets]
+        rows = [row for row in rows if row.target not in conversion.BUILT_ON_THE_DEVICE]
+        own = {"calibrate_on_gpu": True, "images": list(frames.images)} if calibrate_on_gpu and frames else {}
+        rows += conversion.build_engines(bundle, precision(int8, fp16), targets, strict=strict, say=say, **own)
+        if frames is not None:
+            rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS)
+        return report(bundle, rows, say, built_here=True)
 
 
 def targets_of(target: str) -> Tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import time
 from typing import List, Optional
 
@@ -40,6 +41,25 @@ def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None)
         return CameraSource(address, retries=retries)
     source.live = paced
     return source
+
+
+def local_files(uri: str) -> List[str]:
+    """Return the files and folders of this machine that a source reads, images in the order of its frames.
+
+    Raises DeepLabError as `open_source` does for a wrong URI, or a folder or pattern without images.
+    """
+    uri, address = uri.strip(), parse(uri)
+    return _files_of(address) + [uri[1:]] * uri.startswith("@")
+
+
+def _files_of(address):
+    if address.kind == "images":
+        return _image_paths(address) + [address.location] * os.path.isdir(address.location)
+    if address.kind in ("gst", "ffmpeg"):
+        words = re.findall(r"\"[^\"]*\"|'[^']*'|[^\s!,|;=\"']+", address.location)
+        paths = [re.sub(r"^(\w+:)?file:(//)?|^concat:", "", word.strip("\"'")) for word in words]
+        return [path for path in [address.location, *paths] if os.path.exists(path)]
+    return [address.location] if address.kind in ("file", "usb") else []
 
 
 class _Pacer:

@@ -5,11 +5,13 @@ recipes, and the keyword-only arguments are its keys there. `TABLE` is its class
 """
 
 import importlib
+import os
 from pathlib import Path
 from typing import Annotated
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import import_file
+from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
 
@@ -53,6 +55,17 @@ def _read(data):
     schema = schema_of(load_data_set(data.get("name")).open_split, DataOptions)
     given = {key: value for key, value in data.items() if value is not None}
     return validate(partial(schema), given, "data").model_dump(exclude_unset=True)
+
+
+def places(data: dict) -> list[str]:
+    """Return the files and folders that a `data` section names and that are there; for `images/{split}`, the part
+    before the split."""
+    named = [data.get(key) for key in ("root", "records", "manual_dir")]
+    named.append(data["name"] if data["name"].endswith(".py") else None)
+    below = [value.partition("{split}")[0] for value in data.values() if isinstance(value, str)]
+    found = [expand(name) for name in named if name]
+    found += [os.path.join(found[0], name) for name in below if data.get("root")]
+    return [path for path in dict.fromkeys(found) if os.path.exists(path)]
 
 
 def count_classes(data: dict) -> int | None:

@@ -3,12 +3,11 @@
 import collections
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,8 @@ import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.pipeline import resize_sample
@@ -26,6 +27,11 @@ from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
 
 SPLITS = ("train", "val", "test")
 """The splits that are prepared, where the dataset has them."""
+
+UNFINISHED = re.compile(rf"incomplete\.[A-Z0-9]{{6}}_{re.escape(VERSION)}")
+"""The folder that TFDS writes records to before it renames it."""
+NO_DOWNLOADS = f"incomplete.NOFILE_{VERSION}"
+"""The folder for downloads, of which there are none, but TFDS makes it."""
 
 Progress = Callable[[Iterable, str, int], Iterable]
 """Wraps items, with a label and how many there are, to show progress."""
@@ -48,8 +54,7 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     if data["name"] == "records":
         raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
-    default = os.path.join("records", f"{data['name']}-{height}x{width}")
-    out = os.path.expanduser(out or data.get("records") or default)
+    out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
     splits = _open_all(data)
     written = write(splits, (height, width), data, out, progress=progress)
@@ -60,6 +65,13 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
         "splits": {name: len(split) for name, split in splits.items()},
         "bytes": sum(file.stat().st_size for file in version_folder(Path(out)).iterdir()),
     }
+
+
+def records_folder(data: dict, out: str | None) -> str:
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`."""
+    height, width = data["size"]
+    default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
+    return expand(out or data.get("records") or default)
 
 
 def _open_all(data: dict) -> dict[str, Split]:
@@ -95,25 +107,28 @@ def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: st
     for name, split in splits.items():
         if 0 < len(split.without_instances()) < len(split):
             require_instances(split, name)
-    folder.mkdir(parents=True, exist_ok=True)
     metadata = _describe(splits, size, source)
-    with open(folder / ".prepare.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process ends
-        except OSError:
-            raise DeepLabError(
-                f"Another process is preparing records in {out}; wait for it, or choose another --out."
-            ) from None
+    with locked(folder):
+        _remove_unfinished(folder)
         if version_folder(folder).is_dir():
             _check_same(folder, metadata)
             return False
-        for leftover in version_folder(folder).parent.glob("incomplete.*"):  # of a process that was killed
-            shutil.rmtree(leftover)
         _check_space(folder, sum(map(len, splits.values())), size)
-        with tempfile.TemporaryDirectory() as nothing:  # TFDS wants a folder for downloads
-            builder = Records(splits, metadata, progress, data_dir=folder, file_format="array_record")
-            run_builder(builder, download_dir=nothing)
+        builder = Records(splits, metadata, progress, data_dir=folder, file_format="array_record")
+        try:
+            run_builder(builder, download_dir=version_folder(folder).with_name(NO_DOWNLOADS))
+        finally:
+            _remove_unfinished(folder)
     return True
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed, or failed, left in a locked folder."""
+    for path in version_folder(folder).parent.glob("incomplete.*"):
+        if UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path)
+    with contextlib.suppress(OSError):  # there are records, or it was never made
+        version_folder(folder).parent.rmdir()
 
 
 def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, manual_dir: Path | None = None) -> None:

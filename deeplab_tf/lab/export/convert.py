@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deeplab_tf.core.bundle import Bundle, check_target, new_bundle, open_bundle
+from deeplab_tf.core.bundle import Bundle, check_run_or_bundle, check_target, new_bundle, open_bundle
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import locked
 from deeplab_tf.deploy import conversion, convert_bundle
 from deeplab_tf.lab.export import bundle_writer
 from deeplab_tf.lab.export.bundle_writer import ExportOptions
@@ -42,13 +43,15 @@ def convert_run(
     score_images: int = 50,
     calibrate_on_gpu: bool = False,
     strict: bool = False,
+    overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict:
     """Convert a run to a bundle, build engines where there is a GPU, and report on all of them.
 
     Args:
         run: the folder that `train` wrote.
-        out: where the bundle goes; RUN/bundle where left out.
+        out: where the bundle goes; RUN/bundle where left out. A bundle that is there is replaced, if its folder holds
+            nothing else.
         int8: also write the INT8 network, calibrated on real images.
         fp16: build FP16 engines where there is a GPU.
         target: "all", "saved_model", "tf_trt", "onnx" or "tensorrt".
@@ -64,6 +67,7 @@ def convert_run(
         calibration_images, score_images: how many images to calibrate and to score on.
         calibrate_on_gpu: also let TF-TRT calibrate its engine itself.
         strict: refuse where an engine cannot be built as asked, instead of the next best.
+        overwrite: replace a bundle whose files were changed by hand, too.
         say: called with each line of text for a person.
 
     Returns:
@@ -74,37 +78,39 @@ def convert_run(
         DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
     """
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
-    _check(out, target, output, calibration, int8, labels is None or images is not None)
+    check_run_or_bundle(run)
+    check_target(out, overwrite=overwrite)
+    _check(target, output, calibration, int8, labels is None or images is not None)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
-    keras = open_run(run, checkpoint)
-    size = size or keras.size
-    trained = load(run) if int8 and calibration is None else None
-    scored = scoring_frames(
-        keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
-    )
-    frames: list[np.ndarray] = []
-    if int8 and not trained or calibrate_on_gpu:
-        count = calibration_images + HELD_OUT
-        frames = list(calibration_frames(keras, size, count, images=images, root=root))
-    options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
-    written = _write_bundle(out, keras, options, scored, frames, trained)
-    bundle = open_bundle(out)
-    rows = conversion.exported(bundle, written.info["seconds"], written.differences)
-    if fp16 or int8:
-        own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
-        engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
-        rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
-    measured = conversion.measured(
-        bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
-    )
-    _say_calibration(bundle, say)
-    _say_label_strides(written.costs, label_stride, len(scored.images), say)
-    report = convert_bundle.report(bundle, [written.keras, *measured], say)
-    return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
+    with locked(out):
+        keras = open_run(run, checkpoint)
+        size = size or keras.size
+        trained = load(run) if int8 and calibration is None else None
+        scored = scoring_frames(
+            keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
+        )
+        frames: list[np.ndarray] = []
+        if int8 and not trained or calibrate_on_gpu:
+            count = calibration_images + HELD_OUT
+            frames = list(calibration_frames(keras, size, count, images=images, root=root))
+        options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
+        written = _write_bundle(new_bundle(out, overwrite=overwrite), keras, options, scored, frames, trained)
+        bundle = open_bundle(out)
+        rows = conversion.exported(bundle, written.info["seconds"], written.differences)
+        if fp16 or int8:
+            own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
+            engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
+            rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
+        measured = conversion.measured(
+            bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
+        )
+        _say_calibration(bundle, say)
+        _say_label_strides(written.costs, label_stride, len(scored.images), say)
+        report = convert_bundle.report(bundle, [written.keras, *measured], say)
+        return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
 
 
-def _check(out, target, output, calibration, int8, has_images):
-    check_target(out)
+def _check(target, output, calibration, int8, has_images):
     for name, value, choices in (
         ("target", target, ("all", *conversion.TARGETS)),
         ("output", output, OUTPUTS),
@@ -125,8 +131,8 @@ class _Written(NamedTuple):
     differences: dict[str, float]
 
 
-def _write_bundle(out, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
-    with new_bundle(out) as part:
+def _write_bundle(folder, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
+    with folder as part:
         info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
         reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
         compared = scored.images[:COMPARED_FRAMES]

@@ -7,11 +7,12 @@ from deeplab_tf.core.bundle import is_bundle, open_bundle
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
-from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.config import load_run
+from deeplab_tf.lab.data import open_split, places
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.runs.folder import check_run, resolve_checkpoint
 
-__all__ = ["check_run", "open_run_split", "open_runtime"]
+__all__ = ["check_run", "open_run_split", "open_runtime", "read_places"]
 
 
 def open_runtime(
@@ -43,6 +44,19 @@ def open_runtime(
     from deeplab_tf.lab.runs.keras_runtime import open_run  # TensorFlow: only once the path has proved right
 
     return open_run(path, name)
+
+
+def read_places(path: str | Path, root: str | None = None) -> list[str]:
+    """Return the files and folders that a run's or a bundle's dataset is read from, as far as they are there.
+
+    Args:
+        path: of the run or bundle.
+        root: as for `open_run_split`.
+    """
+    data = open_bundle(path, verify=False).info.get("data") if is_bundle(path) else load_run(path).data
+    if not data:
+        return []
+    return places(data if root is None else {**data, "root": root, "records": None})
 
 
 def open_run_split(trained, split: str, root: str | None = None) -> Split:

@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.data import open_split
@@ -40,14 +42,22 @@ from deeplab_tf.lab.training.weight_export import WeightExport
 
 
 def train(
-    config: Config, run_dir: Path, *, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: Config,
+    run_dir: Path,
+    *,
+    recipe: str | Path | None = None,
+    resume: bool = False,
+    guard: Guard | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Train a network into a run folder.
 
     Args:
         config: a resolved recipe.
         run_dir: made where missing; a run that has begun there is continued with `resume`, and refused without.
+        recipe: the file that `config` was read from, which is not written.
         resume: continue from the newest state; without one, start with step 1.
+        guard: knows what else is written; told what is read and written here, and asked.
         callbacks: get Keras' hooks, before a step is validated and saved. The training is one epoch; its batches count
             from 0 in this process (a `StepCallback` gets the number of the step in the run); `logs["loss"]` is that of
             the step. A validation calls `on_test_begin()` and `on_test_end(logs)` with `miou`, `pixel_accuracy` and,
@@ -57,9 +67,17 @@ def train(
         `step`, the last one; `best_miou` (or `best_pq`); and `digest`, of all weights, averages and optimizer state.
 
     Raises:
-        DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
+        DeepLabError: bad data, a folder that holds another run or is being trained in, a loss that is not finite.
         Interrupted: stopped by a signal, with the state saved.
     """
+    guard = guard or Guard("train")
+    run_folder.declare(guard, config, recipe, run_dir, resume=resume)
+    guard.check()
+    with locked(run_dir):  # before the folder is checked: nothing may change it between that and the first write
+        return _train(config, run_dir, recipe, resume, callbacks)
+
+
+def _train(config, run_dir, recipe, resume, callbacks):
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # a saved state knows variables by names, which count up within a session
@@ -86,11 +104,11 @@ def train(
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
 
-    run_folder.begin_run(run_dir, config, table)
+    run_folder.begin_run(run_dir, config, table, recipe)
     if quantization:
         quantization.save(run_dir)
     export = make_export(config, model, optimizer, table, run_dir, quantization)
-    with run_folder.locked(run_dir), _plain_errors(pipeline, run_dir):
+    with _plain_errors(pipeline, run_dir):
         resumed = run_folder.restore_run(run_dir, model)
         if resume and not resumed.step:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)

@@ -1,6 +1,7 @@
 """Rewind a run folder to the step of its saved state, because a killed run's later records will be written again."""
 
 import json
+import re
 from pathlib import Path
 
 import tensorflow as tf
@@ -8,8 +9,11 @@ import tensorflow as tf
 from deeplab_tf.core.files import replacing, write_text
 from deeplab_tf.lab.runs.folder import read_metrics
 
-UNFINISHED = (".*.part*", ".*.tmp*")
-"""What a killed process leaves of a file that it was writing, now and up to version 0.1."""
+UNFINISHED_BEFORE = re.compile(
+    r"\.(best|step_\d+)\.(tmp\.keras|npz\.\d+\.tmp)|"
+    r"\.(best|step_\d+|config|classes|ranges|metrics|events\.out\..+)\.[0-9a-f]{8}\.part(\.\w+)?"
+)
+"""What a killed process left of a file that it was writing, up to version 0.1; `core.files.locked` removes today's."""
 
 
 def rewind(run_dir: Path, step: int, *, validated: bool = True) -> None:
@@ -20,8 +24,8 @@ def rewind(run_dir: Path, step: int, *, validated: bool = True) -> None:
         step: the last step that stays.
         validated: whether that step's validation was finished, so that its scores stay too.
     """
-    for pattern in UNFINISHED:
-        for path in list(run_dir.rglob(pattern)):
+    for path in list(run_dir.rglob(".*")):
+        if UNFINISHED_BEFORE.fullmatch(path.name) and path.is_file():
             path.unlink()
     last_scores = step if validated else step - 1
     _rewind_metrics(run_dir, step, last_scores)
