@@ -18,7 +18,7 @@ from deeplab_tf.cli.options import (
 )
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import locked
-from deeplab_tf.core.progress import counted, progress
+from deeplab_tf.core.progress import counted, progress, say
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
 SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
@@ -70,6 +70,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     ends the command; files already written are complete.
     """
     import deeplab_tf
+    from deeplab_tf.core.image_header import about_turned
     from deeplab_tf.deploy.model import check_cityscapes
 
     jobs = plan(images, out, layout)
@@ -79,6 +80,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     guard.check()
     writer = None
     written: List[str] = []
+    warnings: List[str] = []
     with locked(out), deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
@@ -93,6 +95,10 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
         for image, stem in progress(sorted(jobs.items()), "predict"):
             try:
                 result = model.predict(image)
+                if not warnings:
+                    warnings = about_turned(image)
+                    for sentence in warnings:
+                        say(f"Warning: {sentence}")
                 if writer is None:
                     result.save(stem + SUFFIXES[layout], layout)
                 else:
@@ -116,7 +122,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     else:
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
     show(f"Predicted {counted(len(jobs), 'images')}. {hint}", json_target)
-    write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
+    write_json({"images": len(jobs), "format": layout, "files": written, "warnings": warnings}, json_target)
 
 
 def plan(inputs: Sequence[str], out: str, layout: str) -> Dict[str, str]:

@@ -5,7 +5,7 @@ import os
 import click
 
 from deeplab_tf.cli.options import PathType, example, json_option, new_guard, show, verbose_option, write_json
-from deeplab_tf.core.progress import progress
+from deeplab_tf.core.progress import progress, say
 
 NEEDS = ("numpy", "cv2", "lab")
 
@@ -32,7 +32,8 @@ def command(config, out, overrides, json_target, verbose):
     """Write a recipe's dataset as sharded TFDS records at the training size.
 
     Images are resized by area means, labels by nearest neighbor; the labels are kept at their own resolution too, so
-    scores stay the same. The records appear whole or not at all; a second call finds them.
+    scores stay the same. The records appear whole or not at all; a second call finds them, and writes them again where
+    files have changed since.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.config import load
@@ -45,6 +46,8 @@ def command(config, out, overrides, json_target, verbose):
     guard.fills(records_folder(data, out), "--out")
     guard.check()
     report = prepare(data, out, progress=lambda items, label, total: progress(items, label, total=total))
+    for sentence in report["warnings"]:
+        say(f"Warning: {sentence}")
     counts = ", ".join(f"{count} {name}" for name, count in report["splits"].items())
     height, width = report["size"]
     what = f"{counts} images at {height}x{width}, {report['bytes'] / 1e6:.1f} MB, in {report['out']}"

@@ -15,6 +15,7 @@ from deeplab_tf.cli.options import (
     verbose_option,
     write_json,
 )
+from deeplab_tf.core.progress import say
 
 NEEDS = ("numpy", "cv2")
 
@@ -73,7 +74,6 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
         guard.reads(*(os.path.normpath(folder) + ".json" for folder in (pred, truth)))
     guard.check()
 
-    from deeplab_tf.core.labels import IGNORE_LABEL
     from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.metrics.label_folders import score_cityscapes_folders, score_id_folders
     from deeplab_tf.core.metrics.panoptic import pq_table
@@ -84,8 +84,9 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     elif layout == "cityscapes":
         report = score_cityscapes_folders(truth, pred)
     else:
-        ignored = IGNORE_LABEL if ignore_label is None else ignore_label
-        report = score_id_folders(truth, pred, names=names, ignore_label=ignored)
+        report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label)
+    for warning in report["warnings"]:
+        say(f"Warning: {warning}")
     show(iou_table(report), json_target)
     if panoptic:
         show("\n" + pq_table(report), json_target)

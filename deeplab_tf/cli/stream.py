@@ -158,9 +158,13 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
         raise
     stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
     failure = _run(stream, notifier)
-    context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
-    warnings = [sink.warning for sink in sinks if getattr(sink, "warning", None)]
-    _report(stream.report(), outputs, json_target, dict(context, warnings=warnings))
+    context = {
+        "source": source.safe,
+        "runtime": runtime.name,
+        "precision": runtime.precision,
+        "warnings": [*source.warnings, *(sink.warning for sink in sinks if getattr(sink, "warning", None))],
+    }
+    _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure

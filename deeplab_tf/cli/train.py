@@ -46,7 +46,8 @@ def command(config, overrides, run_dir, resume, json_target, verbose):
     run = run_dir or os.path.join("runs", os.path.splitext(os.path.basename(config))[0])
     result = _train(config, overrides, run, resume, new_guard(json_target))
     name, best = ("PQ", result["best_pq"]) if "best_pq" in result else ("mIoU", result["best_miou"])
-    show(f"{run}: {result['step']} steps, best validation {name} {best:.4f}.", json_target)
+    score = "undefined" if best is None else f"{best:.4f}"
+    show(f"{run}: {result['step']} steps, best validation {name} {score}.", json_target)
     show(f"Score it with: deeplab-tf evaluate {shlex.quote(run)}", json_target)
     write_json({"run": run, **result}, json_target)
 

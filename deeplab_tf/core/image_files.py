@@ -10,13 +10,14 @@ Arrays are RGB, (H, W, 3). Any thread may call any function; decoding releases P
 import os
 import struct
 import zlib
-from typing import List, NamedTuple, NoReturn, Sequence
+from typing import Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_bytes
+from deeplab_tf.core.image_header import parse_header, turn_upright
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Endings of the files that `list_images` returns, in small or capital letters."""
@@ -36,21 +37,24 @@ class _Header(NamedTuple):
         return f"{self.bits}-bit {self.kind} {self.format}"
 
 
-def read_image(path) -> np.ndarray:
+def read_image(path, *, upright: bool = True) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB pixels of an 8-bit RGB PNG, or of a JPEG.
+
+    With `upright` they are turned as the file's EXIF orientation says; without, they lie as they are stored.
 
     Raises DeepLabError, naming the file, if it is missing, empty, truncated, damaged, or of another kind (16-bit, gray,
     RGBA, palette).
     """
-    return decode_image(_read_bytes(path), path)
+    return decode_image(_read_bytes(path), path, upright=upright)
 
 
-def decode_image(data: bytes, name) -> np.ndarray:
+def decode_image(data: bytes, name, *, upright: bool = True) -> np.ndarray:
     """Decode the bytes of a file as `read_image` does; errors call it `name`."""
     header = _check(data, name)
     if (header.kind, header.bits) != ("RGB", 8):
         raise DeepLabError(f"Image {name}: expected 8-bit RGB, got {header}; convert it.")
-    return _decode_rgb(data, name)
+    pixels, turned = _decode_rgb(data, name), parse_header(data) if upright else None
+    return pixels if turned is None or turned.orientation == 1 else turn_upright(pixels, turned.orientation)
 
 
 def read_ids(path) -> np.ndarray:
@@ -98,9 +102,30 @@ def read_colors(path) -> np.ndarray:
     return _decode_rgb(data, path)
 
 
-def refuse_unreadable(error: OSError) -> NoReturn:
-    """Raise DeepLabError for a folder that cannot be listed: the `onerror` of os.walk, which would skip it."""
-    raise DeepLabError(f"Cannot list the folder {error.filename}: {error.strerror}.")
+def walk(folder) -> Iterator[Tuple[str, List[str]]]:
+    """Yield each folder below a folder, itself first, with the names of its files.
+
+    Links are followed, but no folder is visited twice; its own name goes before that of a link. Raises DeepLabError for
+    a folder that cannot be listed.
+    """
+    folders = [os.fspath(folder)]
+    links: List[str] = []
+    seen: Set[Tuple[int, int]] = set()
+    while folders or links:
+        parent = folders.pop() if folders else links.pop(0)
+        try:
+            status = os.stat(parent)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(parent) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            below = [entry for entry in entries if entry.is_dir()]
+        except OSError as error:
+            raise DeepLabError(f"Cannot list the folder {error.filename}: {error.strerror}.") from None
+        folders += [entry.path for entry in reversed(below) if not entry.is_symlink()]
+        links += [entry.path for entry in below if entry.is_symlink()]
+        yield parent, [entry.name for entry in entries if not entry.is_dir()]
 
 
 def list_images(folder, *, recursive: bool = False) -> List[str]:
@@ -112,14 +137,14 @@ def list_images(folder, *, recursive: bool = False) -> List[str]:
     if not os.path.isdir(folder):
         raise DeepLabError(f"There is no folder {folder}.")
     found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse_unreadable, followlinks=True):
-        if not recursive:
-            folders.clear()
+    for parent, files in walk(folder):
         found += [
             os.path.join(parent, name)
             for name in files
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
+        if not recursive:
+            break
     return sorted(found)
 
 
@@ -252,4 +277,6 @@ def _decode(data: bytes, name, flags: int) -> np.ndarray:
 
 
 def _decode_rgb(data: bytes, name) -> np.ndarray:
-    return cv2.cvtColor(_decode(data, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    """Decode as stored: versions of OpenCV differ in what they turn by an EXIF orientation."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.cvtColor(_decode(data, name, flags), cv2.COLOR_BGR2RGB)

@@ -9,6 +9,7 @@ from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, IMAGE_SUFFIX, LABEL_SUFFIX
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import list_images, read_ids, resize_image
+from deeplab_tf.core.image_header import lies_upright, read_header
 from deeplab_tf.core.labels import IGNORE_LABEL, id_map
 
 SECONDS_BETWEEN = 2.0
@@ -51,7 +52,7 @@ def load_frames(uri: str, bundle: Bundle, count: int, labels: Optional[str] = No
         raise DeepLabError(f"{address.safe} gave no frame.")
     truth: List[Optional[np.ndarray]] = [None] * len(frames)
     if labels is not None:
-        truth = _read_truth([frame.name for frame in frames], labels, bundle)
+        truth = _read_truth(frames, labels, bundle)
     return LabeledFrames(np.stack([resize_image(frame.image, bundle.size) for frame in frames]), truth, address.safe)
 
 
@@ -67,20 +68,27 @@ def _drawn(address, bundle, count):
     return LabeledFrames(np.stack(images), truth, address.safe)
 
 
-def _read_truth(names, folder, bundle):
+def _read_truth(frames, folder, bundle):
     """Return the label maps of images."""
-    if not all(names):
+    if not all(frame.name for frame in frames):
         raise DeepLabError("--labels needs a source of image files; a video's frames have no names to find labels by.")
     paths = [path for path in list_images(folder, recursive=True) if path.lower().endswith(".png")]
     found = {_stem(path) + ".png": path for path in paths}
     own = bundle.label_ids or {i: i for i in [*range(len(bundle.table)), IGNORE_LABEL]}
     cityscapes = {i: int(CITYSCAPES_TO_CLASS[i]) for i in CITYSCAPES_FILE_IDS + (IGNORE_LABEL,)}
     truth = []
-    for path in names:
+    for path, image in ((frame.name, frame.image) for frame in frames):
         wanted = f"{_stem(path)}.png".replace(IMAGE_SUFFIX, LABEL_SUFFIX)
         if wanted not in found:
             raise DeepLabError(f"{path} has no label file: expected {wanted} below {folder}.")
-        ids = read_ids(found[wanted])
+        ids, header = read_ids(found[wanted]), read_header(path)
+        if header is not None:
+            lies_upright(header, path, ids.shape, found[wanted])
+        if ids.shape != image.shape[:2]:
+            sizes = "{}x{} against {}x{}".format(*image.shape[:2], *ids.shape)
+            raise DeepLabError(
+                f"Image {path} and label {found[wanted]} must have the same size, height x width: {sizes}."
+            )
         known = cityscapes if wanted.endswith(LABEL_SUFFIX) else own
         unknown = [i for i in np.unique(ids) if i not in known]
         if unknown:

@@ -64,7 +64,7 @@ def report(
         "device": device.fingerprint(),
         "runtimes": found,
         "not_here": {name: reason for name, reason in sorted(missing.items()) if reason is not None},
-        "warnings": warnings(found, problems),
+        "warnings": [*scores.about_truth(frames.truth, bundle.table), *warnings(found, problems)],
         "claims": CLAIM,
     }
 

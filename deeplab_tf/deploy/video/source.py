@@ -25,6 +25,7 @@ class Source:
         total: number of frames; None if unknown.
         reconnects: times that the source was lost and came back.
         say: called with a message for the user: what was lost, what came back.
+        warnings: what a report on the frames must say, a sentence each.
     """
 
     live = False
@@ -35,6 +36,7 @@ class Source:
     def __init__(self, address: Address):
         self.safe = address.safe
         self.say: Callable[[str], object] = lambda text: None
+        self.warnings: List[str] = []
 
     def run(self, deliver: Deliver, stopped: threading.Event) -> None:
         """Call `deliver` for each frame until the source ends, it returns False, or `stopped` is set.

@@ -11,6 +11,7 @@ import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES, list_images, read_image
+from deeplab_tf.core.image_header import about_turned
 from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
@@ -163,6 +164,10 @@ class ImageSource(Source):
         for path in self._paths:
             start = time.monotonic()
             image = read_image(path)
+            if not self.warnings:
+                self.warnings = about_turned(path)
+                for sentence in self.warnings:
+                    self.say(f"Warning: {sentence}")
             seconds = time.monotonic() - start
             pacer.wait()
             captured_at, seconds = (time.monotonic(), 0.0) if self.live else (start, seconds)

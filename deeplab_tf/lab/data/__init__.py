@@ -91,7 +91,11 @@ def open_split(data: dict, split: str) -> Split:
     if data.get("records"):
         from deeplab_tf.lab.data.records import open_prepared  # TFDS
 
-        return open_prepared(data, split)
+        return open_prepared(data, split, lambda: _open_files(data, split))
+    return _open_files(data, split)
+
+
+def _open_files(data, split):
     open_one = load_data_set(data["name"]).open_split
     own = {key: value for key, value in data.items() if key not in DataOptions.model_fields}
     return open_one(split, **dict(validate(schema_of(open_one, Section), own, "data")))

@@ -1,16 +1,17 @@
 """Records that `deeplab-tf prepare` wrote: a dataset at the training size, as sharded TFDS records with random access.
 It is opened by itself here; usually a recipe keeps the dataset's own name and sets `data.records`.
 
-    ROOT/records/1.1.0/records-SPLIT.array_record-00000-of-00008 ...   and TFDS's own dataset_info.json, features.json,
+    ROOT/records/1.2.0/records-SPLIT.array_record-00000-of-00008 ...   and TFDS's own dataset_info.json, features.json,
                                                                        metadata.json
 """
 
-# A record holds image and label map at the training size as plain bytes, which the file format compresses with
-# Zstandard: 40 % more bytes than PNG, read four times as fast. Beside them are the label and, if there are any, the
+# A record holds image, label map and, if there are any, instances at the training size as plain bytes, which the file
+# format compresses with Zstandard: 40 % more bytes than PNG, read four times as fast. Beside them are the label and the
 # instances at their own resolution, as PNG, so that scores are those of the files. metadata.json holds the classes, the
-# names of the images and the `data` section that the records were made from.
+# names of the images, the `data` section that the records were made from, its files, and what a check of them found.
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +24,11 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic.coco import from_colors
 from deeplab_tf.lab.data.file_split import open_root
+from deeplab_tf.lab.data.source_files import require_unchanged
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit
 from deeplab_tf.lab.schema import difference
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 """Of the layout of a record, as TFDS counts versions."""
 
 
@@ -48,9 +50,15 @@ def open_split(split: str, *, root: Annotated[str, "the folder of the records"])
     return RecordSplit(builder, split)
 
 
-def open_prepared(data: dict, split: str) -> "RecordSplit":
-    """Open a split of the records that a recipe's `data` section names. Raise DeepLabError where they are not there, or
-    hold something else than the section describes."""
+def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "RecordSplit":
+    """Open a split of the records that a recipe's `data` section names.
+
+    Args:
+        open_files: opens the split that they were made from.
+
+    Raises:
+        DeepLabError: they are not there, hold something else than the section describes, or are older than their files.
+    """
     root, wanted = data["records"], json.loads(json.dumps(data, default=str))
     if not version_folder(Path(root).expanduser()).is_dir():
         raise DeepLabError(
@@ -65,12 +73,29 @@ def open_prepared(data: dict, split: str) -> "RecordSplit":
             f"The records in {root} were prepared from something else than the recipe's dataset: "
             f"{', '.join(filter(None, different))}. Change the recipe, or prepare again with another --out."
         )
+    opened.remarks = [*opened.remarks, *_compare_with_files(opened, data["records"], open_files)]
     return opened
+
+
+def _compare_with_files(opened, root, open_files):
+    """Raise DeepLabError where the files have changed; return a sentence where they are not at hand."""
+    if not any(opened.source_files.values()):
+        return []  # the dataset is read from no files
+    try:
+        files = open_files()
+    except DeepLabError as error:
+        return [f"Whether the records in {root} are those of their files was not checked: {error}"]
+    require_unchanged(files, opened.source_files, root)
+    return []
 
 
 class RecordSplit(Split):
     """A split of prepared records. Samples are at the training size, `label_map` and `panoptic_map` at the source's
-    resolution."""
+    resolution.
+
+    Attributes:
+        source_files: see `source_files.describe_files`.
+    """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         metadata = builder.info.metadata
@@ -80,6 +105,8 @@ class RecordSplit(Split):
         label_ids = metadata["label_ids"]
         self.label_ids = label_ids and {int(file_id): class_id for file_id, class_id in label_ids.items()}
         self.source = dict(metadata["source"])  # the recipe's `data` section that they were prepared from
+        self.source_files = metadata["files"][split]
+        self.counts, self.remarks = metadata["counts"][split], metadata["remarks"]
         self._records = ExampleReader(builder, split)
 
     def sample(self, index: int) -> Sample:
@@ -96,6 +123,11 @@ class RecordSplit(Split):
     def panoptic_map(self, index: int) -> np.ndarray | None:
         data = self._records[index].get("source_panoptic")
         return from_colors(image_files.decode_image(data, self.names[index])) if data else None
+
+    def panoptic_sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        panoptic = self._records[index].get("panoptic_map")
+        resized = np.frombuffer(panoptic, "<i4").reshape(self.size).astype(np.int32) if panoptic else None
+        return self.sample(index).image, self.required(resized, index)
 
     def without_instances(self) -> list[str]:
         return [] if self._records[0].get("source_panoptic") else self.names  # all or none: `prepare` sees to it

@@ -18,7 +18,7 @@ from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.evaluate import evaluate
-from deeplab_tf.lab.evaluation.evaluate_run import Progress, with_text
+from deeplab_tf.lab.evaluation.evaluate_run import Progress, data_warnings, with_text
 from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
 from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
@@ -70,6 +70,7 @@ def compare_checkpoints(
         figure = folder / "checkpoints.png"
         write_image(figure, checkpoints_figure(opened, predicted))
         report = {"run": str(run), "split": split, "images": len(opened), "checkpoints": rows, "figure": str(figure)}
+        report["warnings"] = data_warnings(run, opened, rows[0])
         report.update(speed.measured_with())
         if hasattr(network, "model"):
             report["architecture"] = str(folder / "architecture.png")

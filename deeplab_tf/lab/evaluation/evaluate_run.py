@@ -19,7 +19,7 @@ from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_
 from deeplab_tf.lab.evaluation.folders import open_folders
 from deeplab_tf.lab.evaluation.pages import evaluation_page
 from deeplab_tf.lab.evaluation.speed import measured_with
-from deeplab_tf.lab.runs.folder import resolve_checkpoint
+from deeplab_tf.lab.runs.folder import read_data, resolve_checkpoint
 
 SHOWN = 3
 """How many of the best and of the worst images a report shows."""
@@ -84,12 +84,15 @@ def evaluate_run(
             if evaluation.panoptic is None and network.gives_instances:
                 say("The frames have no instance files; PQ is not computed.")
             report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
+            report["warnings"] = data_warnings(path, frames, report)
             if folder:
                 for page in PAGES:
                     (folder / page).unlink(missing_ok=True)  # a killed process leaves none with figures of another
                 suffix = "" if len(names) == 1 else f"_{name}"
                 report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
             reports.append(report)
+        for sentence in reports[0]["warnings"]:  # of the data: the same for all
+            say(f"Warning: {sentence}")
         whole = {**_best(reports), **measured_with()}
         if len(reports) > 1:
             whole["checkpoints"] = reports
@@ -103,6 +106,11 @@ def _report_files(folder, names):
     suffixes = [""] if len(names) == 1 else [f"_{name}" for name in names]
     figures = [f"{kind}{suffix}.png" for kind in ("confusion_matrix", "best_and_worst") for suffix in suffixes]
     return [folder / name for name in (*PAGES, *figures)]
+
+
+def data_warnings(run: str | Path, split: Split, report: dict) -> list[str]:
+    """Return what must be known of scores: about the run's training data, the split, and the scores themselves."""
+    return list(dict.fromkeys([*read_data(run).get("warnings", []), *split.remarks, *report["warnings"]]))
 
 
 def with_text(progress: Progress, text: str) -> Callable[[Iterable], Iterable]:

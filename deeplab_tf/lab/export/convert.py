@@ -11,6 +11,7 @@ from deeplab_tf.core.bundle import Bundle, check_run_or_bundle, check_target, ne
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import locked
+from deeplab_tf.core.tables import number
 from deeplab_tf.deploy import conversion, convert_bundle
 from deeplab_tf.lab.export import bundle_writer
 from deeplab_tf.lab.export.bundle_writer import ExportOptions
@@ -106,7 +107,7 @@ def convert_run(
         )
         _say_calibration(bundle, say)
         _say_label_strides(written.costs, label_stride, len(scored.images), say)
-        report = convert_bundle.report(bundle, [written.keras, *measured], say)
+        report = convert_bundle.report(bundle, [written.keras, *measured], say, truth=scored.truth)
         return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
 
 
@@ -165,5 +166,7 @@ def _say_calibration(bundle: Bundle, say):
 
 
 def _say_label_strides(costs: Sequence[dict], chosen, images, say):
-    text = ", ".join(f"{cost['label_stride']}: {cost['miou']:.4f} in {cost['ms']:.0f} ms" for cost in costs)
+    text = ", ".join(
+        f"{cost['label_stride']}: {number(cost['miou'], '{:.4f}')} in {cost['ms']:.0f} ms" for cost in costs
+    )
     say(f"mIoU on {images} images and time per frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")

@@ -8,6 +8,8 @@ from pathlib import Path
 from deeplab_tf.core.errors import DeepLabError
 
 BEST = "best"
+DATA = "data_check.json"
+"""What a check of the dataset found before the training: `lab.data.check.Checked` as JSON."""
 _SAVED_STEP = re.compile(r"step_(\d+)\.keras")
 
 
@@ -57,6 +59,14 @@ def read_metrics(run: str | Path) -> list[dict]:
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
     return rows
+
+
+def read_data(run: str | Path) -> dict:
+    """Return a run's data_check.json: `counts`, `warnings` and `files`; empty where there is none, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(Path(run, DATA).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def best_step(run: str | Path) -> int | None:

@@ -124,7 +124,7 @@ class Validation(StepCallback):
 
     Attributes:
         monitor: the key of the score that the best network has the highest of.
-        best: the highest such score so far.
+        best: the highest such score so far; -1 where none was defined.
         step: the last step with a pending action.
         pending: whether that action is unfinished; a run that resumes from this step's state does it first.
     """
@@ -163,10 +163,10 @@ class Validation(StepCallback):
             for watcher in self.watchers:
                 watcher.on_test_begin()
             report = self.scorer(self.export.runtime(), step)
-            score = report[self.monitor] if report[self.monitor] is not None else 0.0
-            if score > self.best:
+            score = report[self.monitor]
+            if self.best < 0 if score is None else score > self.best:  # without any score, the newest is kept
                 self.export.save("best.keras")
-                self.best = score
+                self.best = self.best if score is None else score
             logs = {name: report[name] for name in ("miou", "pixel_accuracy", "pq") if name in report}
             for watcher in self.watchers:
                 watcher.on_test_end(logs)

@@ -14,12 +14,15 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import locked
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.check import check_splits
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
-from deeplab_tf.lab.data.split import Split, require_instances
+from deeplab_tf.lab.data.split import Split, Subset, require_instances
 from deeplab_tf.lab.models.layer_graph import output_layer
 from deeplab_tf.lab.models.registry import build_network
+from deeplab_tf.lab.runs.folder import read_data
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
 from deeplab_tf.lab.training import run_folder, state
 from deeplab_tf.lab.training.callbacks import (
@@ -64,7 +67,8 @@ def train(
             for instances, `pq`. `self.model.stop_training = True` ends the run after this step, scored and saved.
 
     Returns:
-        `step`, the last one; `best_miou` (or `best_pq`); and `digest`, of all weights, averages and optimizer state.
+        `step`, the last one; `best_miou` (or `best_pq`), None where no score is defined; `digest`, of all weights,
+        averages and optimizer state; and `warnings` about the data.
 
     Raises:
         DeepLabError: bad data, a folder that holds another run or is being trained in, a loss that is not finite.
@@ -85,6 +89,7 @@ def _train(config, run_dir, recipe, resume, callbacks):
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     table, precision = training.table, config.training.precision
     run_folder.check_run_folder(run_dir, config, resume=resume)
+    checked = _check_data(config, training, validation, run_dir)
     auxiliary = False if config.quantization.aware else None
     network = build_network(config.model, len(table), precision=precision, auxiliary=auxiliary)
     instances = "center" in network.output
@@ -102,9 +107,10 @@ def _train(config, run_dir, recipe, resume, callbacks):
     if config.distillation.run is not None:
         add_distillation(model, config, table, stride=output_layer(network, "logits").factor)
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
-    compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
+    compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training, checked.counts["train"]))
 
     run_folder.begin_run(run_dir, config, table, recipe)
+    run_folder.write_data(run_dir, checked)
     if quantization:
         quantization.save(run_dir)
     export = make_export(config, model, optimizer, table, run_dir, quantization)
@@ -117,7 +123,22 @@ def _train(config, run_dir, recipe, resume, callbacks):
         # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
         step = run_folder.restore_state(run_dir, model).step
     best = checkpoints.validation
-    return {"step": step, f"best_{best.monitor}": best.best, "digest": state.digest(model, model.optimizer)}
+    return {
+        "step": step,
+        f"best_{best.monitor}": best.best if best.best >= 0 else None,
+        "digest": state.digest(model, model.optimizer),
+        "warnings": checked.warnings,
+    }
+
+
+def _check_data(config, training, validation, run_dir):
+    """Examine both splits before anything is built; what is wrong but can be trained on is said, and kept."""
+    scored = config.training.validation_images
+    splits = {"train": training, "val": validation if scored is None else Subset(validation, scored)}
+    checked = check_splits(splits, config.data, read_data(run_dir))
+    for sentence in checked.warnings:
+        say(f"Warning: {sentence}")
+    return checked
 
 
 def make_export(

@@ -7,17 +7,19 @@ from typing import NamedTuple
 import keras
 
 from deeplab_tf.core.errors import DeepLabError, WrongCall
-from deeplab_tf.core.files import write_text
+from deeplab_tf.core.files import write_json, write_text
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.data import places
+from deeplab_tf.lab.data.check import Checked
+from deeplab_tf.lab.runs.folder import DATA
 from deeplab_tf.lab.training import state
 from deeplab_tf.lab.training.rewind import rewind
 
 CHECKPOINTS = "checkpoints"
 """The folder of the states to resume from, in a run folder."""
-BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", "ranges.json", "logs", "metrics.jsonl")
+BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", DATA, "ranges.json", "logs", "metrics.jsonl")
 """What a run that was stopped before its first step may have written."""
 
 
@@ -108,6 +110,11 @@ def begin_run(run_dir: Path, config: Config, table: LabelTable, recipe: str | Pa
     if not _is_own(run_dir, recipe):
         write_text(run_dir / "config.yaml", config.to_yaml())
     write_text(run_dir / "classes.json", json.dumps(table.to_dicts(), indent=1))
+
+
+def write_data(run_dir: Path, checked: Checked) -> None:
+    """Write what the check of a run's dataset found."""
+    write_json(run_dir / DATA, checked.to_json())
 
 
 def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
