@@ -325,7 +325,7 @@ def test_compare_end_to_end(bundle, images, tmp_path):
     [
         (["--runtimes", "onxx"], 2, "There is no runtime 'onxx'. Did you mean 'onnx'?"),
         (["--labels", "nowhere"], 1, "There is no folder nowhere."),
-        (["--source", "smaple://"], 1, "sample"),
+        (["--source", "smaple://"], 2, "sample"),
         (["--source", "nowhere.mp4"], 1, "There is no file nowhere.mp4."),
     ],
 )

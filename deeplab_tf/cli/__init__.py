@@ -10,21 +10,24 @@ removed, a saved video is whole, children have ended. With a closed standard out
 reads, the command does all its work, and its exit code is the usual one.
 """
 
+import contextlib
 import errno
 import importlib
 import os
 import re
 import sys
 import traceback
+from typing import List
 
 import click
 
 from deeplab_tf.cli.options import VERBOSE_KEY
-from deeplab_tf.core import __version__, standard_streams
+from deeplab_tf.core import __version__, process_arguments, standard_streams
 from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
 from deeplab_tf.core.extras import EXTRAS, LAB_PYTHON
 from deeplab_tf.core.progress import clear_line, say
 from deeplab_tf.core.signals import OrderlyEnd
+from deeplab_tf.deploy.video.shown_address import hide, shown_arguments
 
 _INTERRUPTED = {"train": 130, "stream": 0}
 """Exit codes of commands that do not end as their signal says."""
@@ -33,7 +36,31 @@ _NOT_COMMANDS = ("__init__", "options")
 
 
 class FolderGroup(click.Group):
-    """A click group whose commands are the files of this folder; load_data.py would be the command `load-data`."""
+    """A click group whose commands are the files of this folder; load_data.py would be the command `load-data`.
+
+    No error shows an argument's password or token, also not one that click repeats.
+    """
+
+    _arguments: List[str] = []
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        self._arguments = list(args)
+        with self._hiding():
+            return super().make_context(info_name, args, parent, **extra)
+
+    @contextlib.contextmanager
+    def _hiding(self):
+        try:
+            yield
+        except click.ClickException as error:
+            error.message = self._hide(error.message)  # type: ignore[misc]
+            raise
+
+    def _hide(self, text):
+        extra = text.startswith("Got unexpected extra argument")
+        if extra and self._arguments != shown_arguments(self._arguments):
+            return "Got unexpected extra arguments; put quotes around the address."
+        return hide(text, self._arguments)
 
     def list_commands(self, ctx):
         stems = [os.path.splitext(name) for name in os.listdir(os.path.dirname(__file__))]
@@ -66,6 +93,10 @@ class FolderGroup(click.Group):
 
         KeyboardInterrupt("sentence") prints its sentence, such as how to resume, in place of "Interrupted.".
         """
+        with self._hiding():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
@@ -78,7 +109,7 @@ class FolderGroup(click.Group):
                     self._end(ctx)  # a library has made an error of its own of the KeyboardInterrupt
                 raise
             if ctx.meta.get(VERBOSE_KEY):
-                click.echo(traceback.format_exc(), err=True)
+                click.echo(self._hide(traceback.format_exc()), err=True)
             sentence = re.sub("[\x00-\x1f\x7f]", lambda found: repr(found.group())[1:-1], sentence)  # of a file's name
             raise (_WrongCall if isinstance(error, WrongCall) else click.ClickException)(sentence) from error
 
@@ -138,12 +169,22 @@ def group():
 def main():
     """Run the console script."""
     standard_streams.prepare()
+    arguments, shown = sys.argv[1:], shown_arguments(sys.argv[1:])
+    if shown != arguments:
+        process_arguments.overwrite(shown)
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"  # its messages hold addresses; before 4.5 only this silences it
     with OrderlyEnd() as end:
         try:
             group(prog_name="deeplab-tf", obj=end)
         except SystemExit as exit:
             sys.exit(exit.code or _unprinted())
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None and isinstance(error, OSError):
+                raise
+            # of deeplab-tf's own --help, or a bug, whose traceback is needed; a command's other errors never come here
+            click.echo(f"Error: {sentence}" if sentence else hide(traceback.format_exc(), arguments), err=True)
+            sys.exit(1)
 
 
 def _unprinted():

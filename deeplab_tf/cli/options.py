@@ -133,6 +133,26 @@ def require(option: str, given, *names: str) -> None:
             raise click.UsageError(f"--{name} goes with --{option}; add it.")
 
 
+def _check_source(ctx, param, value):
+    from deeplab_tf.deploy.video.address import parse
+
+    try:
+        if not value.startswith("@"):  # which is a file, and read when it is needed
+            parse(value)
+    except DeepLabError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def source_option(text: str):
+    """Return a decorator that adds `--source URI` to a command, which gets `uri`; `text` is its help."""
+    text += " To keep a password to yourself, write the URI into a file of mode 600 and pass @FILE, or set "
+    text += "DEEPLAB_TF_SOURCE."
+    return click.option(
+        "--source", "uri", required=True, metavar="URI", envvar="DEEPLAB_TF_SOURCE", callback=_check_source, help=text
+    )
+
+
 def renamed_option(old: str, new: str, **attributes):
     """Return a decorator that makes `old`, an option that was renamed, an error that names the new one."""
 

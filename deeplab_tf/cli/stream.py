@@ -1,10 +1,13 @@
 """`deeplab-tf stream`: live video through the network, to a window, a web page, files."""
 
 import os
+import re
+import secrets
 import sys
 import traceback
 
 import click
+from click.core import ParameterSource
 
 from deeplab_tf.cli.options import (
     PathType,
@@ -16,25 +19,17 @@ from deeplab_tf.cli.options import (
     overwriting,
     runtime_options,
     show,
+    source_option,
     verbose_option,
     write_json,
 )
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.signals import handling
+from deeplab_tf.deploy.video.shown_address import hide
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
 _FILE_OUTPUTS = ("save", "labels_out", "json_lines")
-
-
-def _check_source(ctx, param, value):
-    from deeplab_tf.deploy.video.address import parse
-
-    try:
-        parse(value)
-    except DeepLabError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
 
 
 def _split_address(ctx, param, value):
@@ -47,25 +42,42 @@ def _split_address(ctx, param, value):
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def _read_token(ctx, param, value):
+    """Return the token of --token: a new one, or from a file or the environment."""
+    from deeplab_tf.core.private_files import read_private
+
+    if value == "auto":
+        return secrets.token_urlsafe(16)
+    if value is not None and value.startswith("@"):
+        try:
+            value = read_private(value[1:], value[1:])
+        except DeepLabError as error:
+            raise click.BadParameter(str(error)) from error
+    elif value is not None and ctx.get_parameter_source(param.name) == ParameterSource.COMMANDLINE:
+        raise click.BadParameter(
+            "everyone on this machine can read the command line; write auto, or @FILE for a file of mode 600, or set "
+            "DEEPLAB_TF_TOKEN."
+        )
+    if value is not None and not re.match(r"[A-Za-z0-9._~-]{8,}$", value):
+        raise click.BadParameter("a token has 8 or more characters, all of them letters, digits or one of . _ ~ -")
+    return value
+
+
 @click.command(
     epilog=example(
         "deeplab-tf stream demo/bundle --source sample:// --serve 8080",
         "deeplab-tf stream BUNDLE --source /dev/video0 --show",
         "deeplab-tf stream BUNDLE --source street.mp4 --save labeled.mp4",
-        "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --serve 0.0.0.0:8080 --json-lines log.jsonl",
+        "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --json-lines log.jsonl",
+        "deeplab-tf stream BUNDLE --source @camera.txt --serve 0.0.0.0:8080 --token auto",
     )
 )
 @click.argument("bundle", type=PathType())
 # the source
-@click.option(
-    "--source",
-    "uri",
-    required=True,
-    metavar="URI",
-    callback=_check_source,
-    help="Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
+@source_option(
+    "Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
     "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
-    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...).",
+    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...)."
 )
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
@@ -85,6 +97,14 @@ def _split_address(ctx, param, value):
     metavar="[HOST:]PORT",
     callback=_split_address,
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
+)
+@click.option(
+    "--token",
+    metavar="auto|@FILE",
+    envvar="DEEPLAB_TF_TOKEN",
+    callback=_read_token,
+    help="Show the page only to who has this token: auto makes one, @FILE is a file of mode 600 with it; or set "
+    "DEEPLAB_TF_TOKEN.",
 )
 @click.option(
     "--save",
@@ -125,6 +145,7 @@ def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opaci
     if loop:
         _check_loop(ends, frames, outputs)
     written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
+    _check_token(outputs)
     _guard(bundle, uri, outputs, json_target, written)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
@@ -148,7 +169,7 @@ def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opaci
             "source": source.safe,
             "runtime": network.name,
             "precision": network.precision,
-            "warnings": source.warnings,
+            "warnings": [*source.warnings, *(sink.warning for sink in sinks if getattr(sink, "warning", None))],
         }
         _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
@@ -165,6 +186,13 @@ def _check_loop(ends, frames, outputs):
         if outputs[name] and frames is None:
             option = "--" + name.replace("_", "-")
             raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
+
+
+def _check_token(outputs):
+    """Refuse a --token without a page; in the environment it may be for others."""
+    given = click.get_current_context().get_parameter_source("token")
+    if given == ParameterSource.COMMANDLINE and not outputs["serve"]:
+        raise click.UsageError("--token protects the page of --serve, which is missing.")
 
 
 def _guard(bundle, uri, outputs, json_target, written):
@@ -202,9 +230,11 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
         from deeplab_tf.deploy.video.page import PageSink
 
         host, port = outputs["serve"]
-        page = PageSink(host, port, bundle.table, title)
+        page = PageSink(host, port, bundle.table, title, outputs["token"])
         sinks.append(page)
         progress.say(f"The web page is at {page.url}")
+        if page.warning:
+            progress.say(page.warning)
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
@@ -272,7 +302,8 @@ def _exit_if_hanging(stream, failure):
     if isinstance(failure, DeepLabError):
         click.echo(f"Error: {failure}", err=True)
     elif failure is not None:
-        traceback.print_exception(type(failure), failure, failure.__traceback__)
+        lines = traceback.format_exception(type(failure), failure, failure.__traceback__)
+        click.echo(hide("".join(lines), sys.argv[1:]), err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if failure is None else 1)

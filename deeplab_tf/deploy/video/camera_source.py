@@ -148,7 +148,9 @@ class _Reader(threading.Thread):
         except DeepLabError as error:
             self.reason = str(error)
         except cv2.error as error:
-            self.reason = f"{self._address.safe}: OpenCV failed ({error.err})."
+            self.reason = f"{self._address.safe}: OpenCV failed (error {error.code})."
+        except OSError as error:  # such as no descriptor being free
+            self.reason = f"{self._address.safe}: {error.strerror or 'the system failed'}."
         except BaseException as error:
             self.error = error
         finally:

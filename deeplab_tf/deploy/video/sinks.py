@@ -50,6 +50,8 @@ def save(path: str, source: Source) -> Sink:
     Raises:
         DeepLabError: another suffix, or a place that cannot be written.
     """
+    if "://" in path:
+        raise DeepLabError("--save writes a file or a folder of this machine, and was given an address.")
     suffix = os.path.splitext(path)[1].lower()
     is_folder = os.path.isdir(path)
     if is_video_name(path):

@@ -35,7 +35,7 @@ def open_source(
     address = parse(uri)
     source: Source
     if address.kind == "images":
-        source = ImageSource(_image_paths(address.location, without), address)
+        source = ImageSource(_image_paths(address, without), address)
     elif address.kind == "file" and address.location.lower().endswith(IMAGE_SUFFIXES):
         source = ImageSource([address.location], address)
     elif address.kind == "file":
@@ -54,9 +54,13 @@ def local_files(uri: str, *, without: Sequence[str] = ()) -> List[str]:
 
     Raises DeepLabError as `open_source` does for a wrong URI, or a folder or pattern without images.
     """
-    address = parse(uri)
+    uri, address = uri.strip(), parse(uri)
+    return _files_of(address, without) + [uri[1:]] * uri.startswith("@")
+
+
+def _files_of(address, without):
     if address.kind == "images":
-        return _image_paths(address.location, without) + [address.location] * os.path.isdir(address.location)
+        return _image_paths(address, without) + [address.location] * os.path.isdir(address.location)
     if address.kind in ("gst", "ffmpeg"):
         words = re.findall(r"\"[^\"]*\"|'[^']*'|[^\s!,|;=\"']+", address.location)
         paths = [re.sub(r"^(\w+:)?file:(//)?|^concat:", "", word.strip("\"'")) for word in words]
@@ -93,7 +97,7 @@ class VideoFileSource(Source):
         self.total = int(total) if total > 0 else None
 
     def _open(self):
-        _check_exists(self._path)
+        _check_exists(self._path, self.safe)
         if not os.access(self._path, os.R_OK):
             raise DeepLabError(f"{self._path} cannot be read: permission denied.")
         if not os.path.isfile(self._path):
@@ -140,13 +144,14 @@ class VideoFileSource(Source):
             )
 
 
-def _check_exists(path):
+def _check_exists(path, name):
     if not os.path.exists(path):
-        raise DeepLabError(f"There is no file {path}.")
+        raise DeepLabError(f"There is no file {name}.")
 
 
-def _image_paths(location, without=()) -> List[str]:
+def _image_paths(address, without=()) -> List[str]:
     """Return the images of a folder and its subfolders, or of a pattern, sorted."""
+    location = address.location
     if os.path.isdir(location):
         outside = tuple(os.path.join(os.path.realpath(folder), "") for folder in without)
         found = list_images(location, recursive=True)
@@ -154,7 +159,7 @@ def _image_paths(location, without=()) -> List[str]:
         problem = f"The folder {location} has no PNG or JPEG image in it."
     else:
         paths = [path for path in sorted(glob.glob(location, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
-        problem = f"No PNG or JPEG image matches {location}."
+        problem = f"No PNG or JPEG image matches {address.safe}."
     if not paths:
         raise DeepLabError(problem)
     return paths
@@ -167,7 +172,7 @@ class ImageSource(Source):
         super().__init__(address)
         self.total, self._paths = len(paths), paths
         self.folder = address.location if os.path.isdir(address.location) else ""
-        _check_exists(paths[0])
+        _check_exists(paths[0], self.safe)
         if os.path.exists(paths[0]) and not os.path.isfile(paths[0]):
             raise DeepLabError(f"{paths[0]} is a pipe or a device; name an image file.")
 
