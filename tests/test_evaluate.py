@@ -1,4 +1,5 @@
 import json
+import threading
 
 import cv2
 import numpy as np
@@ -189,6 +190,42 @@ def test_scaled_size_rounds_to_32_and_keeps_scale_one():
 def test_flip_needs_probabilities():
     with pytest.raises(DeepLabError, match="labels only.*--output logits"):
         predict(LabelsOnly((4, 4)), np.zeros((4, 4, 3), np.uint8), flip=True)
+
+
+def test_lanes_score_in_parallel_and_in_order():
+    """Two lanes meet in each pair of images; scores, order and errors are those of one."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    class Lane(Oracle):
+        closed = False
+
+        def predict(self, frame):
+            meeting.wait()
+            return super().predict(frame)
+
+        def close(self):
+            self.closed = True
+
+    class TwoLanes(Lane):
+        def lanes(self):
+            self.other = Lane(self.size)
+            return [self, self.other]
+
+    split, network = oracle_split(random_label_maps(6)), TwoLanes((20, 30))
+    split.images[2][:5] = 0
+    got, expected = (evaluate(each, split) for each in (network, Oracle((20, 30))))
+    assert got.images == expected.images and np.array_equal(got.confusion.matrix, expected.confusion.matrix)
+    assert network.other.closed and not network.closed
+
+    class Broken(Lane):
+        def lanes(self):
+            return [self, self]
+
+        def predict(self, frame):
+            raise DeepLabError("no memory for it")
+
+    with pytest.raises(DeepLabError, match="no memory for it"):
+        evaluate(Broken((20, 30)), split)
 
 
 def test_an_empty_split_and_other_classes_are_refused():

@@ -55,7 +55,7 @@ def _download(published: dict) -> str:
 
 
 def _check(published: dict, weights: str) -> str:
-    weights = str(Path(expand(weights)))
+    weights = expand(weights)
     if not Path(weights).is_file():
         raise DeepLabError(
             f"model.weights must be none, imagenet, the path of that file or a run; there is no file or folder "
