@@ -12,6 +12,7 @@ import streams
 import tiny_bundle
 from click_runner import CliRunner
 
+import deeplab_tf
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import check_target, new_bundle, open_bundle, seal
 from deeplab_tf.core.errors import WrongCall
@@ -286,6 +287,10 @@ def test_a_recipe_in_its_own_run_folder(tmp_path):
     recipe = tiny.write_recipe(tmp_path / "mine" / "config.yaml", tiny.recipe(tiny.write_data(tmp_path / "data")))
     refused(tmp_path, "train", recipe, "--run", tmp_path / "mine", facts=["--run", "config.yaml", "what is read"])
     refused(tmp_path, "train", recipe, "--run", tmp_path / "mine" / "." / ".." / "mine", facts=["config.yaml"])
+    before = contents(tmp_path)
+    with pytest.raises(WrongCall, match="config.yaml"):
+        deeplab_tf.train(recipe, run=tmp_path / "mine")
+    assert contents(tmp_path) == before
     other = tiny.write_recipe(tmp_path / "other.yaml", tiny.recipe(tmp_path / "data"))
     refused(tmp_path, "train", other, "--run", tmp_path / "mine", facts=["mine", "config.yaml"])
     refused(tmp_path, "train", other, "--run", tmp_path / "new", "--json", other, facts=["--json", "other.yaml"])
@@ -336,6 +341,8 @@ def test_outputs_over_a_run_and_its_dataset(tmp_path, monkeypatch):
     (run / "report" / "report.md").write_text("my own words")
     result = call("evaluate", run, *root)
     assert result.exit_code == 2 and "report.md" in result.stderr
+    with pytest.raises(WrongCall, match="report.md"):
+        deeplab_tf.evaluate(run, root=str(data), out=run / "report")
     assert (run / "report" / "report.md").read_text() == "my own words"
     for more in (["--overwrite"], []):
         result = call("evaluate", run, *root, *more)
