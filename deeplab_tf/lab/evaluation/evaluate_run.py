@@ -10,7 +10,7 @@ from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.predictor import Predictor
-from deeplab_tf.core.progress import counted
+from deeplab_tf.core.progress import counted, say
 from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
@@ -46,7 +46,7 @@ def evaluate_run(
     out: str | Path | None = None,
     guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
 ) -> dict:
     """Score checkpoints of a run, or a bundle. Arguments and errors are those of `deeplab_tf.evaluate`, and:
 
