@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -324,7 +325,7 @@ def test_compare_end_to_end(bundle, images, tmp_path):
     [
         (["--runtimes", "onxx"], 2, "There is no runtime 'onxx'. Did you mean 'onnx'?"),
         (["--labels", "nowhere"], 1, "There is no folder nowhere."),
-        (["--source", "smaple://"], 1, "sample"),
+        (["--source", "smaple://"], 2, "sample"),
         (["--source", "nowhere.mp4"], 1, "There is no file nowhere.mp4."),
     ],
 )
@@ -362,6 +363,16 @@ def test_wrong_and_missing_labels_are_named(bundle, images, tmp_path):
     write_image(str(tmp_path / "frame_1.png"), np.zeros(SIZE, np.uint8))
     with pytest.raises(DeepLabError, match=r"frame_2.png has no label file: expected frame_2.png below"):
         load_frames(source, bundle, 3, str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_name_in_two_folders_is_no_way_to_a_label(bundle, images, tmp_path, part):
+    shutil.copytree(str(images), str(tmp_path / "more"))
+    folder = tmp_path / "more" / part
+    (folder / "again").mkdir()
+    shutil.copy(str(folder / "frame_1.png"), str(folder / "again"))
+    with pytest.raises(DeepLabError, match="frame_1.png.*two folders"):
+        load_frames(str(tmp_path / "more" / "images"), bundle, 9, str(tmp_path / "more" / "labels"))
 
 
 def test_drawn_streets_have_labels(bundle, tmp_path):

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import tiny
 from click.testing import CliRunner
@@ -67,6 +69,9 @@ def test_bundle_has_every_file_and_its_description(made):
     assert bundle.size == (64, 64) and bundle.label_stride == 1 and bundle.output == "labels"
     assert bundle.table.names == list(tiny.COLORS) and bundle.info["layout"] == "NHWC"
     assert bundle.info["precision"] == ["float32", "int8"] and bundle.info["versions"]["tensorflow"].startswith("2.17")
+    tensors = {line.split(": ")[0] for line in Path(bundle.file("calibration.cache")).read_text().splitlines()[1:]}
+    nodes = onnx.load(bundle.file("model.onnx")).graph.node
+    assert tensors >= {"image", *(node.output[0] for node in nodes if node.op_type not in ("ArgMax", "Cast"))}
     assert bundle.info["ranges"] and all(limit > 0 for limit in bundle.info["ranges"].values())
 
 
@@ -180,7 +185,7 @@ def test_fp16_without_a_gpu(made):
         (["{run}", "--size", "12"], 2, "'12' is not a size"),
         (["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"], 1, "has no PNG or JPEG image in it"),
         (["{run}", "--int8", "--images", "{tmp}/none", "--out", "{tmp}/b"], 1, "There is no folder"),
-        (["{run}", "--out", "{tmp}/full"], 1, "holds other files"),
+        (["{run}", "--out", "{tmp}/full"], 2, "holds other files than a bundle's (letter.txt)"),
         (["{bundle}", "--out", "{tmp}/b"], 2, "does not go with a bundle"),
         (["{run}", "--labels", "{tmp}/empty"], 2, "--labels are those of --images"),
         (["{run}", "--calibration", "entropy"], 2, "--calibration does not go with a conversion without --int8"),

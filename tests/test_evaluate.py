@@ -10,6 +10,7 @@ from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import MANIFEST
 from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.panoptic import Prediction
@@ -357,13 +358,13 @@ def test_evaluate_writes_its_report_and_names_the_picture(run):
     assert result.exit_code == 0, result.output
     report = json.loads((run / "report" / "report.json").read_text())
     assert report["miou"] == 1.0 and report["iou"] == {"road": 1.0, "car": 1.0, "sky": 1.0} and report["images"] == 5
-    assert report == json.loads((run / "scores.json").read_text())
+    assert {"written_by": "deeplab-tf evaluate", **report} == json.loads((run / "scores.json").read_text())
     assert image_files.read_image(run / "report" / "confusion_matrix.png").ndim == 3
     assert image_files.read_image(run / "report" / "best_and_worst.png").ndim == 3
     assert "Open " + str(run / "report" / "best_and_worst.png") in result.output
     page = (run / "report" / "report.md").read_text()
     assert "1.000" in page and "(best_and_worst.png)" in page and "(confusion_matrix.png)" in page
-    assert not [path for path in (run / "report").iterdir() if path.name.startswith(".")]
+    assert [path.name for path in (run / "report").glob(".*")] == [MANIFEST]
 
 
 def test_evaluate_of_two_checkpoints_reports_the_better_and_lists_both(run):

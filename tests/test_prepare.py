@@ -239,6 +239,9 @@ def test_old_records_stay_where_new_ones_cannot_be_written(cityscapes, tmp_path)
     image.write_bytes(data)
     result = run(tmp_path, cityscapes)
     assert result.exit_code == 1 and "is damaged" in result.stderr
+    with pytest.raises(DeepLabError, match="have changed since"):
+        records(tmp_path, "train")
+    (tmp_path / "cityscapes").rename(tmp_path / "away")
     np.testing.assert_array_equal(records(tmp_path, "train").label_map(0), before)
     assert [path.name for path in (tmp_path / "out" / "records").iterdir()] == ["1.2.0"]
 
@@ -353,6 +356,51 @@ def test_a_damaged_record_is_named(cityscapes, tmp_path):
             split.sample(i)
 
 
+def changed_metadata(**changes):
+    def change(folder):
+        path = folder / "metadata.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
+DAMAGED = {
+    "no metadata": lambda folder: (folder / "metadata.json").unlink(),
+    "no JSON": lambda folder: (folder / "metadata.json").write_text("words"),
+    "a list": lambda folder: (folder / "metadata.json").write_text("[1]"),
+    "no description": lambda folder: (folder / "dataset_info.json").write_text("{}"),
+    "no features": lambda folder: (folder / "features.json").unlink(),
+    "fewer names": changed_metadata(names={"train": ["a"]}),
+    "no classes": changed_metadata(classes=[{"name": "road"}]),
+    "no source": changed_metadata(source=3),
+    "no files": changed_metadata(files=[]),
+    "no remarks": changed_metadata(remarks=None),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_description_is_named(kind, cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    folder = tmp_path / "out" / "records" / "1.2.0"
+    DAMAGED[kind](folder)
+    with pytest.raises(DeepLabError) as caught:
+        records(tmp_path, "train")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    again = run(tmp_path, cityscapes)
+    assert again.exit_code in (0, 1) and isinstance(again.exception, (SystemExit, type(None))), again.exception
+
+
+def test_a_record_of_other_features_is_named(cityscapes, tmp_path):
+    """A file that is cut between two records loses their features, not its checksum."""
+    run(tmp_path, cityscapes)
+    path = next((tmp_path / "out" / "records" / "1.2.0").glob("records-train.array_record*"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    split = records(tmp_path, "train")
+    for read in (split.sample, split.label_map):
+        with pytest.raises(DeepLabError):
+            read(0)
+
+
 def test_threads_read_the_same_images(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     split = records(tmp_path, "train")
@@ -374,5 +422,6 @@ def test_threads_read_the_same_images(cityscapes, tmp_path):
 
 def test_records_are_not_prepared_again(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
-    result = run(tmp_path, {"name": "records", "root": str(tmp_path / "out"), "size": SIZE})
+    data = {"name": "records", "root": str(tmp_path / "out"), "size": SIZE}
+    result = run(tmp_path, data, "--out", str(tmp_path / "other"))
     assert result.exit_code == 1 and "reads prepared records already" in result.stderr

@@ -64,6 +64,48 @@ def test_labels_equal_the_convolution_by_hand(bundle, name, precision):
     )
 
 
+FOUR = [{"name": name, "color": [0, 0, 0]} for name in "abcd"]
+
+
+@pytest.mark.parametrize("name", ["onnx", "saved_model"])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"classes": FOUR},
+            "gives logits of 1x3x4x3, and bundle.json describes 1x3x4x4 .size, label_stride, 4 classes",
+        ),
+        ({"classes": FOUR[:2]}, "logits of 1x3x4x3, and bundle.json describes 1x3x4x2"),
+        ({"label_stride": 4}, "logits of 1x3x4x3, and bundle.json describes 1x2x2x3"),
+        ({"output": "labels"}, "gives logits, and bundle.json promises labels"),
+        ({"instances": True}, "gives logits, and bundle.json promises center"),
+    ],
+)
+def test_a_network_that_is_not_as_described(logits_bundle, name, changes, message, tmp_path):
+    shutil.copytree(logits_bundle.path, tmp_path / "bundle")
+    tiny_bundle.rewrite_info(tmp_path / "bundle", **changes)
+    with pytest.raises(DeepLabError, match=message):
+        open_runtime(open_bundle(tmp_path / "bundle"), name, "float32")
+
+
+def test_a_network_that_takes_another_size(logits_bundle, tmp_path):
+    shutil.copytree(logits_bundle.path, tmp_path / "bundle")
+    tiny_bundle.rewrite_info(tmp_path / "bundle", size=[8, 8])
+    with pytest.raises(DeepLabError, match="model.onnx takes 1x6x8x3, and bundle.json describes 1x8x8x3 .size"):
+        open_runtime(open_bundle(tmp_path / "bundle"), "onnx", "float32")
+
+
+@pytest.mark.parametrize("name, precision", FLOAT)
+def test_a_label_without_a_class_is_an_error(bundle, name, precision, tmp_path):
+    shutil.copytree(bundle.path, tmp_path / "bundle")
+    tiny_bundle.rewrite_info(tmp_path / "bundle", classes=tiny_bundle.INFO["classes"][:2])
+    message = "gives the label 2, and its class table has 2 classes, 0 to 1"
+    with open_runtime(open_bundle(tmp_path / "bundle"), name, precision) as runtime:  # noqa: SIM117
+        with pytest.raises(DeepLabError, match=message):
+            for seed in range(5):
+                runtime(tiny_bundle.frame(seed))
+
+
 @pytest.mark.parametrize("name, precision", FLOAT)
 def test_scores_are_probabilities(logits_bundle, name, precision):
     frame = tiny_bundle.frame(4)
@@ -540,3 +582,16 @@ def test_the_oldest_versions_run_it_too(bundle, tmp_path):
     assert result.returncode == 0, result.stderr.decode()[-2000:]
     expected = tiny_bundle.expected_scores(tiny_bundle.frame(6)).argmax(-1).tolist()
     assert [json.loads(line) for line in result.stdout.decode().splitlines()] == [expected] * 3
+
+
+@pytest.mark.parametrize("call", [["--runtime", "onnx", "--precision", "float16"], ["--runtimes", "onnx:float16"]])
+def test_precision_that_the_runtime_lacks_is_a_wrong_call(tmp_path, call):
+    from click_runner import CliRunner
+
+    from deeplab_tf.cli import group
+
+    command = "compare" if call[0] == "--runtimes" else "stream"
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle").path
+    result = CliRunner().invoke(group, [command, bundle, "--source", "sample://", *call])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("The runtime onnx has no precision 'float16'. Did you mean 'float32'?\n")

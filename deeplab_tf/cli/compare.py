@@ -9,6 +9,7 @@ from deeplab_tf.cli.options import (
     new_guard,
     precision_option,
     show,
+    source_option,
     verbose_option,
     write_json,
 )
@@ -37,7 +38,7 @@ def _check_runtimes(ctx, param, value):
     )
 )
 @click.argument("bundle", type=PathType())
-@click.option("--source", "uri", required=True, metavar="URI", help="Read the frames from here, as `stream --source`.")
+@source_option("Read the frames from here, as `stream --source`.")
 @click.option(
     "--runtimes",
     metavar="A,B,...",

@@ -1,9 +1,6 @@
 """`deeplab-tf convert`: on the machine that trained, from a run to a bundle; on a device, from a bundle to engines."""
 
-import contextlib
 import os
-import signal
-import sys
 
 import click
 
@@ -126,8 +123,7 @@ def _run(source, options, guard, say):
     if options["int8"] and options["calibration"] is None and not options["calibrate_on_gpu"] and load(source):
         names = ("calibration_images",) if options["labels"] else ("calibration_images", "images")
         _refuse("a run that was trained with its ranges, unless --calibration asks for others", names)
-    with _tidy_at_sigterm():
-        return convert_run(source, say=say, overwrite=overwriting(), **options)
+    return convert_run(source, say=say, overwrite=overwriting(), **options)
 
 
 def _refuse(what, names):
@@ -136,13 +132,3 @@ def _refuse(what, names):
     for name in names:
         if source(name) == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with {what}.")
-
-
-@contextlib.contextmanager
-def _tidy_at_sigterm():
-    """End the block at SIGTERM as an error does, so that it leaves nothing half-written."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

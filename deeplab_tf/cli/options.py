@@ -11,6 +11,7 @@ from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
 from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
+from deeplab_tf.core.standard_streams import output_is_closed
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
@@ -25,17 +26,24 @@ def example(*lines: str) -> str:
 class Choice(click.Choice):
     """A click.Choice whose error suggests the closest choice."""
 
+    def __init__(self, choices, thing: Optional[str] = None):
+        """Take the choices, and what they are if the error is to say so."""
+        super().__init__(choices)
+        self.thing = thing
+
     def convert(self, value, param, ctx):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
             choices = [str(choice) for choice in self.choices]
             meant = did_you_mean(str(value), choices)
+            if self.thing:
+                self.fail(f"There is no {self.thing} '{value}'. {meant}", param, ctx)
             meant = "" if meant.startswith("Choose") else f" {meant}"
             self.fail(f"'{value}' is not one of {', '.join(choices)}.{meant}", param, ctx)
 
 
-RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))])
+RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))], "runtime")
 """The runtimes, without importing their package, which needs NumPy."""
 
 
@@ -125,6 +133,26 @@ def require(option: str, given, *names: str) -> None:
             raise click.UsageError(f"--{name} goes with --{option}; add it.")
 
 
+def _check_source(ctx, param, value):
+    from deeplab_tf.deploy.video.address import parse
+
+    try:
+        if not value.startswith("@"):  # which is a file, and read when it is needed
+            parse(value)
+    except DeepLabError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def source_option(text: str):
+    """Return a decorator that adds `--source URI` to a command, which gets `uri`; `text` is its help."""
+    text += " To keep a password to yourself, write the URI into a file of mode 600 and pass @FILE, or set "
+    text += "DEEPLAB_TF_SOURCE."
+    return click.option(
+        "--source", "uri", required=True, metavar="URI", envvar="DEEPLAB_TF_SOURCE", callback=_check_source, help=text
+    )
+
+
 def renamed_option(old: str, new: str, **attributes):
     """Return a decorator that makes `old`, an option that was renamed, an error that names the new one."""
 
@@ -135,9 +163,16 @@ def renamed_option(old: str, new: str, **attributes):
     return click.option(old, callback=fail, expose_value=False, hidden=True, is_eager=True, **attributes)
 
 
+def check_standard_output(ctx, param, value):
+    """Raise a usage error for "-", where the program was started with a closed standard output; a click callback."""
+    if value == "-" and output_is_closed():
+        raise click.BadParameter("standard output is closed; name a file.")
+    return value
+
+
 def _check_json_target(ctx, param, value):
     """Raise a usage error for a file that could not be written, before any work is done."""
-    if value in (None, "-"):
+    if check_standard_output(ctx, param, value) in (None, "-"):
         return value
     folder = os.path.dirname(os.path.abspath(value))
     if os.path.isdir(value):

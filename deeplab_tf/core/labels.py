@@ -9,6 +9,7 @@ from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import Value, shown
 
 IGNORE_LABEL = 255
 """The id of a pixel that no loss and no score counts."""
@@ -34,7 +35,7 @@ class LabelTable:
         self.labels = tuple(labels)
         ids = [label.id for label in self.labels]
         if ids != list(range(len(ids))) or not 1 <= len(ids) <= IGNORE_LABEL:
-            raise DeepLabError(f"Class ids must be 0, 1, 2, ... in order, 1 to 255 of them; got {ids}.")
+            raise DeepLabError(f"Class ids must be 0, 1, 2, ... in order, 1 to 255 of them; got {shown(ids)}.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise DeepLabError(f"Class names must differ; these appear twice: {', '.join(repeated)}.")
@@ -78,15 +79,28 @@ class LabelTable:
         return [{"name": label.name, "color": list(label.color), "thing": label.thing} for label in self.labels]
 
     @classmethod
-    def from_dicts(cls, rows: Sequence[dict]) -> "LabelTable":
+    def from_dicts(cls, rows: Sequence[dict], file: str = "The class table", key: str = "classes") -> "LabelTable":
         """Return the table whose row i describes class i.
 
         Args:
             rows: dictionaries with `name`, `color` [R, G, B], and optionally `thing` (default False).
+            file, key: where they come from, for errors.
+
+        Raises:
+            DeepLabError: a row, or the table, is none; the file and the key are named.
         """
-        return cls(
-            Label(i, str(row["name"]), tuple(row["color"]), bool(row.get("thing", False))) for i, row in enumerate(rows)
-        )
+        values = Value(rows, file, key).rows(1, IGNORE_LABEL)
+        labels = [_label(i, row) for i, row in enumerate(values)]
+        try:
+            return cls(labels)
+        except DeepLabError as error:
+            raise DeepLabError(f"{file}: {key}: {error}") from None
+
+
+def _label(i: int, row: Value) -> Label:
+    red, green, blue = (each.integer(0, 255) for each in row["color"].rows(3, 3))
+    thing = row.get("thing")
+    return Label(i, row["name"].text(200), (red, green, blue), thing is not None and thing.flag())
 
 
 def id_map(pairs: Dict[int, int]) -> np.ndarray:

@@ -60,10 +60,19 @@ class Predictor:
         self.close()
 
 
-def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
-    """Return the outputs of a bundle's network (see `deploy.runtimes.Runtime.download`) as a prediction."""
+def as_prediction(outputs: Dict[str, np.ndarray], classes: int) -> Prediction:
+    """Return the outputs of a bundle's network (see `deploy.runtimes.Runtime.download`) as a prediction.
+
+    Raises DeepLabError for a label of none of its `classes`.
+    """
     logits = outputs.get("logits")
     label_map = outputs["labels"] if logits is None else logits.argmax(axis=-1)
+    if label_map.size and not 0 <= label_map.min() <= label_map.max() < classes:
+        wrong = int(label_map.min()) if label_map.min() < 0 else int(label_map.max())
+        raise DeepLabError(
+            f"The network gives the label {wrong}, and its class table has {classes} classes, 0 to {classes - 1}; "
+            "convert the run again."
+        )
     center = outputs["center"][..., 0] if "center" in outputs else None
     return Prediction(label_map.astype(np.uint8), center, outputs.get("offset"), logits)
 

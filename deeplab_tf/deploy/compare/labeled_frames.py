@@ -1,5 +1,6 @@
 """The frames that all runtimes get, at the network's size, and their labels."""
 
+import collections
 import os
 from typing import List, NamedTuple, Optional
 
@@ -90,11 +91,16 @@ def _label_files(names, folder):
         raise DeepLabError("--labels needs a source of image files; a video's frames have no names to find labels by.")
     paths = [path for path in list_images(folder, recursive=True) if path.lower().endswith(".png")]
     found = {_stem(path) + ".png": path for path in paths}
+    counts = collections.Counter(map(_stem, paths)), collections.Counter(map(_stem, names))
     files = []
     for path in names:
         wanted = f"{_stem(path)}.png".replace(IMAGE_SUFFIX, LABEL_SUFFIX)
         if wanted not in found:
             raise DeepLabError(f"{path} has no label file: expected {wanted} below {folder}.")
+        if counts[0][wanted[: -len(".png")]] > 1 or counts[1][_stem(path)] > 1:
+            raise DeepLabError(
+                f"{path} and its label are known by name, which two folders have; compare on one of them."
+            )
         files.append(found[wanted])
     return files
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from deeplab_tf.core.files import write_json
 from deeplab_tf.core.progress import progress
+from deeplab_tf.core.signals import end_child, kept_from_children
 from deeplab_tf.deploy import probe
 from deeplab_tf.deploy.compare.plan import Variant, visit_order
 
@@ -114,17 +115,16 @@ def _run_worker(folder):
     command = [sys.executable, "-m", "deeplab_tf.deploy.compare.worker", os.path.join(folder, "job.json")]
     log = os.path.join(folder, "log")
     with open(log, "wb") as output:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=probe.environment()
-        )
+        with kept_from_children():
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=probe.environment()
+            )
         try:
             code = child.wait(LONGEST_VISIT)
         except subprocess.TimeoutExpired:
             return f"no result within {LONGEST_VISIT / 60:.0f} minutes"
         finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            end_child(child)
     if code == 0:
         return None
     with open(log, encoding="utf-8", errors="replace") as file:

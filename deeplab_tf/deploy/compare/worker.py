@@ -23,6 +23,7 @@ from deeplab_tf.core.metrics.latency import is_stable
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.prediction import ImagePrediction, predict
 from deeplab_tf.core.predictor import as_prediction
+from deeplab_tf.core.signals import OrderlyEnd
 from deeplab_tf.deploy import device
 from deeplab_tf.deploy.runtimes import Runtime
 
@@ -163,7 +164,7 @@ def one_frame(runtime, painter, frame):
     ran = time.perf_counter()
     outputs = runtime.download()
     downloaded = time.perf_counter()
-    prediction = as_prediction(outputs)
+    prediction = as_prediction(outputs, len(runtime.table))
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
     panoptic = None if prediction.center is None else sized.panoptic
     painter.render(frame, sized.label_map, panoptic=panoptic)
@@ -217,8 +218,11 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except DeepLabError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+    with OrderlyEnd() as end:
+        try:
+            main(sys.argv[1])
+        except DeepLabError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(end.exit_code())

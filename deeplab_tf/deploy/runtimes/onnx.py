@@ -16,7 +16,7 @@ import numpy as np
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.predictor import MAX_LANES
-from deeplab_tf.deploy.runtimes import Runtime, _engines
+from deeplab_tf.deploy.runtimes import Runtime, _engines, fits
 
 PRECISIONS = {"int8": "model_int8_cpu.onnx", "float32": "model.onnx"}
 PRIORITY = 20
@@ -123,8 +123,15 @@ class OnnxRuntime(Runtime):
             say(f"ONNX Runtime could not start {providers[0]} here: {self.provider} instead.")
             if self.provider == CPU:
                 self._session = self._open([CPU])
-        (self._input,) = [each.name for each in self._session.get_inputs()]
-        self._output_names = [each.name for each in self._session.get_outputs()]
+        file = _file(precision, on_cpu=self.provider == CPU)
+        inputs, wanted = self._session.get_inputs(), (1,) + tuple(self.size) + (3,)
+        if len(inputs) != 1 or not fits(inputs[0].shape, wanted):
+            there = ", ".join("x".join(map(str, each.shape)) for each in inputs)
+            raise DeepLabError(f"{file} takes {there}, and bundle.json describes {'x'.join(map(str, wanted))} (size).")
+        self._input = inputs[0].name
+        outputs = {each.name: each.shape for each in self._session.get_outputs()}
+        self.check_outputs(file, outputs)
+        self._output_names = list(outputs)
         self._image = np.empty((1,) + tuple(self.size) + (3,), np.float32)
         self._results: List[np.ndarray] = []
 

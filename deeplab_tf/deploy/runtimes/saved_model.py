@@ -65,7 +65,11 @@ class SavedModelRuntime(Runtime):
         except (OSError, ValueError, tf.errors.OpError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DeepLabError(f"TensorFlow {tf.__version__} cannot load {folder}: {reason}") from error
-        self._function = self._loaded.signatures["serving_default"]
+        self._function = self._loaded.signatures.get("serving_default")
+        if self._function is None:
+            raise DeepLabError(f"{folder} has no signature serving_default; convert the run again.")
+        shapes = {name: spec.shape for name, spec in self._function.structured_outputs.items()}
+        self.check_outputs(folder, {name: None if each.rank is None else tuple(each) for name, each in shapes.items()})
         self._constant = tf.constant
         self._input, self._results = None, {}
 

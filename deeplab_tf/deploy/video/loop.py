@@ -17,6 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import Prediction, instance_counts
@@ -85,7 +86,7 @@ class Stream:
 
     @property
     def dropped(self) -> int:
-        """Frames that were captured and will not be shown, as counted by the queues."""
+        """Frames that were captured and replaced by newer ones before their turn; none of a file."""
         return sum(queue.dropped for queue in self._queues)
 
     def run(self) -> StreamReport:
@@ -107,7 +108,7 @@ class Stream:
 
     def report(self) -> StreamReport:
         """Return the totals so far."""
-        return self._meter.report(self._captured, self._source.reconnects)
+        return self._meter.report(self._captured, self.dropped, self._source.reconnects)
 
     def hanging_threads(self) -> List[str]:
         """Return the names of threads that have not ended, as in a runtime or a camera that hangs: only the end of the
@@ -160,9 +161,9 @@ class Stream:
 
     def _prepare(self):
         for turn, frame in enumerate(self._to_prepare):
-            start = time.monotonic()
+            start = awake()
             image = resize_image(frame.image, self._runtime.size)
-            work = _Work(frame, image, {"capture": frame.seconds + time.monotonic() - start})
+            work = _Work(frame, image, {"capture": frame.seconds + awake() - start})
             self._to_run[turn % len(self._lanes)].put(work)
         for queue in self._to_run:
             queue.close()
@@ -170,9 +171,9 @@ class Stream:
     def _predict(self, lane):
         expected = tuple(side // self._runtime.label_stride for side in self._runtime.size)
         for work in self._to_run[lane]:
-            start = time.monotonic()
+            start = awake()
             prediction = self._lanes[lane].predict(work.input)
-            work.seconds["run"] = time.monotonic() - start
+            work.seconds["run"] = awake() - start
             if prediction.label_map.shape != expected:
                 found, wanted = ("x".join(map(str, shape)) for shape in (prediction.label_map.shape, expected))
                 raise DeepLabError(
@@ -184,12 +185,12 @@ class Stream:
 
     def _render(self):
         for work in _in_turn(self._to_render):
-            start, frame = time.monotonic(), work.frame
+            start, frame = awake(), work.frame
             self._rendered += 1
             label_map, panoptic = self._maps(work)
             stats = self._stats(work, panoptic)
             canvas = self._renderer.render(frame.image, label_map, stats, panoptic)
-            work.seconds["post"] = time.monotonic() - start
+            work.seconds["post"] = awake() - start
             annotated = AnnotatedFrame(
                 frame.number, frame.captured_at, frame.image, label_map, canvas, stats, frame.name
             )

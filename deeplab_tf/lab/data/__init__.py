@@ -4,16 +4,17 @@ A dataset is a file in this folder with `open_split(split, *, root, ...) -> Spli
 recipes, and the keyword-only arguments are its keys there. `TABLE` is its classes, if all its roots have the same.
 """
 
+import functools
 import importlib
 import os
 from pathlib import Path
 from typing import Annotated
 
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import did_you_mean
 from deeplab_tf.core.files import import_file
 from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.data.split import Split
-from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
+from deeplab_tf.lab.schema import Section, Side, WrongOption, partial, schema_of, validate
 
 
 class DataOptions(Section):
@@ -33,12 +34,13 @@ def data_sets() -> list[str]:
 def load_data_set(name: str):
     """Return the module of a dataset, by its name or the path of a file of your own (NAME.py).
 
-    Raise DeepLabError, with the choices, where there is none.
+    Raise WrongOption, with the choices, where there is none.
     """
     if str(name).endswith(".py") and Path(name).is_file():
         return import_file(name)
     if name not in data_sets():
-        raise DeepLabError(f"There is no dataset '{name}' for data.name. {did_you_mean(str(name), data_sets())}")
+        meant = did_you_mean(str(name), data_sets())
+        raise WrongOption(f"There is no dataset '{name}' for data.name. {meant}", ("data", "name"))
     return importlib.import_module(f"deeplab_tf.lab.data.{name}")
 
 
@@ -52,9 +54,14 @@ def read_options(data: dict) -> dict:
 
 
 def _read(data):
-    schema = schema_of(load_data_set(data.get("name")).open_split, DataOptions)
     given = {key: value for key, value in data.items() if value is not None}
-    return validate(partial(schema), given, "data").model_dump(exclude_unset=True)
+    schema = _partial_schema(load_data_set(data.get("name")).open_split)
+    return validate(schema, given, "data").model_dump(exclude_unset=True)
+
+
+@functools.cache
+def _partial_schema(open_one) -> type[DataOptions]:
+    return partial(schema_of(open_one, DataOptions))
 
 
 def places(data: dict) -> list[str]:

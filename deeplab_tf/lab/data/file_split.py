@@ -10,6 +10,7 @@ import numpy as np
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, did_you_mean, some_of
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.image_header import lies_upright, read_header
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, label_map_of
@@ -157,7 +158,7 @@ class IdReader:
 
 def open_root(root: str) -> Path:
     """Return the folder of a dataset. Raise DeepLabError if it is not there."""
-    path = Path(root).expanduser()
+    path = Path(expand(root))
     if not path.is_dir():
         raise DeepLabError(f"The dataset's folder {path} does not exist; set data.root to where it is.")
     return path

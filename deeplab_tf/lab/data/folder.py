@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import MaxLen, MinLen
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, some_of
@@ -52,6 +52,7 @@ def open_split(
     classes: Annotated[
         tuple[ClassRow, ...],
         MinLen(1),
+        MaxLen(IGNORE_LABEL),
         "a row for each class: `name`, `color` [R, G, B], `thing: true` for what is countable (cars, "
         "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order",
     ],

@@ -24,7 +24,7 @@ from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.check import count_labels, examine, shared_images
 from deeplab_tf.lab.data.pipeline import resize_sample
-from deeplab_tf.lab.data.records import VERSION, version_folder
+from deeplab_tf.lab.data.records import VERSION, damage_named, version_folder
 from deeplab_tf.lab.data.source_files import changed_files, describe_files, summary
 from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
 
@@ -57,8 +57,6 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     Raises:
         DeepLabError: as `write` does, and for a dataset that cannot be opened.
     """
-    if data["name"] == "records":
-        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
@@ -75,7 +73,12 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
 
 
 def records_folder(data: dict, out: str | None) -> str:
-    """Return the folder that `prepare` writes to; its arguments are those of `prepare`."""
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`.
+
+    Raise DeepLabError for a dataset that is records itself.
+    """
+    if data["name"] == "records":
+        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
     return expand(out or data.get("records") or default)
@@ -113,7 +116,7 @@ def write(
         DeepLabError: the folder holds other records, another process writes them, the disk is too small, and whatever
             is wrong with a sample.
     """
-    folder = Path(out).expanduser()
+    folder = Path(expand(out))
     for name, split in splits.items():
         if 0 < len(split.without_instances()) < len(split):
             require_instances(split, name)
@@ -256,16 +259,18 @@ def _describe(splits: dict[str, Split], size: tuple[int, int], source: dict) -> 
 def _changed_since(folder: Path, metadata: dict, splits: dict[str, Split]) -> list[str]:
     """Return which files differ from those of the records in a folder. Raise DeepLabError for records of another
     dataset."""
-    there = dict(tfds.builder_from_directory(version_folder(folder)).info.metadata)
-    there["source"] = {key: value for key, value in there["source"].items() if value is not None}  # as `data` has them
+    with damage_named(version_folder(folder)):
+        there = dict(tfds.builder_from_directory(version_folder(folder)).info.metadata)
+        there["source"] = {key: value for key, value in there["source"].items() if value is not None}  # as in `data`
+        names, sources = set(there["names"]), dict(there["files"])
     different = [key for key in metadata if key != "names" and there.get(key) != metadata[key]]
     if different:
         raise DeepLabError(
             f"{folder} holds records of something else (different {', '.join(different)}); choose another --out, or "
             f"remove {folder / 'records'}."
         )
-    changed = sorted(there["names"].keys() ^ splits.keys())
-    for name, files in there["files"].items():
+    changed = sorted(names ^ splits.keys())
+    for name, files in sources.items():
         changed += changed_files(splits[name], files) if name in splits else []
     return changed
 

@@ -10,8 +10,10 @@ It is opened by itself here; usually a recipe keeps the dataset's own name and s
 # instances at their own resolution, as PNG, so that scores are those of the files. metadata.json holds the classes, the
 # names of the images, the `data` section that the records were made from, its files, and what a check of them found.
 
+import contextlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +23,10 @@ import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic.coco import from_colors
+from deeplab_tf.lab.data import open_split as open_data_set
 from deeplab_tf.lab.data.file_split import open_root
 from deeplab_tf.lab.data.source_files import require_unchanged
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit
@@ -33,7 +37,13 @@ VERSION = "1.2.0"
 
 
 def open_split(split: str, *, root: Annotated[str, "the folder of the records"]) -> "RecordSplit":
-    """Open a split of a folder that `deeplab-tf prepare` wrote."""
+    """Open a split of a folder that `deeplab-tf prepare` wrote. Raise DeepLabError also where the files that it was
+    made from have changed since."""
+    opened = _open(split, root)
+    return _compared(opened, root, lambda: open_data_set(opened.source, split))
+
+
+def _open(split, root):
     folder = version_folder(open_root(root))
     if not folder.is_dir() and folder.parent.is_dir() and any(folder.parent.iterdir()):
         raise DeepLabError(
@@ -43,11 +53,26 @@ def open_split(split: str, *, root: Annotated[str, "the folder of the records"])
         raise DeepLabError(
             f"There are no prepared records in {root}; write them with: deeplab-tf prepare CONFIG --out {root}."
         )
-    builder = tfds.builder_from_directory(folder)
-    names = builder.info.metadata["names"]
-    if split not in names:
-        raise UnknownSplit(f"There is no split '{split}' in the records of {root}. {did_you_mean(split, names)}")
-    return RecordSplit(builder, split)
+    with damage_named(folder):
+        builder = tfds.builder_from_directory(folder)
+        names = builder.info.metadata["names"]
+        if split not in names:
+            raise UnknownSplit(f"There is no split '{split}' in the records of {root}. {did_you_mean(split, names)}")
+        return RecordSplit(builder, split)
+
+
+@contextlib.contextmanager
+def damage_named(folder: Path) -> Iterator[None]:
+    """Raise DeepLabError for whatever the block raises while it reads TFDS's files in a folder."""
+    try:
+        yield
+    except DeepLabError:
+        raise
+    except Exception as error:  # TFDS and what it is made of raise many types for a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DeepLabError(
+            f"The records in {folder} are damaged ({reason}); remove that folder and prepare them again."
+        ) from error
 
 
 def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "RecordSplit":
@@ -60,11 +85,11 @@ def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "R
         DeepLabError: they are not there, hold something else than the section describes, or are older than their files.
     """
     root, wanted = data["records"], json.loads(json.dumps(data, default=str))
-    if not version_folder(Path(root).expanduser()).is_dir():
+    if not version_folder(Path(expand(root))).parent.is_dir():
         raise DeepLabError(
             f"data.records, {root}, holds no prepared records; write them with: deeplab-tf prepare CONFIG --out {root}."
         )
-    opened = open_split(split, root=root)
+    opened = _open(split, root)
     source = {**opened.source, "size": list(opened.size)}
     keys = sorted((source.keys() | wanted.keys()) - {"root", "manual_dir", "records"})  # where it is, not what
     different = [difference(f"data.{key}", source.get(key), wanted.get(key)) for key in keys]
@@ -73,20 +98,20 @@ def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "R
             f"The records in {root} were prepared from something else than the recipe's dataset: "
             f"{', '.join(filter(None, different))}. Change the recipe, or prepare again with another --out."
         )
-    opened.remarks = [*opened.remarks, *_compare_with_files(opened, data["records"], open_files)]
+    return _compared(opened, root, open_files)
+
+
+def _compared(opened, root, open_files):
+    """Return opened records. Raise DeepLabError where their files have changed; remark it where these are not there."""
+    if any(opened.source_files.values()):  # else the dataset is read from no files
+        try:
+            files = open_files()
+        except DeepLabError as error:
+            unknown = f"Whether the records in {root} are those of their files was not checked: {error}"
+            opened.remarks = [*opened.remarks, unknown]
+        else:
+            require_unchanged(files, opened.source_files, root)
     return opened
-
-
-def _compare_with_files(opened, root, open_files):
-    """Raise DeepLabError where the files have changed; return a sentence where they are not at hand."""
-    if not any(opened.source_files.values()):
-        return []  # the dataset is read from no files
-    try:
-        files = open_files()
-    except DeepLabError as error:
-        return [f"Whether the records in {root} are those of their files was not checked: {error}"]
-    require_unchanged(files, opened.source_files, root)
-    return []
 
 
 class RecordSplit(Split):
@@ -99,35 +124,43 @@ class RecordSplit(Split):
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         metadata = builder.info.metadata
-        self.table = LabelTable.from_dicts(metadata["classes"])
+        self.table = LabelTable.from_dicts(metadata["classes"], f"{builder.data_dir}/metadata.json")
         self.names = metadata["names"][split]
         self.size = tuple(metadata["size"])
         label_ids = metadata["label_ids"]
         self.label_ids = label_ids and {int(file_id): class_id for file_id, class_id in label_ids.items()}
         self.source = dict(metadata["source"])  # the recipe's `data` section that they were prepared from
         self.source_files = metadata["files"][split]
-        self.counts, self.remarks = metadata["counts"][split], metadata["remarks"]
+        self.counts, self.remarks = metadata["counts"][split], list(metadata["remarks"])
         self._records = ExampleReader(builder, split)
+        if len(self.names) != len(self._records):
+            raise ValueError(f"{len(self.names)} names for {len(self._records)} records")
 
     def sample(self, index: int) -> Sample:
         values = self._records[index]
-        image = np.frombuffer(values["image"], np.uint8).reshape(*self.size, 3).copy()
-        return Sample(image, np.frombuffer(values["label_map"], np.uint8).reshape(self.size).copy())
+        image = self._array(values, "image", index, np.uint8, (*self.size, 3))
+        return Sample(image, self._array(values, "label_map", index, np.uint8, self.size))
+
+    def _array(self, values, key, index, kind, shape):
+        data = values.get(key, b"")
+        if len(data) != math.prod(shape) * np.dtype(kind).itemsize:
+            raise self._records.damaged(index, f"its {key} has {len(data)} bytes")
+        return np.frombuffer(data, kind).reshape(shape).copy()
 
     def scored_sample(self, index: int) -> Sample:
         return Sample(self.sample(index).image, self.label_map(index))
 
     def label_map(self, index: int) -> np.ndarray:
-        return image_files.decode_ids(self._records[index]["source_label"], self.names[index])
+        return image_files.decode_ids(self._records[index].get("source_label", b""), self.names[index])
 
     def panoptic_map(self, index: int) -> np.ndarray | None:
         data = self._records[index].get("source_panoptic")
         return from_colors(image_files.decode_image(data, self.names[index])) if data else None
 
     def panoptic_sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        panoptic = self._records[index].get("panoptic_map")
-        resized = np.frombuffer(panoptic, "<i4").reshape(self.size).astype(np.int32) if panoptic else None
-        return self.sample(index).image, self.required(resized, index)
+        values = self._records[index]
+        panoptic = self._array(values, "panoptic_map", index, "<i4", self.size) if values.get("panoptic_map") else None
+        return self.sample(index).image, self.required(panoptic, index)
 
     def without_instances(self) -> list[str]:
         return [] if self._records[0].get("source_panoptic") else self.names  # all or none: `prepare` sees to it
@@ -153,10 +186,14 @@ class ExampleReader:
         except IndexError:
             raise
         except Exception as error:  # the reader's own types differ by version: whatever it is, the file cannot be read
-            raise DeepLabError(
-                f"Record {index} of {self._split} in {self._folder} is damaged: {error}; prepare it again."
-            ) from error
+            raise self.damaged(index, error) from error
         return {key: each.bytes_list.value[0] for key, each in features.items() if each.bytes_list.value}
+
+    def damaged(self, index: int, reason) -> DeepLabError:
+        """Return the error for a record that cannot be used."""
+        return DeepLabError(
+            f"Record {index} of {self._split} in {self._folder} is damaged: {reason}; prepare it again."
+        )
 
 
 def version_folder(root: Path) -> Path:

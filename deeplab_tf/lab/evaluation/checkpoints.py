@@ -21,7 +21,8 @@ from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.evaluation.evaluate_run import Progress, data_warnings, with_text
 from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels, truth_title
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
-from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.metrics import best_step
 
 PAGES = ("checkpoints.md", "checkpoints.json")
 """The report, in Markdown and JSON."""
@@ -50,6 +51,7 @@ def compare_checkpoints(
         The report as written to checkpoints.json, and the page.
     """
     resolve_checkpoint(run)  # says what is wrong with the run before anything is written
+    steps = best_step(run)
     folder = Path(run, "report")
     if guard:
         guard.reads(run, *runs.read_places(run, root))
@@ -63,7 +65,7 @@ def compare_checkpoints(
             network = network if name == names[0] else runs.open_runtime(run, name)
             evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
             row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
-            rows.append({"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), **row})
+            rows.append({"checkpoint": name, "steps": steps if name == BEST else int(name), **row})
             predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
         for page in PAGES:
             (folder / page).unlink(missing_ok=True)  # a killed process leaves none with a figure of another

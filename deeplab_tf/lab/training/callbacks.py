@@ -13,7 +13,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.config import Training
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
-from deeplab_tf.lab.runs.folder import read_metrics
+from deeplab_tf.lab.runs.metrics import read_metrics
 from deeplab_tf.lab.training import state
 from deeplab_tf.lab.training.stopping import StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
@@ -77,9 +77,6 @@ class Progress(StepCallback):
     def on_train_begin(self, logs=None):
         steps = self.options.steps
         self.bar = progress(steps, "train", unit="steps", done=self.first_step)
-        late = [step for step in self.options.save_steps if step > steps]
-        if late:
-            self.bar.say(f"training.save_steps: ignoring steps after the last one, {steps}: {late}.")
         self.bar.say("Tracing the network (the first step takes half a minute) ...")
         self.bar.__enter__()
 

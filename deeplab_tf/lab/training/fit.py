@@ -39,6 +39,7 @@ from deeplab_tf.lab.training.initial_weights import load_initial_weights
 from deeplab_tf.lab.training.losses import class_weights
 from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline
 from deeplab_tf.lab.training.optimizers import make_optimizer
+from deeplab_tf.lab.training.rewind import rewind
 from deeplab_tf.lab.training.scoring import ValidationScorer
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
@@ -109,13 +110,14 @@ def _train(config, run_dir, recipe, resume, callbacks):
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
     compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training, checked.counts["train"]))
 
+    resumed = run_folder.restore_state(run_dir, model)  # a damaged state is found before anything is written
     run_folder.begin_run(run_dir, config, table, recipe)
     run_folder.write_data(run_dir, checked)
     if quantization:
         quantization.save(run_dir)
     export = make_export(config, model, optimizer, table, run_dir, quantization)
     with _plain_errors(pipeline, run_dir):
-        resumed = run_folder.restore_run(run_dir, model)
+        rewind(run_dir, resumed.step, validated=not resumed.pending)
         if resume and not resumed.step:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
         hooks, checkpoints = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks)

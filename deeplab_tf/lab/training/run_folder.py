@@ -8,14 +8,17 @@ import keras
 
 from deeplab_tf.core.errors import DeepLabError, WrongCall
 from deeplab_tf.core.files import write_json, write_text
-from deeplab_tf.core.guard import Guard
+from deeplab_tf.core.guard import Guard, expand
+from deeplab_tf.core.input_files import Value
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.data import places
 from deeplab_tf.lab.data.check import Checked
 from deeplab_tf.lab.runs.folder import DATA
+from deeplab_tf.lab.runs.keras_runtime import read_table
+from deeplab_tf.lab.runs.metrics import MAX_STEP, read_metrics
 from deeplab_tf.lab.training import state
-from deeplab_tf.lab.training.rewind import rewind
 
 CHECKPOINTS = "checkpoints"
 """The folder of the states to resume from, in a run folder."""
@@ -60,7 +63,7 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raise DeepLabError for a folder that a run must not be written to: one that holds anything else, another run
     (naming the key that differs), or this run without `resume`."""
     for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
-        if run is not None and run_dir.exists() and Path(run).expanduser().resolve() == run_dir.resolve():
+        if run is not None and run_dir.exists() and Path(expand(run)).resolve() == run_dir.resolve():
             raise DeepLabError(
                 f"{key} is {run_dir} itself, whose network the training would overwrite; name another folder with "
                 "--run."
@@ -79,6 +82,12 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     if not resume:
         raise DeepLabError(
             f"{run_dir} already holds this run; continue it with --resume, or name another folder with --run."
+        )
+    read_metrics(run_dir)
+    broken = state.damaged(run_dir / CHECKPOINTS)
+    if broken and not saved_step(run_dir):
+        raise DeepLabError(
+            f"{broken[0]}, and there is no other state to resume from; begin another run, with another --run."
         )
 
 
@@ -106,7 +115,12 @@ def saved_step(run_dir: Path) -> int:
 
 
 def begin_run(run_dir: Path, config: Config, table: LabelTable, recipe: str | Path | None = None) -> None:
-    """Make the run folder, with its recipe and class table; the file `recipe`, which was read, stays as it is."""
+    """Make the run folder, with its recipe and class table; the file `recipe`, which was read, stays as it is. Raise
+    DeepLabError where it holds a run with other classes."""
+    if has_begun(run_dir) and read_table(run_dir) != table:
+        raise DeepLabError(
+            f"{run_dir / 'classes.json'} holds other classes than the recipe's dataset; name another folder with --run."
+        )
     if not _is_own(run_dir, recipe):
         write_text(run_dir / "config.yaml", config.to_yaml())
     write_text(run_dir / "classes.json", json.dumps(table.to_dicts(), indent=1))
@@ -118,13 +132,12 @@ def write_data(run_dir: Path, checked: Checked) -> None:
 
 
 def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
-    """Restore the newest state of a run; without one, leave the model as it is."""
-    newest = state.latest(run_dir / CHECKPOINTS)
-    return Resumed(**state.restore(newest, model, model.optimizer)) if newest else Resumed()
-
-
-def restore_run(run_dir: Path, model: keras.Model) -> Resumed:
-    """Restore the newest state of a run, and rewind its metrics and logs to that step."""
-    resumed = restore_state(run_dir, model)
-    rewind(run_dir, resumed.step, validated=not resumed.pending)
-    return resumed
+    """Restore the newest state of a run that is not damaged; without one, leave the model as it is."""
+    folder = run_dir / CHECKPOINTS
+    newest = state.latest(folder)
+    for broken in state.damaged(folder) if newest else ():
+        say(f"{broken}; continuing from the state of step {state.saved_step(folder)}.")
+    if not newest:
+        return Resumed()
+    extra = Value(state.restore(newest, model, model.optimizer), str(newest))
+    return Resumed(extra["step"].integer(1, MAX_STEP), extra["best"].number(-1, 1), extra["pending"].flag())
