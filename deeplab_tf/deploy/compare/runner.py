@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from deeplab_tf.core.files import write_json
+from deeplab_tf.core.files import temporary_folder, write_json
 from deeplab_tf.core.progress import progress
 from deeplab_tf.deploy import probe
 from deeplab_tf.deploy.compare.plan import Variant, visit_order
@@ -67,7 +66,7 @@ def run_all(
         truth: label maps of the images, None for each that has none; `Outcome.scored` gets their sizes.
     """
     outcomes = [Outcome(variant, [], None, None) for variant in variants]
-    with tempfile.TemporaryDirectory(prefix="deeplab-tf-compare-") as folder:
+    with temporary_folder("compare") as folder:
         place = os.path.join(folder, "frames.npy")
         np.save(place, images)
         visits = list(range(len(variants))) if once else visit_order(len(variants), rounds)
@@ -83,7 +82,13 @@ def run_all(
 
 def _visit(bundle, outcome, frames, folder, seconds, truth):
     os.mkdir(folder)
-    job = {"bundle": os.path.abspath(bundle), "frames": frames, "out": folder, "seconds": seconds}
+    job = {
+        "bundle": os.path.abspath(bundle),
+        "frames": frames,
+        "out": folder,
+        "seconds": seconds,
+        "parent": os.getpid(),
+    }
     job["sizes"] = [None if each is None else each.shape for each in truth]
     write_json(os.path.join(folder, "job.json"), dict(job, **outcome.variant._asdict()))
     problem = _run_worker(folder)
