@@ -74,7 +74,8 @@ def open_video(uri: str, *, paced: bool = False, retries: Optional[int] = None) 
 
     Args:
         uri: as in `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
-            "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets).
+            "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets),
+            "@FILE" (one of these in a file that only its owner can read).
         paced: play a file at its own speed, and drop frames that come too fast, as a camera does.
         retries: how often in a row a lost camera is reconnected; no limit by default.
 
@@ -170,7 +171,8 @@ def train(
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
         config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
         run = Path("runs", Path(recipe).stem) if run is None else run
-    return {"run": str(run), **fit(config, Path(run), resume=resume, callbacks=callbacks)}
+    file = None if isinstance(recipe, dict) else Path(recipe)
+    return {"run": str(run), **fit(config, Path(run), recipe=file, resume=resume, callbacks=callbacks)}
 
 
 def evaluate(
@@ -187,6 +189,7 @@ def evaluate(
     labels: Optional[str] = None,
     class_ids: bool = False,
     out: Optional[_Path] = None,
+    overwrite: bool = False,
 ) -> Dict[str, Any]:
     """Score a run or a bundle on labeled images, at the labels' own resolution.
 
@@ -201,6 +204,7 @@ def evaluate(
         images, labels: folders to score on in place of a split; files are paired by name.
         class_ids: the files in `labels` hold class ids 0 to C-1, and not ids or colors as in the dataset.
         out: write the report here: report.json, report.md and figures. Nothing is written if left out.
+        overwrite: replace files of these names that `evaluate` did not write.
 
     Returns:
         The report of `deeplab-tf evaluate --json`: `miou`, `iou` (name -> value or None), `pixel_accuracy`, `images`
@@ -215,24 +219,27 @@ def evaluate(
         print(report["miou"], report["iou"]["road"])
     """
     _need_lab("Evaluation")
+    from deeplab_tf.core.guard import Guard
     from deeplab_tf.lab.evaluation.evaluate_run import evaluate_run
 
     if (images is None) != (labels is None):
         raise DeepLabError("images and labels go together; name both folders.")
-    return evaluate_run(
-        _os.fspath(path),
-        [checkpoint],
-        runtime=runtime,
-        precision=precision,
-        split=split,
-        root=root,
-        flip=flip,
-        scales=scales,
-        images=images,
-        labels=labels,
-        class_ids=class_ids,
-        out=None if out is None else _os.fspath(out),
-    )
+    with Guard("evaluate", overwrite=overwrite) as guard:
+        return evaluate_run(
+            _os.fspath(path),
+            [checkpoint],
+            runtime=runtime,
+            precision=precision,
+            split=split,
+            root=root,
+            flip=flip,
+            scales=scales,
+            images=images,
+            labels=labels,
+            class_ids=class_ids,
+            out=None if out is None else _os.fspath(out),
+            guard=guard,
+        )
 
 
 def convert(path: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[str, Any]:

@@ -312,7 +312,11 @@ def test_train_takes_a_file_and_names_the_run_after_it(tmp_path, monkeypatch):
     ((config, run, options),) = seen
     assert result == {"run": os.path.join("runs", "first"), "step": 6} and run == Path("runs", "first")
     assert config.data["root"] == str(tmp_path) and config.training.steps == 6
-    assert tuple(config.training.save_steps) == (2, 4) and options == {"resume": False, "callbacks": ()}
+    assert tuple(config.training.save_steps) == (2, 4) and options == {
+        "recipe": recipe,
+        "resume": False,
+        "callbacks": (),
+    }
 
 
 @pytest.mark.parametrize(
@@ -334,12 +338,12 @@ def test_evaluate_reports_what_the_command_reports(tmp_path):
     assert CliRunner().invoke(group, list(map(str, arguments))).exit_code == 0
     command, report = json.loads((tmp_path / "cli.json").read_text()), deeplab_tf.evaluate(run, flip=True)
     assert "figures" not in report
-    changing = {"figures", "images_per_second"}
+    changing = {"written_by", "figures", "images_per_second"}
     for key in command.keys() - changing:
         assert report[key] == command[key], key
     again = deeplab_tf.evaluate(str(run), out=tmp_path / "api")
     names = {"report.json", "report.md", "confusion_matrix.png", "best_and_worst.png"}
-    assert {path.name for path in (tmp_path / "api").iterdir()} == names
+    assert {path.name for path in (tmp_path / "api").glob("[!.]*")} == names
     assert json.loads((tmp_path / "api" / "report.json").read_text()) == again
 
 

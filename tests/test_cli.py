@@ -300,8 +300,16 @@ def test_runtimes_are_listed_and_a_wrong_one_gets_a_hint(call):
     result = CliRunner().invoke(group, [call[0], "--help"])
     assert all(name in result.output for name in ["auto", *names()])
     result = CliRunner().invoke(group, [*call, "--runtime", "onxx"])
-    assert result.exit_code == 2 and "'onnx'" in result.stderr
+    assert result.exit_code == 2 and result.stderr.endswith("There is no runtime 'onxx'. Did you mean 'onnx'?\n")
 
 
 def test_one_is_singular():
     assert [counted(count, "images") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "stream"])
+def test_commands_that_run_a_bundle_have_the_same_options(name):
+    params = {param.name: param for param in group.get_command(None, name).params}
+    assert list(params["precision"].type.choices) == ["int8", "float16", "float32"]
+    assert "[default: the best" in params["precision"].help and "[default: auto" in params["runtime"].help
+    assert ("checkpoint" in params) == (name != "stream")

@@ -64,7 +64,8 @@ def test_choices_are_listed(key, value, choices):
     assert choices in message(recipe(key, value))
 
 
-INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 32"
+INTEGER, NUMBER = "an integer from 1 to 10,000,000", "a number"
+SIDES = "a list of 2 integers from 32 to 16,384"
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("training.steps", 0, INTEGER, "0"),
         ("training.steps", iter, INTEGER, "<built-in function iter>"),
         ("training.validation_images", "all", f"{INTEGER} or none", "all"),
-        ("training.save_steps", 10, "a list of integers > 0", "10"),
-        ("training.save_steps", [10, 0], "a list of integers > 0", "[10, 0]"),
+        ("training.save_steps", 10, "a list of integers from 1 to 10,000,000", "10"),
+        ("training.save_steps", [10, 0], "a list of integers from 1 to 10,000,000", "[10, 0]"),
         ("training.seed", -1, "an integer >= 0", "-1"),
         ("optimizer.learning_rate", float("nan"), NUMBER, ".nan"),
         ("optimizer.learning_rate", float("inf"), NUMBER, ".inf"),
@@ -86,10 +87,10 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("optimizer.learning_rate", "fast", NUMBER, "fast"),
         ("optimizer.ema", 1, "a number >= 0 and < 1 or none", "1"),
         ("loss.ohem_ratio", 0, "a number > 0 and <= 1", "0"),
-        ("loss.class_weights", [1, -1], "a list of numbers >= 0", "[1, -1]"),
+        ("loss.class_weights", [1, -1], "a list of numbers from 0 to 1,000,000", "[1, -1]"),
         ("loss.class_weights", [0, 0, 0], "above 0", "[0, 0, 0]"),
         ("augment.contrast", 1, "a number >= 0 and < 1", "1"),
-        ("augment.scale", [0, 1], "a list of 2 numbers > 0", "[0, 1]"),
+        ("augment.scale", [0, 1], "a list of 2 numbers from 0.01 to 100", "[0, 1]"),
         ("augment.scale", [2, 0.5], "low <= high", "[2, 0.5]"),
         ("augment.crop", [64, 31], SIDES, "[64, 31]"),
         ("data.size", [64], SIDES, "[64]"),
@@ -98,7 +99,7 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("data.root", 5, "a string", "5"),
         ("model.separable", "yes please", "true or false", "yes please"),
         ("model.output_stride", 12, "one of 8, 16, 32", "12"),
-        ("model.channels", {"logits_conv": 0}, "a mapping from strings to integers > 0 or none", "{logits_conv: 0}"),
+        ("model.channels", {"logits_conv": 0}, "a mapping from strings to integers from 1 to", "{logits_conv: 0}"),
     ],
 )
 def test_wrong_values_report_what_is_expected(key, value, expected, shown):
@@ -145,8 +146,8 @@ def path(tmp_path):
 
 
 def test_set_wins_over_the_file(path):
-    config = load(path, ["training.steps=7", "data.size=[32, 48]", "data.root=a=b"])
-    assert (config.training.steps, config.size, config.data["root"]) == (7, (32, 48), "a=b")
+    config = load(path, ["training.steps=20", "data.size=[64, 96]", "data.root=a=b"])
+    assert (config.training.steps, config.size, config.data["root"]) == (20, (64, 96), "a=b")
 
 
 @pytest.mark.parametrize("number", ["1e-3", "0.001", "1.0e-3", "1.e-3", ".1e-2", "1E-3"])

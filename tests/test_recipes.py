@@ -63,11 +63,11 @@ def test_every_key_is_on_the_page():
 @pytest.mark.parametrize(
     "row",
     [
-        "| `steps` | 60000 | an integer > 0 | ",
+        "| `steps` | 60000 | an integer from 1 to 10,000,000 | ",
         "| `schedule` | cosine | one of cosine, poly, constant | ",
         "| `root` | required | a string | ",
         "| `ema` | none | a number >= 0 and < 1 or none | ",
-        "| `scale` | [1.0, 1.0] | a list of 2 numbers > 0 | ",
+        "| `scale` | [1.0, 1.0] | a list of 2 numbers from 0.01 to 100 | ",
         "| `backbone` | resnet50 | one of efficientnet_lite0, mobilenet_v3_large, mobilenet_v3_small, resnet50 | ",
     ],
 )

@@ -16,7 +16,7 @@ from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.pages import step_title
-from deeplab_tf.lab.runs.folder import best_step
+from deeplab_tf.lab.runs.metrics import best_step
 
 SIZE = (16, 24)
 

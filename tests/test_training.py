@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.predictor import softmax
-from deeplab_tf.lab.config import Training, load, resolve
+from deeplab_tf.lab.config import load, resolve
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.models.registry import build_network
 from deeplab_tf.lab.runs.keras_runtime import open_run
 from deeplab_tf.lab.training import state
-from deeplab_tf.lab.training.callbacks import Progress, StopOnNaN
+from deeplab_tf.lab.training.callbacks import StopOnNaN
 from deeplab_tf.lab.training.fit import train
 from deeplab_tf.lab.training.objective import compile_model
 from deeplab_tf.lab.training.optimizers import make_optimizer
@@ -232,8 +232,3 @@ def test_weights_that_are_not_finite_stop_the_run(watch):
     watch.model.layers[0].bias.assign([float("nan")])
     with pytest.raises(DeepLabError, match=r"step 5 \(its loss was 0.5\); the batch held frame_4, other"):
         watch.after_step(5, {"loss": 0.5})
-
-
-def test_save_steps_after_the_last_one_are_named(capsys):
-    Progress(Training(steps=500, save_steps=(100, 10_000))).on_train_begin()
-    assert "500: [10000]" in capsys.readouterr().err

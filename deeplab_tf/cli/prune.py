@@ -5,8 +5,20 @@ import shlex
 
 import click
 
-from deeplab_tf.cli.options import Choice, DeviceType, SizeType, example, json_option, show, verbose_option, write_json
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.cli.options import (
+    Choice,
+    DeviceType,
+    PathType,
+    SizeType,
+    example,
+    json_option,
+    new_guard,
+    overwriting,
+    show,
+    verbose_option,
+    write_json,
+)
+from deeplab_tf.core.errors import WrongCall
 from deeplab_tf.core.files import locked
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -18,7 +30,7 @@ NEEDS = ("numpy", "cv2", "lab")
         "deeplab-tf prune runs/camvid --device jetson-nano --fps 30 --size 512x1024 --out runs/camvid_nano",
     )
 )
-@click.argument("run", type=click.Path())
+@click.argument("run", type=PathType())
 @click.option("--gmac", type=click.FloatRange(0, min_open=True), help="Target: billions of multiply-adds per frame.")
 @click.option("--device", type=DeviceType(), help="Target: a device to be fast enough for, with --fps.")
 @click.option(
@@ -46,8 +58,10 @@ NEEDS = ("numpy", "cv2", "lab")
     help="Score on this number of validation images.",
 )
 @click.option("--checkpoint", metavar="STEP", help="Prune this kept step, or 'best'. [default: best]")
-@click.option("--root", metavar="DIR", help="Read the run's dataset here. [default: as in the run's recipe]")
-@click.option("--out", metavar="DIR", help="Write the smaller run here. [default: RUN_pruned]")
+@click.option(
+    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
+)
+@click.option("--out", metavar="DIR", type=PathType(), help="Write the smaller run here. [default: RUN_pruned]")
 @json_option
 @verbose_option
 def command(run, json_target, verbose, **options):
@@ -63,13 +77,16 @@ def command(run, json_target, verbose, **options):
     if (options["device"] is None) != (options["fps"] is None):
         raise click.UsageError("--device and --fps go together.")
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
+    guard = new_guard(json_target)
+    guard.reads(run, options["root"])
+    guard.makes(out, "--out")
+    guard.check()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.runs import check_run
 
     check_run(run)
     with locked(out):
-        if os.listdir(out):
-            raise DeepLabError(f"{out} exists already; name another folder with --out.")
+        _check_target(out)
         report = _prune(run, out, options, json_target)
     _show(report, json_target)
     write_json(report, json_target)
@@ -89,6 +106,15 @@ def _prune(run, out, options, json_target):
     report = prune_run(runtime, out, target, how, root=options["root"], score_images=options["score_images"], say=_say)
     report.update(run=run, out=out, by=options["by"], command=_command(run, out))
     return report
+
+
+def _check_target(out):
+    """Raise WrongCall for a folder that holds anything; with --overwrite, anything but a smaller run."""
+    there = os.listdir(out) if os.path.isdir(out) else [out] * os.path.lexists(out)
+    foreign = sorted(set(there) - {"config.yaml", "classes.json", "best.keras"}) if overwriting() else there
+    if foreign:
+        advice = "" if overwriting() else ", or add --overwrite to replace a smaller run"
+        raise WrongCall(f"{out} exists already and holds {foreign[0]}; name another folder with --out{advice}.")
 
 
 def _command(run, out):

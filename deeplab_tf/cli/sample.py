@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 import click
 
-from deeplab_tf.cli.options import SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import PathType, SizeType, example, json_option, new_guard, show, verbose_option, write_json
+from deeplab_tf.core import signals
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2")
@@ -17,7 +19,7 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample scenes --scenes 10 --seed 3"
     )
 )
-@click.argument("out", type=click.Path(file_okay=False))
+@click.argument("out", type=PathType(file_okay=False))
 @click.option(
     "--scenes",
     type=click.IntRange(1, 1000000),
@@ -44,6 +46,9 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
     from deeplab_tf.core.files import locked
     from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name
 
+    guard = new_guard(json_target)
+    guard.makes(out, "OUT")
+    guard.check()
     settings = Settings(scenes, size, seed)
     with locked(out):
         begin_folder(out, settings)
@@ -69,14 +74,17 @@ def _draw(folder, missing, settings, jobs):
     if jobs == 1 or len(missing) < 8:
         yield from map(_write, work)
         return
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(missing)), _start_worker) as pool:
+    with signals.kept_from_children():
+        pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(missing)), _start_worker)
+    with pool:
         yield from pool.imap_unordered(_write, work, 4)
 
 
 def _start_worker():
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # multiprocessing lets it through again
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # removes a file that it is writing
     cv2.setNumThreads(1)
 
 

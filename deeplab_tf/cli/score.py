@@ -1,8 +1,21 @@
 """`deeplab-tf score`: mIoU of label files from any program against the truth, as cityscapesScripts counts it."""
 
+import os
+
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, renamed_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    Choice,
+    PathType,
+    example,
+    json_option,
+    new_guard,
+    renamed_option,
+    show,
+    verbose_option,
+    write_json,
+)
+from deeplab_tf.core.progress import say
 
 NEEDS = ("numpy", "cv2")
 
@@ -14,8 +27,8 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
     )
 )
-@click.option("--pred", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of predictions.")
-@click.option("--truth", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of true labels.")
+@click.option("--pred", type=PathType(exists=True, file_okay=False), required=True, help="Folder of predictions.")
+@click.option("--truth", type=PathType(exists=True, file_okay=False), required=True, help="Folder of true labels.")
 @click.option(
     "--format",
     "layout",
@@ -55,8 +68,12 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     if own_classes and layout == "cityscapes":
         raise click.UsageError("--classes and --ignore-label go with --format ids; Cityscapes has its own 19 classes.")
     names = None if classes is None else _class_names(classes)
+    guard = new_guard(json_target)
+    guard.reads(pred, truth)
+    if panoptic:
+        guard.reads(*(os.path.normpath(folder) + ".json" for folder in (pred, truth)))
+    guard.check()
 
-    from deeplab_tf.core.labels import IGNORE_LABEL
     from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.metrics.label_folders import score_cityscapes_folders, score_id_folders
     from deeplab_tf.core.metrics.panoptic import pq_table
@@ -67,8 +84,9 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     elif layout == "cityscapes":
         report = score_cityscapes_folders(truth, pred)
     else:
-        ignored = IGNORE_LABEL if ignore_label is None else ignore_label
-        report = score_id_folders(truth, pred, names=names, ignore_label=ignored)
+        report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label)
+    for warning in report["warnings"]:
+        say(f"Warning: {warning}")
     show(iou_table(report), json_target)
     if panoptic:
         show("\n" + pq_table(report), json_target)

@@ -15,11 +15,13 @@ import sys
 import tempfile
 import types
 import uuid
-from typing import Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import say
 
+before_replacing: List[Callable[[str, str], None]] = []
+"""Called by `put_in_place` with a complete temporary file and the real path that it gets next; see `core.guard`."""
 _PART = re.compile(r"\.deeplab-tf\.[0-9a-f]{8}\.part(\.[^.]*)?")
 """The name of a file that `replacing` writes to."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
@@ -122,7 +124,7 @@ def remove_parts(folder) -> None:
 
 def _remove_parts(folder, names):
     for name in names:
-        if _PART.fullmatch(name):
+        if is_part(name):
             with contextlib.suppress(OSError):  # it is gone, or its disk cannot be written
                 _remove_unlocked(os.path.join(folder, name))
 
@@ -155,7 +157,7 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
         yield temporary
         if sync:
             os.fsync(descriptor)
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except OSError as error:
         if error.errno is None or error.filename not in (None, temporary):
             raise
@@ -174,6 +176,18 @@ def _open_part(path):
         if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return descriptor
         os.close(descriptor)  # `remove_parts` of another process came between
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name is that of a temporary file of `replacing`, which a killed process leaves."""
+    return _PART.fullmatch(name) is not None
+
+
+def put_in_place(temporary, path) -> None:
+    """Rename a complete temporary file to `path`."""
+    for watch in before_replacing:
+        watch(temporary, os.path.realpath(path))
+    os.replace(temporary, path)
 
 
 def write_bytes(path, data: bytes) -> None:

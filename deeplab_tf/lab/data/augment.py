@@ -9,7 +9,8 @@ import math
 from typing import Annotated
 
 import tensorflow as tf
-from pydantic import NonNegativeFloat, PositiveFloat, field_validator
+from annotated_types import Ge, Le
+from pydantic import field_validator
 
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.schema import BelowOne, Fraction, Section, Side
@@ -18,6 +19,8 @@ BORDER = 114.0
 """Gray level of image pixels that a warp brings in from outside."""
 
 COLOR_CHANGES = ("brightness", "contrast", "saturation", "hue", "white_balance", "gamma", "noise")
+
+Factor = Annotated[float, Ge(0.01), Le(100)]
 
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
@@ -31,15 +34,15 @@ class Augmentation(Section):
 
     crop: Annotated[tuple[Side, Side] | None, "[height, width] of the crop to train on; none: the whole image"] = None
     flip: Annotated[Fraction, "probability of a left-right flip"] = 0.0
-    rotation: Annotated[NonNegativeFloat, "degrees, at most, either way"] = 0.0
-    scale: Annotated[tuple[PositiveFloat, PositiveFloat], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
+    rotation: Annotated[float, Ge(0), Le(180), "degrees, at most, either way"] = 0.0
+    scale: Annotated[tuple[Factor, Factor], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
     brightness: Annotated[BelowOne, "0.3: times 0.7 to 1.3"] = 0.0
     contrast: Annotated[BelowOne, "0.3: distance from the image's mean gray, times 0.7 to 1.3"] = 0.0
     saturation: Annotated[Fraction, "0.3: distance from each pixel's gray, times 0.7 to 1.3"] = 0.0
     hue: Annotated[Fraction, "0.1: turned by at most a tenth of the color circle either way"] = 0.0
     white_balance: Annotated[Fraction, "0.1: each channel on its own, times 0.9 to 1.1"] = 0.0
-    gamma: Annotated[NonNegativeFloat, "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
-    noise: Annotated[NonNegativeFloat, "standard deviation of Gaussian noise in gray levels, at most"] = 0.0
+    gamma: Annotated[float, Ge(0), Le(10), "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
+    noise: Annotated[float, Ge(0), Le(255), "standard deviation of Gaussian noise in gray levels, at most"] = 0.0
 
     @field_validator("scale")
     @classmethod

@@ -8,12 +8,15 @@ from pathlib import Path
 from deeplab_tf.core.errors import DeepLabError
 
 BEST = "best"
-_SAVED_STEP = re.compile(r"step_(\d+)\.keras")
+DATA = "data_check.json"
+"""What a check of the dataset found before the training: `lab.data.check.Checked` as JSON."""
+_SAVED_STEP = re.compile(r"step_(\d{8})\.keras")
 
 
 def checkpoints(run: str | Path) -> list[str]:
     """Return the checkpoints of a run: the saved steps in order ("10000", "60000"), then "best"; those that exist."""
-    found = [_SAVED_STEP.fullmatch(path.name) for path in Path(run, "kept").glob("step_*.keras")]
+    kept = Path(run, "kept").glob("step_*.keras")
+    found = [_SAVED_STEP.fullmatch(path.name) for path in kept if path.is_file()]
     steps = sorted(int(match[1]) for match in found if match)
     return [str(step) for step in steps] + [BEST] * Path(run, "best.keras").is_file()
 
@@ -50,22 +53,9 @@ def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
     return Path(run, "best.keras") if name == BEST else Path(run, "kept", f"step_{int(name):08d}.keras")
 
 
-def read_metrics(run: str | Path) -> list[dict]:
-    """Return the lines of a run's metrics.jsonl, without an incomplete one, which a killed run leaves."""
-    path, rows = Path(run, "metrics.jsonl"), []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
-
-
-def best_step(run: str | Path) -> int | None:
-    """Return the step of best.keras: the first with the highest validation score (PQ where the network predicts
-    instances, else mIoU) in metrics.jsonl; None if there is none."""
-    best = None
-    for row in read_metrics(run):
-        scores = row.get("val", {})
-        score = scores.get("pq" if scores.get("pq_method") == "centers" else "miou")
-        if score is not None and (best is None or score > best[0]):
-            best = (score, row["step"])
-    return best and best[1]
+def read_data(run: str | Path) -> dict:
+    """Return a run's data_check.json: `counts`, `warnings` and `files`; empty where there is none, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(Path(run, DATA).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}

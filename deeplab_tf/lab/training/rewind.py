@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from deeplab_tf.core.files import replacing, write_text
-from deeplab_tf.lab.runs.folder import read_metrics
+from deeplab_tf.core.progress import say
+from deeplab_tf.lab.runs.metrics import read_metrics
 
 UNFINISHED_BEFORE = re.compile(
     r"\.(best|step_\d+)\.(tmp\.keras|npz\.\d+\.tmp)|"
@@ -31,18 +33,23 @@ def rewind(run_dir: Path, step: int, *, validated: bool = True) -> None:
     _rewind_metrics(run_dir, step, last_scores)
     for folder, last in (("train", step), ("val", last_scores)):
         for path in sorted((run_dir / "logs" / folder).glob("events.out.tfevents.*")):
-            _rewind_events(path, last)
+            if path.is_file():
+                _rewind_events(path, last)
 
 
 def _rewind_metrics(run_dir, last_step, last_scores):
-    rows = [row for row in read_metrics(run_dir) if row["step"] <= (last_scores if "val" in row else last_step)]
+    rows = [row for row in read_metrics(run_dir, say) if row["step"] <= (last_scores if "val" in row else last_step)]
     if (run_dir / "metrics.jsonl").is_file():
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _rewind_events(path, last_step):
-    """Rewrite a file of events without those after `last_step` and without a torn end."""
-    events = [record for record in _read_records(path) if tf.compat.v1.Event.FromString(record).step <= last_step]
+    """Rewrite a file of events without those after `last_step` and without a torn end. A file that is none is left as
+    it is."""
+    records = list(_read_records(path))
+    events = [record for step, record in records if step <= last_step]
+    if not records and path.stat().st_size:
+        return
     if len(events) < 2:  # only the version with which every file begins
         path.unlink()
         return
@@ -52,8 +59,9 @@ def _rewind_events(path, last_step):
 
 
 def _read_records(path):
+    """Yield the step and the bytes of each event."""
     try:
         for record in tf.data.TFRecordDataset(str(path)):
-            yield record.numpy()
-    except tf.errors.DataLossError:  # the run was killed while it wrote this record
-        return
+            yield tf.compat.v1.Event.FromString(record.numpy()).step, record.numpy()
+    except (tf.errors.DataLossError, DecodeError):  # most often, the run was killed while it wrote this record
+        say(f"{path} is damaged from some event on; what follows is missing from TensorBoard.")
