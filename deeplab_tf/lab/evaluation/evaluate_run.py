@@ -24,8 +24,8 @@ from deeplab_tf.lab.runs.folder import read_data, resolve_checkpoint
 SHOWN = 3
 """How many of the best and of the worst images a report shows."""
 
-PAGES = ("report.md", "report.json")
-"""The report, in Markdown and JSON."""
+PAGES = ("report.json", "report.md")
+"""The report; where the first is, all files are there and of one call."""
 
 Progress = Callable[[Iterable, str], Iterable]
 
@@ -97,8 +97,8 @@ def evaluate_run(
         if len(reports) > 1:
             whole["checkpoints"] = reports
         if folder:
-            write_text(folder / PAGES[0], evaluation_page(reports, whole["machine"]))
-            write_json(folder / PAGES[1], whole)
+            write_text(folder / PAGES[1], evaluation_page(reports, whole["machine"]))
+            write_json(folder / PAGES[0], whole)
         return whole
 
 
