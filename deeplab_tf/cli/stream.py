@@ -10,6 +10,7 @@ import click
 from deeplab_tf.cli.options import (
     RUNTIME,
     Choice,
+    IntRange,
     PathType,
     example,
     json_option,
@@ -66,13 +67,10 @@ def _split_address(ctx, param, value):
     "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
     "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...).",
 )
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
+@click.option("--frames", type=IntRange(1, 10**9), help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
 @click.option(
-    "--retries",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Give up a lost camera after N attempts in a row. [default: never]",
+    "--retries", type=IntRange(0, 10**9), help="Give up a lost camera after N attempts in a row. [default: never]"
 )
 # the network
 @click.option("--runtime", "runtime_name", type=RUNTIME, default="auto", show_default=True, help="Choose the runtime.")
