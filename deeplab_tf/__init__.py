@@ -167,10 +167,11 @@ def train(
         if run is None:
             raise DeepLabError("Name the run folder with run=DIR: a dictionary has no file name to take it from.")
         sections = {**recipe, **{name: {**recipe.get(name, {}), **values} for name, values in overrides.items()}}
-        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)))
+        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)), to_train=True)
     else:
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
-        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
+        texts = (f"{key}={_json.dumps(value, default=_os.fspath, ensure_ascii=False)}" for key, value in values)
+        config = load_recipe(Path(recipe), list(texts), to_train=True)
         run = Path("runs", Path(recipe).stem) if run is None else run
     file = None if isinstance(recipe, dict) else Path(recipe)
     return {"run": str(run), **fit(config, Path(run), recipe=file, resume=resume, callbacks=callbacks)}
