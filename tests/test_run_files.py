@@ -271,8 +271,8 @@ def test_a_damaged_state_is_passed_over_and_named(tmp_path, trained, kind):
         save(tmp_path, trained, step)
     DAMAGE[kind](tmp_path / "step_00000008.npz")
     assert state.latest(tmp_path) == tmp_path / "step_00000004.npz" and state.saved_step(tmp_path) == 4
-    (found,) = state.damaged(tmp_path)
-    assert found.startswith(f"{tmp_path / 'step_00000008.npz'} is damaged (") and "\n" not in found
+    ((path, reason),) = state.damaged(tmp_path)
+    assert path == tmp_path / "step_00000008.npz" and reason and "\n" not in reason
     assert "step_00000008.npz is damaged" in said(
         state.restore, tmp_path / "step_00000008.npz", trained, trained.optimizer
     )

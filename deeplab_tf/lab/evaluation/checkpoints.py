@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplab_tf.core.bundle import files_read
 from deeplab_tf.core.files import locked, write_json, write_text
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
@@ -54,7 +55,7 @@ def compare_checkpoints(
     steps = best_step(run)
     folder = Path(run, "report")
     if guard:
-        guard.reads(run, *runs.read_places(run, root))
+        guard.reads(*files_read(run), *runs.read_places(run, root))
         guard.fills(folder, "RUN/report", [folder / name for name in (*PAGES, "checkpoints.png", "architecture.png")])
         guard.check()
     with locked(folder):

@@ -41,9 +41,9 @@ def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> 
     if checkpoint is None:
         return known[-1]
     name = str(checkpoint)
-    name = str(int(name)) if name.isdecimal() else name
+    name = (name.lstrip("0") or "0") if name.isdecimal() else name
     if name not in known:
-        raise DeepLabError(f"The run {run} has no checkpoint '{checkpoint}'. It has: {', '.join(known)}.")
+        raise DeepLabError(f"The run {run} has no checkpoint '{name[:100]}'. It has: {', '.join(known)}.")
     return name
 
 
