@@ -74,7 +74,8 @@ def open_video(uri: str, *, paced: bool = False, retries: Optional[int] = None) 
 
     Args:
         uri: as in `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
-            "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets).
+            "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets),
+            "@FILE" (one of these in a file that only its owner can read).
         paced: play a file at its own speed, and drop frames that come too fast, as a camera does.
         retries: how often in a row a lost camera is reconnected; no limit by default.
 

@@ -300,7 +300,7 @@ def test_runtimes_are_listed_and_a_wrong_one_gets_a_hint(call):
     result = CliRunner().invoke(group, [call[0], "--help"])
     assert all(name in result.output for name in ["auto", *names()])
     result = CliRunner().invoke(group, [*call, "--runtime", "onxx"])
-    assert result.exit_code == 2 and "'onnx'" in result.stderr
+    assert result.exit_code == 2 and result.stderr.endswith("There is no runtime 'onxx'. Did you mean 'onnx'?\n")
 
 
 def test_one_is_singular():
@@ -345,3 +345,11 @@ def test_absurd_numbers_are_wrong_calls(command, option, value, tmp_path, monkey
 def test_no_help_shows_the_name_of_a_type():
     for name in group.list_commands(None):
         assert "RANGE" not in CliRunner().invoke(group, [name, "--help"]).stdout
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "stream"])
+def test_commands_that_run_a_bundle_have_the_same_options(name):
+    params = {param.name: param for param in group.get_command(None, name).params}
+    assert list(params["precision"].type.choices) == ["int8", "float16", "float32"]
+    assert "[default: the best" in params["precision"].help and "[default: auto" in params["runtime"].help
+    assert ("checkpoint" in params) == (name != "stream")

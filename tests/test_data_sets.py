@@ -42,7 +42,7 @@ def test_camvid_ids_become_classes(tmp_path):
 
 def test_opening_reads_no_file(tmp_path, monkeypatch):
     data = write_camvid(tmp_path)
-    monkeypatch.setattr(image_files, "_read_bytes", None)
+    monkeypatch.setattr(image_files, "read_bytes", None)
     assert len(open_split(data, "train")) == 2
 
 

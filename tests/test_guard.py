@@ -5,7 +5,7 @@ import os
 import pytest
 
 from deeplab_tf.core import files
-from deeplab_tf.core.errors import WrongCall
+from deeplab_tf.core.errors import DeepLabError, WrongCall
 from deeplab_tf.core.guard import MANIFEST, Guard, expand
 
 
@@ -20,15 +20,15 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused(facts, *, reads=(), overwrite=False, **outputs):
+def refused(facts, *, reads=(), overwrite=False, error=WrongCall, **outputs):
     """Assert that a command which reads and writes this is refused with a sentence that holds all facts."""
     guard = Guard("predict", overwrite=overwrite)
     guard.reads(*reads)
     for option, path in outputs.items():
         guard.writes(path, f"--{option}", own=guard.wrote_report)
-    with pytest.raises(WrongCall) as error:
+    with pytest.raises(error) as caught:
         guard.check()
-    assert all(fact in str(error.value) for fact in facts), error.value
+    assert all(fact in str(caught.value) for fact in facts), caught.value
 
 
 def fill(folder, *paths, command="predict", overwrite=False, write=b"labels"):
@@ -122,11 +122,11 @@ def test_a_bundle_that_is_read_gets_no_other_file(here):
 
 
 def test_a_file_is_no_folder_and_a_folder_no_file(here):
-    refused(["--json p", "name a file"], json="p")
-    refused(["--json v.mp4/a.json", "v.mp4 is a file"], json="v.mp4/a.json")
+    refused(["--json p", "name a file"], error=DeepLabError, json="p")
+    refused(["--json v.mp4/a.json", "v.mp4 is a file"], error=DeepLabError, json="v.mp4/a.json")
     guard = Guard("predict")
     guard.fills("v.mp4", "--out")
-    with pytest.raises(WrongCall, match="name a folder"):
+    with pytest.raises(DeepLabError, match="name a folder"):
         guard.check()
 
 
@@ -244,6 +244,7 @@ def test_a_manifest_of_junk_vouches_for_nothing(here):
         ("d/" * 2500, "too long"),
         ("x" * 256, "256 bytes"),
     ],
+    ids=["home", "NUL", "bytes", "deep", "long"],
 )
 def test_paths_that_no_file_can_have(here, path, fact):
     with pytest.raises(WrongCall, match=fact) as error:

@@ -67,6 +67,21 @@ def test_color_and_overlay_are_what_draw_makes_of_them(tmp_path):
     assert "Open " + str(tmp_path / "out" / "a_overlay.jpg") in result.output
 
 
+def test_opacity_and_legend_of_overlays(tmp_path):
+    image, person = tmp_path / "a.png", CITYSCAPES.names.index("person")
+    image_files.write_image(image, np.full((60, 90, 3), person, np.uint8))
+    for opacity, expected in ((0, [person] * 3), (1, CITYSCAPES.labels[person].color)):
+        out = tmp_path / str(opacity)
+        result = call(image, "--out", out, "--overlay", "--legend", "--opacity", opacity)
+        assert result.exit_code == 0, result.output
+        drawn = image_files.read_image(out / "a_overlay.jpg").astype(int)
+        assert drawn.shape[0] == 60 and drawn.shape[1] > 90 + 40
+        assert np.abs(drawn[:, :80] - expected).max() < 4, "JPEG"
+    for options in (["--opacity", "1.5", "--overlay"], ["--opacity", "0.2"], ["--legend"]):
+        result = call(image, "--out", tmp_path / "no", *options)
+        assert result.exit_code == 2 and not (tmp_path / "no").exists(), result.output
+
+
 def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
     write(tmp_path / "in" / "frankfurt" / "frankfurt_000000_000294_leftImg8bit.png")
     truth = tmp_path / "gt" / "frankfurt" / "frankfurt_000000_000294_gtFine_labelIds.png"

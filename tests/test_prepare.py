@@ -239,6 +239,9 @@ def test_old_records_stay_where_new_ones_cannot_be_written(cityscapes, tmp_path)
     image.write_bytes(data)
     result = run(tmp_path, cityscapes)
     assert result.exit_code == 1 and "is damaged" in result.stderr
+    with pytest.raises(DeepLabError, match="have changed since"):
+        records(tmp_path, "train")
+    (tmp_path / "cityscapes").rename(tmp_path / "away")
     np.testing.assert_array_equal(records(tmp_path, "train").label_map(0), before)
     assert [path.name for path in (tmp_path / "out" / "records").iterdir()] == ["1.2.0"]
 
@@ -419,5 +422,6 @@ def test_threads_read_the_same_images(cityscapes, tmp_path):
 
 def test_records_are_not_prepared_again(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
-    result = run(tmp_path, {"name": "records", "root": str(tmp_path / "out"), "size": SIZE})
+    data = {"name": "records", "root": str(tmp_path / "out"), "size": SIZE}
+    result = run(tmp_path, data, "--out", str(tmp_path / "other"))
     assert result.exit_code == 1 and "reads prepared records already" in result.stderr

@@ -9,7 +9,9 @@ from deeplab_tf.cli.options import (
     example,
     json_option,
     new_guard,
+    precision_option,
     show,
+    source_option,
     verbose_option,
     write_json,
 )
@@ -38,19 +40,21 @@ def _check_runtimes(ctx, param, value):
     )
 )
 @click.argument("bundle", type=PathType())
-@click.option("--source", "uri", required=True, metavar="URI", help="Read the frames from here, as `stream --source`.")
+@source_option("Read the frames from here, as `stream --source`.")
 @click.option(
     "--runtimes",
     metavar="A,B,...",
     callback=_check_runtimes,
     help="Runtimes to compare with the first of them, such as saved_model,onnx:int8; a name alone stands for all its "
-    "precisions. [default: all that work here]",
+    "precisions, or for --precision. [default: all that work here]",
 )
+@precision_option
 @click.option(
     "--labels",
     metavar="DIR",
     type=PathType(),
-    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own.",
+    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own, "
+    "with instances for PQ.",
 )
 @click.option("--frames", type=IntRange(1, 10000), default=16, show_default=True, help="Number of frames.")
 @click.option(
@@ -62,7 +66,7 @@ def _check_runtimes(ctx, param, value):
 @click.option("--out", metavar="DIR", type=PathType(), help="Write figures of where the runtimes disagree here.")
 @json_option
 @verbose_option
-def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_target, verbose):
+def command(bundle, uri, runtimes, precision, labels, frames, seconds, rounds, out, json_target, verbose):
     """Compare the runtimes of this machine on the same frames: speed, agreement, memory, power.
 
     Each runs in a process of its own, at least twice, in the order A B C C B A, and is timed once it has warmed up.
@@ -78,7 +82,7 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
     from deeplab_tf.deploy.video.sources import local_files
 
     opened, missing = open_bundle(bundle), missing_runtimes()
-    chosen = variants(runtimes, opened, missing)
+    chosen = variants(runtimes, opened, missing, precision)
     guard = new_guard(json_target)
     guard.reads(bundle, labels, *local_files(uri))
     guard.fills(out, "--out", [figure_path(out or "", variant) for variant in chosen[1:]])
@@ -91,6 +95,7 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
         seconds=seconds,
         rounds=rounds,
         truth=loaded.truth,
+        panoptic=loaded.panoptic,
         say=lambda line: click.echo(line, err=True),
     )
     found = report(opened, loaded, outcomes, missing, jetpack.problems())

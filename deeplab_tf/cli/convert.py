@@ -1,9 +1,6 @@
 """`deeplab-tf convert`: on the machine that trained, from a run to a bundle; on a device, from a bundle to engines."""
 
-import contextlib
 import os
-import signal
-import sys
 
 import click
 
@@ -12,6 +9,7 @@ from deeplab_tf.cli.options import (
     IntRange,
     PathType,
     SizeType,
+    checkpoint_option,
     example,
     json_option,
     new_guard,
@@ -51,7 +49,7 @@ OPTION_NEEDS = {"a run": "export"}
 @click.option(
     "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
 )
-@click.option("--checkpoint", metavar="STEP", help="Convert this saved step, or 'best'. [default: best]")
+@checkpoint_option("Convert")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(
     "--output", type=Choice(("labels", "logits")), default="labels", show_default=True, help="Output of the network."
@@ -126,8 +124,7 @@ def _run(source, options, guard, say):
     if options["int8"] and options["calibration"] is None and not options["calibrate_on_gpu"] and load(source):
         names = ("calibration_images",) if options["labels"] else ("calibration_images", "images")
         _refuse("a run that was trained with its ranges, unless --calibration asks for others", names)
-    with _tidy_at_sigterm():
-        return convert_run(source, say=say, overwrite=overwriting(), **options)
+    return convert_run(source, say=say, overwrite=overwriting(), **options)
 
 
 def _refuse(what, names):
@@ -136,13 +133,3 @@ def _refuse(what, names):
     for name in names:
         if source(name) == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with {what}.")
-
-
-@contextlib.contextmanager
-def _tidy_at_sigterm():
-    """End the block at SIGTERM as an error does, so that it leaves nothing half-written."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

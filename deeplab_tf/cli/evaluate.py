@@ -3,12 +3,12 @@
 import click
 
 from deeplab_tf.cli.options import (
-    RUNTIME,
-    Choice,
     PathType,
+    checkpoint_option,
     example,
     json_option,
     new_guard,
+    runtime_options,
     show,
     verbose_option,
     write_json,
@@ -38,21 +38,8 @@ def parse_scales(ctx, param, value):
     )
 )
 @click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
-@click.option(
-    "--checkpoint",
-    "wanted",
-    multiple=True,
-    metavar="STEP",
-    help="Score this saved step, or 'best'; repeatable. [default: best]",
-)
-@click.option(
-    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
-)
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Run a bundle at this precision. [default: the best that it has]",
-)
+@checkpoint_option("Score", multiple=True)
+@runtime_options
 @click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
 @click.option("--root", metavar="DIR", type=PathType(), help="Read the dataset here. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
@@ -78,7 +65,7 @@ def parse_scales(ctx, param, value):
 )
 @json_option
 @verbose_option
-def command(run, wanted, split, out, json_target, verbose, **options):
+def command(run, checkpoint, split, out, json_target, verbose, **options):
     """Score a run or a bundle: IoU per class, mIoU, pixel accuracy; PQ where the data has instances.
 
     Metrics are computed at the labels' original resolution. A run is a folder that `deeplab-tf train` wrote, a bundle
@@ -101,7 +88,7 @@ def command(run, wanted, split, out, json_target, verbose, **options):
     out = out or (path + "_report" if is_bundle(path) else os.path.join(path, "report"))  # a bundle stays as it is
     report = evaluate_run(
         run,
-        wanted or (None,),
+        checkpoint or (None,),
         split=split or "val",
         out=out,
         guard=new_guard(json_target),

@@ -12,6 +12,7 @@ from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
 from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
+from deeplab_tf.core.standard_streams import output_is_closed
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
@@ -26,18 +27,56 @@ def example(*lines: str) -> str:
 class Choice(click.Choice):
     """A click.Choice whose error suggests the closest choice."""
 
+    def __init__(self, choices, thing: Optional[str] = None):
+        """Take the choices, and what they are if the error is to say so."""
+        super().__init__(choices)
+        self.thing = thing
+
     def convert(self, value, param, ctx):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
             choices = [str(choice) for choice in self.choices]
             meant = did_you_mean(str(value), choices)
+            if self.thing:
+                self.fail(f"There is no {self.thing} '{value}'. {meant}", param, ctx)
             meant = "" if meant.startswith("Choose") else f" {meant}"
             self.fail(f"'{value}' is not one of {', '.join(choices)}.{meant}", param, ctx)
 
 
-RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))])
+RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))], "runtime")
 """The runtimes, without importing their package, which needs NumPy."""
+
+
+PRECISIONS = ("int8", "float16", "float32")
+"""Of the runtimes."""
+
+
+def runtime_options(function):
+    """Add `--runtime NAME` and `--precision NAME`, both None by default, to a command that runs a bundle."""
+    help_text = "Run a bundle with this runtime. [default: auto, the fastest that works here]"
+    return click.option("--runtime", type=RUNTIME, help=help_text)(precision_option(function))
+
+
+def precision_option(function):
+    """Add `--precision NAME`, None by default, to a command that runs a bundle."""
+    help_text = "Run a bundle at this precision. [default: the best that bundle and runtime have]"
+    return click.option("--precision", type=Choice(PRECISIONS), help=help_text)(function)
+
+
+def checkpoint_option(verb: str, **attributes):
+    """Return a decorator that adds `--checkpoint STEP`, None by default, to a command that runs a run."""
+    help_text = f"{verb} this saved step of a run, or 'best'."
+    if attributes.get("multiple"):
+        help_text = f"{help_text[:-1]}; repeatable."
+    return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)
+
+
+def opacity_option(function):
+    """Add `--opacity SHARE` to a command that draws overlays."""
+    help_text = "Opacity of the class colors over the image: 0 shows the image, 1 the colors alone."
+    kind = FloatRange(0, 1)
+    return click.option("--opacity", type=kind, default=0.5, show_default=True, help=help_text)(function)
 
 
 class PathType(click.Path):
@@ -107,6 +146,34 @@ class DeviceType(click.ParamType):
         return value
 
 
+def require(option: str, given, *names: str) -> None:
+    """Raise a wrong call if options were given that only go with another one, which was not: `given` is its value."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if not given and source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} goes with --{option}; add it.")
+
+
+def _check_source(ctx, param, value):
+    from deeplab_tf.deploy.video.address import parse
+
+    try:
+        if not value.startswith("@"):  # which is a file, and read when it is needed
+            parse(value)
+    except DeepLabError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def source_option(text: str):
+    """Return a decorator that adds `--source URI` to a command, which gets `uri`; `text` is its help."""
+    text += " To keep a password to yourself, write the URI into a file of mode 600 and pass @FILE, or set "
+    text += "DEEPLAB_TF_SOURCE."
+    return click.option(
+        "--source", "uri", required=True, metavar="URI", envvar="DEEPLAB_TF_SOURCE", callback=_check_source, help=text
+    )
+
+
 def renamed_option(old: str, new: str, **attributes):
     """Return a decorator that makes `old`, an option that was renamed, an error that names the new one."""
 
@@ -117,9 +184,16 @@ def renamed_option(old: str, new: str, **attributes):
     return click.option(old, callback=fail, expose_value=False, hidden=True, is_eager=True, **attributes)
 
 
+def check_standard_output(ctx, param, value):
+    """Raise a usage error for "-", where the program was started with a closed standard output; a click callback."""
+    if value == "-" and output_is_closed():
+        raise click.BadParameter("standard output is closed; name a file.")
+    return value
+
+
 def _check_json_target(ctx, param, value):
     """Raise a usage error for a file that could not be written, before any work is done."""
-    if value in (None, "-"):
+    if check_standard_output(ctx, param, value) in (None, "-"):
         return value
     folder = os.path.dirname(os.path.abspath(value))
     if os.path.isdir(value):

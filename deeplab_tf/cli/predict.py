@@ -6,12 +6,15 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 import click
 
 from deeplab_tf.cli.options import (
-    RUNTIME,
     Choice,
     PathType,
+    checkpoint_option,
     example,
     json_option,
     new_guard,
+    opacity_option,
+    require,
+    runtime_options,
     show,
     verbose_option,
     write_json,
@@ -52,23 +55,19 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     is_flag=True,
     help="Also write NAME_overlay.jpg: the image with class colors and, if predicted, outlined instances.",
 )
-@click.option(
-    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
-)
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Run a bundle at this precision. [default: the best that it has]",
-)
-@click.option("--checkpoint", metavar="STEP", help="Predict with this saved step of a run, or 'best'. [default: best]")
+@opacity_option
+@click.option("--legend", is_flag=True, help="Put the names of the classes beside each overlay.")
+@runtime_options
+@checkpoint_option("Predict with")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, runtime, precision, checkpoint, json_target, verbose):
+def command(run, images, out, layout, overlay, opacity, legend, runtime, precision, checkpoint, json_target, verbose):
     """Predict label maps for images (PNG or JPEG), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
     ends the command; files already written are complete.
     """
+    require("overlay", overlay, "opacity", "legend")
     import deeplab_tf
     from deeplab_tf.core.image_header import about_turned
     from deeplab_tf.deploy.model import check_cityscapes
@@ -104,7 +103,7 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
                 else:
                     writer.add(os.path.relpath(stem, out), result.panoptic, image)
                 if overlay:
-                    result.save(stem + OVERLAY_SUFFIX)
+                    result.save(stem + OVERLAY_SUFFIX, opacity=opacity, legend=legend)
             except DeepLabError as error:
                 if writer is not None and written:
                     writer.close()

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 import click
 
@@ -17,6 +18,7 @@ from deeplab_tf.cli.options import (
     verbose_option,
     write_json,
 )
+from deeplab_tf.core import signals
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2")
@@ -82,14 +84,17 @@ def _draw(folder, missing, settings, jobs):
     if jobs == 1 or len(missing) < 8:
         yield from map(_write, work)
         return
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(missing)), _start_worker) as pool:
+    with signals.kept_from_children():
+        pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(missing)), _start_worker)
+    with pool:
         yield from pool.imap_unordered(_write, work, 4)
 
 
 def _start_worker():
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # multiprocessing lets it through again
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # removes a file that it is writing
     cv2.setNumThreads(1)
 
 

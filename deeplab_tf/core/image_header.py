@@ -11,6 +11,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import open_file
 
 _HEAD = 1 << 16
 """Bytes that hold the header of almost every file."""
@@ -37,7 +38,7 @@ class ImageHeader(NamedTuple):
 def read_header(path) -> Optional[ImageHeader]:
     """Return the header of an image file; None for one that cannot be read, or is no PNG or JPEG."""
     try:
-        with open(os.fspath(path), "rb") as file:
+        with open_file(path) as file:
             head = file.read(_HEAD)
             header = parse_header(head) or parse_header(head + file.read())
             if header is None:
@@ -45,7 +46,7 @@ def read_header(path) -> Optional[ImageHeader]:
             file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read()
             return header._replace(whole=any(end in tail for end in _ENDS))
-    except OSError:
+    except DeepLabError:
         return None
 
 

@@ -3,6 +3,7 @@
 Whatever is wrong with a file is one DeepLabError that names it and, in JSON, the key.
 """
 
+import contextlib
 import gc
 import json
 import math
@@ -11,7 +12,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from deeplab_tf.core.errors import DeepLabError
 
@@ -25,26 +26,35 @@ _SHOWN = 60
 """Characters of a wrong value that an error shows."""
 
 
-def read_bytes(path, limit: int = MAX_BYTES) -> bytes:
-    """Return the contents of a regular file.
+@contextlib.contextmanager
+def open_file(path) -> Iterator[BinaryIO]:
+    """Yield a regular file, open for reading.
 
-    Never waits: a pipe or a device is refused. Raises DeepLabError if there is no such file, it is empty, larger than
-    `limit` bytes or no regular file, or cannot be read.
+    Never waits: a pipe or a device is refused. Raises DeepLabError for that, for a missing file and one that cannot be
+    read.
     """
     path = os.fspath(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            kind = _KINDS.get(stat.S_IFMT(os.fstat(file.fileno()).st_mode))
             if kind is not None:
                 raise DeepLabError(f"{path} cannot be read: expected a file, got {kind}.")
-            data = b"" if status.st_size > limit else file.read()
+            yield file
     except FileNotFoundError:
         raise DeepLabError(f"There is no file {path}.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise DeepLabError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
-    if max(status.st_size, len(data)) > limit:
+
+
+def read_bytes(path, limit: int = MAX_BYTES) -> bytes:
+    """Return the contents of a regular file.
+
+    Raises DeepLabError as `open_file` does, and for a file that is empty or larger than `limit` bytes.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = b"" if size > limit else file.read()
+    if max(size, len(data)) > limit:
         raise DeepLabError(f"{path} has more than {limit >> 20} MB, which is the most that is read of such a file.")
     if not data:
         raise DeepLabError(f"{path} is empty (0 bytes); copy it again.")
@@ -200,11 +210,11 @@ class Value:
             raise self.wrong("true or false")
         return self.value
 
-    def text(self, most: int = 1000) -> str:
-        """Return text of 1 to `most` characters without control characters."""
+    def text(self, most: int = 1000, *, control: bool = False) -> str:
+        """Return text of 1 to `most` characters, without control characters unless `control`."""
         if not isinstance(self.value, str) or not self.value.strip() or len(self.value) > most:
             raise self.wrong(f"text of 1 to {most} characters")
-        if _CONTROL.search(self.value):
+        if not control and _CONTROL.search(self.value):
             raise self.wrong("text without control characters")
         return self.value
 

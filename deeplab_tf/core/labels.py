@@ -14,6 +14,9 @@ from deeplab_tf.core.input_files import Value, shown
 IGNORE_LABEL = 255
 """The id of a pixel that no loss and no score counts."""
 
+IGNORE_COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)}
+"""Colors for what is no class: a table takes the first that no class looks like."""
+
 
 class Label(NamedTuple):
     """One class."""
@@ -54,9 +57,19 @@ class LabelTable:
         """Class names, by id."""
         return [label.name for label in self.labels]
 
+    @property
+    def ignore_color(self) -> str:
+        """The name, in IGNORE_COLORS, of the color for ids outside the table: black, unless a class looks like it."""
+
+        def distance(name):
+            return min(max(abs(a - b) for a, b in zip(IGNORE_COLORS[name], label.color)) for label in self)
+
+        return next((name for name in IGNORE_COLORS if distance(name) >= 24), max(IGNORE_COLORS, key=distance))
+
     def palette(self) -> np.ndarray:
-        """Return (256, 3) uint8 RGB: the color of every value of a label map; ids outside the table are black."""
-        palette = np.zeros((256, 3), np.uint8)
+        """Return (256, 3) uint8 RGB: the color of every value of a label map; others than classes have
+        `ignore_color`."""
+        palette = np.full((256, 3), IGNORE_COLORS[self.ignore_color], np.uint8)
         for label in self.labels:
             palette[label.id] = label.color
         return palette

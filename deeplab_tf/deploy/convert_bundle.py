@@ -56,7 +56,8 @@ def convert_bundle(
         own = {"calibrate_on_gpu": True, "images": list(frames.images)} if calibrate_on_gpu and frames else {}
         rows += conversion.build_engines(bundle, precision(int8, fp16), targets, strict=strict, say=say, **own)
         if frames is not None:
-            rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS)
+            panoptic = frames.panoptic if bundle.gives_instances else None
+            rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS, panoptic)
         return report(bundle, rows, say, truth=() if frames is None else frames.truth, built_here=True)
 
 

@@ -1,13 +1,12 @@
-"""Agreement between runtimes, and their scores against the truth."""
+"""Agreement between runtimes."""
 
 from typing import List, Optional, Sequence
 
 import numpy as np
 
-from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics import none_if_nan
-from deeplab_tf.core.metrics.confusion import ConfusionMatrix, about_absent, count_pairs
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix, about_absent
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 
 
@@ -34,24 +33,9 @@ def about_truth(truth: Sequence[Optional[np.ndarray]], table: LabelTable) -> Lis
     return about_absent("labels", dict(zip(table.names, counts))) if labeled else []
 
 
-def miou(
-    labels: Sequence[Optional[np.ndarray]], truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
-) -> Optional[float]:
-    """Return the mean IoU of label maps upsampled to the truth's size; None if no frame has both, or
-    none of them a class."""
-    confusion = ConfusionMatrix(classes)
-    for label_map, true in zip(labels, truth):
-        if true is not None and label_map is not None:
-            confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
-    return none_if_nan(confusion.miou())
-
-
-def pq(
-    panoptics: np.ndarray, truth: Sequence[Optional[np.ndarray]], table: LabelTable, label_stride: int = 1
-) -> Optional[float]:
-    """Return the panoptic quality of panoptic maps upsampled to the truth's size; None if no frame has labels."""
+def pq(panoptics: np.ndarray, truth: np.ndarray, table: LabelTable) -> Optional[float]:
+    """Return the panoptic quality of (N, H, W) panoptic maps; None if it is undefined."""
     quality = PanopticQuality(table)
     for panoptic, true in zip(panoptics, truth):
-        if true is not None:
-            quality.update(true, resize_labels(panoptic, true.shape, label_stride))
+        quality.update(true, panoptic)
     return quality.report()["pq"]

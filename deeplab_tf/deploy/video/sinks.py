@@ -12,11 +12,13 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TextIO
 
 import cv2
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import is_device, put_in_place
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.standard_streams import raise_output_error
 from deeplab_tf.deploy.video import camera, pipelines
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
@@ -48,6 +50,8 @@ def save(path: str, source: Source) -> Sink:
     Raises:
         DeepLabError: another suffix, or a place that cannot be written.
     """
+    if "://" in path:
+        raise DeepLabError("--save writes a file or a folder of this machine, and was given an address.")
     suffix = os.path.splitext(path)[1].lower()
     is_folder = os.path.isdir(path)
     if is_video_name(path):
@@ -57,7 +61,7 @@ def save(path: str, source: Source) -> Sink:
         raise DeepLabError(
             f"--save {path}: a video file ends in {', '.join(sorted(_CODECS))}, a folder has no suffix. {hint}".rstrip()
         )
-    return ImageFolderSink(path)
+    return ImageFolderSink(path, source.folder)
 
 
 class WindowSink(Sink):
@@ -187,9 +191,16 @@ class ImageFolderSink(Sink):
 
     NAMED, NUMBERED = "_overlay.jpg", ".jpg"
 
-    def __init__(self, folder: str):
-        """Raise DeepLabError if the folder cannot be made or written."""
-        self._folder = folder
+    def __init__(self, folder: str, source_folder: str = ""):
+        """
+        Args:
+            folder: where they are written.
+            source_folder: the images' folder, whose subfolders are kept; "" keeps none.
+
+        Raises:
+            DeepLabError: the folder cannot be made or written.
+        """
+        self._folder, self._source_folder = folder, source_folder
         self._stems: Set[str] = set()
         _make_folder(folder)
 
@@ -197,10 +208,10 @@ class ImageFolderSink(Sink):
         write_image(self._path(frame), frame.annotated)
 
     @classmethod
-    def paths(cls, folder: str, images: Sequence[str]) -> List[str]:
+    def paths(cls, folder: str, images: Sequence[str], source_folder: str = "") -> List[str]:
         """Return the files that a sink of this folder writes for these image files; for a video, of which the number
         of frames is not known, those that are there and have such names."""
-        names = [os.path.splitext(os.path.basename(path))[0] + cls.NAMED for path in images]
+        names = [_stem(path, source_folder) + cls.NAMED for path in images]
         if names:
             return [os.path.join(folder, name) for name in names]
         return glob.glob(os.path.join(glob.escape(folder), "[0-9]" * 8 + cls.NUMBERED))
@@ -208,7 +219,7 @@ class ImageFolderSink(Sink):
     def _path(self, frame: AnnotatedFrame) -> str:
         stem = number = f"{frame.number:08d}"
         if frame.name:
-            stem = os.path.splitext(os.path.basename(frame.name))[0]
+            stem = _stem(frame.name, self._source_folder)
             if stem in self._stems:  # a pattern may find one name in several folders
                 stem = f"{stem}_{number}"
             self._stems.add(stem)
@@ -220,9 +231,9 @@ class LabelFolderSink(ImageFolderSink):
 
     NAMED = NUMBERED = ".png"
 
-    def __init__(self, folder: str, label_stride: int = 1):
-        """Raise DeepLabError if the folder cannot be made or written."""
-        super().__init__(folder)
+    def __init__(self, folder: str, label_stride: int = 1, source_folder: str = ""):
+        """Take the labels' stride, and the rest as `ImageFolderSink` does."""
+        super().__init__(folder, source_folder)
         self._label_stride = label_stride
 
     def write(self, frame: AnnotatedFrame) -> None:
@@ -235,18 +246,20 @@ class JsonLinesSink(Sink):
 
     _BEGINNING = re.compile(rb'\{"frame": \d+, "time": [\d.]+, "name": ')
 
-    def __init__(self, path: str, table: LabelTable, *, overwrite: bool = False):
+    def __init__(
+        self, path: str, table: LabelTable, stop: Callable[[], object] = lambda: None, *, overwrite: bool = False
+    ):
         """
         Args:
             path: of the file, "-" for standard output. It is opened with the first frame.
             table: the classes.
+            stop: called when nobody reads them any more, such as head.
             overwrite: replace what is there, instead of continuing it.
 
         Raises:
             DeepLabError: the file cannot be written.
         """
-        self._path, self._names, self._mode = path, table.names, "w" if overwrite else "a"
-        self._clock = time.time() - time.monotonic()
+        self._path, self._names, self._stop, self._mode = path, table.names, stop, "w" if overwrite else "a"
         self._file: Optional[TextIO] = sys.stdout if path == "-" else None
         if self._file is None:
             _check_writable(path)
@@ -261,7 +274,7 @@ class JsonLinesSink(Sink):
         stats = frame.stats
         row: Dict[str, Any] = {
             "frame": frame.number,
-            "time": round(self._clock + frame.captured_at, 4),
+            "time": round(time.time() - awake() + frame.captured_at, 4),
             "name": frame.name or None,
             "fps": round(stats.fps, 3),
             "latency_ms": {name: round(ms, 3) for name, ms in stats.latency_ms.items()},
@@ -273,8 +286,13 @@ class JsonLinesSink(Sink):
             row["instances"] = {name: count for name, count in zip(self._names, stats.instances) if count}
         if self._file is None:
             self._file = self._open()
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            if self._file is sys.stdout:
+                raise_output_error()
+        except BrokenPipeError:
+            self._stop()
 
     def _open(self):
         file = open(self._path, self._mode, encoding="utf-8")  # noqa: SIM115 (until close)
@@ -302,6 +320,11 @@ def _check_writable(path: str) -> None:
         problem = errno.ENOENT
     if problem is not None:
         raise DeepLabError(f"Cannot write {path}: {os.strerror(problem)}.")
+
+
+def _stem(path: str, source_folder: str) -> str:
+    """Return the name of an image file without suffix, below the folder of the source if it is one."""
+    return os.path.splitext(os.path.relpath(path, source_folder) if source_folder else os.path.basename(path))[0]
 
 
 def _make_folder(folder: str) -> None:

@@ -22,7 +22,8 @@ class Source:
         safe: its URI without passwords.
         live: True: the newest frame wins; False: every frame, in order.
         fps: frames per second as the source reports it; None if unknown, or not yet known.
-        total: number of frames; None if unknown.
+        total: number of frames; None if unknown, or endless.
+        folder: of image files, below which saved frames keep their subfolders; "" for other sources.
         reconnects: times that the source was lost and came back.
         say: called with a message for the user: what was lost, what came back.
         warnings: what a report on the frames must say, a sentence each.
@@ -31,6 +32,7 @@ class Source:
     live = False
     fps: Optional[float] = None
     total: Optional[int] = None
+    folder = ""
     reconnects = 0
 
     def __init__(self, address: Address):

@@ -66,7 +66,7 @@ def check_splits(splits: Mapping[str, Split], data: Mapping | None = None, known
     whole = {name: split.split if isinstance(split, Subset) else split for name, split in splits.items()}
     listed = {name: [stats(split.files(index)) for index in range(len(split))] for name, split in whole.items()}
     files = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    if known and known.get("files") == files:
+    if known and known.get("files") == files and any(map(any, listed.values())):
         counts = {name: LabelCounts(**known["counts"][name]) for name in whole}
     else:
         counts = {name: count_labels(split, name) for name, split in whole.items()}
@@ -89,7 +89,7 @@ def count_labels(split: Split, name: str) -> LabelCounts:
     errors: list[DeepLabError] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         found = threads.map(lambda index: _inspected(split, index), range(len(split)))
-        for each in progress(found, f"check {name}", total=len(split)):
+        for each in progress(found, f"check {TITLES.get(name, name)} data", total=len(split)):
             if isinstance(each, DeepLabError):
                 errors.append(each)
             else:

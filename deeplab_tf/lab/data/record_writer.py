@@ -57,8 +57,6 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     Raises:
         DeepLabError: as `write` does, and for a dataset that cannot be opened.
     """
-    if data["name"] == "records":
-        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
@@ -75,7 +73,12 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
 
 
 def records_folder(data: dict, out: str | None) -> str:
-    """Return the folder that `prepare` writes to; its arguments are those of `prepare`."""
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`.
+
+    Raise DeepLabError for a dataset that is records itself.
+    """
+    if data["name"] == "records":
+        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
     default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
     return expand(out or data.get("records") or default)

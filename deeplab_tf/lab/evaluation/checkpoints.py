@@ -19,7 +19,7 @@ from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.evaluation.evaluate_run import Progress, data_warnings, with_text
-from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels, truth_title
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
 from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
 from deeplab_tf.lab.runs.metrics import best_step
@@ -98,7 +98,7 @@ def checkpoints_figure(split: Split, predicted: dict[str, dict[int, np.ndarray]]
     rows = []
     for index in next(iter(predicted.values())):
         frame = split.scored_sample(index)
-        panels = [LabelPanel(frame.label_map, "truth (black: ignored)")]
+        panels = [LabelPanel(frame.label_map, truth_title(split.table))]
         for checkpoint, label_maps in predicted.items():
             confusion = ConfusionMatrix(len(split.table))
             confusion.update(frame.label_map, label_maps[index])

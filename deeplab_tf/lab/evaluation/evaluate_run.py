@@ -15,7 +15,7 @@ from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation.evaluate import Evaluation, ImageScore, evaluate
-from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure, truth_title
 from deeplab_tf.lab.evaluation.folders import open_folders
 from deeplab_tf.lab.evaluation.pages import evaluation_page
 from deeplab_tf.lab.evaluation.speed import measured_with
@@ -151,7 +151,8 @@ def _row(network, split, evaluation: Evaluation, place: str, image: ImageScore):
     size, flip, scales = frame.label_map.shape, evaluation.flip, evaluation.scales
     predicted = predict(network, frame.image, size, flip=flip, scales=scales)
     outlined = evaluation.pq_method == "centers"
-    truth = LabelPanel(frame.label_map, "truth (black: ignored)", split.panoptic_map(image.index) if outlined else None)
+    panoptic = split.panoptic_map(image.index) if outlined else None
+    truth = LabelPanel(frame.label_map, truth_title(evaluation.table), panoptic)
     title = f"prediction: mIoU {number(image.miou)}"
     panels = [truth, LabelPanel(predicted.label_map, title, predicted.panoptic if outlined else None)]
     return frame.image, f"{place}: {image.name}", panels

@@ -50,8 +50,6 @@ def warning_lines(report: dict) -> list[str]:
 def panoptic_lines(report: dict) -> list[str]:
     """Return how the instances were made, and a table of PQ, SQ and RQ by class, for things, stuff and all."""
     text = f"Panoptic quality, {step_title(report['checkpoint'])}, instances by {METHODS[report['pq_method']]}."
-    if report["pq_method"] == "centers" and (report["flip"] or report["scales"] != [1.0]):
-        text += " Its labels, centers and offsets are those of the image as it is, without averaging."
     keys = ("pq", "sq", "rq")
     rows = [["class", "PQ", "SQ", "RQ"]]
     rows += [[name, *(number(report[f"{key}_per_class"][name]) for key in keys)] for name in report["pq_per_class"]]

@@ -151,4 +151,5 @@ class _Agreement:
         opened = session(model.SerializeToString())
         names = [output.name for output in opened.get_outputs()]
         outputs = [opened.run(None, {"image": frame[None].astype(np.float32)}) for frame in self.frames]
-        return [as_prediction({name: array[0] for name, array in zip(names, each)}) for each in outputs]
+        named = ({name: array[0] for name, array in zip(names, each)} for each in outputs)
+        return [as_prediction(each, len(self.table)) for each in named]

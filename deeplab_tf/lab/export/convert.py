@@ -1,7 +1,7 @@
 """Convert a run to a bundle: what `deeplab-tf convert RUN` and `deeplab_tf.convert` do."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ def convert_run(
 
     Returns:
         What --json writes: `bundle` (its path), `rows` (see `conversion.Row`; the first is the Keras network),
-        `label_stride` (mIoU and time of each) and `calibration`.
+        `label_stride` (mIoU and time of each), `calibration`, and `images`, how many of `images_available` were scored.
 
     Raises:
         DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
@@ -81,12 +81,17 @@ def convert_run(
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
     check_run_or_bundle(run)
     check_target(out, overwrite=overwrite)
-    _check(target, output, calibration, int8, labels is None or images is not None)
+    _check(target, output, calibration, int8, calibrate_on_gpu, images, labels)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
     with locked(out):
         keras = open_run(run, checkpoint)
         size = size or keras.size
         trained = load(run) if int8 and calibration is None else None
+        if trained and images is not None and labels is None and not calibrate_on_gpu:
+            raise DeepLabError(
+                f"The run {run} was trained with its INT8 ranges, and images would not be read: leave them out, or "
+                "pass calibration= to calibrate on them."
+            )
         scored = scoring_frames(
             keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
         )
@@ -102,16 +107,17 @@ def convert_run(
             own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
             engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
             rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
-        measured = conversion.measured(
-            bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
-        )
+        panoptic = scored.panoptic if keras.gives_instances else None
+        seconds = convert_bundle.TIMED_SECONDS
+        measured = conversion.measured(bundle, rows, scored.images, scored.truth, seconds, panoptic)
         _say_calibration(bundle, say)
-        _say_label_strides(written.costs, label_stride, len(scored.images), say)
+        _say_scores(written, options, scored, say)
         report = convert_bundle.report(bundle, [written.keras, *measured], say, truth=scored.truth)
-        return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
+        counts = {"images": len(scored.images), "images_available": scored.available}
+        return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **counts, **report}
 
 
-def _check(target, output, calibration, int8, has_images):
+def _check(target, output, calibration, int8, calibrate_on_gpu, images, labels):
     for name, value, choices in (
         ("target", target, ("all", *conversion.TARGETS)),
         ("output", output, OUTPUTS),
@@ -121,8 +127,12 @@ def _check(target, output, calibration, int8, has_images):
             raise DeepLabError(f"There is no {name} '{value}'. {did_you_mean(value, filter(None, choices))}")
     if calibration and not int8:
         raise DeepLabError("calibration needs int8: float networks are not calibrated.")
-    if not has_images:
+    if calibrate_on_gpu and not int8:
+        raise DeepLabError("calibrate_on_gpu needs int8: float networks are not calibrated.")
+    if labels is not None and images is None:
         raise DeepLabError("labels are those of images; name both folders.")
+    if images is not None and labels is None and not int8:
+        raise DeepLabError("images would not be read: they go with int8, to calibrate on, or with labels, to score on.")
 
 
 class _Written(NamedTuple):
@@ -135,7 +145,9 @@ class _Written(NamedTuple):
 def _write_bundle(folder, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
     with folder as part:
         info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
-        reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
+        reference, costs = label_stride_costs(
+            keras, scored.images, scored.truth, scored.panoptic, output=options.output
+        )
         compared = scored.images[:COMPARED_FRAMES]
         differences = largest_differences(part, keras.model, compared, options.label_stride)
         scores = {
@@ -165,8 +177,15 @@ def _say_calibration(bundle: Bundle, say):
     say(f"Calibration: {chosen} on {found['frames']} images. {measure}: {scores}.")
 
 
-def _say_label_strides(costs: Sequence[dict], chosen, images, say):
-    text = ", ".join(
-        f"{cost['label_stride']}: {number(cost['miou'], '{:.4f}')} in {cost['ms']:.0f} ms" for cost in costs
+def _say_scores(written, options, scored, say):
+    """Say what was scored on which images, and why a bundle of labels has another mIoU than its run."""
+    costs = ", ".join(
+        f"{cost['label_stride']}: {number(cost['miou'], '{:.4f}')} in {cost['ms']:.0f} ms" for cost in written.costs
     )
-    say(f"mIoU on {images} images and time per frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")
+    images = f"{len(scored.images)} of {scored.available} images"
+    say(f"mIoU on {images} and time per frame in TensorFlow, by label stride: {costs}. Chosen: {options.label_stride}.")
+    if options.output == "labels" and any(each.shape != options.size for each in scored.truth):
+        say(
+            f"The run itself has mIoU {number(written.keras.miou, '{:.4f}')} on these images, as `evaluate` counts it: "
+            "its probabilities are resized to the labels' size. A bundle of labels has none (see --output logits)."
+        )

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from deeplab_tf.core.bundle import is_bundle, open_bundle
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, WrongCall
 from deeplab_tf.core.guard import expand
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
@@ -32,14 +32,12 @@ def open_runtime(
     """
     if is_bundle(path):
         if checkpoint is not None:
-            raise DeepLabError(
-                f"{path} is a bundle, which has one network; name the checkpoint when you convert the run."
-            )
+            raise WrongCall(f"{path} is a bundle, which has one network; name the checkpoint when you convert the run.")
         return open_bundle_runtime(open_bundle(path), runtime or "auto", precision)
     if runtime not in (None, "auto", "keras"):
-        raise DeepLabError(f"{path} is a run, which Keras runs; convert it to a bundle for the runtime {runtime}.")
+        raise WrongCall(f"{path} is a run, which Keras runs; convert it to a bundle for the runtime {runtime}.")
     if precision is not None:
-        raise DeepLabError(f"{path} is a run, which has one precision; convert it to a bundle for {precision}.")
+        raise WrongCall(f"{path} is a run, which has one precision; convert it to a bundle for {precision}.")
     name = resolve_checkpoint(path, checkpoint)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.runs.keras_runtime import open_run  # TensorFlow: only once the path has proved right
@@ -54,7 +52,10 @@ def read_places(path: str | Path, root: str | None = None) -> list[str]:
         path: of the run or bundle.
         root: as for `open_run_split`.
     """
-    data = open_bundle(path, verify=False).info.get("data") if is_bundle(path) else load_run(path).data
+    try:
+        data = open_bundle(path, verify=False).info.get("data") if is_bundle(path) else load_run(path).data
+    except DeepLabError:  # whoever opens it will say what is wrong
+        data = None
     if not data:
         return []
     return places(data if root is None else {**data, "root": root, "records": None})

@@ -1,5 +1,6 @@
 """Keras networks as predictors: what training, `evaluate` and `predict` run in the lab."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -10,7 +11,8 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.input_files import read_json
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.predictor import MAX_LANES, Predictor
+from deeplab_tf.deploy.runtimes.onnx import physical_cores
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.runs.folder import network_file
 from deeplab_tf.lab.runs.network_file import load_network_file
@@ -40,6 +42,10 @@ class KerasRuntime(Predictor):
         outputs = self._function(frame)
         arrays = {name: outputs[name].numpy() for name in outputs if name != "logits"}
         return Prediction(logits=outputs["logits"], **arrays)  # 40 MB at 512x1024, copied only when they are needed
+
+    def lanes(self) -> Sequence["KerasRuntime"]:
+        """On a CPU, itself for each of up to MAX_LANES cores: a call keeps nothing."""
+        return [self] * (1 if tf.config.list_physical_devices("GPU") else min(physical_cores(), MAX_LANES))
 
     def _outputs(self, frame):
         outputs = self.model(tf.cast(frame[None], tf.float32), training=False)
