@@ -145,7 +145,8 @@ def train(
         overrides: sections of the recipe with values that override its own.
 
     Returns:
-        `run` (its path), `step`, `best_miou` or `best_pq`, and `digest` (of all weights and the optimizer's state).
+        `run` (its path), `step`, `best_miou` or `best_pq` (None where no score is defined), `digest` (of all weights
+        and the optimizer's state), and `warnings` about the data.
 
     Raises:
         DeepLabError: a wrong recipe, bad data, or a folder that holds another run.

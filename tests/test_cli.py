@@ -307,6 +307,14 @@ def test_one_is_singular():
     assert [counted(count, "images") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
 
 
+@pytest.mark.parametrize("name", ["evaluate", "predict", "stream"])
+def test_commands_that_run_a_bundle_have_the_same_options(name):
+    params = {param.name: param for param in group.get_command(None, name).params}
+    assert list(params["precision"].type.choices) == ["int8", "float16", "float32"]
+    assert "[default: the best" in params["precision"].help and "[default: auto" in params["runtime"].help
+    assert ("checkpoint" in params) == (name != "stream")
+
+
 @pytest.mark.parametrize(
     "command, option, value",
     [
@@ -345,11 +353,3 @@ def test_absurd_numbers_are_wrong_calls(command, option, value, tmp_path, monkey
 def test_no_help_shows_the_name_of_a_type():
     for name in group.list_commands(None):
         assert "RANGE" not in CliRunner().invoke(group, [name, "--help"]).stdout
-
-
-@pytest.mark.parametrize("name", ["evaluate", "predict", "stream"])
-def test_commands_that_run_a_bundle_have_the_same_options(name):
-    params = {param.name: param for param in group.get_command(None, name).params}
-    assert list(params["precision"].type.choices) == ["int8", "float16", "float32"]
-    assert "[default: the best" in params["precision"].help and "[default: auto" in params["runtime"].help
-    assert ("checkpoint" in params) == (name != "stream")

@@ -314,7 +314,7 @@ def test_outputs_over_a_run_and_its_dataset(tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(str(tiny.trained_run()), str(run))
     (run / "report").mkdir(exist_ok=True)
-    data = tiny.write_data(tmp_path / "data")
+    data = tiny.write_data(tmp_path / "data", colors=True)
     root = ("--root", data)
     label = next((tmp_path / "data" / "labels" / "val").iterdir())
     refused(tmp_path, "evaluate", run, *root, "--json", run / "best.keras", facts=["--json", "best.keras"])
@@ -334,6 +334,9 @@ def test_outputs_over_a_run_and_its_dataset(tmp_path, monkeypatch):
     result = call("evaluate", run, *root)
     assert result.exit_code == 2 and "report.md" in result.stderr
     assert (run / "report" / "report.md").read_text() == "my own words"
+    for more in (["--overwrite"], []):
+        result = call("evaluate", run, *root, *more)
+        assert result.exit_code == 0, result.output + result.stderr
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,10 @@ def command(run, json_target, verbose, **options):
     if (options["device"] is None) != (options["fps"] is None):
         raise click.UsageError("--device and --fps go together.")
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
+    from deeplab_tf.core.bundle import files_read
+
     guard = new_guard(json_target)
-    guard.reads(run, options["root"])
+    guard.reads(*files_read(run), options["root"])
     guard.makes(out, "--out")
     guard.check()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

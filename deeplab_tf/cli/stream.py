@@ -203,7 +203,8 @@ def _guard(bundle, uri, outputs, json_target, written):
     guard, read = new_guard(json_target), local_files(uri, without=written)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
     folder = next(filter(os.path.isdir, read), "")
-    guard.reads(bundle, *read)
+    guard.reads(bundle)
+    guard.reads(*read, whole=False)
     if save and sinks.is_video_name(save):
         guard.writes(save, "--save")
         guard.makes(sinks.part_name(save), "--save")

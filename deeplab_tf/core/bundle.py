@@ -34,6 +34,7 @@ INSTANCE_OUTPUTS = ("center", "offset")
 `deeplab_tf.core.panoptic.grouping`."""
 
 INFO = "bundle.json"
+_OF_A_RUN = ("config.yaml", "classes.json", "ranges.json", "metrics.jsonl", "best.keras", "kept", "checkpoints")
 ENGINES = "engines"
 
 
@@ -92,6 +93,13 @@ def is_bundle(path) -> bool:
 def is_run(path) -> bool:
     """Return whether a folder has a config.yaml."""
     return os.path.isfile(os.path.join(os.fspath(path), "config.yaml"))
+
+
+def files_read(path) -> List[str]:
+    """Return what is read of a run or a bundle: of a bundle the whole folder, of a run its network and its recipe, and
+    not its report or what else lies in it. Any other path is returned as it is."""
+    path = os.fspath(path)
+    return [os.path.join(path, name) for name in _OF_A_RUN] if is_run(path) and not is_bundle(path) else [path]
 
 
 def check_run_or_bundle(path) -> None:
