@@ -215,7 +215,7 @@ def test_a_run_is_its_recipe_with_its_own_classes(tmp_path):
     assert report["network"] == "trained" and report["classes"] == 7 and report["size"] == [64, 64]
     assert call(run, "--classes", "3").exit_code == 2
     (run / "classes.json").unlink()
-    assert call(run).exit_code == 1 and "Cannot read the classes" in call(run).output
+    assert call(run).exit_code == 1 and "trained/classes.json" in call(run).output
 
 
 def test_bundle(tmp_path):

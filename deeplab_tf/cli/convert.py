@@ -6,6 +6,7 @@ import click
 
 from deeplab_tf.cli.options import (
     Choice,
+    IntRange,
     PathType,
     SizeType,
     checkpoint_option,
@@ -64,9 +65,9 @@ OPTION_NEEDS = {"a run": "export"}
     "--calibration", type=Choice(METHODS), help="Calibration method. [default: the one that agrees best with FP32]"
 )
 @click.option(
-    "--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="Calibrate on this many."
+    "--calibration-images", type=IntRange(1, 10000), default=100, show_default=True, help="Calibrate on this many."
 )
-@click.option("--score-images", type=click.IntRange(1), default=50, show_default=True, help="Score on this many.")
+@click.option("--score-images", type=IntRange(1, 10000), default=50, show_default=True, help="Score on this many.")
 @click.option("--calibrate-on-gpu", is_flag=True, help="Also let TF-TRT calibrate its engine itself, on this GPU.")
 @click.option(
     "--strict", is_flag=True, help="Refuse where an engine cannot be built as asked, instead of the next best."

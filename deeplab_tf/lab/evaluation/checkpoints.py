@@ -25,8 +25,8 @@ from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
 from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
 from deeplab_tf.lab.runs.metrics import best_step
 
-PAGES = ("checkpoints.md", "checkpoints.json")
-"""The report, in Markdown and JSON."""
+PAGES = ("checkpoints.json", "checkpoints.md")
+"""The report; where the first is, all files are there and of one call."""
 
 
 def compare_checkpoints(
@@ -79,8 +79,8 @@ def compare_checkpoints(
             report["architecture"] = str(folder / "architecture.png")
             write_image(report["architecture"], _architecture(network))
         text = checkpoints_page(report)
-        write_text(folder / PAGES[0], text)
-        write_json(folder / PAGES[1], report)
+        write_text(folder / PAGES[1], text)
+        write_json(folder / PAGES[0], report)
         return report, text
 
 
