@@ -78,8 +78,8 @@ def test_a_source_by_another_name(here):
     refused(here, *STREAM, "file://" + str(here / "v.mp4"), "--save", "v.mp4", facts=["--save v.mp4"])
     refused(here, *STREAM, "v.mp4", "--save", "hard.mp4", facts=["--save hard.mp4", "as v.mp4"])
     refused(here, *STREAM, "v.mp4", "--json", "v.mp4", facts=["--json v.mp4"])
-    refused(here, *STREAM, "ffmpeg:v.mp4", "--json-lines", "v.mp4", facts=["--json-lines v.mp4"])
-    refused(here, *STREAM, "gst:filesrc location=v.mp4 ! decodebin", "--json", "v.mp4", facts=["--json v.mp4"])
+    refused(here, *STREAM, "ffmpeg:v.mp4", "--json-lines", "v.mp4", facts=["--json-lines ", "what is read"])
+    refused(here, *STREAM, "gst:filesrc location=v.mp4 ! decodebin", "--json", "v.mp4", facts=["--json ", "is read"])
 
 
 def test_a_source_with_the_name_of_the_recording(here):
@@ -245,16 +245,19 @@ def test_a_folder_with_anothers_bundle_json_is_not_replaced(tmp_path):
         assert (tmp_path / "bundle.json").read_text() == text
 
 
+RECORD = json.dumps({"facts": {}, "sha256": "0", "megabytes": 1.0, "seconds": 1.0})
+
+
 def test_a_bundle_is_replaced_with_the_engines_that_a_device_built(tmp_path):
     write(tmp_path / "b")
     engines = tmp_path / "b" / "engines" / "orin"
     engines.mkdir(parents=True)
     for name in ("int8.engine", "timing.cache"):
         (engines / name).write_text("built here")
-    (engines / "int8.engine.json").write_text(json.dumps({"facts": {}, "sha256": "0"}))
+    (engines / "int8.engine.json").write_text(RECORD)
     (engines / "tf_trt_int8").mkdir()
     (engines / "tf_trt_int8" / "saved_model.pb").write_text("built here")
-    (engines / "tf_trt_int8.json").write_text(json.dumps({"facts": {}, "sha256": "0"}))
+    (engines / "tf_trt_int8.json").write_text(RECORD)
     write(tmp_path / "b", "another network")
     assert sorted(contents(tmp_path / "b")) == ["bundle.json", "model.onnx"]
 

@@ -75,7 +75,7 @@ def checkpoint_option(verb: str, **attributes):
 def opacity_option(function):
     """Add `--opacity SHARE` to a command that draws overlays."""
     help_text = "Opacity of the class colors over the image: 0 shows the image, 1 the colors alone."
-    kind = click.FloatRange(0, 1)
+    kind = FloatRange(0, 1)
     return click.option("--opacity", type=kind, default=0.5, show_default=True, help=help_text)(function)
 
 

@@ -144,7 +144,7 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
         raise DeepLabError(f"{place}: expected a bundle of format {formats}, got {found}; convert with this version.")
     bundle = Bundle(path, info)
     if _is_changed(Value(info, place)):
-        raise DeepLabError(f"{place} has been changed: it is not as {DIGEST} in it says. Copy the bundle again.")
+        raise DeepLabError(f"{place} has been changed: its sha256 does not match. Copy the bundle again.")
     _check(bundle, names, verify)
     return bundle
 
