@@ -38,7 +38,10 @@ VERSION = "1.2.0"
 def open_split(split: str, *, root: Annotated[str, "the folder of the records"]) -> "RecordSplit":
     """Open a split of a folder that `deeplab-tf prepare` wrote."""
     folder = version_folder(open_root(root))
-    if not folder.is_dir() and folder.parent.is_dir() and any(folder.parent.iterdir()):
+    others = [
+        path for path in folder.parent.glob("*") if not path.name.startswith("incomplete.")
+    ]  # of a killed prepare
+    if others and not folder.is_dir():
         raise DeepLabError(
             f"The records in {root} were prepared by another version; remove {folder.parent} and prepare them again."
         )
