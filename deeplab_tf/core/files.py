@@ -18,7 +18,6 @@ import uuid
 from typing import Callable, Dict, Iterator, List
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.progress import say
 
 before_replacing: List[Callable[[str, str], None]] = []
 """Called by `put_in_place` with a complete temporary file and the real path that it gets next; see `core.guard`."""
@@ -76,6 +75,8 @@ def _lock_folder(path, name):
         descriptor = _open_folder(path)
         free = _lock(descriptor)
         if free is None:
+            from deeplab_tf.core.progress import say  # click, which a machine that only measures may lack
+
             say(f"The file system of {name} has no locks: let no other command write there at the same time.")
         if free is not False and not _is_being_replaced(path) and _is_same(descriptor, path):
             return descriptor
