@@ -145,7 +145,8 @@ def train(
         overrides: sections of the recipe with values that override its own.
 
     Returns:
-        `run` (its path), `step`, `best_miou` or `best_pq`, and `digest` (of all weights and the optimizer's state).
+        `run` (its path), `step`, `best_miou` or `best_pq` (None where no score is defined), `digest` (of all weights
+        and the optimizer's state), and `warnings` about the data.
 
     Raises:
         DeepLabError: a wrong recipe, bad data, or a folder that holds another run.
@@ -166,10 +167,11 @@ def train(
         if run is None:
             raise DeepLabError("Name the run folder with run=DIR: a dictionary has no file name to take it from.")
         sections = {**recipe, **{name: {**recipe.get(name, {}), **values} for name, values in overrides.items()}}
-        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)))
+        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)), to_train=True)
     else:
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
-        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
+        texts = (f"{key}={_json.dumps(value, default=_os.fspath, ensure_ascii=False)}" for key, value in values)
+        config = load_recipe(Path(recipe), list(texts), to_train=True)
         run = Path("runs", Path(recipe).stem) if run is None else run
     file = None if isinstance(recipe, dict) else Path(recipe)
     return {"run": str(run), **fit(config, Path(run), recipe=file, resume=resume, callbacks=callbacks)}

@@ -293,7 +293,10 @@ class Watch(keras.callbacks.Callback):
 def test_train_takes_a_dictionary_and_callbacks(tmp_path, monkeypatch):
     tiny.use_backbone(monkeypatch)
     tree, watch = tiny.recipe("elsewhere"), Watch()
-    changes = {"data": {"root": tiny.write_data(tmp_path / "data")}, "training": {"steps": 6, "validate_every": 3}}
+    changes = {
+        "data": {"root": tiny.write_data(tmp_path / "data")},
+        "training": {"steps": 6, "validate_every": 3, "save_steps": []},
+    }
     result = deeplab_tf.train(tree, run=tmp_path / "run", callbacks=[watch], **changes)
     assert result["run"] == str(tmp_path / "run") and result["step"] == 6
     assert len(watch.losses) == 6 and len(watch.scores) == 2 and result["best_miou"] == max(watch.scores)

@@ -197,7 +197,7 @@ def test_files_that_do_not_pair(what, run, data, recipe, tmp_path):
 def test_a_bad_validation_image_costs_no_steps(data, recipe, tmp_path):
     whole = (data / IMAGE).read_bytes()
     spoil(data / IMAGE)
-    settings = ("--set", "training.steps=4", "--set", "training.checkpoint_every=3")
+    settings = ("--set", "training.steps=4", "--set", "training.checkpoint_every=3", "--set", "training.save_steps=[]")
     options = ("train", recipe, "--run", tmp_path / "run", *settings)
     said = sentence(*options)  # by the validation after the last step
     assert "frame_1.png is damaged" in said and "--resume" in said
@@ -209,7 +209,9 @@ def test_a_bad_validation_image_costs_no_steps(data, recipe, tmp_path):
 def test_a_bad_training_image_is_named(data, recipe, tmp_path):
     """The reader's sentence comes through TensorFlow's pipeline."""
     spoil(data / IMAGE.replace("val", "train"))
-    said = sentence("train", recipe, "--run", tmp_path / "run", "--set", "training.steps=5")
+    said = sentence(
+        "train", recipe, "--run", tmp_path / "run", "--set", "training.steps=5", "--set", "training.save_steps=[]"
+    )
     assert str(data / IMAGE.replace("val", "train")) in said and "is damaged" in said
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -493,3 +495,17 @@ def test_jetpack_follows_from_the_release(tmp_path, release, version):
 def test_other_machines_have_no_jetpack_and_no_advice(tmp_path):
     assert jetpack.describe(str(tmp_path)) == {"jetpack": None, "l4t": None, "power_mode": None, "clocks_held": None}
     assert jetpack.problems(str(tmp_path)) == []
+
+
+def test_a_worker_ends_with_its_parent():
+    """However that dies: an engine that the worker still built would come into a bundle that is no longer locked."""
+    source = (
+        "import os, sys, time; from deeplab_tf.deploy.compare.worker import _end_with; _end_with(int(sys.argv[1])); "
+    )
+    source += "print('at work', flush=True); time.sleep(600)"
+    parent = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {source!r}, str(os.getpid())])"
+    with subprocess.Popen([sys.executable, "-c", parent], env=probe.environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"at work\n"
+        process.kill()
+        assert process.stdout.read() == b"", "the worker has closed it"
+    assert subprocess.run([sys.executable, "-c", source, "1"], env=probe.environment()).returncode == 1

@@ -146,8 +146,8 @@ def path(tmp_path):
 
 
 def test_set_wins_over_the_file(path):
-    config = load(path, ["training.steps=20", "data.size=[64, 96]", "data.root=a=b"])
-    assert (config.training.steps, config.size, config.data["root"]) == (20, (64, 96), "a=b")
+    config = load(path, ["training.steps=7", "data.size=[32, 48]", "data.root=a=b"])
+    assert (config.training.steps, config.size, config.data["root"]) == (7, (32, 48), "a=b")
 
 
 @pytest.mark.parametrize("number", ["1e-3", "0.001", "1.0e-3", "1.e-3", ".1e-2", "1E-3"])
@@ -283,3 +283,33 @@ def with_old_names(text):
         section, key = new.split(".")
         tree[section][old.split(".")[1]] = tree[section].pop(key)
     return yaml.safe_dump(tree)
+
+
+@pytest.mark.parametrize(
+    "changes, line, expected",
+    [
+        (["training.steps=14"], "training.save_steps", "must be steps from 1 to training.steps, 14. Got [15]"),
+        (["optimizer.warmup_steps=30"], None, "must be less than training.steps, 30. Got 30"),
+        (["augment.scale=[0.5, 1]", "augment.crop=[64, 65]"], None, "at most [64, 64], which is data.size times"),
+        (["augment.crop=[81, 64]"], None, "at most [80, 80]"),  # 64 x 1.25
+        (
+            ["data.size=[9000, 9000]", "augment.crop=[9000, 9000]", "training.batch_size=7"],
+            None,
+            "at most 6 with crops",
+        ),
+        (["loss.class_weights=[1, 2]"], None, "a number for each of the 3 classes. Got [1.0, 2.0]"),
+    ],
+)
+def test_keys_that_no_training_can_use_together(path, changes, line, expected):
+    """6 x 81,000,000 pixels are 2**28.9, 7 times are 2**29.1."""
+    with pytest.raises(DeepLabError) as caught:
+        load(path, changes, to_train=True)
+    assert expected in str(caught.value)
+    if line is not None:
+        number = path.read_text().splitlines().index(f"  {line.split('.')[1]}:") + 1
+        assert str(caught.value).startswith(f"{path}, line {number}: {line} must")
+    assert load(path, changes), "without a training there is nothing wrong"
+
+
+def test_largest_values_that_a_training_takes(path):
+    load(path, ["training.steps=15", "optimizer.warmup_steps=14", "augment.crop=[80, 80]"], to_train=True)

@@ -407,7 +407,7 @@ def test_evaluate_of_folders(run, tmp_path):
         (["--split", "val", "--images", "x", "--labels", "y"], "exclude each other"),
         (["--class-ids"], "name --images and --labels"),
         (["--scales", "1,big"], "such as 0.75,1,1.25; got '1,big'"),
-        (["--scales", "0"], "numbers between 0 and 8"),
+        (["--scales", "0"], "numbers from 0.1 to 8"),
     ],
 )
 def test_evaluate_called_wrongly_exits_2(run, arguments, sentence):

@@ -12,6 +12,7 @@ import streams
 import tiny_bundle
 from click_runner import CliRunner
 
+import deeplab_tf
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import check_target, new_bundle, open_bundle, seal
 from deeplab_tf.core.errors import WrongCall
@@ -78,8 +79,8 @@ def test_a_source_by_another_name(here):
     refused(here, *STREAM, "file://" + str(here / "v.mp4"), "--save", "v.mp4", facts=["--save v.mp4"])
     refused(here, *STREAM, "v.mp4", "--save", "hard.mp4", facts=["--save hard.mp4", "as v.mp4"])
     refused(here, *STREAM, "v.mp4", "--json", "v.mp4", facts=["--json v.mp4"])
-    refused(here, *STREAM, "ffmpeg:v.mp4", "--json-lines", "v.mp4", facts=["--json-lines v.mp4"])
-    refused(here, *STREAM, "gst:filesrc location=v.mp4 ! decodebin", "--json", "v.mp4", facts=["--json v.mp4"])
+    refused(here, *STREAM, "ffmpeg:v.mp4", "--json-lines", "v.mp4", facts=["--json-lines ", "what is read"])
+    refused(here, *STREAM, "gst:filesrc location=v.mp4 ! decodebin", "--json", "v.mp4", facts=["--json ", "is read"])
 
 
 def test_a_source_with_the_name_of_the_recording(here):
@@ -245,16 +246,19 @@ def test_a_folder_with_anothers_bundle_json_is_not_replaced(tmp_path):
         assert (tmp_path / "bundle.json").read_text() == text
 
 
+RECORD = json.dumps({"facts": {}, "sha256": "0", "megabytes": 1.0, "seconds": 1.0})
+
+
 def test_a_bundle_is_replaced_with_the_engines_that_a_device_built(tmp_path):
     write(tmp_path / "b")
     engines = tmp_path / "b" / "engines" / "orin"
     engines.mkdir(parents=True)
     for name in ("int8.engine", "timing.cache"):
         (engines / name).write_text("built here")
-    (engines / "int8.engine.json").write_text(json.dumps({"facts": {}, "sha256": "0"}))
+    (engines / "int8.engine.json").write_text(RECORD)
     (engines / "tf_trt_int8").mkdir()
     (engines / "tf_trt_int8" / "saved_model.pb").write_text("built here")
-    (engines / "tf_trt_int8.json").write_text(json.dumps({"facts": {}, "sha256": "0"}))
+    (engines / "tf_trt_int8.json").write_text(RECORD)
     write(tmp_path / "b", "another network")
     assert sorted(contents(tmp_path / "b")) == ["bundle.json", "model.onnx"]
 
@@ -283,6 +287,10 @@ def test_a_recipe_in_its_own_run_folder(tmp_path):
     recipe = tiny.write_recipe(tmp_path / "mine" / "config.yaml", tiny.recipe(tiny.write_data(tmp_path / "data")))
     refused(tmp_path, "train", recipe, "--run", tmp_path / "mine", facts=["--run", "config.yaml", "what is read"])
     refused(tmp_path, "train", recipe, "--run", tmp_path / "mine" / "." / ".." / "mine", facts=["config.yaml"])
+    before = contents(tmp_path)
+    with pytest.raises(WrongCall, match="config.yaml"):
+        deeplab_tf.train(recipe, run=tmp_path / "mine")
+    assert contents(tmp_path) == before
     other = tiny.write_recipe(tmp_path / "other.yaml", tiny.recipe(tmp_path / "data"))
     refused(tmp_path, "train", other, "--run", tmp_path / "mine", facts=["mine", "config.yaml"])
     refused(tmp_path, "train", other, "--run", tmp_path / "new", "--json", other, facts=["--json", "other.yaml"])
@@ -314,7 +322,7 @@ def test_outputs_over_a_run_and_its_dataset(tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(str(tiny.trained_run()), str(run))
     (run / "report").mkdir(exist_ok=True)
-    data = tiny.write_data(tmp_path / "data")
+    data = tiny.write_data(tmp_path / "data", colors=True)
     root = ("--root", data)
     label = next((tmp_path / "data" / "labels" / "val").iterdir())
     refused(tmp_path, "evaluate", run, *root, "--json", run / "best.keras", facts=["--json", "best.keras"])
@@ -333,7 +341,12 @@ def test_outputs_over_a_run_and_its_dataset(tmp_path, monkeypatch):
     (run / "report" / "report.md").write_text("my own words")
     result = call("evaluate", run, *root)
     assert result.exit_code == 2 and "report.md" in result.stderr
+    with pytest.raises(WrongCall, match="report.md"):
+        deeplab_tf.evaluate(run, root=str(data), out=run / "report")
     assert (run / "report" / "report.md").read_text() == "my own words"
+    for more in (["--overwrite"], []):
+        result = call("evaluate", run, *root, *more)
+        assert result.exit_code == 0, result.output + result.stderr
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,17 @@ def test_overwrite_spares_what_lies_below_a_folder_that_is_read(here):
     refused(["other.json", "lies in p"], reads=["p"], overwrite=True, json="other.json")
 
 
+def test_of_a_folder_of_which_all_files_are_known_the_others_may_be_replaced(here):
+    guard = Guard("predict", overwrite=True)
+    guard.reads("p", "p/a.png", whole=False)
+    (here / "p" / "b.png").write_text("mine")
+    guard.writes("p/b.png", "--json")
+    guard.check()
+    guard.writes("p/a.png", "--save")
+    with pytest.raises(WrongCall, match="--save p/a.png is what is read"):
+        guard.check()
+
+
 def test_a_bundle_that_is_read_gets_no_other_file(here):
     (here / "p" / "bundle.json").write_text("{}")
     refused(["--json p/new.json", "bundle p"], reads=["p"], json="p/new.json")

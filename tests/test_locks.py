@@ -5,8 +5,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deeplab_tf.core import files
@@ -14,6 +16,7 @@ from deeplab_tf.core.errors import DeepLabError
 
 HOLD = """
 import sys
+import tempfile
 from deeplab_tf.core import files
 with files.locked(sys.argv[1]), {inside}:
     print("held", flush=True)
@@ -202,3 +205,24 @@ def test_a_json_report_removes_the_half_of_a_killed_one(tmp_path):
     (tmp_path / ".deeplab-tf.0123abcd.part.json").write_text('{"half')
     write_json({"a": 1}, str(tmp_path / "result.json"))
     assert names(tmp_path) == ["result.json"]
+
+
+def test_other_folders_of_pictures_are_tidied_too(tmp_path):
+    from deeplab_tf.core.cityscapes import CITYSCAPES
+    from deeplab_tf.deploy.compare.disagreement import write_disagreements
+    from deeplab_tf.deploy.video import sinks
+
+    for tidy in (sinks._make_folder, lambda folder: write_disagreements(folder, np.zeros((0,)), [], CITYSCAPES)):
+        (tmp_path / ".deeplab-tf.0123abcd.part.png").write_text("half")
+        tidy(str(tmp_path))
+        assert names(tmp_path) == []
+
+
+def test_a_temporary_folder_goes_with_its_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    theirs = ["deeplab-tf-trial-0123456", "deeplab-tf-trial-notes.txt", "deeplab-tf-other-01234567"]
+    for name in [*theirs, "deeplab-tf-trial-01234567"]:
+        (tmp_path / name).mkdir()
+    with files.temporary_folder("trial") as living, files.temporary_folder("trial") as folder:
+        assert names(tmp_path) == sorted([*theirs, os.path.basename(living), os.path.basename(folder)])
+    assert names(tmp_path) == sorted(theirs)

@@ -293,6 +293,8 @@ def test_leftovers_of_a_killed_process_are_removed(cityscapes, tmp_path):
     leftover.write_bytes(b"half")
     notes = tmp_path / "out" / "records" / "incomplete.notes"
     notes.write_text("mine")
+    with pytest.raises(DeepLabError, match="There are no prepared records"):
+        records(tmp_path, "train")
     assert run(tmp_path, cityscapes).exit_code == 0
     assert not leftover.parent.exists() and len(records(tmp_path, "train")) == 5
     assert (

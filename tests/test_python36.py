@@ -12,6 +12,7 @@ CHOSEN = (
     "test_device.py",
     "test_draw.py",
     "test_image_files.py",
+    "test_locks.py",
     "test_grouping.py",
     "test_guard.py",
     "test_scenes.py::test_a_scene_depends_on_seed_and_index_alone",

@@ -17,7 +17,7 @@ from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import files_below
 from deeplab_tf.lab.export import calibration
-from deeplab_tf.lab.runs import keras_runtime, metrics
+from deeplab_tf.lab.runs import folder, keras_runtime, metrics
 from deeplab_tf.lab.runs.network_file import load_network_file
 from deeplab_tf.lab.training import rewind, state
 
@@ -271,8 +271,8 @@ def test_a_damaged_state_is_passed_over_and_named(tmp_path, trained, kind):
         save(tmp_path, trained, step)
     DAMAGE[kind](tmp_path / "step_00000008.npz")
     assert state.latest(tmp_path) == tmp_path / "step_00000004.npz" and state.saved_step(tmp_path) == 4
-    (found,) = state.damaged(tmp_path)
-    assert found.startswith(f"{tmp_path / 'step_00000008.npz'} is damaged (") and "\n" not in found
+    ((path, reason),) = state.damaged(tmp_path)
+    assert path == tmp_path / "step_00000008.npz" and reason and "\n" not in reason
     assert "step_00000008.npz is damaged" in said(
         state.restore, tmp_path / "step_00000008.npz", trained, trained.optimizer
     )
@@ -361,6 +361,33 @@ def test_damaged_ranges(tmp_path, key, value):
     assert str(path) in said(calibration.load, tmp_path)
     path.write_text(json.dumps({name: each for name, each in RANGES.items() if name != key}))
     assert key in said(calibration.load, tmp_path)
+
+
+COUNTS = {"images": 2, "pixels": {"road": 5}, "images_with": {"road": 1}, "ignored": {"255": 3}, "unlabeled": ["a.png"]}
+CHECKED = {"counts": {"train": COUNTS, "val": COUNTS}, "warnings": ["few"], "files": "0123"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "words",
+        "[1]",
+        "[" * 100_000,
+        json.dumps({**CHECKED, "files": 5}),
+        json.dumps({**CHECKED, "warnings": "few"}),
+        json.dumps({**CHECKED, "counts": {"train": COUNTS}}),
+        json.dumps({**CHECKED, "counts": {"train": COUNTS, "val": {**COUNTS, "images": -1}}}),
+        json.dumps({**CHECKED, "counts": {"train": COUNTS, "val": {**COUNTS, "more": 1}}}),
+        json.dumps({**CHECKED, "counts": {"train": COUNTS, "val": {**COUNTS, "pixels": {"road": 0.5}}}}),
+        json.dumps({**CHECKED, "counts": {"train": COUNTS, "val": {**COUNTS, "unlabeled": [1]}}}),
+    ],
+)
+def test_a_damaged_check_of_the_data_is_made_again(tmp_path, text):
+    path = tmp_path / "data_check.json"
+    path.write_text(json.dumps(CHECKED))
+    assert folder.read_data(tmp_path) == CHECKED
+    path.write_text(text)
+    assert folder.read_data(tmp_path) == {}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import click
 
 from deeplab_tf.cli.options import (
     DeviceType,
+    FloatRange,
+    IntRange,
     PathType,
     SizeType,
     example,
@@ -38,15 +40,13 @@ ASSUMED_CLASSES = 19
 @click.option(
     "--fps",
     "target",
-    type=click.FloatRange(0, min_open=True),
+    type=FloatRange(0, 1e6, min_open=True),
     default=25.0,
     show_default=True,
     help="Target frame rate.",
 )
 @click.option("--size", type=SizeType(), help="Height and width of a recipe's network. [default: the recipe's]")
-@click.option(
-    "--classes", type=click.IntRange(1, 255), help="Number of classes of a recipe. [default: those of its dataset]"
-)
+@click.option("--classes", type=IntRange(1, 255), help="Number of classes of a recipe. [default: those of its dataset]")
 @click.option("--suggest", is_flag=True, help="Suggest smaller networks of a recipe that meet --fps on --device.")
 @click.option(
     "--figure",

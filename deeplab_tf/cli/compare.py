@@ -3,6 +3,8 @@
 import click
 
 from deeplab_tf.cli.options import (
+    FloatRange,
+    IntRange,
     PathType,
     example,
     json_option,
@@ -54,12 +56,12 @@ def _check_runtimes(ctx, param, value):
     help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own, "
     "with instances for PQ.",
 )
-@click.option("--frames", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Number of frames.")
+@click.option("--frames", type=IntRange(1, 10000), default=16, show_default=True, help="Number of frames.")
 @click.option(
-    "--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="Time each visit for so long."
+    "--seconds", type=FloatRange(0, 3600), default=5.0, show_default=True, help="Time each visit for so long."
 )
 @click.option(
-    "--rounds", type=click.IntRange(1), default=1, show_default=True, help="Number of rounds, each A B C C B A."
+    "--rounds", type=IntRange(1, 1000), default=1, show_default=True, help="Number of rounds, each A B C C B A."
 )
 @click.option("--out", metavar="DIR", type=PathType(), help="Write figures of where the runtimes disagree here.")
 @json_option
@@ -82,7 +84,8 @@ def command(bundle, uri, runtimes, precision, labels, frames, seconds, rounds, o
     opened, missing = open_bundle(bundle), missing_runtimes()
     chosen = variants(runtimes, opened, missing, precision)
     guard = new_guard(json_target)
-    guard.reads(bundle, labels, *local_files(uri))
+    guard.reads(bundle, labels)
+    guard.reads(*local_files(uri), whole=False)
     guard.fills(out, "--out", [figure_path(out or "", variant) for variant in chosen[1:]])
     guard.check()
     loaded = load_frames(uri, opened, frames, labels)

@@ -6,6 +6,7 @@ import click
 
 from deeplab_tf.cli.options import (
     Choice,
+    IntRange,
     PathType,
     SizeType,
     checkpoint_option,
@@ -64,9 +65,9 @@ OPTION_NEEDS = {"a run": "export"}
     "--calibration", type=Choice(METHODS), help="Calibration method. [default: the one that agrees best with FP32]"
 )
 @click.option(
-    "--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="Calibrate on this many."
+    "--calibration-images", type=IntRange(1, 10000), default=100, show_default=True, help="Calibrate on this many."
 )
-@click.option("--score-images", type=click.IntRange(1), default=50, show_default=True, help="Score on this many.")
+@click.option("--score-images", type=IntRange(1, 10000), default=50, show_default=True, help="Score on this many.")
 @click.option("--calibrate-on-gpu", is_flag=True, help="Also let TF-TRT calibrate its engine itself, on this GPU.")
 @click.option(
     "--strict", is_flag=True, help="Refuse where an engine cannot be built as asked, instead of the next best."
@@ -80,13 +81,13 @@ def command(source, json_target, verbose, **options):
     It ends with a table: size, build time, largest difference from Keras, mIoU on validation images and frames/s where
     it runs here.
     """
-    from deeplab_tf.core.bundle import is_bundle
+    from deeplab_tf.core.bundle import files_read, is_bundle
 
     if options["int8"] and options["fp16"]:
         raise click.UsageError("--int8 and --fp16 exclude each other.")
     options["label_stride"] = int(options["label_stride"])
     convert, guard = _bundle if is_bundle(source) else _run, new_guard(json_target)
-    guard.reads(source, options["labels"], options["root"])
+    guard.reads(*files_read(source), options["labels"], options["root"])
     report = convert(source, options, guard, lambda text: show(text, json_target))
     write_json(report, json_target)
 
@@ -97,13 +98,13 @@ def _bundle(source, options, guard, say):
 
     unused = ("out", "size", "checkpoint", "calibration", "calibration_images", "label_stride", "output", "root")
     _refuse("a bundle: convert the run again", unused)
-    guard.reads(*(local_files(options["images"]) if options["images"] else ()))
+    guard.reads(*(local_files(options["images"]) if options["images"] else ()), whole=False)
     guard.check()
     return convert_bundle(source, say=say, **{name: value for name, value in options.items() if name not in unused})
 
 
 def _run(source, options, guard, say):
-    from deeplab_tf.core.bundle import check_run_or_bundle
+    from deeplab_tf.core.bundle import check_run_or_bundle, check_target
 
     check_run_or_bundle(source)
     if not options["int8"]:
@@ -113,8 +114,10 @@ def _run(source, options, guard, say):
     if options["labels"] is not None and options["images"] is None:
         raise click.UsageError("--labels are those of --images; name both folders.")
     guard.reads(options["images"])
-    guard.makes(options["out"] or os.path.join(source, "bundle"), "--out")
+    out = options["out"] or os.path.join(source, "bundle")
+    guard.makes(out, "--out")
     guard.check()
+    check_target(out, overwrite=overwriting())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     say("Loading TensorFlow and the network ...")
     from deeplab_tf.lab.export.calibration import load

@@ -4,13 +4,13 @@ import importlib
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, new_guard, show, verbose_option, write_json
+from deeplab_tf.cli.options import FloatRange, example, json_option, new_guard, show, verbose_option, write_json
 
 
 @click.command(epilog=example("deeplab-tf doctor", "deeplab-tf doctor --json - --limit 60"))
 @click.option(
     "--limit",
-    type=click.FloatRange(0.1),
+    type=FloatRange(0.1, 3600),
     default=4.0,
     show_default=True,
     metavar="SECONDS",

@@ -24,8 +24,8 @@ def parse_scales(ctx, param, value):
         scales = tuple(float(part) for part in value.split(","))
     except ValueError:
         scales = ()
-    if not scales or not all(0 < scale <= 8 for scale in scales):
-        raise click.BadParameter(f"expected numbers between 0 and 8 with commas, such as 0.75,1,1.25; got '{value}'.")
+    if not scales or not all(0.1 <= scale <= 8 for scale in scales):
+        raise click.BadParameter(f"expected numbers from 0.1 to 8 with commas, such as 0.75,1,1.25; got '{value}'.")
     return scales
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from typing import Optional
 
 import click
@@ -74,7 +75,7 @@ def checkpoint_option(verb: str, **attributes):
 def opacity_option(function):
     """Add `--opacity SHARE` to a command that draws overlays."""
     help_text = "Opacity of the class colors over the image: 0 shows the image, 1 the colors alone."
-    kind = click.FloatRange(0, 1)
+    kind = FloatRange(0, 1)
     return click.option("--opacity", type=kind, default=0.5, show_default=True, help=help_text)(function)
 
 
@@ -90,6 +91,26 @@ class PathType(click.Path):
             self.fail(str(error), param, ctx)
 
 
+class IntRange(click.IntRange):
+    """An integer from `min` to `max`; N in the help, where click would write INTEGER RANGE."""
+
+    def get_metavar(self, param, ctx=None):
+        return "N"
+
+
+class FloatRange(click.FloatRange):
+    """A number from `min` to `max`, never NaN; likewise."""
+
+    def get_metavar(self, param, ctx=None):
+        return "X"
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):  # neither below nor above any limit
+            self.fail(f"'{value}' is not a number.", param, ctx)
+        return number
+
+
 class SizeType(click.ParamType):
     """HEIGHTxWIDTH in pixels."""
 
@@ -102,7 +123,7 @@ class SizeType(click.ParamType):
         if isinstance(value, tuple):
             return value
         parts = value.lower().split("x")
-        if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        if len(parts) != 2 or not all(re.match("[0-9]{1,9}$", part) for part in parts):
             self.fail(f"'{value}' is not a size; write height x width, such as 512x1024.", param, ctx)
         height, width = (int(part) for part in parts)
         if not all(32 <= side <= 4096 for side in (height, width)):

@@ -69,12 +69,14 @@ def command(run, images, out, layout, overlay, opacity, legend, runtime, precisi
     """
     require("overlay", overlay, "opacity", "legend")
     import deeplab_tf
+    from deeplab_tf.core.bundle import files_read
     from deeplab_tf.core.image_header import about_turned
     from deeplab_tf.deploy.model import check_cityscapes
 
     jobs = plan(images, out, layout)
     guard = new_guard(json_target)
-    guard.reads(run, *images, *jobs)
+    guard.reads(*files_read(run))
+    guard.reads(*images, *jobs, whole=False)
     guard.fills(out, "--out", _outputs(jobs, out, layout, overlay))
     guard.check()
     writer = None

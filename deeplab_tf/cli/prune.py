@@ -8,6 +8,8 @@ import click
 from deeplab_tf.cli.options import (
     Choice,
     DeviceType,
+    FloatRange,
+    IntRange,
     PathType,
     SizeType,
     example,
@@ -31,28 +33,26 @@ NEEDS = ("numpy", "cv2", "lab")
     )
 )
 @click.argument("run", type=PathType())
-@click.option("--gmac", type=click.FloatRange(0, min_open=True), help="Target: billions of multiply-adds per frame.")
+@click.option("--gmac", type=FloatRange(0, 1e6, min_open=True), help="Target: billions of multiply-adds per frame.")
 @click.option("--device", type=DeviceType(), help="Target: a device to be fast enough for, with --fps.")
 @click.option(
-    "--fps", type=click.FloatRange(0, min_open=True), help="Frames/s to reach on --device in its fastest precision."
+    "--fps", type=FloatRange(0, 1e6, min_open=True), help="Frames/s to reach on --device in its fastest precision."
 )
 @click.option("--size", type=SizeType(), help="Count for frames of this height x width. [default: the run's]")
 @click.option(
     "--by", type=Choice(("loss", "scale")), default="loss", show_default=True, help="Measure of channel importance."
 )
-@click.option(
-    "--rounds", type=click.IntRange(1, 100), default=4, show_default=True, help="Prune in this number of rounds."
-)
+@click.option("--rounds", type=IntRange(1, 100), default=4, show_default=True, help="Prune in this number of rounds.")
 @click.option(
     "--images",
-    type=click.IntRange(8),
+    type=IntRange(8, 100000),
     default=64,
     show_default=True,
     help="Measure importance on this number of training images in each round.",
 )
 @click.option(
     "--score-images",
-    type=click.IntRange(1),
+    type=IntRange(1, 1000000),
     default=100,
     show_default=True,
     help="Score on this number of validation images.",
@@ -77,8 +77,10 @@ def command(run, json_target, verbose, **options):
     if (options["device"] is None) != (options["fps"] is None):
         raise click.UsageError("--device and --fps go together.")
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
+    from deeplab_tf.core.bundle import files_read
+
     guard = new_guard(json_target)
-    guard.reads(run, options["root"])
+    guard.reads(*files_read(run), options["root"])
     guard.makes(out, "--out")
     guard.check()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

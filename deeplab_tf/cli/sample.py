@@ -7,7 +7,17 @@ import sys
 
 import click
 
-from deeplab_tf.cli.options import PathType, SizeType, example, json_option, new_guard, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    IntRange,
+    PathType,
+    SizeType,
+    example,
+    json_option,
+    new_guard,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core import signals
 from deeplab_tf.core.progress import progress
 
@@ -22,16 +32,16 @@ NEEDS = ("numpy", "cv2")
 @click.argument("out", type=PathType(file_okay=False))
 @click.option(
     "--scenes",
-    type=click.IntRange(1, 1000000),
+    type=IntRange(1, 1000000),
     default=100,
     show_default=True,
     help="Number of scenes; every fifth is for validation.",
 )
 @click.option("--size", type=SizeType(), default="512x1024", show_default=True, help="Height x width in pixels.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the streets.")
+@click.option("--seed", type=IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the streets.")
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
+    type=IntRange(1, 64),
     default=min(os.cpu_count() or 1, 8),
     help="Number of processes.  [default: one per processor, at most 8]",
 )

@@ -6,6 +6,7 @@ import click
 
 from deeplab_tf.cli.options import (
     Choice,
+    IntRange,
     PathType,
     example,
     json_option,
@@ -42,9 +43,7 @@ NEEDS = ("numpy", "cv2")
 @click.option(
     "--classes", metavar="N|NAMES", help="With ids: number of classes, or their names. [default: the highest id + 1]"
 )
-@click.option(
-    "--ignore-label", type=click.IntRange(0, 255), metavar="ID", help="With ids: an id to ignore, besides 255."
-)
+@click.option("--ignore-label", type=IntRange(0, 255), metavar="ID", help="With ids: an id to ignore, besides 255.")
 @renamed_option("--ignore", "--ignore-label")
 @click.option(
     "--panoptic",
@@ -96,11 +95,11 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
 def _class_names(classes):
     """Return the names in --classes; numbers as names if it is a count."""
     if classes.strip().isdigit():
-        names = [str(i) for i in range(int(classes))]
+        names = [str(i) for i in range(int(classes))] if len(classes.strip()) <= 3 else []
     else:
         names = [name.strip() for name in classes.split(",")]
     if not 1 <= len(names) <= 255 or "" in names or len(set(names)) < len(names):
         raise click.UsageError(
-            f"--classes is a number from 1 to 255, or as many different names with commas; got '{classes}'."
+            f"--classes is a number from 1 to 255, or as many different names with commas; got '{classes[:100]}'."
         )
     return names

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from deeplab_tf.cli.options import (
+    IntRange,
     PathType,
     check_standard_output,
     example,
@@ -79,14 +80,11 @@ def _read_token(ctx, param, value):
     "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
     "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...)."
 )
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
+@click.option("--frames", type=IntRange(1, 10**9), help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
 @click.option("--loop", is_flag=True, help="Play a file or a folder again and again.")
 @click.option(
-    "--retries",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Give up a lost camera after N attempts in a row. [default: never]",
+    "--retries", type=IntRange(0, 10**9), help="Give up a lost camera after N attempts in a row. [default: never]"
 )
 # the network
 @runtime_options
@@ -205,7 +203,8 @@ def _guard(bundle, uri, outputs, json_target, written):
     guard, read = new_guard(json_target), local_files(uri, without=written)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
     folder = next(filter(os.path.isdir, read), "")
-    guard.reads(bundle, *read)
+    guard.reads(bundle)
+    guard.reads(*read, whole=False)
     if save and sinks.is_video_name(save):
         guard.writes(save, "--save")
         guard.makes(sinks.part_name(save), "--save")

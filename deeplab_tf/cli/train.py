@@ -64,7 +64,7 @@ def _train(config, overrides, run, resume, guard):
         raise KeyboardInterrupt("Interrupted before the first step.") from None
     again = f"Continue with: {_command(config, overrides, run)}"
     try:
-        return train(load(config, overrides), Path(run), recipe=config, resume=resume, guard=guard)
+        return train(load(config, overrides, to_train=True), Path(run), recipe=config, resume=resume, guard=guard)
     except Interrupted as interrupted:
         saved = interrupted.args[0]
         state = f"The state after step {saved} is saved." if saved else "No state was saved yet."

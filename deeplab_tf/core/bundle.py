@@ -34,6 +34,7 @@ INSTANCE_OUTPUTS = ("center", "offset")
 `deeplab_tf.core.panoptic.grouping`."""
 
 INFO = "bundle.json"
+_OF_A_RUN = ("config.yaml", "classes.json", "ranges.json", "metrics.jsonl", "best.keras", "kept", "checkpoints")
 ENGINES = "engines"
 
 
@@ -94,6 +95,13 @@ def is_run(path) -> bool:
     return os.path.isfile(os.path.join(os.fspath(path), "config.yaml"))
 
 
+def files_read(path) -> List[str]:
+    """Return what is read of a run or a bundle: of a bundle the whole folder, of a run its network and its recipe, and
+    not its report or what else lies in it. Any other path is returned as it is."""
+    path = os.fspath(path)
+    return [os.path.join(path, name) for name in _OF_A_RUN] if is_run(path) and not is_bundle(path) else [path]
+
+
 def check_run_or_bundle(path) -> None:
     """Raise DeepLabError for a path that is neither a run nor a bundle. Needs no lab, which a Jetson does not have."""
     path = os.fspath(path)
@@ -136,7 +144,7 @@ def open_bundle(path, *, verify: bool = True) -> Bundle:
         raise DeepLabError(f"{place}: expected a bundle of format {formats}, got {found}; convert with this version.")
     bundle = Bundle(path, info)
     if _is_changed(Value(info, place)):
-        raise DeepLabError(f"{place} has been changed: it is not as {DIGEST} in it says. Copy the bundle again.")
+        raise DeepLabError(f"{place} has been changed: its sha256 does not match. Copy the bundle again.")
     _check(bundle, names, verify)
     return bundle
 

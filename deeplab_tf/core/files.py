@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 import types
 import uuid
 from typing import Callable, Dict, Iterator, List
@@ -227,10 +228,7 @@ def new_folder(path) -> Iterator[str]:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     _put_back(path)
     _remove_leftovers(path)
-    part = _sibling(path, uuid.uuid4().hex[:8], "part")
-    os.mkdir(part)
-    descriptor = os.open(part, os.O_RDONLY)
-    _lock(descriptor)
+    part, descriptor = _locked_folder(lambda: _make_part(path))
     try:
         yield part
         _swap(part, path)
@@ -239,6 +237,40 @@ def new_folder(path) -> Iterator[str]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_folder(kind: str) -> Iterator[str]:
+    """Yield a folder among the system's temporary ones, which the block's end removes; those of the same kind that
+    killed processes left are removed, too."""
+    stem = f"deeplab-tf-{kind}-"
+    for name in os.listdir(tempfile.gettempdir()):
+        left = os.path.join(tempfile.gettempdir(), name)
+        if re.fullmatch(stem + "[a-z0-9_]{8}", name) and os.lstat(left).st_uid == os.getuid():
+            _remove_folder(left)
+    folder, descriptor = _locked_folder(lambda: tempfile.mkdtemp(prefix=stem))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _make_part(path):
+    part = _sibling(path, uuid.uuid4().hex[:8], "part")
+    os.mkdir(part)
+    return part
+
+
+def _locked_folder(make):
+    """Return a new folder and its descriptor, which is locked, so that nobody takes the folder for a leftover."""
+    while True:
+        folder = make()
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            if _lock(descriptor) is not False and _is_same(descriptor, folder):
+                return folder, descriptor
+            os.close(descriptor)  # another process has just taken it for one
 
 
 def _sibling(path, number, kind):
@@ -278,9 +310,22 @@ def _put_back(path):
 
 def _remove_leftovers(path):
     """Remove what killed processes left of new and old contents of a folder."""
-    for part in _siblings(path, "part") + _siblings(path, "old"):
-        if not _is_locked(os.path.splitext(part)[0] + ".part"):  # else a process is filling or swapping it
-            shutil.rmtree(part, ignore_errors=True)
+    for part in _siblings(path, "part"):
+        _remove_folder(part)
+    for old in _siblings(path, "old"):
+        if not os.path.exists(old[: -len("old")] + "part"):  # else a process is swapping them
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_folder(path):
+    """Remove a folder unless a process has locked it, or there are no locks to tell."""
+    with contextlib.suppress(OSError):  # another process has removed it, or it is a link
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if _lock(descriptor):
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def _is_being_replaced(path):

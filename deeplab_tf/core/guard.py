@@ -50,16 +50,24 @@ class Guard:
         """
         self.command, self.overwrite = command, overwrite
         self._inputs: Dict[str, str] = {}  # real path -> as given
+        self._whole: List[str] = []  # real paths of folders of which any file may be read
         self._identities: Dict[Tuple[int, int], str] = {}  # device and inode -> as given
         self._outputs: List[_Output] = []
         self._signatures: Dict[str, Set[_Signature]] = {}  # by folder
 
-    def reads(self, *paths) -> None:
-        """Announce files and folders that are read; None is skipped. No output may be one of them, or lie in a bundle
-        among them. Files of a folder that are certain to be read are announced beside it."""
+    def reads(self, *paths, whole: bool = True) -> None:
+        """Announce files and folders that are read. No output may be one of them, or lie in a bundle among them.
+
+        Args:
+            paths: of them; None is skipped.
+            whole: any file below these folders may be read, and is not replaced even by `overwrite`; without it, only
+                the files that are announced too.
+        """
         for path in filter(None, paths):
             path, real = os.fspath(path), resolve(path)
             self._inputs[real] = path
+            if whole and os.path.isdir(real):
+                self._whole.append(real)
             identity = _identity(real)
             if identity:
                 self._identities[identity] = path
@@ -184,13 +192,11 @@ class Guard:
 
     def _read_folder_of(self, real, found):
         """Return the folder that is read and has this file, or another name of it, below it; None if none has."""
-        for folder, path in self._inputs.items():
-            if _inside(real, folder):
-                return path
-            if found.st_nlink > 1 and os.path.isdir(folder):
-                names = (os.path.join(folder, name) for name in files.files_below(folder))
-                if any(_identity(name) == (found.st_dev, found.st_ino) for name in names):
-                    return path
+        for folder in self._whole:
+            names = files.files_below(folder) if found.st_nlink > 1 else []
+            linked = (_identity(os.path.join(folder, name)) == (found.st_dev, found.st_ino) for name in names)
+            if _inside(real, folder) or any(linked):
+                return self._inputs[folder]
         return None
 
 

@@ -185,7 +185,7 @@ class Value:
 
     def rows(self, least: int = 0, most: Optional[int] = None) -> List["Value"]:
         """Return the values of a list of `least` to `most`."""
-        if not isinstance(self.value, list):
+        if not isinstance(self.value, (list, tuple)):
             raise self.wrong("a list [...]")
         if len(self.value) < least or (most is not None and len(self.value) > most):
             count = str(least) if least == most else f"{least} to {most}" if most else f"{least} or more"

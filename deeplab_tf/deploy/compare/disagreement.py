@@ -6,6 +6,7 @@ from typing import List, Sequence
 import numpy as np
 
 from deeplab_tf.core import draw
+from deeplab_tf.core.files import remove_parts
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.deploy.compare.plan import Variant
@@ -42,6 +43,7 @@ def write_disagreements(folder: str, images: np.ndarray, outcomes: Sequence[Outc
     """Write the frame on which each runtime differs most from the first: disagreement_NAME_PRECISION.png."""
     done = [(each.variant, each.labels) for each in outcomes if each.error is None and each.labels is not None]
     paths = []
+    remove_parts(folder)
     for variant, labels in done[1:]:
         reference, first = done[0]
         worst = int(np.not_equal(labels, first).mean(axis=(1, 2)).argmax())

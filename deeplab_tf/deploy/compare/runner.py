@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from deeplab_tf.core.files import write_json
+from deeplab_tf.core.files import temporary_folder, write_json
 from deeplab_tf.core.progress import progress
 from deeplab_tf.core.signals import end_child, kept_from_children
 from deeplab_tf.deploy import probe
@@ -62,7 +61,7 @@ def run_all(
         panoptic: panoptic maps of all images; no PQ if left out.
     """
     outcomes = [Outcome(variant, [], None, None) for variant in variants]
-    with tempfile.TemporaryDirectory(prefix="deeplab-tf-compare-") as folder:
+    with temporary_folder("compare") as folder:
         place = os.path.join(folder, "frames.npy")
         np.save(place, images)
         answers = _write_truth(folder, truth, panoptic)
@@ -93,6 +92,7 @@ def _write_truth(folder, truth, panoptic):
 def _visit(bundle, outcome, frames, folder, seconds, truth):
     os.mkdir(folder)
     job = {"bundle": os.path.abspath(bundle), "frames": frames, "out": folder, "seconds": seconds}
+    job["parent"] = os.getpid()
     job["truth"] = None if outcome.visits else truth  # every visit would score the same
     write_json(os.path.join(folder, "job.json"), dict(job, **outcome.variant._asdict()))
     problem = _run_worker(folder)

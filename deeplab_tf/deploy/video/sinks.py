@@ -15,7 +15,7 @@ import cv2
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, put_in_place
+from deeplab_tf.core.files import is_device, put_in_place, remove_parts
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.standard_streams import raise_output_error
@@ -334,3 +334,4 @@ def _make_folder(folder: str) -> None:
         raise DeepLabError(f"Cannot make the folder {folder}: {error.strerror}.") from error
     if not os.access(folder, os.W_OK):
         raise DeepLabError(f"The folder {folder} cannot be written: permission denied.")
+    remove_parts(folder)

@@ -153,9 +153,10 @@ def _image_paths(address, without=()) -> List[str]:
     """Return the images of a folder and its subfolders, or of a pattern, sorted."""
     location = address.location
     if os.path.isdir(location):
-        outside = tuple(os.path.join(os.path.realpath(folder), "") for folder in without)
+        whole, *outside = (os.path.join(os.path.realpath(folder), "") for folder in (location, *without))
+        below = tuple(folder for folder in outside if folder != whole and folder.startswith(whole))
         found = list_images(location, recursive=True)
-        paths = [path for path in found if not os.path.realpath(path).startswith(outside)]
+        paths = [path for path in found if not os.path.realpath(path).startswith(below)]
         problem = f"The folder {location} has no PNG or JPEG image in it."
     else:
         paths = [path for path in sorted(glob.glob(location, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]

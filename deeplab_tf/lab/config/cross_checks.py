@@ -22,7 +22,7 @@ def check_precision(config: Config) -> None:
 
 
 def check_training(config: Config) -> None:
-    """Raise WrongOption for values that no training can use together; a run of an older version may hold them."""
+    """Raise WrongOption for values that no training can use together."""
     steps, late = config.training.steps, [step for step in config.training.save_steps if step > config.training.steps]
     if late:
         _fail("training.save_steps", late, f"must be steps from 1 to training.steps, {steps}")

@@ -13,12 +13,13 @@ from deeplab_tf.lab.schema import WrongOption, validate
 from deeplab_tf.lab.yaml_text import read, read_file
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = False) -> Config:
     """Read a recipe.
 
     Args:
         path: of a YAML file.
         overrides: `section.key=value`, with the value in YAML; they override the file.
+        to_train: also check what only a training uses, such as the crop against the size.
 
     Raises:
         DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a key
@@ -28,7 +29,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _override(tree, lines, override)
     with _placed(path, lines):
-        return resolve(tree)
+        return resolve(tree, to_train=to_train)
 
 
 def load_run(run: str | Path) -> Config:
@@ -40,11 +41,12 @@ def load_run(run: str | Path) -> Config:
         return _resolve(with_new_names(tree))
 
 
-def resolve(tree: dict) -> Config:
+def resolve(tree: dict, *, to_train: bool = False) -> Config:
     """Check a recipe's sections and fill in the defaults. Raise WrongOption as `load` raises DeepLabError."""
     refuse_old_names(tree)
     config = _resolve(tree)
-    check_training(config)
+    if to_train:
+        check_training(config)
     return config
 
 

@@ -105,4 +105,9 @@ def open_split(data: dict, split: str) -> Split:
 def _open_files(data, split):
     open_one = load_data_set(data["name"]).open_split
     own = {key: value for key, value in data.items() if key not in DataOptions.model_fields}
-    return open_one(split, **dict(validate(schema_of(open_one, Section), own, "data")))
+    opened = open_one(split, **dict(validate(schema_of(open_one, Section), own, "data")))
+    if data["name"] == "records":
+        from deeplab_tf.lab.data.records import compared  # TFDS
+
+        return compared(opened, own["root"], lambda: _open_files(opened.source, split))
+    return opened

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from annotated_types import MaxLen, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 
 from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError, some_of
@@ -37,7 +37,7 @@ Color = tuple[Byte, Byte, Byte]
 class ClassRow(Section):
     """A row of `classes`."""
 
-    name: str | int
+    name: str | Annotated[int, Ge(0), Le(999_999)]
     color: Color
     thing: bool = False
     id: Byte | None = None

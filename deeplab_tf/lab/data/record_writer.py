@@ -203,7 +203,7 @@ class Records(tfds.core.GeneratorBasedBuilder):
             "panoptic_map": tfds.features.Text(),  # (H, W) int32 as bytes, or empty
             "source_panoptic": tfds.features.Text(),  # panoptic map as RGB PNG, or empty
         }
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description="Images and label maps at the training size, written by deeplab-tf prepare.",
             features=tfds.features.FeaturesDict(features),
@@ -217,6 +217,11 @@ class Records(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, name: str, split: Split) -> Iterator[tuple[int, dict]]:
         examples = _in_threads(lambda index: _example(split, index, tuple(self._metadata["size"])), len(split))
         yield from enumerate(self._progress(examples, f"prepare {name}", len(split)))
+
+
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Look for nothing on the network; TFDS would make a temporary folder for it, and leave it."""
 
 
 def _example(split: Split, index: int, size: tuple[int, int]) -> dict:

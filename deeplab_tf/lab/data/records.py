@@ -26,7 +26,6 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic.coco import from_colors
-from deeplab_tf.lab.data import open_split as open_data_set
 from deeplab_tf.lab.data.file_split import open_root
 from deeplab_tf.lab.data.source_files import require_unchanged
 from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit
@@ -37,15 +36,12 @@ VERSION = "1.2.0"
 
 
 def open_split(split: str, *, root: Annotated[str, "the folder of the records"]) -> "RecordSplit":
-    """Open a split of a folder that `deeplab-tf prepare` wrote. Raise DeepLabError also where the files that it was
-    made from have changed since."""
-    opened = _open(split, root)
-    return _compared(opened, root, lambda: open_data_set(opened.source, split))
-
-
-def _open(split, root):
+    """Open a split of a folder that `deeplab-tf prepare` wrote."""
     folder = version_folder(open_root(root))
-    if not folder.is_dir() and folder.parent.is_dir() and any(folder.parent.iterdir()):
+    others = [
+        path for path in folder.parent.glob("*") if not path.name.startswith("incomplete.")
+    ]  # of a killed prepare
+    if others and not folder.is_dir():
         raise DeepLabError(
             f"The records in {root} were prepared by another version; remove {folder.parent} and prepare them again."
         )
@@ -89,7 +85,7 @@ def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "R
         raise DeepLabError(
             f"data.records, {root}, holds no prepared records; write them with: deeplab-tf prepare CONFIG --out {root}."
         )
-    opened = _open(split, root)
+    opened = open_split(split, root=root)
     source = {**opened.source, "size": list(opened.size)}
     keys = sorted((source.keys() | wanted.keys()) - {"root", "manual_dir", "records"})  # where it is, not what
     different = [difference(f"data.{key}", source.get(key), wanted.get(key)) for key in keys]
@@ -98,11 +94,12 @@ def open_prepared(data: dict, split: str, open_files: Callable[[], Split]) -> "R
             f"The records in {root} were prepared from something else than the recipe's dataset: "
             f"{', '.join(filter(None, different))}. Change the recipe, or prepare again with another --out."
         )
-    return _compared(opened, root, open_files)
+    return compared(opened, root, open_files)
 
 
-def _compared(opened, root, open_files):
-    """Return opened records. Raise DeepLabError where their files have changed; remark it where these are not there."""
+def compared(opened: "RecordSplit", root: str, open_files: Callable[[], Split]) -> "RecordSplit":
+    """Return a split of the records in `root`. Raise DeepLabError where their files, which `open_files` opens, have
+    changed; remark it where these are not there."""
     if any(opened.source_files.values()):  # else the dataset is read from no files
         try:
             files = open_files()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplab_tf.core.bundle import files_read
 from deeplab_tf.core.files import locked, write_json, write_text
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
@@ -24,8 +25,8 @@ from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
 from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
 from deeplab_tf.lab.runs.metrics import best_step
 
-PAGES = ("checkpoints.md", "checkpoints.json")
-"""The report, in Markdown and JSON."""
+PAGES = ("checkpoints.json", "checkpoints.md")
+"""The report; where the first is, all files are there and of one call."""
 
 
 def compare_checkpoints(
@@ -54,7 +55,7 @@ def compare_checkpoints(
     steps = best_step(run)
     folder = Path(run, "report")
     if guard:
-        guard.reads(run, *runs.read_places(run, root))
+        guard.reads(*files_read(run), *runs.read_places(run, root))
         guard.fills(folder, "RUN/report", [folder / name for name in (*PAGES, "checkpoints.png", "architecture.png")])
         guard.check()
     with locked(folder):
@@ -78,8 +79,8 @@ def compare_checkpoints(
             report["architecture"] = str(folder / "architecture.png")
             write_image(report["architecture"], _architecture(network))
         text = checkpoints_page(report)
-        write_text(folder / PAGES[0], text)
-        write_json(folder / PAGES[1], report)
+        write_text(folder / PAGES[1], text)
+        write_json(folder / PAGES[0], report)
         return report, text
 
 

@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle
+from deeplab_tf.core.bundle import check_run_or_bundle, files_read, is_bundle
 from deeplab_tf.core.files import locked, write_json, write_text
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.predictor import Predictor
-from deeplab_tf.core.progress import counted
+from deeplab_tf.core.progress import counted, say
 from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
@@ -24,8 +24,8 @@ from deeplab_tf.lab.runs.folder import read_data, resolve_checkpoint
 SHOWN = 3
 """How many of the best and of the worst images a report shows."""
 
-PAGES = ("report.md", "report.json")
-"""The report, in Markdown and JSON."""
+PAGES = ("report.json", "report.md")
+"""The report; where the first is, all files are there and of one call."""
 
 Progress = Callable[[Iterable, str], Iterable]
 
@@ -46,7 +46,7 @@ def evaluate_run(
     out: str | Path | None = None,
     guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
 ) -> dict:
     """Score checkpoints of a run, or a bundle. Arguments and errors are those of `deeplab_tf.evaluate`, and:
 
@@ -65,7 +65,7 @@ def evaluate_run(
         names = list(dict.fromkeys(resolve_checkpoint(path, name) for name in checkpoints))
     folder = None if out is None else Path(out)
     if guard:
-        guard.reads(path, images, labels, *runs.read_places(path, root))
+        guard.reads(*files_read(path), images, labels, *runs.read_places(path, root))
         guard.fills(folder, "--out", _report_files(folder, names) if folder else ())
         guard.check()
     with locked(folder) if folder else contextlib.nullcontext():
@@ -97,8 +97,8 @@ def evaluate_run(
         if len(reports) > 1:
             whole["checkpoints"] = reports
         if folder:
-            write_text(folder / PAGES[0], evaluation_page(reports, whole["machine"]))
-            write_json(folder / PAGES[1], whole)
+            write_text(folder / PAGES[1], evaluation_page(reports, whole["machine"]))
+            write_json(folder / PAGES[0], whole)
         return whole
 
 

@@ -1,15 +1,16 @@
 """The run folder: its checkpoints, and which one is meant."""
 
-import contextlib
-import json
 import re
 from pathlib import Path
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import Value, read_json
 
 BEST = "best"
 DATA = "data_check.json"
 """What a check of the dataset found before the training: `lab.data.check.Checked` as JSON."""
+MAX_WARNING = 10_000
+"""Characters."""
 _SAVED_STEP = re.compile(r"step_(\d{8})\.keras")
 
 
@@ -41,9 +42,9 @@ def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> 
     if checkpoint is None:
         return known[-1]
     name = str(checkpoint)
-    name = str(int(name)) if name.isdecimal() else name
+    name = (name.lstrip("0") or "0") if name.isdecimal() else name
     if name not in known:
-        raise DeepLabError(f"The run {run} has no checkpoint '{checkpoint}'. It has: {', '.join(known)}.")
+        raise DeepLabError(f"The run {run} has no checkpoint '{name[:100]}'. It has: {', '.join(known)}.")
     return name
 
 
@@ -55,7 +56,26 @@ def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
 
 def read_data(run: str | Path) -> dict:
     """Return a run's data_check.json: `counts`, `warnings` and `files`; empty where there is none, or it is damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(Path(run, DATA).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
+    try:
+        found = Value(read_json(Path(run, DATA)), DATA)
+        found["files"].text()
+        for warning in found["warnings"].rows():
+            warning.text(MAX_WARNING)
+        for split in ("train", "val"):
+            _check_counts(found["counts"][split])
+    except DeepLabError:
+        return {}
+    return found.mapping()
+
+
+def _check_counts(counts):
+    """Raise DeepLabError for what is no `lab.data.check.LabelCounts`."""
+    counts.only("images", "pixels", "images_with", "ignored", "unlabeled")
+    numbers = [
+        counts["images"],
+        *(each for key in ("pixels", "images_with", "ignored") for _, each in counts[key].items()),
+    ]
+    for number in numbers:
+        number.integer(0, 10**18)
+    for name in counts["unlabeled"].rows():
+        name.text()

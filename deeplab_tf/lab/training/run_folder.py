@@ -86,8 +86,9 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     read_metrics(run_dir)
     broken = state.damaged(run_dir / CHECKPOINTS)
     if broken and not saved_step(run_dir):
+        path, reason = broken[0]
         raise DeepLabError(
-            f"{broken[0]}, and there is no other state to resume from; begin another run, with another --run."
+            f"{path} is damaged ({reason}), and there is no other state to resume from; begin another run with --run."
         )
 
 
@@ -135,8 +136,8 @@ def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
     """Restore the newest state of a run that is not damaged; without one, leave the model as it is."""
     folder = run_dir / CHECKPOINTS
     newest = state.latest(folder)
-    for broken in state.damaged(folder) if newest else ():
-        say(f"{broken}; continuing from the state of step {state.saved_step(folder)}.")
+    for path, reason in state.damaged(folder) if newest else ():
+        say(f"{path} is damaged ({reason}); continuing from the state of step {state.saved_step(folder)}.")
     if not newest:
         return Resumed()
     extra = Value(state.restore(newest, model, model.optimizer), str(newest))

@@ -48,10 +48,11 @@ def latest(folder: Path) -> Path | None:
     return next((path for path in _files(folder) if damage(path) is None), None)
 
 
-def damaged(folder: Path) -> list[str]:
-    """Return what is wrong with each state that is newer than `latest`, in a sentence without its end."""
+def damaged(folder: Path) -> list[tuple[Path, str]]:
+    """Return the states that are newer than `latest`, and what is wrong with each."""
     newest = latest(folder)
-    return [f"{path} is damaged ({damage(path)})" for path in _files(folder) if newest is None or path > newest]
+    found = [(path, damage(path)) for path in _files(folder) if newest is None or path > newest]
+    return [(path, reason) for path, reason in found if reason]
 
 
 def damage(path: Path) -> str | None:
