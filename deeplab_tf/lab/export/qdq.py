@@ -81,7 +81,9 @@ def tensor_ranges(model: onnx.ModelProto, ranges: dict[str, float]) -> dict[str,
         (name,), own = node.output, node.output[0].removesuffix("_nhwc").removesuffix("_inner")
         if name in found or node.op_type in ("ArgMax", "Cast"):  # integers
             continue
-        factors = [float(np.abs(constants[each]).max()) for each in node.input if each in constants]
+        factors = [
+            float(np.abs(constants[each]).max()) for each in node.input if each in constants and constants[each].size
+        ]
         if own in ranges:
             found[name] = ranges[own]
         elif node.op_type == "HardSigmoid":
