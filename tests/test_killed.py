@@ -16,6 +16,7 @@ from click_runner import CliRunner
 
 from deeplab_tf.cli import group
 from deeplab_tf.core.files import files_below, import_file
+from deeplab_tf.lab.data.records import VERSION
 
 kill = import_file(Path(__file__).parent.parent / "tools" / "check" / "kill.py")
 
@@ -61,7 +62,7 @@ def look(place):
     )
 
 
-def check(place, arguments, *, index, before=None, most=20):
+def check(place, arguments, *, index, before=None, most=8):
     """Run a command, and again on what it leaves if it is killed.
 
     Args:
@@ -107,7 +108,7 @@ def run(place):
 def test_prepare(place, tmp_path):
     data = tiny.write_data(tmp_path / "data", train=3, val=2)
     recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(data))
-    check(place, ["prepare", recipe, "--out", place / "out"], index="out/records/1.1.0/dataset_info.json")
+    check(place, ["prepare", recipe, "--out", place / "out"], index=f"out/records/{VERSION}/dataset_info.json")
 
 
 def test_predict(place, run):
