@@ -288,7 +288,7 @@ def with_old_names(text):
 @pytest.mark.parametrize(
     "changes, line, expected",
     [
-        (["training.steps=14"], "training.save_steps", "must be steps from 1 to training.steps, 14. Got [15]"),
+        (["training.save_steps=[31]"], None, "must be steps from 1 to training.steps, 30. Got [31]"),
         (["optimizer.warmup_steps=30"], None, "must be less than training.steps, 30. Got 30"),
         (["augment.scale=[0.5, 1]", "augment.crop=[64, 65]"], None, "at most [64, 64], which is data.size times"),
         (["augment.crop=[81, 64]"], None, "at most [80, 80]"),  # 64 x 1.25
@@ -313,3 +313,14 @@ def test_keys_that_no_training_can_use_together(path, changes, line, expected):
 
 def test_largest_values_that_a_training_takes(path):
     load(path, ["training.steps=15", "optimizer.warmup_steps=14", "augment.crop=[80, 80]"], to_train=True)
+
+
+def test_an_override_that_shortens_a_training_leaves_out_late_save_steps(tmp_path, capsys):
+    path = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe("data", training={"save_steps": [5, 15]}))
+    config = load(path, ["training.steps=10"], to_train=True)
+    assert config.training.save_steps == (5,)
+    assert "training.save_steps: left out [15], after the last step, 10." in capsys.readouterr().err
+    for overrides in ([], ["training.steps=20"]):
+        assert load(path, overrides, to_train=True).training.save_steps == (5, 15)
+    with pytest.raises(DeepLabError, match="from 1 to training.steps, 10"):
+        load(path, ["training.steps=10", "training.save_steps=[15]"], to_train=True)

@@ -1,5 +1,7 @@
 """`deeplab-tf evaluate`: score a trained network on labeled images."""
 
+import os
+
 import click
 
 from deeplab_tf.cli.options import (
@@ -72,6 +74,7 @@ def command(run, checkpoint, split, out, json_target, verbose, **options):
     one that `deeplab-tf convert` wrote. The report has the scores as JSON and Markdown, the confusion matrix, and the
     best and the worst images beside their truth.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if (options["images"] is None) != (options["labels"] is None):
         raise click.UsageError("--images and --labels go together; name both folders.")
     for name, value in (("--split", split), ("--root", options["root"])):
@@ -79,8 +82,6 @@ def command(run, checkpoint, split, out, json_target, verbose, **options):
             raise click.UsageError(f"{name} and --images exclude each other: score a split, or a folder.")
     if options["class_ids"] and options["labels"] is None:
         raise click.UsageError("--class-ids describes --labels; name --images and --labels.")
-    import os
-
     from deeplab_tf.core.bundle import is_bundle
     from deeplab_tf.lab.evaluation.evaluate_run import evaluate_run
 

@@ -1,5 +1,7 @@
 """`deeplab-tf report`: compare the checkpoints of a run."""
 
+import os
+
 import click
 
 from deeplab_tf.cli.options import IntRange, PathType, example, json_option, new_guard, show, verbose_option, write_json
@@ -23,6 +25,7 @@ def command(run, split, root, frames, json_target, verbose):
     Writes into RUN/report: a table of steps, mIoU, PQ and frames/s, the network, and the same images as predicted at
     each checkpoint.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.evaluation.checkpoints import compare_checkpoints
 
     guard = new_guard(json_target)

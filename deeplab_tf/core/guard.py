@@ -13,8 +13,8 @@ file that is there and was not written by this command, unless `overwrite` is gi
 
 A command knows its own files again: a JSON report by its first key, `written_by`; files in a folder of a person's
 choice by the folder's MANIFEST, which gets a line for each file when it is complete and before it gets its name. So
-whenever a process is killed, the next run knows what it left; a file that was changed since has another size or time
-than every line, and is a person's.
+whenever a process is killed, the next run knows what it left; a file that was changed since has another SHA-256 than
+every line, and is a person's.
 """
 
 import itertools
@@ -131,11 +131,11 @@ class Guard:
     def wrote_file(self, path: str) -> bool:
         """Return whether this command wrote a file into a folder that it filled, and nobody changed it since."""
         folder, name = os.path.split(path)
-        return self._signature(path, name) in self._signed(folder)
+        mine = [each for each in self._signed(folder) if (each.name, each.command) == (name, self.command)]
+        return bool(mine) and self._signature(path, name) in mine
 
     def _signature(self, path, name):
-        found = os.stat(path)
-        return _Signature(name, self.command, found.st_size, found.st_mtime_ns)
+        return _Signature(name, self.command, files.sha256(path))
 
     def _signed(self, folder):
         if folder not in self._signatures:
@@ -183,8 +183,10 @@ class Guard:
         if read is None and self.overwrite:
             return
         lies = "" if read is None else f"lies in {read}, which is read, "
-        changed = ", or was changed since" if output.kind == "folder" else ""
         advice = "" if read else ", or add --overwrite to replace it"
+        if output.own is None:  # such as a video
+            raise WrongCall(f"{output.option} {path} {lies}exists already; name another{advice}.")
+        changed = ", or was changed since" if output.kind == "folder" else ""
         raise WrongCall(
             f"{output.option} {path} {lies}exists and was not written by '{written_by(self.command)}'{changed}; name "
             f"another{advice}."
@@ -223,8 +225,7 @@ class _Output(NamedTuple):
 class _Signature(NamedTuple):
     name: str
     command: str
-    size: int
-    mtime_ns: int
+    sha256: str
 
 
 def _check_kind(output):

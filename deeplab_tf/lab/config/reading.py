@@ -5,12 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config.cross_checks import check_precision, check_training
 from deeplab_tf.lab.config.renamed import refuse_old_names, with_new_names
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import read_options
-from deeplab_tf.lab.schema import WrongOption, validate
+from deeplab_tf.lab.schema import WrongOption, show, validate
 from deeplab_tf.lab.yaml_text import read, read_file
+
+STEPS, SAVE_STEPS = ("training", "steps"), ("training", "save_steps")
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = False) -> Config:
@@ -19,7 +22,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = Fa
     Args:
         path: of a YAML file.
         overrides: `section.key=value`, with the value in YAML; they override the file.
-        to_train: also check what only a training uses, such as the crop against the size.
+        to_train: also check what only a training uses, such as the crop against the size. Where an override shortens
+            the training, the file's `save_steps` behind its end are left out, which is said.
 
     Raises:
         DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a key
@@ -28,8 +32,20 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = Fa
     tree, lines = _sections(path)
     for override in overrides:
         _override(tree, lines, override)
+    if to_train and lines.get(STEPS, 0) is None and lines.get(SAVE_STEPS) is not None:
+        _leave_out_late_steps(tree["training"])
     with _placed(path, lines):
         return resolve(tree, to_train=to_train)
+
+
+def _leave_out_late_steps(training):
+    steps, saved = training["steps"], training["save_steps"]
+    if not isinstance(steps, int) or not isinstance(saved, list) or not all(isinstance(step, int) for step in saved):
+        return  # which the schema refuses
+    late = [step for step in saved if step > steps]
+    if late:
+        training["save_steps"] = [step for step in saved if step <= steps]
+        say(f"training.save_steps: left out {show(late)}, after the last step, {steps}.")
 
 
 def load_run(run: str | Path) -> Config:
