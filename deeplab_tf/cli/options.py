@@ -76,7 +76,7 @@ def checkpoint_option(verb: str, **attributes):
 
 
 def opacity_option(place: str):
-    """Return a decorator that adds `--opacity X` to a command that draws class colors, in a place that its help says."""
+    """Return a decorator that adds `--opacity X` to a command that draws class colors; its help names the place."""
     help_text = f"Opacity of the class colors {place}: 0 shows the image, 1 the colors alone."
     return click.option("--opacity", type=FloatRange(0, 1), default=0.5, show_default=True, help=help_text)
 
