@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the main job on drawn scenes: data, train, score, predict, convert, stream. `make demo` calls it with the folder to write.
-# Called again it goes on where it stopped; each command replaces only what it wrote itself.
+# Called again it goes on where it stopped; each command replaces only what it wrote itself, and the last one drive.mp4.
 set -eu
 out=${1:-demo}
 step() { printf '\n\033[1m== %s\033[0m\n$ %s\n' "$1" "$2"; shift; eval "$1"; }

@@ -46,9 +46,9 @@ def _check_runtimes(ctx, param, value):
     metavar="A,B,...",
     callback=_check_runtimes,
     help="Runtimes to compare with the first of them, such as saved_model,onnx:int8; a name alone stands for all its "
-    "precisions, or for --precision. [default: all that work here]",
+    "precisions, or the one of --precision. [default: all that work here]",
 )
-@precision_option
+@precision_option("Compare at this precision only. [default: every precision]")
 @click.option(
     "--labels",
     metavar="DIR",
@@ -58,7 +58,7 @@ def _check_runtimes(ctx, param, value):
 )
 @click.option("--frames", type=IntRange(1, 10000), default=16, show_default=True, help="Number of frames.")
 @click.option(
-    "--seconds", type=FloatRange(0, 3600), default=5.0, show_default=True, help="Time each visit for so long."
+    "--seconds", type=FloatRange(0, 3600), default=5.0, show_default=True, help="Seconds to time each runtime per turn."
 )
 @click.option(
     "--rounds", type=IntRange(1, 1000), default=1, show_default=True, help="Number of rounds, each A B C C B A."

@@ -36,7 +36,7 @@ OPTION_NEEDS = {"a run": "export"}
 @click.option("--out", metavar="DIR", type=PathType(), help="Write the bundle here. [default: RUN/bundle]")
 @click.option("--int8", is_flag=True, help="Also write the INT8 network, calibrated on real images.")
 @click.option("--fp16", is_flag=True, help="Build FP16 engines where there is a GPU.")
-@click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Convert to this.")
+@click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Format to write.")
 @click.option(
     "--images", metavar="DIR", type=PathType(), help="Calibrate on these images. [default: the run's training images]"
 )
@@ -44,7 +44,7 @@ OPTION_NEEDS = {"a run": "export"}
     "--labels",
     metavar="DIR",
     type=PathType(),
-    help="Score on --images with these labels; class ids for a bundle. [default: the run's val split]",
+    help="Score on --images with these labels. With a bundle, the files hold class ids. [default: the run's val split]",
 )
 @click.option(
     "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
@@ -65,12 +65,24 @@ OPTION_NEEDS = {"a run": "export"}
     "--calibration", type=Choice(METHODS), help="Calibration method. [default: the one that agrees best with FP32]"
 )
 @click.option(
-    "--calibration-images", type=IntRange(1, 10000), default=100, show_default=True, help="Calibrate on this many."
+    "--calibration-images",
+    type=IntRange(1, 10000),
+    default=100,
+    show_default=True,
+    help="Number of images to calibrate on.",
 )
-@click.option("--score-images", type=IntRange(1, 10000), default=50, show_default=True, help="Score on this many.")
+@click.option(
+    "--score-images",
+    type=IntRange(1, 10000),
+    default=50,
+    show_default=True,
+    help="Number of validation images to score on.",
+)
 @click.option("--calibrate-on-gpu", is_flag=True, help="Also let TF-TRT calibrate its engine itself, on this GPU.")
 @click.option(
-    "--strict", is_flag=True, help="Refuse where an engine cannot be built as asked, instead of the next best."
+    "--strict",
+    is_flag=True,
+    help="Fail if an engine cannot be built as asked, instead of building the next best precision.",
 )
 @json_option
 @verbose_option

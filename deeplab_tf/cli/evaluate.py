@@ -47,6 +47,7 @@ def parse_scales(ctx, param, value):
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
 @click.option(
     "--scales",
+    metavar="F,F,...",
     callback=parse_scales,
     default="1",
     show_default=True,

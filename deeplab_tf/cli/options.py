@@ -54,29 +54,31 @@ PRECISIONS = ("int8", "float16", "float32")
 
 def runtime_options(function):
     """Add `--runtime NAME` and `--precision NAME`, both None by default, to a command that runs a bundle."""
-    help_text = "Run a bundle with this runtime. [default: auto, the fastest that works here]"
-    return click.option("--runtime", type=RUNTIME, help=help_text)(precision_option(function))
+    help_text = "Run with this runtime (bundles only). [default: auto, the fastest that works here]"
+    precision = precision_option(
+        "Run at this precision (bundles only). [default: the best that bundle and runtime have]"
+    )
+    return click.option("--runtime", type=RUNTIME, help=help_text)(precision(function))
 
 
-def precision_option(function):
-    """Add `--precision NAME`, None by default, to a command that runs a bundle."""
-    help_text = "Run a bundle at this precision. [default: the best that bundle and runtime have]"
-    return click.option("--precision", type=Choice(PRECISIONS), help=help_text)(function)
+def precision_option(text: str):
+    """Return a decorator that adds `--precision NAME`, None by default, to a command that runs a bundle; `text` is
+    its help."""
+    return click.option("--precision", type=Choice(PRECISIONS), help=text)
 
 
 def checkpoint_option(verb: str, **attributes):
     """Return a decorator that adds `--checkpoint STEP`, None by default, to a command that runs a run."""
-    help_text = f"{verb} this saved step of a run, or 'best'."
+    help_text = f"{verb} this saved step, or 'best' (runs only)."
     if attributes.get("multiple"):
         help_text = f"{help_text[:-1]}; repeatable."
     return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)
 
 
-def opacity_option(function):
-    """Add `--opacity SHARE` to a command that draws overlays."""
-    help_text = "Opacity of the class colors over the image: 0 shows the image, 1 the colors alone."
-    kind = FloatRange(0, 1)
-    return click.option("--opacity", type=kind, default=0.5, show_default=True, help=help_text)(function)
+def opacity_option(place: str):
+    """Return a decorator that adds `--opacity X` to a command that draws class colors; its help names the place."""
+    help_text = f"Opacity of the class colors {place}: 0 shows the image, 1 the colors alone."
+    return click.option("--opacity", type=FloatRange(0, 1), default=0.5, show_default=True, help=help_text)
 
 
 class PathType(click.Path):
@@ -167,7 +169,7 @@ def _check_source(ctx, param, value):
 
 def source_option(text: str):
     """Return a decorator that adds `--source URI` to a command, which gets `uri`; `text` is its help."""
-    text += " To keep a password to yourself, write the URI into a file of mode 600 and pass @FILE, or set "
+    text += " To keep a password off the command line, write the URI into a file of mode 600 and pass @FILE, or set "
     text += "DEEPLAB_TF_SOURCE."
     return click.option(
         "--source", "uri", required=True, metavar="URI", envvar="DEEPLAB_TF_SOURCE", callback=_check_source, help=text
@@ -218,7 +220,7 @@ def json_option(function):
         is_flag=True,
         expose_value=False,
         callback=remember,
-        help="Replace output files that this command did not write; never an input.",
+        help="Replace existing output files, whoever wrote them. Inputs are never replaced.",
     )
     json_target = click.option(
         "--json",

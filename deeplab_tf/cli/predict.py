@@ -55,8 +55,10 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     is_flag=True,
     help="Also write NAME_overlay.jpg: the image with class colors and, if predicted, outlined instances.",
 )
-@opacity_option
-@click.option("--legend", is_flag=True, help="Put the names of the classes beside each overlay.")
+@opacity_option("in the overlay (with --overlay)")
+@click.option(
+    "--legend", is_flag=True, help="Add a legend beside each overlay (with --overlay): the classes in the image."
+)
 @runtime_options
 @checkpoint_option("Predict with")
 @json_option

@@ -57,7 +57,7 @@ NEEDS = ("numpy", "cv2", "lab")
     show_default=True,
     help="Score on this number of validation images.",
 )
-@click.option("--checkpoint", metavar="STEP", help="Prune this kept step, or 'best'. [default: best]")
+@click.option("--checkpoint", metavar="STEP", help="Prune this saved step, or 'best'. [default: best]")
 @click.option(
     "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
 )

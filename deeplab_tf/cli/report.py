@@ -16,7 +16,7 @@ NEEDS = ("numpy", "cv2", "lab")
 @click.argument("run", type=PathType())
 @click.option("--split", default="val", show_default=True, metavar="NAME", help="Score on this split of the dataset.")
 @click.option("--root", metavar="DIR", type=PathType(), help="Read the dataset here. [default: as in the run's recipe]")
-@click.option("--frames", default=3, show_default=True, type=IntRange(1, 50), help="Show this many images.")
+@click.option("--frames", default=3, show_default=True, type=IntRange(1, 50), help="Number of images to show.")
 @json_option
 @verbose_option
 def command(run, split, root, frames, json_target, verbose):

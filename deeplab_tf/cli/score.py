@@ -28,8 +28,12 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
     )
 )
-@click.option("--pred", type=PathType(exists=True, file_okay=False), required=True, help="Folder of predictions.")
-@click.option("--truth", type=PathType(exists=True, file_okay=False), required=True, help="Folder of true labels.")
+@click.option(
+    "--pred", metavar="DIR", type=PathType(exists=True, file_okay=False), required=True, help="Folder of predictions."
+)
+@click.option(
+    "--truth", metavar="DIR", type=PathType(exists=True, file_okay=False), required=True, help="Folder of true labels."
+)
 @click.option(
     "--format",
     "layout",

@@ -82,7 +82,9 @@ def _read_token(ctx, param, value):
 )
 @click.option("--frames", type=IntRange(1, 10**9), help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
-@click.option("--loop", is_flag=True, help="Play a file or a folder again and again.")
+@click.option(
+    "--loop", is_flag=True, help="Repeat a file or folder without end; with --save or --labels-out also give --frames."
+)
 @click.option(
     "--retries", type=IntRange(0, 10**9), help="Give up a lost camera after N attempts in a row. [default: never]"
 )
@@ -101,7 +103,7 @@ def _read_token(ctx, param, value):
     metavar="auto|@FILE",
     envvar="DEEPLAB_TF_TOKEN",
     callback=_read_token,
-    help="Show the page only to who has this token: auto makes one, @FILE is a file of mode 600 with it; or set "
+    help="Require a token to view the page: auto generates one, @FILE reads it from a file of mode 600; or set "
     "DEEPLAB_TF_TOKEN.",
 )
 @click.option(
@@ -118,10 +120,10 @@ def _read_token(ctx, param, value):
     metavar="FILE",
     type=PathType(allow_dash=True),
     callback=check_standard_output,
-    help="Write statistics and class shares, one line per frame, after those of an earlier stream; - for standard "
-    "output.",
+    help="Append statistics and class shares, one line per frame, to this log; --overwrite starts a new one; - for "
+    "standard output.",
 )
-@opacity_option
+@opacity_option("over the image")
 @json_option
 @verbose_option
 def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opacity, json_target, verbose, **outputs):

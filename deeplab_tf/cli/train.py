@@ -16,6 +16,7 @@ OPTION_NEEDS = {"quantization.aware": "export"}
 @click.command(
     epilog=example(
         "deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID",
+        "deeplab-tf train RECIPE --set training.steps=100 --run runs/trial",
         "deeplab-tf train RECIPE --run runs/first --resume",
     )
 )
