@@ -373,3 +373,27 @@ def test_paths_that_no_file_can_have(here, arguments, path, monkeypatch):
     result = call(*(part.format(path) for part in arguments))
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert result.exit_code in (1, 2) and len(errors) == 1 and open_bundle("bundle")
+
+
+def test_a_token_file_is_an_input(here):
+    (here / "tok.txt").write_text("a-token-of-sixteen")
+    os.chmod(str(here / "tok.txt"), 0o600)
+    refused(here, *STREAM, "sample://", "--serve", "0", "--token", "@tok.txt", "--json", "tok.txt", facts=["tok.txt"])
+
+
+def test_labels_over_the_numbered_images_of_a_pipeline(here):
+    for number in (1, 2):
+        write_image(here / "seq" / f"{number:08d}.png", tiny_bundle.frame(number))
+    refused(here, *STREAM, "ffmpeg:seq/%08d.png", "--labels-out", "seq", facts=["00000001.png is what is read"])
+
+
+@lab
+@pytest.mark.parametrize("command", [["convert", "run", "--target", "onnx"], ["prune", "run", "--gmac", "1"]])
+def test_a_report_over_a_file_of_the_runs_dataset(here, command):
+    import tiny
+
+    data = tiny.write_data(here / "data", train=1, val=1)
+    (here / "run").mkdir()
+    tiny.write_recipe(here / "run" / "config.yaml", tiny.recipe(data))
+    label = "data/labels/val/frame_0.png"
+    refused(here, *command, "--json", label, facts=[label])

@@ -266,3 +266,17 @@ def test_paths_that_no_file_can_have(here, path, fact):
 def test_a_name_with_a_tilde_that_is_there(here):
     (here / "~mine").write_text("")
     assert expand("~mine") == "~mine" and expand("~/v.mp4") == str(here / "v.mp4") and expand("./~x") == "./~x"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_a_manifest_that_is_no_file_is_refused_and_nothing_is_written_through_it(here, kind):
+    (here / "out").mkdir()
+    (here / "keep.txt").write_text("mine")
+    manifest = here / "out" / MANIFEST
+    if kind == "pipe":
+        os.mkfifo(str(manifest))
+    else:
+        os.symlink("/dev/zero" if kind == "device" else str(here / "keep.txt"), str(manifest))
+    with pytest.raises(DeepLabError, match="remove it"):
+        fill("out", "out/a.png")
+    assert (here / "keep.txt").read_text() == "mine" and not (here / "out" / "a.png").exists()

@@ -276,3 +276,26 @@ def test_wrong_calls_exit_2(options, message, tmp_path):
     (tmp_path / "x").mkdir()
     result = score("--pred", tmp_path / "x", "--truth", tmp_path / "x", *options, code=2)
     assert message in result.stderr
+
+
+def test_a_truth_of_one_class_is_a_warning(tmp_path):
+    for folder in ("truth", "pred"):
+        write_image(tmp_path / folder / "a.png", np.zeros((4, 4), np.uint8))
+    result = CliRunner().invoke(
+        group,
+        [
+            "score",
+            "--format",
+            "ids",
+            "--truth",
+            str(tmp_path / "truth"),
+            "--pred",
+            str(tmp_path / "pred"),
+            "--json",
+            "-",
+        ],
+    )
+    assert json.loads(result.stdout)["warnings"] == [
+        "The truth holds one class only, 0: whoever predicts nothing else scores 1."
+    ]
+    assert "one class only" in result.stderr

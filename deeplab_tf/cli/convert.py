@@ -118,6 +118,7 @@ def _bundle(source, options, guard, say):
 def _run(source, options, guard, say):
     from deeplab_tf.core.bundle import check_run_or_bundle, check_target
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     check_run_or_bundle(source)
     if not options["int8"]:
         _refuse("a conversion without --int8", ("calibration", "calibration_images", "calibrate_on_gpu"))
@@ -125,12 +126,13 @@ def _run(source, options, guard, say):
             _refuse("a conversion without --int8 or --labels", ("images",))
     if options["labels"] is not None and options["images"] is None:
         raise click.UsageError("--labels are those of --images; name both folders.")
-    guard.reads(options["images"])
+    from deeplab_tf.lab.runs import read_places
+
+    guard.reads(options["images"], *read_places(source, options["root"]))
     out = options["out"] or os.path.join(source, "bundle")
     guard.makes(out, "--out")
     guard.check()
     check_target(out, overwrite=overwriting())
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     say("Loading TensorFlow and the network ...")
     from deeplab_tf.lab.export.calibration import load
     from deeplab_tf.lab.export.convert import convert_run

@@ -77,14 +77,14 @@ def command(run, json_target, verbose, **options):
     if (options["device"] is None) != (options["fps"] is None):
         raise click.UsageError("--device and --fps go together.")
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.core.bundle import files_read
+    from deeplab_tf.lab.runs import check_run, read_places
 
     guard = new_guard(json_target)
-    guard.reads(*files_read(run), options["root"])
+    guard.reads(*files_read(run), *read_places(run, options["root"]), options["root"])
     guard.makes(out, "--out")
     guard.check()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from deeplab_tf.lab.runs import check_run
 
     check_run(run)
     with locked(out):

@@ -43,6 +43,10 @@ def _split_address(ctx, param, value):
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+_TOKEN_FILE = "deeplab_tf.token_file"
+"""Key of the file of --token in click's `ctx.meta`."""
+
+
 def _read_token(ctx, param, value):
     """Return the token of --token: a new one, or from a file or the environment."""
     from deeplab_tf.core.private_files import read_private
@@ -50,6 +54,7 @@ def _read_token(ctx, param, value):
     if value == "auto":
         return secrets.token_urlsafe(16)
     if value is not None and value.startswith("@"):
+        ctx.meta[_TOKEN_FILE] = value[1:]
         try:
             value = read_private(value[1:], value[1:])
         except DeepLabError as error:
@@ -205,7 +210,7 @@ def _guard(bundle, uri, outputs, json_target, written):
     guard, read = new_guard(json_target), local_files(uri, without=written)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
     folder = next(filter(os.path.isdir, read), "")
-    guard.reads(bundle)
+    guard.reads(bundle, click.get_current_context().meta.get(_TOKEN_FILE))
     guard.reads(*read, whole=False)
     if save and sinks.is_video_name(save):
         guard.writes(save, "--save")

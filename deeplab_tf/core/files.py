@@ -304,7 +304,7 @@ def _swap(part, path):
 def _put_back(path):
     """Put back the old folder that a killed process had moved away."""
     for old in () if os.path.lexists(path) else _siblings(path, "old"):
-        if not _is_locked(old[: -len("old")] + "part"):
+        if not is_locked(old[: -len("old")] + "part"):
             with contextlib.suppress(FileNotFoundError):  # another process has done it
                 os.rename(old, path)
 
@@ -330,10 +330,10 @@ def _remove_folder(path):
 
 
 def _is_being_replaced(path):
-    return any(map(_is_locked, _siblings(path, "part")))
+    return any(map(is_locked, _siblings(path, "part")))
 
 
-def _is_locked(folder):
+def is_locked(folder):
     """Return whether a process has locked a folder, which need not exist."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)

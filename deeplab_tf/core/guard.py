@@ -20,6 +20,7 @@ every line, and is a person's.
 import itertools
 import json
 import os
+import stat
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from deeplab_tf.core import files
@@ -27,6 +28,8 @@ from deeplab_tf.core.errors import DeepLabError, WrongCall
 
 MANIFEST = ".deeplab-tf.jsonl"
 """The hidden file in a folder that names what commands wrote there: a line for each file, only ever appended to."""
+
+_LARGEST_MANIFEST = 1 << 28
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Paths that mean standard output."""
@@ -304,10 +307,26 @@ def _inside(path, folder):
 def _read_manifest(folder) -> Set[_Signature]:
     """Return what the manifest of a folder lists; a line that a killed process left unfinished is no line."""
     try:
-        with open(os.path.join(folder, MANIFEST), encoding="utf-8", errors="replace") as file:
+        with _open_manifest(folder, os.O_RDONLY) as file:
             return {signature for signature in map(_parse, file) if signature}
     except FileNotFoundError:
         return set()
+
+
+def _open_manifest(folder, flags):
+    """Open the manifest of a folder. Raise DeepLabError for a link, a device, or a file that is too large to be one."""
+    path = os.path.join(folder, MANIFEST)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # of a link, or a pipe that nobody reads
+        raise DeepLabError(f"{path} cannot be opened ({error.strerror}); remove it.") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_MANIFEST:
+        os.close(descriptor)
+        raise DeepLabError(f"{path} is no list of written files, as a command keeps it there; remove it.")
+    return os.fdopen(descriptor, "rb" if flags == os.O_RDONLY else "r+b")
 
 
 def _parse(line):
@@ -322,6 +341,7 @@ def _parse(line):
 
 def _append(folder, signature):
     line = json.dumps(signature._asdict()) + "\n"
-    with open(os.path.join(folder, MANIFEST), "a+b") as file:
-        unfinished = file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n"
+    with _open_manifest(folder, os.O_RDWR | os.O_CREAT | os.O_APPEND) as file:
+        size = file.seek(0, os.SEEK_END)
+        unfinished = size and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n"
         file.write(b"\n" * bool(unfinished) + line.encode())

@@ -65,7 +65,8 @@ def score_id_folders(
         if not true_classes:
             raise DeepLabError(f"No pixel of the truth in {truth} holds a class: all are ignored.")
         names = [str(i) for i in range(max(true_classes) + 1)]
-        say(f"{len(names)} classes, as the highest id in the truth is {names[-1]}; --classes says otherwise.")
+        count = "1 class" if len(names) == 1 else f"{len(names)} classes"
+        say(f"{count}, as the highest id in the truth is {names[-1]}; --classes says otherwise.")
     ids = " and ".join(str(i) for i in sorted(ignored))
     hint = f"classes are 0 to {len(names) - 1}, ignored {ids}; see --classes and --ignore-label"
     _check_ids(seen, set(range(len(names))) | ignored, hint)
@@ -74,6 +75,9 @@ def score_id_folders(
     classes = id_map({i: i for i in range(len(names)) if i not in ignored})
     confusion.add_pairs(pairs, classes, images=len(files))
     report = confusion.report(table)
+    if len(true_classes) == 1:
+        only = names[next(iter(true_classes))]
+        report["warnings"].append(f"The truth holds one class only, {only}: whoever predicts nothing else scores 1.")
     report["warnings"] += _about_ignored(pairs, ignored, bool(report["warnings"]))
     return report
 

@@ -1,6 +1,8 @@
 """Where a stream's frames go: a window, a video file, a folder of images, label files, JSON lines."""
 
+import contextlib
 import errno
+import fcntl
 import glob
 import itertools
 import json
@@ -8,14 +10,14 @@ import os
 import re
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TextIO
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TextIO, Tuple
 
 import cv2
 
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.draw import resize_labels
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, put_in_place, remove_parts
+from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
+from deeplab_tf.core.files import is_device, is_locked, put_in_place, remove_parts
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.standard_streams import raise_output_error
@@ -111,6 +113,24 @@ def part_name(path: str) -> str:
     return next(name for name in names if not os.path.lexists(name))
 
 
+def _reserve(path: str) -> Tuple[str, int]:
+    """Make the file `part_name` of a video; return its name and a descriptor, whose lock ends with the process. Raise
+    DeepLabError if another process is recording the video."""
+    stem, suffix = os.path.splitext(path)
+    for there in glob.glob(f"{glob.escape(stem)}.*part{glob.escape(suffix)}"):
+        if os.path.isfile(there) and is_locked(there):
+            raise DeepLabError(f"Another process is recording {path}; wait for it, or name another file.")
+    while True:
+        name = part_name(path)
+        try:
+            descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            continue  # another process came between
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return name, descriptor
+
+
 class VideoFileSink(Sink):
     """A video file that plays in real time.
 
@@ -124,11 +144,13 @@ class VideoFileSink(Sink):
     def __init__(self, path: str, source: Source):
         """Raise DeepLabError if the folder cannot be made or written."""
         self._path, self._source = path, source
-        self._part, self._codec = part_name(path), _CODECS[os.path.splitext(path)[1].lower()]
+        self._codec = _CODECS[os.path.splitext(path)[1].lower()]
         self._writer: Optional[Any] = None
         self._size = (0, 0)  # width, height
         self._written, self._start, self._fps = 0, 0.0, DEFAULT_FPS
         _make_folder(os.path.dirname(path) or ".")
+        self._descriptor: Optional[int]
+        self._part, self._descriptor = _reserve(path)
 
     def write(self, frame: AnnotatedFrame) -> None:
         height, width = frame.annotated.shape[:2]
@@ -169,12 +191,22 @@ class VideoFileSink(Sink):
         return writer
 
     def close(self) -> None:
-        if self._writer is None:
+        if self._descriptor is None:
             return
-        self._writer.release()
-        self._writer = None
-        _check_written(self._part, self._written)
-        put_in_place(self._part, self._path)
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            if self._writer is None:  # no frame came
+                os.unlink(self._part)
+                return
+            self._writer.release()
+            self._writer = None
+            _check_written(self._part, self._written)
+            try:
+                put_in_place(self._part, self._path)
+            except WrongCall as error:
+                raise WrongCall(f"{error} The recording is in {self._part}.") from error
+        finally:
+            os.close(descriptor)
 
 
 def _check_written(path, frames):

@@ -64,8 +64,22 @@ def _files_of(address, without):
     if address.kind in ("gst", "ffmpeg"):
         words = re.findall(r"\"[^\"]*\"|'[^']*'|[^\s!,|;=\"']+", address.location)
         paths = [re.sub(r"^(\w+:)?file:(//)?|^concat:", "", word.strip("\"'")) for word in words]
-        return [path for path in [address.location, *paths] if os.path.exists(path)]
+        return [found for path in [address.location, *paths] for found in _read_by_a_pipeline(path)]
     return [address.location] if address.kind in ("file", "usb") else []
+
+
+def _read_by_a_pipeline(path):
+    """Return the files that a word of a pipeline names, as FFmpeg and GStreamer number images (%08d); a playlist may
+    name any file beside it."""
+    pattern = re.sub(r"%0?\d*d", "*", glob.escape(path)) if "%" in path else glob.escape(path)
+    found = glob.glob(pattern)
+    if path.lower().endswith(_PLAYLISTS) and found:
+        folder = os.path.dirname(path) or "."
+        found += [os.path.join(folder, name) for name in os.listdir(folder)]
+    return found
+
+
+_PLAYLISTS = (".m3u8", ".m3u", ".ffconcat", ".concat", ".txt", ".mpd")
 
 
 class _Pacer:
