@@ -74,7 +74,8 @@ def open_video(uri: str, *, paced: bool = False, retries: Optional[int] = None) 
 
     Args:
         uri: as in `deeplab-tf stream --source`: "0" or "/dev/video0" (USB camera), "csi://0" (a Jetson's camera),
-            "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets).
+            "rtsp://..." or "http://...", a video file, a folder of images, "sample://" (drawn streets),
+            "@FILE" (one of these in a file that only its owner can read).
         paced: play a file at its own speed, and drop frames that come too fast, as a camera does.
         retries: how often in a row a lost camera is reconnected; no limit by default.
 
@@ -144,7 +145,8 @@ def train(
         overrides: sections of the recipe with values that override its own.
 
     Returns:
-        `run` (its path), `step`, `best_miou` or `best_pq`, and `digest` (of all weights and the optimizer's state).
+        `run` (its path), `step`, `best_miou` or `best_pq` (None where no score is defined), `digest` (of all weights
+        and the optimizer's state), and `warnings` about the data.
 
     Raises:
         DeepLabError: a wrong recipe, bad data, or a folder that holds another run.
@@ -165,12 +167,14 @@ def train(
         if run is None:
             raise DeepLabError("Name the run folder with run=DIR: a dictionary has no file name to take it from.")
         sections = {**recipe, **{name: {**recipe.get(name, {}), **values} for name, values in overrides.items()}}
-        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)))
+        config = resolve(_json.loads(_json.dumps(sections, default=_os.fspath)), to_train=True)
     else:
         values = ((f"{name}.{key}", value) for name, section in overrides.items() for key, value in section.items())
-        config = load_recipe(Path(recipe), [f"{key}={_json.dumps(value, default=_os.fspath)}" for key, value in values])
+        texts = (f"{key}={_json.dumps(value, default=_os.fspath, ensure_ascii=False)}" for key, value in values)
+        config = load_recipe(Path(recipe), list(texts), to_train=True)
         run = Path("runs", Path(recipe).stem) if run is None else run
-    return {"run": str(run), **fit(config, Path(run), resume=resume, callbacks=callbacks)}
+    file = None if isinstance(recipe, dict) else Path(recipe)
+    return {"run": str(run), **fit(config, Path(run), recipe=file, resume=resume, callbacks=callbacks)}
 
 
 def evaluate(
@@ -187,6 +191,7 @@ def evaluate(
     labels: Optional[str] = None,
     class_ids: bool = False,
     out: Optional[_Path] = None,
+    overwrite: bool = False,
 ) -> Dict[str, Any]:
     """Score a run or a bundle on labeled images, at the labels' own resolution.
 
@@ -201,6 +206,7 @@ def evaluate(
         images, labels: folders to score on in place of a split; files are paired by name.
         class_ids: the files in `labels` hold class ids 0 to C-1, and not ids or colors as in the dataset.
         out: write the report here: report.json, report.md and figures. Nothing is written if left out.
+        overwrite: replace files of these names that `evaluate` did not write.
 
     Returns:
         The report of `deeplab-tf evaluate --json`: `miou`, `iou` (name -> value or None), `pixel_accuracy`, `images`
@@ -215,24 +221,27 @@ def evaluate(
         print(report["miou"], report["iou"]["road"])
     """
     _need_lab("Evaluation")
+    from deeplab_tf.core.guard import Guard
     from deeplab_tf.lab.evaluation.evaluate_run import evaluate_run
 
     if (images is None) != (labels is None):
         raise DeepLabError("images and labels go together; name both folders.")
-    return evaluate_run(
-        _os.fspath(path),
-        [checkpoint],
-        runtime=runtime,
-        precision=precision,
-        split=split,
-        root=root,
-        flip=flip,
-        scales=scales,
-        images=images,
-        labels=labels,
-        class_ids=class_ids,
-        out=None if out is None else _os.fspath(out),
-    )
+    with Guard("evaluate", overwrite=overwrite) as guard:
+        return evaluate_run(
+            _os.fspath(path),
+            [checkpoint],
+            runtime=runtime,
+            precision=precision,
+            split=split,
+            root=root,
+            flip=flip,
+            scales=scales,
+            images=images,
+            labels=labels,
+            class_ids=class_ids,
+            out=None if out is None else _os.fspath(out),
+            guard=guard,
+        )
 
 
 def convert(path: _Path, out: Optional[_Path] = None, **options: Any) -> Dict[str, Any]:

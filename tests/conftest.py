@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import sys
 
 import numpy as np
@@ -17,6 +18,8 @@ GENERATED = pytest.StashKey()
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup; the tests send it to processes of their own
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "alone: measures time, so that no other test may run beside it")
 
 

@@ -1,6 +1,7 @@
 """Shared by tests of streams: a bundle without a network, a fake runtime, video files, a network camera on loopback.
 
-As a script it is `deeplab-tf` with that runtime; FAKE_DELAY is its seconds per frame.
+As a script it is `deeplab-tf` with that runtime; FAKE_DELAY is its seconds per frame, FAKE_STALL the seconds after
+which a camera counts as lost.
 """
 
 import contextlib
@@ -156,7 +157,9 @@ def main():
     """`deeplab-tf` with the fake in the place of every runtime."""
     from deeplab_tf.cli import main as deeplab_tf
     from deeplab_tf.deploy import runtimes
+    from deeplab_tf.deploy.video import camera
 
+    camera.TIMEOUT_S = float(os.environ.get("FAKE_STALL", camera.TIMEOUT_S))  # before camera_source is imported
     runtimes.open_runtime = lambda bundle, name="auto", precision=None: FakeRuntime(
         bundle, float(os.environ.get("FAKE_DELAY", "0"))
     )

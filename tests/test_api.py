@@ -293,7 +293,10 @@ class Watch(keras.callbacks.Callback):
 def test_train_takes_a_dictionary_and_callbacks(tmp_path, monkeypatch):
     tiny.use_backbone(monkeypatch)
     tree, watch = tiny.recipe("elsewhere"), Watch()
-    changes = {"data": {"root": tiny.write_data(tmp_path / "data")}, "training": {"steps": 6, "validate_every": 3}}
+    changes = {
+        "data": {"root": tiny.write_data(tmp_path / "data")},
+        "training": {"steps": 6, "validate_every": 3, "save_steps": []},
+    }
     result = deeplab_tf.train(tree, run=tmp_path / "run", callbacks=[watch], **changes)
     assert result["run"] == str(tmp_path / "run") and result["step"] == 6
     assert len(watch.losses) == 6 and len(watch.scores) == 2 and result["best_miou"] == max(watch.scores)
@@ -312,7 +315,11 @@ def test_train_takes_a_file_and_names_the_run_after_it(tmp_path, monkeypatch):
     ((config, run, options),) = seen
     assert result == {"run": os.path.join("runs", "first"), "step": 6} and run == Path("runs", "first")
     assert config.data["root"] == str(tmp_path) and config.training.steps == 6
-    assert tuple(config.training.save_steps) == (2, 4) and options == {"resume": False, "callbacks": ()}
+    assert tuple(config.training.save_steps) == (2, 4) and options == {
+        "recipe": recipe,
+        "resume": False,
+        "callbacks": (),
+    }
 
 
 @pytest.mark.parametrize(
@@ -334,12 +341,12 @@ def test_evaluate_reports_what_the_command_reports(tmp_path):
     assert CliRunner().invoke(group, list(map(str, arguments))).exit_code == 0
     command, report = json.loads((tmp_path / "cli.json").read_text()), deeplab_tf.evaluate(run, flip=True)
     assert "figures" not in report
-    changing = {"figures", "images_per_second"}
+    changing = {"written_by", "figures", "images_per_second"}
     for key in command.keys() - changing:
         assert report[key] == command[key], key
     again = deeplab_tf.evaluate(str(run), out=tmp_path / "api")
     names = {"report.json", "report.md", "confusion_matrix.png", "best_and_worst.png"}
-    assert {path.name for path in (tmp_path / "api").iterdir()} == names
+    assert {path.name for path in (tmp_path / "api").glob("[!.]*")} == names
     assert json.loads((tmp_path / "api" / "report.json").read_text()) == again
 
 

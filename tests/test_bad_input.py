@@ -88,6 +88,13 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def spoil(path):
+    """Damage the middle, which only decoding finds."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
 def smaller(path):
     cv2.imwrite(str(path), cv2.imread(str(path))[:32])
 
@@ -189,11 +196,11 @@ def test_files_that_do_not_pair(what, run, data, recipe, tmp_path):
 
 def test_a_bad_validation_image_costs_no_steps(data, recipe, tmp_path):
     whole = (data / IMAGE).read_bytes()
-    cut(data / IMAGE)
-    settings = ("--set", "training.steps=4", "--set", "training.checkpoint_every=3")
+    spoil(data / IMAGE)
+    settings = ("--set", "training.steps=4", "--set", "training.checkpoint_every=3", "--set", "training.save_steps=[]")
     options = ("train", recipe, "--run", tmp_path / "run", *settings)
     said = sentence(*options)  # by the validation after the last step
-    assert "frame_1.png is truncated" in said and "--resume" in said
+    assert "frame_1.png is damaged" in said and "--resume" in said
     (data / IMAGE).write_bytes(whole)
     result = call(*options, "--resume")
     assert result.exit_code == 0 and "train:" not in result.stderr, "nothing but the validation was left to do"
@@ -201,16 +208,18 @@ def test_a_bad_validation_image_costs_no_steps(data, recipe, tmp_path):
 
 def test_a_bad_training_image_is_named(data, recipe, tmp_path):
     """The reader's sentence comes through TensorFlow's pipeline."""
-    cut(data / IMAGE.replace("val", "train"))
-    said = sentence("train", recipe, "--run", tmp_path / "run", "--set", "training.steps=5")
-    assert str(data / IMAGE.replace("val", "train")) in said and "is truncated" in said
+    spoil(data / IMAGE.replace("val", "train"))
+    said = sentence(
+        "train", recipe, "--run", tmp_path / "run", "--set", "training.steps=5", "--set", "training.save_steps=[]"
+    )
+    assert str(data / IMAGE.replace("val", "train")) in said and "is damaged" in said
 
 
 def test_a_loss_that_is_not_finite(recipe, tmp_path):
     run = tmp_path / "run"
-    said = sentence(
-        "train", recipe, "--run", run, "--set", "optimizer.learning_rate=1e30", "--set", "training.checkpoint_every=1"
-    )
+    growing = ("optimizer.name=sgd", "optimizer.learning_rate=1000", "optimizer.weight_decay=100")  # weights times 1e5
+    settings = [part for change in (*growing, "training.checkpoint_every=1") for part in ("--set", change)]
+    said = sentence("train", recipe, "--run", run, *settings)
     assert "the batch held " in said and said.count("frame_") == 4
     step = int(said.split(" step ")[1].split(";")[0].split()[0].strip("(.,"))
     saved = sorted((run / "checkpoints").glob("*")) if step > 1 else []
@@ -256,9 +265,9 @@ WRONG_VALUES = [
     ("data.name=foldr", "Did you mean 'folder'?"),
     ("data.rot=here", "Did you mean 'root'?"),
     ("data.label_format=colrs", "Did you mean 'colors'?"),
-    ("loss.class_weights=[1, 2]", "3 classes. Got 2"),
+    ("loss.class_weights=[1, 2]", "3 classes. Got [1.0, 2.0]"),
     ("loss.class_weights=logs", "Did you mean 'log'?"),
-    ("training.steps=ten", "integer > 0. Got ten"),
+    ("training.steps=ten", "from 1 to 10,000,000. Got ten"),
     ("training.precision=bfloat16", "Did you mean 'mixed_bfloat16'?"),
     ("training", "--set takes section.key=value"),
     ("model.weights=/nowhere/weights.h5", "/nowhere/weights.h5"),

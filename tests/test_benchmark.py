@@ -151,3 +151,18 @@ def test_an_unknown_row_is_named(tools):
 
     with pytest.raises(DeepLabError, match="There is no row 'training-kreas'"):
         tools[0].main(["--only", "training-kreas"])
+
+
+def test_a_row_that_was_asked_for_and_has_no_peer_is_an_error(tools, tmp_path, monkeypatch, capsys):
+    from deeplab_tf.core.errors import DeepLabError
+
+    benchmark, rows, _, _ = tools
+    ours = rows.Side("ours", "scoring", {"method": "ours"})
+    peer = rows.Side("peer", "scoring", {"method": "theirs"}, environment=rows.TORCH, needs="a_module_that_nobody_has")
+    monkeypatch.setattr(benchmark, "chosen", lambda options, shared: [rows.Row("lonely", "w", ours, peer)])
+    monkeypatch.setattr(benchmark, "measure_peaks", lambda options: {"float32": 1e11, "int8": 5e11, "memory": 1e10})
+    sentence = "^Not measured: lonely, as a_module_that_nobody_has is not installed: sh .*/peers.sh torch$"
+    with pytest.raises(DeepLabError, match=sentence):
+        benchmark.main(["--quick", "--only", "lonely", "--folder", str(tmp_path)])
+    benchmark.main(["--quick", "--folder", str(tmp_path)])
+    assert "not installed" in capsys.readouterr().out

@@ -177,7 +177,45 @@ def test_the_dataset_gives_the_number_of_classes(tmp_path, data, options, classe
     result = call(recipe, *options, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "a.json").read_text())["classes"] == classes
-    assert ("19 assumed" in result.stderr) == assumed
+    assert ("19 classes assumed" in result.stderr) == assumed
+
+
+def test_a_dataset_of_ones_own_gives_its_number_of_classes(tmp_path):
+    """The file's table has four classes; a folder that is not there leaves the assumption, which the report names."""
+    (tmp_path / "mine.py").write_text(
+        "from deeplab_tf.core.errors import DeepLabError\n"
+        "from deeplab_tf.core.labels import Label, LabelTable\n"
+        "from deeplab_tf.lab.data.split import Split\n"
+        "def open_split(split, *, root: str):\n"
+        "    if root == 'gone':\n"
+        "        raise DeepLabError('There is no folder gone.')\n"
+        "    opened = Split()\n"
+        "    opened.table = LabelTable(Label(i, str(i), (i, i, i), False) for i in range(4))\n"
+        "    return opened\n"
+    )
+    recipe = tmp_path / "recipe.yaml"
+    for root, classes, warnings in (("here", 4, 0), ("gone", 19, 1)):
+        data = f"{{name: {tmp_path / 'mine.py'}, root: {root}, size: [64, 64]}}"
+        recipe.write_text(f"data: {data}\nmodel: {SMALL}\n".replace("'", ""))
+        result = call(recipe, "--json", tmp_path / "a.json")
+        assert result.exit_code == 0, result.output
+        report = json.loads((tmp_path / "a.json").read_text())
+        assert report["classes"] == classes and len(report["warnings"]) == warnings
+        assert all(line in result.stderr and "There is no folder gone" in line for line in report["warnings"])
+
+
+def test_a_run_is_its_recipe_with_its_own_classes(tmp_path):
+    run = tmp_path / "trained"
+    run.mkdir()
+    (run / "config.yaml").write_text(f"data: {{name: cityscapes, root: x, size: [64, 64]}}\nmodel: {SMALL}\n")
+    (run / "classes.json").write_text(json.dumps([{"name": str(i), "color": [i, i, i]} for i in range(7)]))
+    result = call(run, "--device", "orin-nano", "--json", tmp_path / "a.json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["network"] == "trained" and report["classes"] == 7 and report["size"] == [64, 64]
+    assert call(run, "--classes", "3").exit_code == 2
+    (run / "classes.json").unlink()
+    assert call(run).exit_code == 1 and "trained/classes.json" in call(run).output
 
 
 def test_bundle(tmp_path):
@@ -199,7 +237,7 @@ def test_bundle(tmp_path):
     "arguments, code, message",
     [
         (["nowhere"], 1, "nowhere does not exist"),
-        (["."], 1, "name its config.yaml"),
+        (["."], 1, "a run or a bundle, but . is a folder without"),
         (["nowhere", "--device", "jetson-nanno"], 2, "Did you mean 'jetson-nano'?"),
         (["nowhere", "--device", "orin"], 2, "'orin-nano' or 'orin-nx' or 'agx-orin'"),
         (["nowhere", "--picture", "a.png"], 2, "--figure"),
@@ -215,9 +253,20 @@ def test_wrong_calls(arguments, code, message):
 @pytest.mark.parametrize(
     "name, meant",
     [
-        ("nano", "'jetson-nano' or 'orin-nano'"),
-        ("jetson-orin-nano", "'orin-nano'"),
-        ("Jetson Xavier NX", "'xavier-nx'"),
+        ("nano", r"'jetson-nano' or 'orin-nano'\?"),
+        ("jetson-orin-nano", r"mean 'orin-nano'\?"),
+        ("Jetson Xavier NX", r"mean 'xavier-nx'\?"),
+        ("orin", r"mean 'orin-nano' or 'orin-nx' or 'agx-orin'\?"),
+        ("jetson-orin", r"mean 'orin-nano' or 'orin-nx' or 'agx-orin'\?"),
+        ("jetson-orin-nx-16gb", r"mean 'orin-nx'\?"),
+        ("orin nano 8gb", r"mean 'orin-nano'\?"),
+        ("jetson_orin_nano_super", r"mean 'orin-nano'\?"),
+        ("orinnano", r"mean 'orin-nano'\?"),
+        ("AGX Orin 64GB", r"mean 'agx-orin'\?"),
+        ("jetson-agx-orin-devkit", r"mean 'agx-orin'\?"),
+        ("jetson-agx", r"mean 'agx-xavier' or 'agx-orin'\?"),
+        ("jetson nano 4gb", r"mean 'jetson-nano'\?"),
+        ("jetson-tx1", r"mean 'jetson-tx2'\?"),
         ("rtx4090", "agx-orin, agx-xavier"),
     ],
 )

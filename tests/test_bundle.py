@@ -11,7 +11,7 @@ import pytest
 import tiny_bundle
 
 from deeplab_tf.core.bundle import check_run_or_bundle, check_target, is_bundle, new_bundle, open_bundle, seal
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, WrongCall
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,7 +104,7 @@ def test_what_is_no_bundle(tmp_path, make, message):
 
 
 @pytest.mark.parametrize(
-    "text, message", [("{", "Cannot read"), ("[]", "got None"), ('{"format": 99}', "of format 1 or 2, got 99")]
+    "text, message", [("{", "Cannot read"), ("[]", r"got \[\]"), ('{"format": 99}', "of format 1, 2, 3, got 99")]
 )
 def test_a_description_that_cannot_be_read(path, text, message):
     (path / "bundle.json").write_text(text)
@@ -117,7 +117,132 @@ def test_a_description_that_lacks_something(path, key):
     info = json.loads((path / "bundle.json").read_text())
     del info[key]
     (path / "bundle.json").write_text(json.dumps(info))
-    with pytest.raises(DeepLabError, match=f"is not a description of a bundle: KeyError.*{key}"):
+    with pytest.raises(DeepLabError, match=f"bundle.json: {key} is missing"):
+        open_bundle(path)
+
+
+DIGEST = 64 * "0"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"size": [64]}, "size must have 2 values; got 1"),
+        ({"size": [0, 8]}, r"size\[0\] must be an integer from 1 to 16384; got 0"),
+        ({"size": [6, 1e9]}, r"size\[1\] must be an integer from 1 to 16384; got 1000000000.0"),
+        ({"size": "6x8"}, 'size must be a list .*; got "6x8"'),
+        ({"label_stride": 3}, "label_stride must be 1 or 2 or 4 or 8 or 16; got 3"),
+        ({"label_stride": True}, "label_stride must be .* got true"),
+        ({"output": "masks"}, 'output must be labels or logits; got "masks"'),
+        ({"instances": "no"}, 'instances must be true or false; got "no"'),
+        ({"precision": ["int4"]}, r"precision\[0\] must be int8 or float16 or float32"),
+        ({"classes": []}, "classes must have 1 to 255 values; got 0"),
+        ({"classes": [{"name": "a", "color": [0, 0, 0]}] * 2}, "classes: Class names must differ.*: a"),
+        (
+            {"classes": [{"name": "a", "color": [0, 0, 256]}]},
+            r"classes\[0\].color\[2\] must be an integer from 0 to 255",
+        ),
+        ({"classes": [{"name": "a", "color": [0, 0]}]}, r"classes\[0\].color must have 3 values; got 2"),
+        ({"classes": [{"name": " ", "color": [0, 0, 0]}]}, r"classes\[0\].name must be text of 1 to 200 characters"),
+        ({"classes": [{"name": "a\nb", "color": [0, 0, 0]}]}, r"classes\[0\].name must be text without control"),
+        ({"classes": [{"name": None, "color": [0, 0, 0]}]}, r"classes\[0\].name must be text .* got null"),
+        ({"classes": [{"name": "a", "color": [0, 0, 0], "thing": "yes"}]}, r"classes\[0\].thing must be true or false"),
+        ({"classes": [7]}, r"classes\[0\] must be an object"),
+        ({"label_ids": {"256": 0}}, 'the keys of label_ids must be ids from 0 to 255; got "256"'),
+        ({"label_ids": {"7": 3}}, "label_ids.7 must be an integer from 0 to 2; got 3"),
+        ({"ranges": {"conv1": -1.0}}, "ranges.conv1 must be a number from 0 to"),
+        ({"ranges": {"conv1": "wide"}}, "ranges.conv1 must be a number"),
+        ({"layers": [{"name": "a"}]}, r"layers\[0\].kind is missing"),
+        ({"calibration": {"method": "guess"}}, "calibration.method must be min-max or percentile or entropy"),
+        ({"data": {"name": 5}}, "data.name must be text"),
+        ({"scores": 0.9}, "scores must be an object"),
+        ({"files": {"../model.onnx": DIGEST}}, "files names .*model.onnx.*, which is no file below"),
+        ({"files": {"/etc/passwd": DIGEST}}, "files names .*passwd"),
+        ({"files": {"a//b": DIGEST}}, "files names"),
+        ({"files": {"engines/x": DIGEST}}, "files names"),
+        ({"files": {"model.onnx": "0" * 63}}, "files.model.onnx must be a SHA-256 of 64 digits"),
+    ],
+)
+def test_each_wrong_value_in_a_description_is_named(path, changes, message):
+    info = json.loads((path / "bundle.json").read_text())
+    (path / "bundle.json").write_text(json.dumps({**info, **changes}))
+    with pytest.raises(DeepLabError, match=f"bundle.json: {message}") as error:
+        open_bundle(path)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (b'{"format": 3, "format": 3}', 'the key "format" is given twice'),
+        (b'{"format": NaN}', "NaN is no number in JSON"),
+        (b'{"size": [1e999, 1]}', "the number 1e999 is too large"),
+        (b'{"format": ' + b"9" * 5000 + b"}", "4300"),
+        (b"[" * 100000, "nested too deeply"),
+        (b'{"format": "\xff"}', "byte 12 is no UTF-8 text"),
+        (b'{"format": "\\ud800"}', "half a surrogate pair"),
+        (b'{"format": "\\u0000"}', "holds a NUL"),
+        (b" " * (1 << 24) + b"{}", "more than 16 MB"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_description_that_is_no_plain_json(path, text, message):
+    (path / "bundle.json").write_bytes(text)
+    with pytest.raises(DeepLabError, match=f"bundle.json.*{message}") as error:
+        open_bundle(path)
+    assert len(str(error.value)) < 400
+
+
+def test_a_description_covers_itself(path):
+    place = path / "bundle.json"
+    info = json.loads(place.read_text())
+    assert info["format"] == 3
+    rest = {key: value for key, value in info.items() if key != "sha256"}
+    compact = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    assert info["sha256"] == subprocess.check_output(["sha256sum"], input=compact.encode()).decode().split()[0]
+    changed = [{**info["classes"][0], "color": [9, 9, 9]}, *info["classes"][1:]]
+    for changes in ({"classes": changed}, {"size": [8, 6]}, {"sha256": DIGEST}, {"more": 1}):
+        place.write_text(json.dumps({**info, **changes}))
+        with pytest.raises(DeepLabError, match="bundle.json has been changed"):
+            open_bundle(path)
+        with pytest.raises(WrongCall, match="bundle.json was changed since the bundle was written"):
+            check_target(path)
+        check_target(path, overwrite=True)
+    place.write_text(json.dumps(rest))
+    with pytest.raises(DeepLabError, match="bundle.json: sha256 is missing"):
+        open_bundle(path)
+    for older in (1, 2):
+        place.write_text(json.dumps({**rest, "format": older}))
+        assert open_bundle(path).table.names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("place", ["secret", "saved_model/secret", "engines/secret"])
+def test_links_out_of_a_bundle_are_refused(path, place, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "key").write_text("private")
+    (path / "engines").mkdir()
+    for target in (tmp_path / "home", tmp_path / "home" / "key"):
+        (path / place).symlink_to(target)
+        with pytest.raises(DeepLabError, match=f"holds a link that leads out of it: {place}"):
+            open_bundle(path)
+        (path / place).unlink()
+    os.mkfifo(path / place)
+    with pytest.raises(DeepLabError, match=f"holds a pipe, a socket or a device: {place}"):
+        open_bundle(path)
+
+
+def test_links_within_a_bundle(path, tmp_path):
+    (tmp_path / "alias").symlink_to(path)
+    (path / "model.onnx").rename(path / "engines_model")
+    info = json.loads((path / "bundle.json").read_text())
+    (path / "model.onnx").symlink_to("engines_model")
+    with pytest.raises(DeepLabError, match="foreign file: engines_model"):
+        open_bundle(path)
+    (path / "model.onnx").unlink()
+    (path / "engines_model").rename(path / "model.onnx")
+    assert open_bundle(tmp_path / "alias").digests == info["files"]
+    (path / "saved_model" / "loop").symlink_to("..")
+    with pytest.raises(DeepLabError, match="foreign file: saved_model/loop"):
         open_bundle(path)
 
 
@@ -174,19 +299,6 @@ def test_killed_in_the_middle_there_is_no_half_bundle(tmp_path, there_before):
     assert part.endswith(".part") and not is_bundle(tmp_path / part), "what is left is no bundle, and says so"
     write(path, "second try")
     assert open_bundle(path) and leftovers(path) == [], "the next one tidies up"
-
-
-def test_ended_by_sigterm_convert_leaves_nothing(tmp_path):
-    script = FILL_SLOWLY.replace(
-        "with new_bundle", "from deeplab_tf.cli.convert import _tidy_at_sigterm\nwith _tidy_at_sigterm(), new_bundle"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "bundle")], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"half\n"
-    process.terminate()
-    process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM and list(tmp_path.iterdir()) == []
 
 
 def test_a_conversion_at_work_is_left_alone(tmp_path):

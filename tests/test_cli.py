@@ -300,8 +300,56 @@ def test_runtimes_are_listed_and_a_wrong_one_gets_a_hint(call):
     result = CliRunner().invoke(group, [call[0], "--help"])
     assert all(name in result.output for name in ["auto", *names()])
     result = CliRunner().invoke(group, [*call, "--runtime", "onxx"])
-    assert result.exit_code == 2 and "'onnx'" in result.stderr
+    assert result.exit_code == 2 and result.stderr.endswith("There is no runtime 'onxx'. Did you mean 'onnx'?\n")
 
 
 def test_one_is_singular():
     assert [counted(count, "images") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "stream"])
+def test_commands_that_run_a_bundle_have_the_same_options(name):
+    params = {param.name: param for param in group.get_command(None, name).params}
+    assert list(params["precision"].type.choices) == ["int8", "float16", "float32"]
+    assert "[default: the best" in params["precision"].help and "[default: auto" in params["runtime"].help
+    assert ("checkpoint" in params) == (name != "stream")
+
+
+@pytest.mark.parametrize(
+    "command, option, value",
+    [
+        ("sample out", "--scenes", "1000000000000"),
+        ("sample out", "--seed", "-1"),
+        ("sample out", "--size", "512x" + "9" * 5000),
+        ("sample out", "--size", "512x\u0661\u0662\u0668"),
+        ("report run", "--frames", "1000000000"),
+        ("compare bundle --source x.mp4", "--frames", "1000000000000"),
+        ("compare bundle --source x.mp4", "--seconds", "nan"),
+        ("compare bundle --source x.mp4", "--seconds", "inf"),
+        ("compare bundle --source x.mp4", "--rounds", "9" * 5000),
+        ("stream bundle --source x.mp4", "--frames", "9" * 30),
+        ("stream bundle --source x.mp4", "--retries", "-1"),
+        ("convert run", "--calibration-images", "1000000000"),
+        ("convert run", "--score-images", "1000000000"),
+        ("prune run", "--gmac", "nan"),
+        ("prune run", "--images", "1000000000"),
+        ("prune run", "--score-images", "9" * 30),
+        ("budget recipe", "--fps", "inf"),
+        ("budget recipe", "--classes", "256"),
+        ("evaluate run", "--scales", "1e-9"),
+        ("evaluate run", "--scales", "nan"),
+        ("score --pred . --truth . --format ids", "--classes", "1000000000000"),
+        ("score --pred . --truth . --format ids", "--classes", "9" * 5000),
+        ("doctor", "--limit", "1e300"),
+    ],
+)
+def test_absurd_numbers_are_wrong_calls(command, option, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(group, [*command.split(), option, value])
+    assert result.exit_code == 2 and option in result.stderr, result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_help_shows_the_name_of_a_type():
+    for name in group.list_commands(None):
+        assert "RANGE" not in CliRunner().invoke(group, [name, "--help"]).stdout

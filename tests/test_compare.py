@@ -1,6 +1,10 @@
 """`compare`: what is run in which order, what is measured, and what is reported."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -8,18 +12,27 @@ import pytest
 import tiny_bundle
 from click.testing import CliRunner
 
+import deeplab_tf
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
 from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.image_files import read_image, write_image
+from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.latency import is_stable, percentiles
+from deeplab_tf.core.metrics.panoptic import PanopticQuality
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.panoptic.grouping import components
+from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy import jetpack, probe
 from deeplab_tf.deploy.compare import results, worker
-from deeplab_tf.deploy.compare.labeled_frames import load_frames
+from deeplab_tf.deploy.compare.labeled_frames import LabeledFrames, load_frames
 from deeplab_tf.deploy.compare.plan import Variant, variants, visit_order
 from deeplab_tf.deploy.compare.runner import Outcome, run_all
+from deeplab_tf.deploy.runtimes import open_runtime
+from deeplab_tf.synth.dataset import Settings, scene_paths, write_scene
 
 SIZE = (32, 48)
 NONE_MISSING = {"onnx": None, "saved_model": None, "tensorrt": None, "tf_trt": None}
@@ -85,6 +98,13 @@ def test_plain_tensorflow_comes_first_and_tensorrt_last():
         Variant("saved_model", "float32"),
         Variant("onnx", "float32"),
     ]
+    assert variants("onnx,saved_model:float32", bundle, NONE_MISSING, "float32") == [
+        Variant("onnx", "float32"),
+        Variant("saved_model", "float32"),
+    ]
+    assert [each.runtime for each in variants(None, bundle, NONE_MISSING, "float16")] == ["tf_trt", "tensorrt"]
+    with pytest.raises(DeepLabError, match="The runtime onnx has no precision 'float16'"):
+        variants("onnx", bundle, NONE_MISSING, "float16")
 
 
 @pytest.mark.parametrize(
@@ -156,8 +176,6 @@ def outcome(name, milliseconds, labels, **changes):
 class ThreeClasses:
     """Of a bundle, what a report needs."""
 
-    from deeplab_tf.core.labels import LabelTable
-
     table = LabelTable.from_dicts(tiny_bundle.INFO["classes"])
     label_stride = 1
 
@@ -165,18 +183,12 @@ class ThreeClasses:
 def test_a_row_by_hand():
     first = np.array([[[0, 0, 1, 1]]], np.uint8)
     other = np.array([[[0, 1, 1, 1]]], np.uint8)
-    truth = np.array([[0, 0, 0, 0, 1, 1, 1, 255]], np.uint8)  # twice as wide
     faster = {"latency_ms": {stage: [8.0, 8.0] for stage in worker.STAGES}, "peak_memory_mb": 120.0}
-    rows = results.rows(
-        [outcome("a", [10.0, 10.0], first), outcome("b", [10.0, 10.0], other, **faster)], ThreeClasses, [truth]
-    )
-    assert rows[0]["agreement"] == 1.0 and rows[0]["miou"] == 1.0 and rows[0]["fps"] == pytest.approx(100.0)
+    rows = results.rows([outcome("a", [10.0, 10.0], first), outcome("b", [10.0, 10.0], other, **faster)], ThreeClasses)
+    assert rows[0]["agreement"] == 1.0 and rows[0]["miou"] is None and rows[0]["fps"] == pytest.approx(100.0)
     # b: three of four pixels agree; a: 1 of 2 pixels that either calls a; b: 2 of 3; c is nowhere
     assert rows[1]["agreement"] == 0.75
     assert rows[1]["agreement_by_class"] == {"a": 0.5, "b": pytest.approx(2 / 3), "c": None}
-    # upsampled, b's row is 0 0 1 1 1 1 1 1: class a has 2 of 4 pixels, class b 3 of the 5 that count; half of both
-    # together
-    assert rows[1]["miou"] == pytest.approx((2 / 4 + 3 / 5) / 2)
     assert (
         rows[1]["spread"] == pytest.approx(0.25)
         and rows[1]["fps"] == pytest.approx(1000 / 9)
@@ -186,15 +198,62 @@ def test_a_row_by_hand():
     assert warning.startswith("b:float32 was 25% slower in one visit")
 
 
+class OneRow(Predictor):
+    """Says the class of each pixel's red value; two pixels wide."""
+
+    name, size = "fake", (1, 4)
+    table = LabelTable(
+        [Label(0, "road", (9, 9, 9), False), Label(1, "car", (99, 9, 9), True), Label(2, "sky", (9, 9, 99), False)]
+    )
+
+    def predict(self, frame):
+        return Prediction(frame[..., 0].copy())
+
+
+def test_scores_by_hand():
+    frames = np.array([[[0, 1, 1, 1]], [[2, 2, 2, 2]]], np.uint8)[..., None].repeat(3, axis=-1)
+    labels = np.array([[0, 0, 0, 0, 1, 1, 1, 255]], np.uint8)  # twice as wide
+    panoptic = np.array([[0, 0, 0, 0, 1001, 1001, 1001, 255000]], np.int32)
+    found = worker.score(OneRow(), frames, {"labels_0": labels, "panoptic_0": panoptic})
+    # resized, the prediction is 0 0 1 1 1 1 1 1: class 0 has 2 of 4 pixels, class 1 3 of the 5 that count
+    assert found["miou"] == pytest.approx((2 / 4 + 3 / 5) / 2)
+    # its car, a connected component, has 3 of 5 pixels: a match; the road, 2 of 4, is none: missed, and wrong
+    assert found["pq_things"] == pytest.approx(3 / 5) and found["pq_stuff"] == 0.0
+    assert found["pq"] == pytest.approx(3 / 5 / 2) and found["pq_method"] == "components"
+    nothing = worker.score(OneRow(), frames, {"labels_1": np.full((1, 4), 255, np.uint8)})
+    assert nothing == {"miou": None, "pq": None, "pq_things": None, "pq_stuff": None, "pq_method": None}
+
+
 def test_the_published_figures_are_marked_as_claims():
     labels = np.zeros((1, 1, 4), np.uint8)
-    rows = results.rows(
-        [outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses, [None]
-    )
-    claim, ours = results.table_2({"runtimes": rows, "size": [512, 1024]})[1:]
+    rows = results.rows([outcome("saved_model", [100.0], labels), outcome("tensorrt", [20.0], labels)], ThreeClasses)
+    report = {"runtimes": rows, "size": [512, 1024], "claims": results.CLAIM}
+    claim, ours = results.table_2(report)[1:]
     assert "512x1024    10.0   25.0    2.50  plain TensorFlow -> TensorRT; a claim, not measured by us" in claim
     assert "512x1024    10.0   50.0    5.00  saved_model:float32 -> tensorrt:float32" in ours
     assert rows[0]["miou"] is None
+    assert "published" not in "".join(results.table_2({**report, "claims": None}))
+    assert results.table_2({**report, "claims": None, "runtimes": rows[:1]}) == []
+
+
+@pytest.mark.parametrize(
+    "data, size, device, claimed",
+    [
+        ({"name": "cityscapes"}, (512, 1024), "a laptop", True),
+        ({"name": "cityscapes"}, (256, 512), "a laptop", False),
+        ({"name": "camvid"}, (512, 1024), "a laptop", False),
+        (None, (512, 1024), "NVIDIA Orin Nano Developer Kit", False),
+        ({"name": "camvid"}, (360, 480), "NVIDIA Jetson Nano Developer Kit", True),
+    ],
+)
+def test_a_claim_is_shown_where_it_is_about_the_network_or_the_device(data, size, device, claimed, monkeypatch):
+    class Bundle(ThreeClasses):
+        path, info = "b", {"data": data}
+
+    Bundle.size = size
+    monkeypatch.setattr(results.device, "fingerprint", lambda: {"name": device})
+    frames = LabeledFrames(np.zeros((1, *size, 3), np.uint8), [None], "x")
+    assert bool(results.report(Bundle, frames, [], {}, [])["claims"]) == claimed
 
 
 def test_a_failing_runtime_is_one_row(tmp_path):
@@ -206,7 +265,7 @@ def test_a_failing_runtime_is_one_row(tmp_path):
     chosen = [Variant("onnx", "float32"), Variant("onnx", "int8")]
     outcomes = run_all(str(tmp_path / "bundle"), chosen, frames, seconds=0.0, say=said.append)
     assert len(said) == 1 and said[0].startswith("onnx:float32 failed: ONNX Runtime ") and "cannot load" in said[0]
-    rows = results.rows(outcomes, made, [None, None])
+    rows = results.rows(outcomes, made)
     assert rows[0]["error"] in said[0] and rows[0]["fps"] is None
     assert rows[1]["error"] is None and rows[1]["agreement"] == 1.0 and len(outcomes[1].visits) == 2
 
@@ -248,7 +307,7 @@ def test_compare_end_to_end(bundle, images, tmp_path):
     report = json.loads((tmp_path / "a.json").read_text())
     first, second = report["runtimes"]
     assert (first["name"], first["precision"], second["precision"]) == ("onnx", "float32", "int8")
-    assert report["frames"] == 3 and report["device"]["versions"]["python"] and report["claims"]["after_fps"] == 25.0
+    assert report["frames"] == 3 and report["device"]["versions"]["python"] and report["claims"] is None
     assert first["agreement"] == 1.0 and first["miou"] == 1.0, "truth is what this network says"
     assert 0.9 < second["agreement"] <= 1.0 and 0.9 < second["miou"] <= 1.0
     for row in report["runtimes"]:
@@ -259,7 +318,7 @@ def test_compare_end_to_end(bundle, images, tmp_path):
             <= row["latency_ms"]["end_to_end"]["p99"]
         )
         assert row["runs"] == 2 * worker.MIN_RUNS and 20 < row["peak_memory_mb"] < 2000
-    assert "a claim" in result.output and "onnx:float32 -> onnx:int8, no TensorRT" in result.output
+    assert "published" not in result.output and "onnx:float32 -> onnx:int8, no TensorRT" in result.output
     assert [path.name for path in tmp_path.glob("*.png")] == ["disagreement_onnx_int8.png"]
 
 
@@ -268,7 +327,7 @@ def test_compare_end_to_end(bundle, images, tmp_path):
     [
         (["--runtimes", "onxx"], 2, "There is no runtime 'onxx'. Did you mean 'onnx'?"),
         (["--labels", "nowhere"], 1, "There is no folder nowhere."),
-        (["--source", "smaple://"], 1, "sample"),
+        (["--source", "smaple://"], 2, "sample"),
         (["--source", "nowhere.mp4"], 1, "There is no file nowhere.mp4."),
     ],
 )
@@ -301,11 +360,21 @@ def test_wrong_and_missing_labels_are_named(bundle, images, tmp_path):
     with pytest.raises(
         DeepLabError, match=r"frame_1.png holds the id 3; expected ids of the run's dataset: 0, 1, 2, 255."
     ):
-        load_frames(source, bundle, 3, str(tmp_path))
+        load_frames(source, bundle, 2, str(tmp_path))
     assert len(load_frames(source, bundle, 1, str(tmp_path)).images) == 1
     write_image(str(tmp_path / "frame_1.png"), np.zeros(SIZE, np.uint8))
     with pytest.raises(DeepLabError, match=r"frame_2.png has no label file: expected frame_2.png below"):
         load_frames(source, bundle, 3, str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_name_in_two_folders_is_no_way_to_a_label(bundle, images, tmp_path, part):
+    shutil.copytree(str(images), str(tmp_path / "more"))
+    folder = tmp_path / "more" / part
+    (folder / "again").mkdir()
+    shutil.copy(str(folder / "frame_1.png"), str(folder / "again"))
+    with pytest.raises(DeepLabError, match="frame_1.png.*two folders"):
+        load_frames(str(tmp_path / "more" / "images"), bundle, 9, str(tmp_path / "more" / "labels"))
 
 
 def test_drawn_streets_have_labels(bundle, tmp_path):
@@ -317,6 +386,34 @@ def test_drawn_streets_have_labels(bundle, tmp_path):
     finally:
         tiny_bundle.rewrite_info(bundle.path, classes=tiny_bundle.INFO["classes"])
     assert truth.shape == (64, 96) and len(np.unique(truth[truth != 255])) > 3
+
+
+def test_every_runtime_has_a_pq_where_instances_are_at_hand(tmp_path):
+    """As `evaluate` counts it, of Cityscapes' files; without the instance file of one image there is no PQ."""
+    pytest.importorskip("onnxruntime")
+    made = tiny_bundle.write_bundle(tmp_path / "bundle", size=SIZE)
+    tiny_bundle.rewrite_info(made.path, classes=CITYSCAPES.to_dicts(), data={"name": "cityscapes", "root": "x"})
+    write_scene(str(tmp_path), 0, Settings(2, (64, 96), 5))
+    image, label, *_ = scene_paths(str(tmp_path), 0, 2)
+    images, labels = os.path.dirname(image), os.path.dirname(label)
+    options = ["--runtimes", "onnx", "--seconds", 0, "--labels", labels, "--json", tmp_path / "a.json"]
+    result = call(made.path, "--source", images, *options)
+    assert result.exit_code == 0, result.output
+    scored = json.loads((tmp_path / "a.json").read_text())["runtimes"]
+    for row in scored:
+        options = {"runtime": "onnx", "precision": row["precision"], "images": images, "labels": labels}
+        expected = deeplab_tf.evaluate(made.path, **options)
+        assert row["miou"] == pytest.approx(expected["miou"], abs=1e-12)
+    frames = load_frames(images, open_bundle(made.path), 1, labels)
+    assert frames.panoptic[0].shape == (64, 96) and row["pq_method"] == "components" and row["pq_stuff"] is not None
+    with open_runtime(open_bundle(made.path), "onnx", row["precision"]) as runtime:
+        quality = PanopticQuality(CITYSCAPES)
+        quality.update(frames.panoptic[0], components(predict(runtime, read_image(image)).label_map, CITYSCAPES))
+    assert {key: row[key] for key in ("pq", "pq_things", "pq_stuff")}.items() <= quality.report().items()
+    assert " PQ" in result.output
+    for path in (tmp_path / "gtFine").rglob("*_instanceIds.png"):
+        path.unlink()
+    assert load_frames(images, open_bundle(made.path), 1, labels).panoptic is None
 
 
 def write(root, path, text):
@@ -398,3 +495,17 @@ def test_jetpack_follows_from_the_release(tmp_path, release, version):
 def test_other_machines_have_no_jetpack_and_no_advice(tmp_path):
     assert jetpack.describe(str(tmp_path)) == {"jetpack": None, "l4t": None, "power_mode": None, "clocks_held": None}
     assert jetpack.problems(str(tmp_path)) == []
+
+
+def test_a_worker_ends_with_its_parent():
+    """However that dies: an engine that the worker still built would come into a bundle that is no longer locked."""
+    source = (
+        "import os, sys, time; from deeplab_tf.deploy.compare.worker import _end_with; _end_with(int(sys.argv[1])); "
+    )
+    source += "print('at work', flush=True); time.sleep(600)"
+    parent = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {source!r}, str(os.getpid())])"
+    with subprocess.Popen([sys.executable, "-c", parent], env=probe.environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"at work\n"
+        process.kill()
+        assert process.stdout.read() == b"", "the worker has closed it"
+    assert subprocess.run([sys.executable, "-c", source, "1"], env=probe.environment()).returncode == 1

@@ -64,7 +64,8 @@ def test_choices_are_listed(key, value, choices):
     assert choices in message(recipe(key, value))
 
 
-INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 32"
+INTEGER, NUMBER = "an integer from 1 to 10,000,000", "a number"
+SIDES = "a list of 2 integers from 32 to 16,384"
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("training.steps", 0, INTEGER, "0"),
         ("training.steps", iter, INTEGER, "<built-in function iter>"),
         ("training.validation_images", "all", f"{INTEGER} or none", "all"),
-        ("training.save_steps", 10, "a list of integers > 0", "10"),
-        ("training.save_steps", [10, 0], "a list of integers > 0", "[10, 0]"),
+        ("training.save_steps", 10, "a list of integers from 1 to 10,000,000", "10"),
+        ("training.save_steps", [10, 0], "a list of integers from 1 to 10,000,000", "[10, 0]"),
         ("training.seed", -1, "an integer >= 0", "-1"),
         ("optimizer.learning_rate", float("nan"), NUMBER, ".nan"),
         ("optimizer.learning_rate", float("inf"), NUMBER, ".inf"),
@@ -86,10 +87,10 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("optimizer.learning_rate", "fast", NUMBER, "fast"),
         ("optimizer.ema", 1, "a number >= 0 and < 1 or none", "1"),
         ("loss.ohem_ratio", 0, "a number > 0 and <= 1", "0"),
-        ("loss.class_weights", [1, -1], "a list of numbers >= 0", "[1, -1]"),
+        ("loss.class_weights", [1, -1], "a list of numbers from 0 to 1,000,000", "[1, -1]"),
         ("loss.class_weights", [0, 0, 0], "above 0", "[0, 0, 0]"),
         ("augment.contrast", 1, "a number >= 0 and < 1", "1"),
-        ("augment.scale", [0, 1], "a list of 2 numbers > 0", "[0, 1]"),
+        ("augment.scale", [0, 1], "a list of 2 numbers from 0.01 to 100", "[0, 1]"),
         ("augment.scale", [2, 0.5], "low <= high", "[2, 0.5]"),
         ("augment.crop", [64, 31], SIDES, "[64, 31]"),
         ("data.size", [64], SIDES, "[64]"),
@@ -98,7 +99,7 @@ INTEGER, NUMBER, SIDES = "an integer > 0", "a number", "a list of 2 integers >= 
         ("data.root", 5, "a string", "5"),
         ("model.separable", "yes please", "true or false", "yes please"),
         ("model.output_stride", 12, "one of 8, 16, 32", "12"),
-        ("model.channels", {"logits_conv": 0}, "a mapping from strings to integers > 0 or none", "{logits_conv: 0}"),
+        ("model.channels", {"logits_conv": 0}, "a mapping from strings to integers from 1 to", "{logits_conv: 0}"),
     ],
 )
 def test_wrong_values_report_what_is_expected(key, value, expected, shown):
@@ -282,3 +283,44 @@ def with_old_names(text):
         section, key = new.split(".")
         tree[section][old.split(".")[1]] = tree[section].pop(key)
     return yaml.safe_dump(tree)
+
+
+@pytest.mark.parametrize(
+    "changes, line, expected",
+    [
+        (["training.save_steps=[31]"], None, "must be steps from 1 to training.steps, 30. Got [31]"),
+        (["optimizer.warmup_steps=30"], None, "must be less than training.steps, 30. Got 30"),
+        (["augment.scale=[0.5, 1]", "augment.crop=[64, 65]"], None, "at most [64, 64], which is data.size times"),
+        (["augment.crop=[81, 64]"], None, "at most [80, 80]"),  # 64 x 1.25
+        (
+            ["data.size=[9000, 9000]", "augment.crop=[9000, 9000]", "training.batch_size=7"],
+            None,
+            "at most 6 with crops",
+        ),
+        (["loss.class_weights=[1, 2]"], None, "a number for each of the 3 classes. Got [1.0, 2.0]"),
+    ],
+)
+def test_keys_that_no_training_can_use_together(path, changes, line, expected):
+    """6 x 81,000,000 pixels are 2**28.9, 7 times are 2**29.1."""
+    with pytest.raises(DeepLabError) as caught:
+        load(path, changes, to_train=True)
+    assert expected in str(caught.value)
+    if line is not None:
+        number = path.read_text().splitlines().index(f"  {line.split('.')[1]}:") + 1
+        assert str(caught.value).startswith(f"{path}, line {number}: {line} must")
+    assert load(path, changes), "without a training there is nothing wrong"
+
+
+def test_largest_values_that_a_training_takes(path):
+    load(path, ["training.steps=15", "optimizer.warmup_steps=14", "augment.crop=[80, 80]"], to_train=True)
+
+
+def test_an_override_that_shortens_a_training_leaves_out_late_save_steps(tmp_path, capsys):
+    path = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe("data", training={"save_steps": [5, 15]}))
+    config = load(path, ["training.steps=10"], to_train=True)
+    assert config.training.save_steps == (5,)
+    assert "training.save_steps: left out [15], after the last step, 10." in capsys.readouterr().err
+    for overrides in ([], ["training.steps=20"]):
+        assert load(path, overrides, to_train=True).training.save_steps == (5, 15)
+    with pytest.raises(DeepLabError, match="from 1 to training.steps, 10"):
+        load(path, ["training.steps=10", "training.save_steps=[15]"], to_train=True)

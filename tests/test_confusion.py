@@ -56,13 +56,23 @@ def test_class_without_pixels_is_undefined_and_left_out_of_the_mean():
         "iou": {"class 0": 0.75, "class 1": 0.0, "class 2": None},
         "pixel_accuracy": 0.75,
         "images": 1,
+        "warnings": [
+            "No pixel of the truth is 'class 1', 'class 2': such an IoU is undefined and left out of mIoU, or 0 where "
+            "something is predicted as the class."
+        ],
     }
     assert [line.split()[-1] for line in iou_table(report).splitlines()[1:4]] == ["0.7500", "0.0000", "-"]
 
 
 def test_nothing_scored_is_undefined_everywhere():
     report = counted(2, [[255, 255]], [[0, 1]]).report(table(2))
-    assert report == {"miou": None, "iou": {"class 0": None, "class 1": None}, "pixel_accuracy": None, "images": 1}
+    assert report == {
+        "miou": None,
+        "iou": {"class 0": None, "class 1": None},
+        "pixel_accuracy": None,
+        "images": 1,
+        "warnings": ["No pixel of the truth has a class: no score is defined."],
+    }
 
 
 def test_image_equals_the_sum_over_its_four_tiles():

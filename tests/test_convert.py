@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import tiny
 from click.testing import CliRunner
@@ -15,11 +17,18 @@ from environments import ROOT, python36
 import deeplab_tf
 from deeplab_tf.cli import group
 from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_image
-from deeplab_tf.core.predictor import softmax
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.predictor import Predictor, softmax
 from deeplab_tf.deploy.runtimes import open_runtime
+from deeplab_tf.lab.data.split import Sample, Split
+from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.export.convert import convert_run
+from deeplab_tf.lab.export.verify import label_stride_costs
+from deeplab_tf.lab.runs import open_run_split
+from deeplab_tf.lab.runs.keras_runtime import open_run
 
 
 def call(*arguments):
@@ -60,6 +69,9 @@ def test_bundle_has_every_file_and_its_description(made):
     assert bundle.size == (64, 64) and bundle.label_stride == 1 and bundle.output == "labels"
     assert bundle.table.names == list(tiny.COLORS) and bundle.info["layout"] == "NHWC"
     assert bundle.info["precision"] == ["float32", "int8"] and bundle.info["versions"]["tensorflow"].startswith("2.17")
+    tensors = {line.split(": ")[0] for line in Path(bundle.file("calibration.cache")).read_text().splitlines()[1:]}
+    nodes = onnx.load(bundle.file("model.onnx")).graph.node
+    assert tensors >= {"image", *(node.output[0] for node in nodes if node.op_type not in ("ArgMax", "Cast"))}
     assert bundle.info["ranges"] and all(limit > 0 for limit in bundle.info["ranges"].values())
 
 
@@ -77,6 +89,7 @@ def test_table_has_figures_of_what_runs_here(made):
         assert word in text
     assert "Traceback" not in text and "WARNING" not in text
     assert "On the device: deeplab-tf convert bundle --int8" in text
+    assert "mIoU on 3 of 3 images" in text and report["images"] == report["images_available"] == 3
 
 
 def test_runtimes_agree(made, run):
@@ -103,6 +116,40 @@ def test_evaluate_and_predict_on_the_bundle(made, run, tmp_path):
     report = json.loads(result.stdout)
     rows = {(row["target"], row["precision"]): row for row in made[2]["rows"]}
     assert abs(report["miou"] - rows["onnx", "int8"]["miou"]) < 1e-9  # the same three images, labels and network
+
+
+@pytest.mark.parametrize("output", ["labels", "logits"])
+def test_scores_are_those_of_evaluate(run, output):
+    """Of the run, and of bundles of it at each label stride, on labels of another size than the network's."""
+    runtime = open_run(run)
+    samples = [open_run_split(runtime, "val").sample(i) for i in range(3)]
+    images = np.stack([sample.image for sample in samples])
+    truth = [resize_labels(sample.label_map, (150, 130)) for sample in samples]
+    row, costs = label_stride_costs(runtime, images, truth, output=output)
+
+    class Labels(Split):
+        table, names = runtime.table, ["a", "b", "c"]
+
+        def sample(self, index):
+            return Sample(images[index], truth[index])
+
+    class Bundle(Predictor):
+        """What a bundle of the run gives."""
+
+        table, size = runtime.table, runtime.size
+
+        def __init__(self, stride):
+            self.label_stride = stride
+
+        def predict(self, frame):
+            whole, s = runtime.predict(frame), self.label_stride
+            logits = np.asarray(whole.logits)[::s, ::s] if output == "logits" else None
+            return Prediction(whole.label_map[::s, ::s], logits=logits)
+
+    assert row.miou == evaluate(runtime, Labels()).report()["miou"]
+    for cost in costs:
+        assert cost["miou"] == evaluate(Bundle(cost["label_stride"]), Labels()).report()["miou"]
+    assert (costs[0]["miou"] == row.miou) == (output == "logits")
 
 
 def test_logits_at_a_stride(run, tmp_path):
@@ -138,7 +185,7 @@ def test_fp16_without_a_gpu(made):
         (["{run}", "--size", "12"], 2, "'12' is not a size"),
         (["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"], 1, "has no PNG or JPEG image in it"),
         (["{run}", "--int8", "--images", "{tmp}/none", "--out", "{tmp}/b"], 1, "There is no folder"),
-        (["{run}", "--out", "{tmp}/full"], 1, "holds other files"),
+        (["{run}", "--out", "{tmp}/full"], 2, "holds other files than a bundle's (letter.txt)"),
         (["{bundle}", "--out", "{tmp}/b"], 2, "does not go with a bundle"),
         (["{run}", "--labels", "{tmp}/empty"], 2, "--labels are those of --images"),
         (["{run}", "--calibration", "entropy"], 2, "--calibration does not go with a conversion without --int8"),
@@ -176,6 +223,8 @@ def test_damaged_bundle_is_refused(made, tmp_path):
         ({"int8": True, "fp16": True}, "not both"),
         ({"calibration": "entropy"}, "needs int8"),
         ({"labels": "somewhere"}, "images"),
+        ({"images": "somewhere"}, "go with int8"),
+        ({"calibrate_on_gpu": True, "images": "somewhere"}, "calibrate_on_gpu needs int8"),
         ({"checkpoint": 7}, "7"),
     ],
 )

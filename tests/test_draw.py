@@ -20,6 +20,25 @@ def test_colorize_draws_ignored_pixels_black():
     ]
 
 
+def test_a_class_that_looks_black_gives_ignored_pixels_another_color():
+    black = LabelTable([Label(0, "background", (0, 0, 0), False), Label(1, "pore", (8, 8, 8), False)])
+    assert TABLE.ignore_color == "black" and black.ignore_color == "white"
+    assert draw.colorize(np.array([[0, 1, 255]], np.uint8), black).tolist() == [[[0] * 3, [8] * 3, [255] * 3]]
+    grays = LabelTable(Label(i, str(i), (i, i, i), False) for i in range(255))
+    assert grays.ignore_color == "magenta"
+
+
+def test_overlay_leaves_the_image_where_there_is_no_color():
+    """Ignored pixels and those of a black class keep their brightness; other classes are mixed by halves."""
+    table = LabelTable([Label(0, "background", (0, 0, 0), False), Label(1, "defect", (200, 0, 0), True)])
+    image = np.full((2, 4, 3), 120, np.uint8)
+    canvas = np.zeros((2, 9, 3), np.uint8)
+    drawn = draw.overlay(image, np.array([[0, 1, 2, 255]] * 2, np.uint8), table, out=canvas[:, 2:6])
+    assert drawn[0].tolist() == [[120] * 3, [160, 60, 60], [120] * 3, [120] * 3]
+    assert np.array_equal(canvas[:, 2:6], drawn) and not canvas[:, :2].any() and not canvas[:, 6:].any()
+    assert (image == 120).all()
+
+
 def test_overlay_mixes_by_opacity():
     image = np.full((1, 2, 3), 100, np.uint8)
     mixed = draw.overlay(image, np.array([[0, 1]], np.uint8), TABLE, opacity=0.25)

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import MANIFEST
 from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.panoptic import Prediction
@@ -190,6 +192,42 @@ def test_flip_needs_probabilities():
         predict(LabelsOnly((4, 4)), np.zeros((4, 4, 3), np.uint8), flip=True)
 
 
+def test_lanes_score_in_parallel_and_in_order():
+    """Two lanes meet in each pair of images; scores, order and errors are those of one."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    class Lane(Oracle):
+        closed = False
+
+        def predict(self, frame):
+            meeting.wait()
+            return super().predict(frame)
+
+        def close(self):
+            self.closed = True
+
+    class TwoLanes(Lane):
+        def lanes(self):
+            self.other = Lane(self.size)
+            return [self, self.other]
+
+    split, network = oracle_split(random_label_maps(6)), TwoLanes((20, 30))
+    split.images[2][:5] = 0
+    got, expected = (evaluate(each, split) for each in (network, Oracle((20, 30))))
+    assert got.images == expected.images and np.array_equal(got.confusion.matrix, expected.confusion.matrix)
+    assert network.other.closed and not network.closed
+
+    class Broken(Lane):
+        def lanes(self):
+            return [self, self]
+
+        def predict(self, frame):
+            raise DeepLabError("no memory for it")
+
+    with pytest.raises(DeepLabError, match="no memory for it"):
+        evaluate(Broken((20, 30)), split)
+
+
 def test_an_empty_split_and_other_classes_are_refused():
     with pytest.raises(DeepLabError, match="no images"):
         evaluate(LabelsOnly((4, 4)), MemorySplit([]))
@@ -320,13 +358,13 @@ def test_evaluate_writes_its_report_and_names_the_picture(run):
     assert result.exit_code == 0, result.output
     report = json.loads((run / "report" / "report.json").read_text())
     assert report["miou"] == 1.0 and report["iou"] == {"road": 1.0, "car": 1.0, "sky": 1.0} and report["images"] == 5
-    assert report == json.loads((run / "scores.json").read_text())
+    assert {"written_by": "deeplab-tf evaluate", **report} == json.loads((run / "scores.json").read_text())
     assert image_files.read_image(run / "report" / "confusion_matrix.png").ndim == 3
     assert image_files.read_image(run / "report" / "best_and_worst.png").ndim == 3
     assert "Open " + str(run / "report" / "best_and_worst.png") in result.output
     page = (run / "report" / "report.md").read_text()
     assert "1.000" in page and "(best_and_worst.png)" in page and "(confusion_matrix.png)" in page
-    assert not [path for path in (run / "report").iterdir() if path.name.startswith(".")]
+    assert [path.name for path in (run / "report").glob(".*")] == [MANIFEST]
 
 
 def test_evaluate_of_two_checkpoints_reports_the_better_and_lists_both(run):
@@ -369,7 +407,7 @@ def test_evaluate_of_folders(run, tmp_path):
         (["--split", "val", "--images", "x", "--labels", "y"], "exclude each other"),
         (["--class-ids"], "name --images and --labels"),
         (["--scales", "1,big"], "such as 0.75,1,1.25; got '1,big'"),
-        (["--scales", "0"], "numbers between 0 and 8"),
+        (["--scales", "0"], "numbers from 0.1 to 8"),
     ],
 )
 def test_evaluate_called_wrongly_exits_2(run, arguments, sentence):

@@ -62,10 +62,13 @@ def test_a_failing_folder_leaves_the_old_one(tmp_path):
 def test_the_next_call_finishes_what_a_process_killed_in_the_swap_left(tmp_path, swapped):
     target, users = tmp_path / "bundle", tmp_path / "bundle.mine.old"
     users.mkdir()
-    for folder, content in ((target if swapped else tmp_path / "bundle.0123abcd.part", "new"), (users, "mine")):
+    for folder, content in (
+        (target if swapped else tmp_path / ".deeplab-tf.bundle.0123abcd.part", "new"),
+        (users, "mine"),
+    ):
         folder.mkdir(exist_ok=True)
         (folder / content).write_text("")
-    old = tmp_path / "bundle.0123abcd.old"
+    old = tmp_path / ".deeplab-tf.bundle.0123abcd.old"
     old.mkdir()
     (old / "old").write_text("")
     with pytest.raises(RuntimeError), files.new_folder(target):

@@ -1,6 +1,8 @@
 """Reading and writing image files: what comes back is exact, and every wrong file is one sentence that names it."""
 
 import os
+import signal
+import socket
 import struct
 import zlib
 
@@ -8,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_tf.core import image_files
+from deeplab_tf.core import image_files, image_formats
 from deeplab_tf.core.errors import DeepLabError
 
 RGB = np.random.RandomState(0).randint(0, 256, (6, 9, 3)).astype(np.uint8)
@@ -124,6 +126,153 @@ def test_no_cut_of_a_file_is_taken_for_the_whole(whole):
     for length in range(3, len(whole)):
         with pytest.raises(DeepLabError):
             image_files.decode_image(whole[:length], "frame")
+
+
+def with_data(content, *, interlaced=0, color_type=2, extra=b""):
+    """A PNG of RGB's size whose checksums are right, whatever its compressed data is."""
+    header = struct.pack(">IIBBBBB", RGB.shape[1], RGB.shape[0], 8, color_type, 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+ROWS = b"".join(b"\0" + row.tobytes() for row in RGB)  # 6 rows of 1 + 27 bytes
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+INTERLACED = b"".join(b"\0" + row.tobytes() for y, x, down, right in PASSES for row in RGB[y::down, x::right])
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (with_data(zlib.compress(ROWS[:84] + b"\5" + ROWS[85:])), "a row with the filter 5, which does not exist"),
+        (
+            with_data(zlib.compress(INTERLACED[:-28] + b"\7" + INTERLACED[-27:]), interlaced=1),
+            "a row with the filter 7",
+        ),
+        (with_data(zlib.compress(ROWS[:-1])), "fewer pixels than its header says"),
+        (with_data(zlib.compress(ROWS + b"\0")), "more pixels than its header says"),
+        (with_data(zlib.compress(INTERLACED[:-1]), interlaced=1), "fewer pixels"),
+        (with_data(zlib.compress(ROWS)[:-1] + b"x"), "its pixels cannot be decompressed"),
+        (with_data(zlib.compress(ROWS)[:-6]), "its pixels end too early"),
+        (with_data(zlib.compress(ROWS), interlaced=2), "its header is none"),
+        (with_data(zlib.compress(ROWS), extra=chunk(b"ABCD", b"")), "a part that no PNG has"),
+        (with_data(zlib.compress(bytes(10**7))), "more pixels than its header says"),
+    ],
+)
+def test_a_png_whose_checksums_are_right_and_its_pixels_are_not(data, message, capfd):
+    with pytest.raises(DeepLabError, match=f"frame is damaged .*{message}"):
+        image_files.decode_image(data, "frame")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interlaced_png_and_one_with_many_pieces(rng):
+    np.testing.assert_array_equal(
+        image_files.decode_image(with_data(zlib.compress(INTERLACED), interlaced=1), "frame"), RGB
+    )
+    large = rng.integers(0, 256, (300, 400, 3), np.uint8)  # 361 kB of rows: several pieces and blocks
+    for array in (large, np.zeros_like(large), large // 200):
+        data = cv2.imencode(".png", array)[1].tobytes()
+        for _ in range(2):
+            np.testing.assert_array_equal(image_files.decode_image(data, "frame"), array[..., ::-1])
+
+
+def test_what_says_that_it_is_a_billion_pixels_is_refused_at_once(monkeypatch):
+    bomb = png_of_size(40000, 30000)
+    with pytest.raises(DeepLabError, match="frame has 30000x40000 pixels, .* DEEPLAB_TF_MAX_PIXELS=1200000000"):
+        image_files.decode_image(bomb, "frame")
+    monkeypatch.setenv("DEEPLAB_TF_MAX_PIXELS", "53")
+    for data in (COLOR, JPEG):
+        with pytest.raises(DeepLabError, match="frame has 6x9 pixels, and at most 53"):
+            image_files.decode_image(data, "frame")
+    monkeypatch.setenv("DEEPLAB_TF_MAX_PIXELS", "54")
+    image_files.decode_image(COLOR, "frame")
+    monkeypatch.setenv("DEEPLAB_TF_MAX_PIXELS", "many")
+    with pytest.raises(DeepLabError, match="must be a number of pixels, such as 134217728; got 'many'"):
+        image_files.decode_image(COLOR, "frame")
+
+
+def png_of_size(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+PHOTO = np.random.RandomState(3).randint(110, 140, (80, 96, 3)).astype(np.uint8)
+PHOTO_JPEG = cv2.imencode(".jpg", PHOTO)[1].tobytes()
+
+
+def scan_of(data):
+    """Where the pixels of a JPEG start."""
+    start = data.index(b"\xff\xda")
+    return start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+
+
+def damaged_jpegs():
+    start, end = scan_of(PHOTO_JPEG), len(PHOTO_JPEG) - 2
+    middle = (start + end) // 2
+    yield "a hole", PHOTO_JPEG[:middle] + PHOTO_JPEG[middle + 200 :]
+    yield "doubled", PHOTO_JPEG[:middle] + PHOTO_JPEG[middle - 200 :]
+    yield "zeros", PHOTO_JPEG[:middle] + bytes(400) + PHOTO_JPEG[middle + 400 :]
+    yield "a marker", PHOTO_JPEG[:middle] + b"\xff\xd3" + PHOTO_JPEG[middle + 2 :]
+    yield "an early end", PHOTO_JPEG[:middle] + b"\xff\xd9" + PHOTO_JPEG[middle:]
+    yield "another file's end", PHOTO_JPEG[:middle] + JPEG[scan_of(JPEG) :]
+
+
+@pytest.mark.parametrize("kind, data", list(damaged_jpegs()), ids=[kind for kind, _ in damaged_jpegs()])
+def test_a_jpeg_that_is_damaged_in_its_middle(kind, data):
+    with pytest.raises(DeepLabError, match="frame is damaged"):
+        image_files.decode_image(data, "frame")
+
+
+def test_most_damage_of_a_few_bytes_is_found(rng):
+    """Sixteen bytes of noise in the middle: what libjpeg itself would only warn of."""
+    start, found = scan_of(PHOTO_JPEG), 0
+    for i in range(50):
+        data = bytearray(PHOTO_JPEG)
+        data[start + 40 * i : start + 40 * i + 16] = rng.integers(0, 255, 16, np.uint8).tobytes()
+        try:
+            image_files.decode_image(bytes(data), "frame")
+        except DeepLabError:
+            found += 1
+    assert found >= (40 if image_formats._incomplete() == "gives up" else 30), found  # the former: OpenCV 4.11
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+@pytest.mark.parametrize("size", [(80, 96), (77, 91), (16, 16), (8, 8), (1, 1), (5, 300), (300, 5)])
+@pytest.mark.parametrize("options", [(), ("progressive",), ("restarts",), ("optimized",)])
+def test_every_whole_jpeg_is_read(size, quality, options, rng):
+    flags = {"progressive": cv2.IMWRITE_JPEG_PROGRESSIVE, "optimized": cv2.IMWRITE_JPEG_OPTIMIZE}
+    flags["restarts"] = cv2.IMWRITE_JPEG_RST_INTERVAL
+    for image in (rng.integers(0, 256, (*size, 3), np.uint8), np.full((*size, 3), 9, np.uint8)):
+        parameters = [each for name in options for each in (flags[name], 1)] + [cv2.IMWRITE_JPEG_QUALITY, quality]
+        data = cv2.imencode(".jpg", image, parameters)[1].tobytes()
+        expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        followed = data + b"\xff\xd8 another image that a phone appends \xff\xd9"
+        padded = data[:-2] + b"\0\0\xff\xff" + data[-2:]
+        for each in (data, data, followed, padded):
+            np.testing.assert_array_equal(image_files.decode_image(each, "frame"), expected)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "link to a device", "folder in a link"])
+def test_what_is_no_file_is_refused_without_waiting(kind, tmp_path):
+    path = tmp_path / "frame.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path = "/dev/zero"
+    else:
+        path.symlink_to("/dev/zero" if kind == "link to a device" else tmp_path)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(5)
+    try:
+        with pytest.raises(
+            DeepLabError, match="cannot be read: expected a file, got a (pipe|device)|Is a directory|No such device"
+        ):
+            image_files.read_image(path)
+    finally:
+        signal.alarm(0)
 
 
 def test_what_is_written_is_read_back(tmp_path):

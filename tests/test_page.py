@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -329,6 +330,158 @@ def test_stalled_viewer_is_disconnected_others_stay(sink, monkeypatch, rng):
         assert most == 2 and sink.viewers == 1
         viewer.frame()
         viewer.close()
+
+
+def ask_for_video(url):
+    """A connection that has asked for the video."""
+    place = urlsplit(url)
+    connection = socket.create_connection((place.hostname, place.port), timeout=10)
+    connection.sendall(f"GET /video HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
+    return connection
+
+
+def test_viewers_that_come_and_go_without_a_frame_leave_their_places(sink, capfd):
+    for _ in range(200):
+        ask_for_video(sink.url).close()
+    wait_for(lambda: sink.viewers == 0)
+    sink.write(annotated(0))
+    viewer = Viewer(sink.url)
+    assert viewer.frame().shape == (240, 320, 3)
+    viewer.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_places_are_free_at_once_for_who_reloads(sink):
+    from deeplab_tf.deploy.video.page_server import MAX_VIEWERS
+
+    others = [ask_for_video(sink.url) for _ in range(MAX_VIEWERS - 1)]
+    wait_for(lambda: sink.viewers == MAX_VIEWERS - 1)
+    for _ in range(40):
+        mine = ask_for_video(sink.url)
+        assert mine.recv(12) == b"HTTP/1.1 200"
+        mine.close()
+    wait_for(lambda: sink.viewers == MAX_VIEWERS - 1)
+    for connection in others:
+        connection.close()
+    wait_for(lambda: sink.viewers == 0)
+
+
+def test_a_viewer_that_vanishes_is_probed(sink):
+    viewer = ask_for_video(sink.url)
+    wait_for(lambda: sink.viewers == 1)
+    (stream,) = sink._server._connections
+    assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+    viewer.close()
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, socket, sys, threading, time
+import test_page as page
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+sink = page.PageSink("127.0.0.1", 0, page.CAMVID, "page")
+loop = page.Loop(sink)
+with loop:
+    assert page.get(sink.url)[0] == 200
+    # more connections than the page keeps: the stream has its descriptors all the same
+    many = [page.ask_for_video(sink.url) for _ in range(40)]
+    page.wait_for(lambda: len(sink._server._connections) == 25)
+    open(os.devnull).close()
+    for connection in many:
+        connection.close()
+    page.wait_for(lambda: sink.viewers == 0)
+    # no descriptor is left at all
+    client = socket.socket()
+    taken = []
+    try:
+        while True:
+            taken.append(open(os.devnull))
+    except OSError:
+        pass
+    client.connect(sink._server._listening.getsockname())
+    client.sendall(b"GET / HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+    client.settimeout(10)
+    time.sleep(0.3)
+    count = loop.count
+    page.wait_for(lambda: loop.count > count + 10)
+    for file in taken:
+        file.close()
+    assert client.recv(12) == b"HTTP/1.1 200"
+    assert page.get(sink.url)[0] == 200
+    client.close()
+sink.close()
+print("the page is back")
+"""
+
+
+def test_page_and_stream_outlive_the_descriptor_limit():
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(os.path.abspath, sys.path)))
+    command = [sys.executable, "-c", WITHOUT_DESCRIPTORS]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, timeout=120)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"the page is back\n", b"")
+
+
+TOKEN = "t0ken-t0ken"
+
+
+@pytest.fixture
+def guarded():
+    sink = PageSink("127.0.0.1", 0, CAMVID, "page", TOKEN)
+    sink.write(annotated(0))
+    yield sink, sink.url.partition("?")[0]
+    sink.close()
+
+
+def test_without_the_token_nothing_is_shown(guarded):
+    sink, url = guarded
+    cookie = f"deeplab-tf-{urlsplit(url).port}="
+    paths = ["/", "/video", "/stats", "/page.js", "/favicon.ico", "/nothing"]
+    for path in paths + ["/?token=", "/?token=t0ken", "/?token=%ff"]:
+        for headers in ({}, {"Cookie": cookie + "t0ken"}, {"Authorization": "Bearer t0ken"}, {"Cookie": "x=" + TOKEN}):
+            status, _, body = get(url, path, **headers)
+            assert status == 401 and b"needs its token" in body, (path, headers)
+    assert sink.viewers == 0
+    assert get(url, "/", Host="evil.example", Cookie=cookie + TOKEN)[0] == 403
+
+
+def test_the_token_opens_everything_and_leaves_the_address(guarded):
+    from tornado.httpclient import HTTPClientError
+
+    sink, url = guarded
+    assert sink.url == f"{url}?token={TOKEN}"
+    status, headers, body = get(url, f"/?token={TOKEN}")
+    assert (status, headers["Location"], body) == (302, "/", b"")
+    cookie, *rest = headers["Set-Cookie"].split("; ")
+    assert rest == ["Path=/", "HttpOnly", "SameSite=Lax"]
+    for headers in ({"Cookie": cookie}, {"Authorization": f"Bearer {TOKEN}"}):
+        for path in ("/", "/page.js", "/video"):
+            assert get(url, path, **headers)[0] == 200
+        hello = read_socket(url, 1, **headers)[0]
+        assert hello["title"] == "page" and TOKEN not in json.dumps(hello)
+        with pytest.raises(HTTPClientError, match="403"):
+            read_socket(url, 1, Origin="http://evil.example", **headers)
+    assert get(url, f"/page.js?token={TOKEN}")[0] == 200
+    assert TOKEN not in get(url, "/", Cookie=cookie)[2].decode()
+
+
+def test_who_can_see_the_page():
+    for host, token, warned in (("127.0.0.1", None, False), ("0.0.0.0", None, True), ("0.0.0.0", TOKEN, False)):
+        sink = PageSink(host, 0, CAMVID, "page", token)
+        assert bool(sink.warning) is warned
+        if warned:
+            port = urlsplit(sink.url).port
+            assert sink.warning.startswith(f"Anyone who can reach this machine on port {port} can watch; ")
+        sink.close()
+
+
+def test_no_error_of_the_page_prints_the_token(guarded, monkeypatch, capfd):
+    from deeplab_tf.deploy.video import page_server
+
+    sink, url = guarded
+    monkeypatch.setattr(page_server._Guarded, "_has_token", lambda self: 1 // 0)
+    assert get(url, f"/?token={TOKEN}")[0] == 500
+    out, errors = capfd.readouterr()
+    assert (out, errors) == ("", "The page could not answer a request: ZeroDivisionError.\n")
 
 
 NINE_VIEWERS = """

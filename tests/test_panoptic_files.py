@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from deeplab_tf.cli import group
 from deeplab_tf.core.cityscapes import CITYSCAPES, from_instance_ids
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import Label, LabelTable
-from deeplab_tf.core.panoptic import DIVISOR, VOID
+from deeplab_tf.core.panoptic import DIVISOR, VOID, distinct
 from deeplab_tf.core.panoptic.coco import PanopticWriter, from_colors, to_colors
 from deeplab_tf.core.panoptic.folders import open_panoptic_folder
 from deeplab_tf.core.panoptic.grouping import components
@@ -68,7 +69,7 @@ def scenes(tmp_path_factory):
     writer = PanopticWriter(str(folder / "predictions"), CITYSCAPES, "components")
     for index, name in enumerate(split.names):
         label_map = np.roll(split.label_map(index), 2, axis=1)
-        writer.add(name, components(label_map, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
+        writer.add(name, components(label_map, CITYSCAPES, smallest=0))
     writer.close()
     return folder
 
@@ -154,23 +155,29 @@ WRONG = {
     ),
     "no PNG file": ({"row": {"file_name": "gone.png"}}, "no file .*gone.png"),
     "no annotations": ({"whole": {"annotations": None}}, "not in COCO's panoptic format: expected `annotations`"),
-    "no categories": ({"whole": {"categories": []}}, "names no categories"),
-    "segments without ids": (
-        {"row": {"segments_info": [{}]}},
-        "the image a needs a `file_name`, and its segments `id` and `category_id`",
-    ),
-    "no list of segments": ({"row": {"segments_info": None}}, "is not in COCO's panoptic format"),
+    "no categories": ({"whole": {"categories": None}}, "names no categories"),
+    "an empty list of them": ({"whole": {"categories": []}}, "categories must have 1 or more values; got 0"),
+    "segments without ids": ({"row": {"segments_info": [{}]}}, r"annotations\[0\].segments_info\[0\].id is missing"),
+    "no list of segments": ({"row": {"segments_info": None}}, "segments_info must be a list"),
     "a word for an id": (
         {"row": segments(("x", 1, 0))},
-        "is not in COCO's panoptic format: .*expected an integer, got 'x'",
+        r"segments_info\[0\].id must be an integer from 1 to 16777215; got \"x\"",
     ),
-    "no name of a PNG file": ({"row": {"file_name": None}}, "the image a needs a `file_name`"),
-    "categories that are none": ({"whole": {"categories": 5}}, "is not in COCO's panoptic format"),
+    "no name of a PNG file": ({"row": {"file_name": None}}, r"annotations\[0\].file_name must be text"),
+    "a file elsewhere": ({"row": {"file_name": "../a.png"}}, r"annotations\[0\].file_name must lie below the folder"),
+    "a file at the root": ({"row": {"file_name": "/etc/a.png"}}, r"file_name must lie below the folder"),
+    "a device": ({"row": {"file_name": "/dev/zero"}}, r"file_name must lie below the folder"),
+    "a NUL": ({"row": {"file_name": "a\0.png"}}, "holds a NUL"),
+    "half a character": ({"row": {"file_name": "a\ud800.png"}}, "half a surrogate pair"),
+    "a name that is none": ({"row": {"image_id": ["a"]}}, r"annotations\[0\].image_id must be an integer"),
+    "an id without a color": ({"row": segments((1 << 24, 1, 0))}, "integer from 1 to 16777215; got 16777216"),
+    "an id beyond all": ({"row": segments((10**40, 1, 0))}, "got an integer of 133 bits"),
+    "a crowd of two": ({"row": segments((100, 1, 2), *GOOD[1:])}, r"\[0\].iscrowd must be an integer from 0 to 1"),
+    "a thing that is none": ({"whole": {"categories": [{**CAR, "isthing": "no"}]}}, r"categories\[0\].isthing must be"),
+    "a color that is none": ({"whole": {"categories": [{**CAR, "color": [1, 2]}]}}, "color must have 3 values; got 2"),
+    "categories that are none": ({"whole": {"categories": 5}}, "categories must be a list"),
     "a category twice": ({"whole": {"categories": [CAR, CAR]}}, "has two categories with the id 2"),
-    "no isthing": (
-        {"whole": {"categories": [{"id": 1, "name": "road"}]}},
-        "expected `categories` with id, name and isthing",
-    ),
+    "no isthing": ({"whole": {"categories": [{"id": 1, "name": "road"}]}}, r"categories\[0\].isthing is missing"),
     "another area": ({"row": AREA}, "says that segment 100 of the image a has 7 pixels, and .*a.png has 1"),
 }
 
@@ -193,6 +200,51 @@ def test_two_annotations_of_an_image_get_a_sentence(tmp_path):
     (folder / "panoptic.json").write_text(json.dumps(whole))
     with pytest.raises(DeepLabError, match="has two annotations for the image a"):
         open_panoptic_folder(str(folder))
+
+
+def test_two_images_of_one_file_get_a_sentence(tmp_path):
+    folder = write_coco(tmp_path / "truth")
+    whole = json.loads((folder / "panoptic.json").read_text())
+    whole["annotations"].append({**whole["annotations"][0], "image_id": "b"})
+    (folder / "panoptic.json").write_text(json.dumps(whole))
+    with pytest.raises(DeepLabError, match="the images a and b have one file_name, a.png"):
+        open_panoptic_folder(str(folder))
+
+
+def test_ids_of_24_bits_take_no_more_memory_than_small_ones(tmp_path):
+    """Of 1000 x 1000 pixels with the two ids 1 and 2**24 - 1. A table of all ids would have 128 MB."""
+    ids = np.ones((1000, 1000), int)
+    ids[:, 500:] = (1 << 24) - 1
+    folder = write_coco(tmp_path / "truth", ids, row=segments((1, 1, 0), ((1 << 24) - 1, 2, 0)))
+    opened = open_panoptic_folder(str(folder))
+    opened.panoptic_map("a")
+    tracemalloc.start()
+    try:
+        made = opened.panoptic_map("a")
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+    assert made[0, 0] == 0 and made[0, 999] == 1001 and (made == 1001).sum() == 500000
+
+
+def test_distinct_numbers(rng):
+    for numbers in (rng.integers(0, 5, 1000), rng.integers(0, 1 << 24, 50), np.zeros(0, int), np.repeat([7, 3, 7], 4)):
+        values, counts, inverse = distinct(numbers.astype(np.int32))
+        expected = np.unique(numbers, return_counts=True)
+        np.testing.assert_array_equal(values, expected[0])
+        np.testing.assert_array_equal(counts, expected[1])
+        np.testing.assert_array_equal(values[inverse], numbers)
+
+
+def test_a_name_of_two_lines_is_written_and_read_and_an_error_has_one_line(tmp_path):
+    folder = write_coco(tmp_path / "truth", row={"image_id": "a\nb", "file_name": "a\nb.png"})
+    (folder / "a.png").rename(folder / "a\nb.png")
+    result = call("score", "--panoptic", "--pred", folder, "--truth", folder)
+    assert result.exit_code == 0 and "1.0000" in result.output
+    (folder / "a\nb.png").write_bytes(b"")
+    result = call("score", "--panoptic", "--pred", folder, "--truth", folder)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: ") and r"a\nb.png is empty" in result.stderr
 
 
 def other_size(tmp_path):

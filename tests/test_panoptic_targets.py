@@ -144,9 +144,9 @@ def test_perfect_targets_give_back_the_truth():
         truth = scene(index)
         targets = panoptic_targets(truth, CITYSCAPES)
         maps = targets.label_map, targets.center, targets.offset
-        quality.update(truth, group_pixels(*maps, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
+        quality.update(truth, group_pixels(*maps, CITYSCAPES, smallest=0))
         usual.update(truth, group_pixels(*maps, CITYSCAPES))
-        joined.update(truth, components(targets.label_map, CITYSCAPES, smallest_stuff=0, smallest_thing=0))
+        joined.update(truth, components(targets.label_map, CITYSCAPES, smallest=0))
     report, other = quality.report(), joined.report()
     assert report["pq"] >= 0.98 and report["pq_stuff"] == 1.0 and report["pq_things"] >= 0.97
     assert report["pq_things"] > other["pq_things"] + 0.3, "the scenes have things that touch"

@@ -8,7 +8,6 @@ from deeplab_tf.cli import group
 from deeplab_tf.cli.predict import plan
 from deeplab_tf.core import draw, image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
-from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.metrics.label_folders import match_cityscapes, match_stems
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor
@@ -68,6 +67,21 @@ def test_color_and_overlay_are_what_draw_makes_of_them(tmp_path):
     assert "Open " + str(tmp_path / "out" / "a_overlay.jpg") in result.output
 
 
+def test_opacity_and_legend_of_overlays(tmp_path):
+    image, person = tmp_path / "a.png", CITYSCAPES.names.index("person")
+    image_files.write_image(image, np.full((60, 90, 3), person, np.uint8))
+    for opacity, expected in ((0, [person] * 3), (1, CITYSCAPES.labels[person].color)):
+        out = tmp_path / str(opacity)
+        result = call(image, "--out", out, "--overlay", "--legend", "--opacity", opacity)
+        assert result.exit_code == 0, result.output
+        drawn = image_files.read_image(out / "a_overlay.jpg").astype(int)
+        assert drawn.shape[0] == 60 and drawn.shape[1] > 90 + 40
+        assert np.abs(drawn[:, :80] - expected).max() < 4, "JPEG"
+    for options in (["--opacity", "1.5", "--overlay"], ["--opacity", "0.2"], ["--legend"]):
+        result = call(image, "--out", tmp_path / "no", *options)
+        assert result.exit_code == 2 and not (tmp_path / "no").exists(), result.output
+
+
 def test_cityscapes_files_are_found_by_score_and_by_the_benchmark(tmp_path):
     write(tmp_path / "in" / "frankfurt" / "frankfurt_000000_000294_leftImg8bit.png")
     truth = tmp_path / "gt" / "frankfurt" / "frankfurt_000000_000294_gtFine_labelIds.png"
@@ -122,7 +136,7 @@ def test_an_unreadable_image_ends_the_work_and_leaves_whole_files(tmp_path):
     result = call(tmp_path / "in", "--out", tmp_path / "out", "--format", "ids", "--overlay")
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert "b.png is truncated" in result.output and "1 of 3 images were predicted before it" in result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "a_overlay.jpg"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["a.png", "a_overlay.jpg"]
 
 
 def test_two_images_of_one_name_are_refused_before_anything_is_written(tmp_path):
@@ -134,19 +148,22 @@ def test_two_images_of_one_name_are_refused_before_anything_is_written(tmp_path)
 
 def test_the_same_image_twice_is_one_job(tmp_path):
     image = write(tmp_path / "a.png")
-    assert list(plan([str(image), str(tmp_path)], str(tmp_path / "out"), "ids", False)) == [str(image)]
+    assert list(plan([str(image), str(tmp_path)], str(tmp_path / "out"), "ids")) == [str(image)]
 
 
 def test_an_input_is_never_overwritten(tmp_path):
     image = write(tmp_path / "a.png")
-    with pytest.raises(DeepLabError, match="would be overwritten"):
-        plan([str(image)], str(tmp_path), "ids", False)
+    before = image.read_bytes()
+    for given in (image, tmp_path):
+        for overwrite in ([], ["--overwrite"]):
+            result = call(given, "--out", tmp_path, "--format", "ids", *overwrite)
+            assert result.exit_code == 2 and "what is read" in result.output and image.read_bytes() == before
 
 
 def test_earlier_outputs_inside_the_input_folder_are_not_inputs(tmp_path):
     image = write(tmp_path / "a.png")
     write(tmp_path / "out" / "a_color.png")
-    assert list(plan([str(tmp_path)], str(tmp_path / "out"), "color", False)) == [str(image)]
+    assert list(plan([str(tmp_path)], str(tmp_path / "out"), "color")) == [str(image)]
 
 
 @pytest.mark.parametrize(

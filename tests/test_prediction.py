@@ -140,6 +140,81 @@ class Ramp(Predictor):
         return Prediction((share > 0.5).astype(np.uint8), logits=logits)
 
 
+class Cars(Predictor):
+    """Of three cars, each has a channel of its own. Offsets point `bias` pixels too far to the right."""
+
+    name, table, size, gives_probabilities, gives_instances = "cars", TABLE, (64, 128), True, True
+
+    def __init__(self, stride=1, bias=0):
+        self.label_stride, self.bias = stride, bias
+
+    def predict(self, frame):
+        numbers = np.where(frame.max(-1) > 127, frame.argmax(-1) + 1, 0)
+        places = np.indices(frame.shape[:2])
+        center, offset = np.zeros(numbers.shape, np.float32), np.zeros((*numbers.shape, 2), np.float32)
+        for number in set(np.unique(numbers).tolist()) - {0}:
+            mine = numbers == number
+            middle = np.array([axis[mine].mean() for axis in places])
+            blob = np.exp(-((places - middle[:, None, None]) ** 2).sum(axis=0) / 50)
+            center = np.maximum(center, blob.astype(np.float32))
+            offset[mine] = (middle[:, None] - places[:, mine]).T + (0, self.bias)
+        logits = np.stack([numbers == 0, numbers > 0], axis=-1) * np.float32(9)
+        here = np.s_[:: self.label_stride, :: self.label_stride]
+        return Prediction((numbers > 0)[here].astype(np.uint8), center[here], offset[here], logits[here])
+
+
+def cars():
+    """Three cars of 24 columns that touch one another, and their panoptic map."""
+    image = np.zeros((64, 128, 3), np.uint8)
+    for i in range(3):
+        image[16:48, 24 + 24 * i : 48 + 24 * i, i] = 255
+    return image, np.where(image.any(-1), 1001 + image.argmax(-1), 0)
+
+
+def matches(predicted, truth):
+    """Each of the cars has one instance of its own, with three quarters of its pixels; none is left over."""
+    pairs = [np.unique(predicted[truth == value], return_counts=True) for value in (1001, 1002, 1003)]
+    best = {int(values[counts.argmax()]) for values, counts in pairs}
+    shares = [counts.max() / counts.sum() for _, counts in pairs]
+    return len(best) == 3 and set(np.unique(predicted)) - {0} == best and min(shares) > 0.75
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("options", [{}, {"flip": True}, {"scales": (0.5, 1.0, 1.5)}, {"flip": True, "scales": (2.0,)}])
+def test_averaged_instances_are_those_of_a_network_that_commutes_with_flip_and_scale(options, stride):
+    image, truth = cars()
+    assert matches(predict(Cars(stride), image, **options).panoptic, truth)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_flip_averages_offsets_with_their_sign_changed(stride):
+    """20 pixels too far to the right, pixels point to the next car; mirrored, as far to the left: the mean is
+    right."""
+    image, truth = cars()
+    network = Cars(stride, bias=20)
+    assert not matches(predict(network, image).panoptic, truth)
+    assert matches(predict(network, image, flip=True).panoptic, truth)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", [(4, 8), (5, 7), (8, 16), (16, 32), (1, 3)])
+def test_probabilities_lie_at_half_pixel_centers(size, stride):
+    """Probabilities that grow by a known amount a pixel of the network's image, at every size: also at the label map's
+    own, where the center of a label's pixels is (stride - 1) / 2 pixels beside the label."""
+    height, width = 4 * stride, 8 * stride
+    slope = 0.5 / (height + width)
+    rows, columns = np.meshgrid(np.arange(0, height, stride), np.arange(0, width, stride), indexing="ij")
+    share = (0.2 + slope * (rows + columns)).astype(np.float32)
+    logits = np.log(np.stack([1 - share, share], axis=-1))
+    prediction = Prediction(np.zeros((4, 8), np.uint8), logits=logits)
+    got = ImagePrediction(prediction, TABLE, size, label_stride=stride).probabilities[..., 1]
+    centers = [
+        np.clip((np.arange(length) + 0.5) * side / length - 0.5, 0, side - stride)  # beyond the last label: constant
+        for length, side in zip(size, (height, width))
+    ]
+    np.testing.assert_allclose(got, 0.2 + slope * (centers[0][:, None] + centers[1]), atol=2e-6)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_label_stride_does_not_shift_the_map(flip):
     image = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, :, None], (16, 32, 3))

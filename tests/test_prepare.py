@@ -2,7 +2,10 @@
 call."""
 
 import json
+import os
+import shutil
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -139,7 +142,7 @@ def test_records_are_a_tfds_data_set(cityscapes, tmp_path):
     import tensorflow_datasets as tfds
 
     run(tmp_path, cityscapes)
-    builder = tfds.builder_from_directory(tmp_path / "out" / "records" / "1.1.0")
+    builder = tfds.builder_from_directory(tmp_path / "out" / "records" / "1.2.0")
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 5, "val": 2}
     example = builder.as_data_source("val")[1]  # TFDS's own decoding, not ours
     np.testing.assert_array_equal(example["image"], records(tmp_path, "val").sample(1).image)
@@ -155,6 +158,115 @@ def test_a_second_call_writes_nothing(cityscapes, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").rglob("*")}
 
 
+def relabel(data, split="train", change=lambda ids: 33 - ids):
+    """Correct the labels of a split; returns the first file."""
+    paths = sorted((Path(data["root"]) / "gtFine" / split).rglob("*_labelIds.png"))
+    for path in paths:
+        image_files.write_image(path, change(image_files.read_ids(path)))
+        path.with_name(path.name.replace("labelIds", "instanceIds")).unlink()
+    return paths[0]
+
+
+def test_files_that_have_changed_are_prepared_again(cityscapes, tmp_path):
+    """Labels that are corrected after `prepare`: nothing may be trained or scored on the old ones."""
+    run(tmp_path, cityscapes)
+    prepared = {**cityscapes, "records": str(tmp_path / "out")}
+    relabel(cityscapes)
+    relabel(cityscapes, "val")
+    with pytest.raises(DeepLabError, match="of the files that the records were made from have changed .* --out .*out"):
+        open_split(prepared, "train")
+    result = run(tmp_path, cityscapes, "--json", "-")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["written"] and f"have changed since, the first is {cityscapes['root']}" in report["warnings"][0]
+    assert report["warnings"][0] in result.stderr
+    for name in ("train", "val"):
+        files, written = open_split(cityscapes, name), open_split(prepared, name)
+        for i in range(len(files)):
+            np.testing.assert_array_equal(written.label_map(i), files.label_map(i))
+    assert [path.name for path in (tmp_path / "out" / "records").iterdir()] == ["1.2.0"]
+    assert "Already there" in run(tmp_path, cityscapes).output
+
+
+@pytest.mark.parametrize("change", ["gone", "new", "image"])
+def test_every_change_of_a_file_is_seen(change, cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    image = sorted((Path(cityscapes["root"]) / "leftImg8bit" / "val").rglob("*.png"))[0]
+    label = Path(str(image).replace("leftImg8bit/val", "gtFine/val").replace("leftImg8bit.png", "gtFine_labelIds.png"))
+    if change == "image":
+        image_files.write_image(image, 255 - image_files.read_image(image))
+    for path in (image, label):
+        if change == "gone":
+            path.unlink()
+            path.with_name(path.name.replace("labelIds", "instanceIds")).unlink(missing_ok=True)
+        elif change == "new":
+            shutil.copy(path, str(path).replace("000000_000019", "000007_000019"))
+    if change == "new":
+        instances = str(label).replace("labelIds", "instanceIds")
+        shutil.copy(instances, instances.replace("000000_000019", "000007_000019"))
+    prepared = {**cityscapes, "records": str(tmp_path / "out")}
+    open_split(prepared, "train")
+    with pytest.raises(DeepLabError, match="1 of the files that the records were made from have changed"):
+        open_split(prepared, "val")
+    assert run(tmp_path, cityscapes).exit_code == 0
+    assert open_split(prepared, "val").names == open_split(cityscapes, "val").names
+
+
+def test_copied_files_have_not_changed(cityscapes, tmp_path):
+    """Another time, the same content."""
+    run(tmp_path, cityscapes)
+    for path in Path(cityscapes["root"]).rglob("*.png"):
+        os.utime(path, (1, 1))
+    assert "Already there" in run(tmp_path, cityscapes).output
+    assert open_split({**cityscapes, "records": str(tmp_path / "out")}, "val").remarks == []
+
+
+def test_records_without_their_files_say_so(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    moved = {**cityscapes, "root": str(tmp_path / "elsewhere"), "records": str(tmp_path / "out")}
+    (remark,) = open_split(moved, "val").remarks
+    assert "was not checked" in remark and "elsewhere does not exist" in remark
+
+
+def test_old_records_stay_where_new_ones_cannot_be_written(cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    before = records(tmp_path, "train").label_map(0)
+    first = relabel(cityscapes)
+    relabel(cityscapes, "val")
+    image = Path(str(first).replace("gtFine/train", "leftImg8bit/train").replace("gtFine_labelIds", "leftImg8bit"))
+    data = bytearray(image.read_bytes())
+    data[len(data) // 2] ^= 255  # which only decoding finds
+    image.write_bytes(data)
+    result = run(tmp_path, cityscapes)
+    assert result.exit_code == 1 and "is damaged" in result.stderr
+    with pytest.raises(DeepLabError, match="have changed since"):
+        records(tmp_path, "train")
+    (tmp_path / "cityscapes").rename(tmp_path / "away")
+    np.testing.assert_array_equal(records(tmp_path, "train").label_map(0), before)
+    assert [path.name for path in (tmp_path / "out" / "records").iterdir()] == ["1.2.0"]
+
+
+def test_records_know_what_their_labels_hold(cityscapes, tmp_path, monkeypatch):
+    from deeplab_tf.lab.data.check import count_labels
+
+    run(tmp_path, cityscapes)
+    for name in ("train", "val"):
+        expected = count_labels(open_split(cityscapes, name), name)
+        written = records(tmp_path, name)
+        monkeypatch.setattr(written, "label_map", None)
+        assert count_labels(written, name) == expected and sum(expected.ignored.values())
+
+
+def test_instances_are_read_at_the_training_size(cityscapes, tmp_path, monkeypatch):
+    run(tmp_path, cityscapes)
+    files, written = open_split(cityscapes, "train"), records(tmp_path, "train")
+    monkeypatch.setattr(written, "panoptic_map", None)  # at the source's resolution
+    for i in range(len(files)):
+        image, panoptic = written.panoptic_sample(i)
+        assert image.shape == (*SIZE, 3) and panoptic.dtype == np.int32
+        np.testing.assert_array_equal(panoptic, resize_labels(files.panoptic_map(i), SIZE))
+
+
 def test_another_size_is_refused(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
     result = run(tmp_path, cityscapes, "--set", "data.size=[40, 64]")
@@ -167,7 +279,8 @@ def test_a_bad_image_leaves_no_records(cityscapes, tmp_path):
     bad.write_bytes(whole[:-30])
     result = run(tmp_path, cityscapes)
     assert result.exit_code == 1 and f"{bad} is truncated" in result.stderr and "Traceback" not in result.output
-    assert not list((tmp_path / "out").rglob("*array_record*"))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
     with pytest.raises(DeepLabError, match="no prepared records in .*deeplab-tf prepare"):
         records(tmp_path, "val")
     bad.write_bytes(whole)
@@ -175,21 +288,19 @@ def test_a_bad_image_leaves_no_records(cityscapes, tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_removed(cityscapes, tmp_path):
-    leftover = tmp_path / "out" / "records" / "incomplete.ABCDEF_1.1.0" / "records-train.array_record-00000-of-00001"
+    leftover = tmp_path / "out" / "records" / "incomplete.ABCDEF_1.2.0" / "records-train.array_record-00000-of-00001"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
+    notes = tmp_path / "out" / "records" / "incomplete.notes"
+    notes.write_text("mine")
+    with pytest.raises(DeepLabError, match="There are no prepared records"):
+        records(tmp_path, "train")
     assert run(tmp_path, cityscapes).exit_code == 0
     assert not leftover.parent.exists() and len(records(tmp_path, "train")) == 5
-
-
-def test_two_processes_do_not_write_one_folder(cityscapes, tmp_path):
-    import fcntl
-
-    (tmp_path / "out").mkdir()
-    with open(tmp_path / "out" / ".prepare.lock", "w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        result = run(tmp_path, cityscapes)
-    assert result.exit_code == 1 and "Another process is preparing records" in result.stderr
+    assert (
+        sorted(os.listdir(tmp_path / "out" / "records")) == ["1.2.0", "incomplete.notes"]
+        and notes.read_text() == "mine"
+    )
 
 
 def test_a_small_disk_is_refused(cityscapes, tmp_path, monkeypatch):
@@ -237,14 +348,59 @@ def test_colors_become_class_ids(tmp_path):
 
 def test_a_damaged_record_is_named(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
-    path = next((tmp_path / "out" / "records" / "1.1.0").glob("records-train.array_record*"))
+    path = next((tmp_path / "out" / "records" / "1.2.0").glob("records-train.array_record*"))
     data = bytearray(path.read_bytes())
     data[len(data) // 3 : len(data) // 3 + 8] = bytes(8)
     path.write_bytes(data)
     split = records(tmp_path, "train")
-    with pytest.raises(DeepLabError, match="Record . of train in .*out/records/1.1.0 is damaged"):
+    with pytest.raises(DeepLabError, match="Record . of train in .*out/records/1.2.0 is damaged"):
         for i in range(len(split)):
             split.sample(i)
+
+
+def changed_metadata(**changes):
+    def change(folder):
+        path = folder / "metadata.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
+DAMAGED = {
+    "no metadata": lambda folder: (folder / "metadata.json").unlink(),
+    "no JSON": lambda folder: (folder / "metadata.json").write_text("words"),
+    "a list": lambda folder: (folder / "metadata.json").write_text("[1]"),
+    "no description": lambda folder: (folder / "dataset_info.json").write_text("{}"),
+    "no features": lambda folder: (folder / "features.json").unlink(),
+    "fewer names": changed_metadata(names={"train": ["a"]}),
+    "no classes": changed_metadata(classes=[{"name": "road"}]),
+    "no source": changed_metadata(source=3),
+    "no files": changed_metadata(files=[]),
+    "no remarks": changed_metadata(remarks=None),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_description_is_named(kind, cityscapes, tmp_path):
+    run(tmp_path, cityscapes)
+    folder = tmp_path / "out" / "records" / "1.2.0"
+    DAMAGED[kind](folder)
+    with pytest.raises(DeepLabError) as caught:
+        records(tmp_path, "train")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    again = run(tmp_path, cityscapes)
+    assert again.exit_code in (0, 1) and isinstance(again.exception, (SystemExit, type(None))), again.exception
+
+
+def test_a_record_of_other_features_is_named(cityscapes, tmp_path):
+    """A file that is cut between two records loses their features, not its checksum."""
+    run(tmp_path, cityscapes)
+    path = next((tmp_path / "out" / "records" / "1.2.0").glob("records-train.array_record*"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    split = records(tmp_path, "train")
+    for read in (split.sample, split.label_map):
+        with pytest.raises(DeepLabError):
+            read(0)
 
 
 def test_threads_read_the_same_images(cityscapes, tmp_path):
@@ -268,5 +424,6 @@ def test_threads_read_the_same_images(cityscapes, tmp_path):
 
 def test_records_are_not_prepared_again(cityscapes, tmp_path):
     run(tmp_path, cityscapes)
-    result = run(tmp_path, {"name": "records", "root": str(tmp_path / "out"), "size": SIZE})
+    data = {"name": "records", "root": str(tmp_path / "out"), "size": SIZE}
+    result = run(tmp_path, data, "--out", str(tmp_path / "other"))
     assert result.exit_code == 1 and "reads prepared records already" in result.stderr

@@ -210,7 +210,7 @@ def test_a_run_resumes_with_its_own_ranges(run, tmp_path):
     assert QuantizedTraining(config, None, None, run).ranges == calibration.load(run)
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/ranges.json").write_text("{}")
-    with pytest.raises(DeepLabError, match="Cannot read the ranges"):
+    with pytest.raises(DeepLabError, match="ranges.json: measured is missing"):
         QuantizedTraining(config, None, None, tmp_path / "run")
     (tmp_path / "run/ranges.json").unlink()
     with pytest.raises(DeepLabError, match="lacks ranges.json"):

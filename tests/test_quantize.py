@@ -263,6 +263,25 @@ def test_calibration_cache():
     assert lines == ["TRT-8201-EntropyCalibration2", "a: 3f000000", "b: 3f800000"]
 
 
+def test_every_float_tensor_of_the_model_is_in_the_cache(rng, network):
+    """`image` is 0 to 255, its product with 2 at most 510; the rest is measured, but for the gate, which is 0 to 1."""
+    affine = {"scale": np.full(3, 2.0, np.float32), "shift": np.full(3, -3.0, np.float32)}
+    nodes = (
+        Node("input", "input"),
+        Node("scaled", "affine", ("input",), {}, affine),
+        conv("conv", "scaled", rng, 3, 2),
+        Node("swish", "hard_swish", ("conv",)),
+    )
+    model = onnx_model.onnx_model(Network(nodes), SIZE)
+    found = qdq.tensor_ranges(model, {"scaled": 507.0, "conv": 8.0, "swish": 7.0})
+    assert found["image"] == 255.0 and found["scaled_nhwc/scaled"] == 510.0 and found["scaled_nhwc"] == 507.0
+    assert found["swish/hardsigmoid"] == 1.0 and found["logits"] == 7.0
+    for each in (model, onnx_model.onnx_model(network, SIZE)):
+        floats = [node for node in each.graph.node if node.op_type not in ("ArgMax", "Cast")]
+        measured = dict.fromkeys([node.name for node in (*nodes, *network.nodes)], 1.0)
+        assert {name for node in floats for name in node.output} <= set(qdq.tensor_ranges(each, measured))
+
+
 def histogram(values):
     filled = Histogram()
     largest = float(np.max(values))

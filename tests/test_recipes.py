@@ -1,16 +1,19 @@
 """Recipes in configs/ and in documents are valid, and docs/recipes.md is generated from the code."""
 
 import re
+import typing
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
+from annotated_types import Ge, Le
 
 from deeplab_tf.lab.config import load, reference
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import DataOptions, data_sets, load_data_set
 from deeplab_tf.lab.models.registry import model_schema, networks
-from deeplab_tf.lab.schema import meaning, schema_of
+from deeplab_tf.lab.schema import Section, meaning, schema_of
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -51,6 +54,32 @@ def test_every_key_has_a_meaning_of_one_line(section, part, key):
     assert text and "\n" not in text and "|" not in text
 
 
+def numbers(hint, limits=()):
+    """Yield the limits of every number in a type: ge=1 and le=5 are {"Ge", "Le"}."""
+    if hint in (int, float):
+        yield {type(limit).__name__ for limit in limits}
+    if isinstance(hint, type) and issubclass(hint, Section):
+        for field in hint.model_fields.values():
+            yield from numbers(field.annotation, field.metadata)
+    if typing.get_origin(hint) is Annotated:
+        yield from numbers(hint.__origin__, hint.__metadata__)
+    else:
+        for part in typing.get_args(hint):
+            yield from numbers(part)
+
+
+@pytest.mark.parametrize("section, part, key", FIELDS)
+def test_every_number_has_a_lowest_and_a_highest_value(section, part, key):
+    field = FIELDS[section, part, key]
+    for limits in numbers(field.annotation, field.metadata):
+        assert limits & {"Ge", "Gt"} and limits & {"Le", "Lt"}
+
+
+def test_numbers_are_found():
+    limited = Annotated[int, Ge(1), Le(5)]
+    assert list(numbers(tuple[limited, ...] | dict[str, float] | None)) == [{"Ge", "Le"}, set()]
+
+
 def test_every_key_is_on_the_page():
     page = reference.page()
     rows = {section: set() for section in Config.model_fields}
@@ -63,11 +92,11 @@ def test_every_key_is_on_the_page():
 @pytest.mark.parametrize(
     "row",
     [
-        "| `steps` | 60000 | an integer > 0 | ",
+        "| `steps` | 60000 | an integer from 1 to 10,000,000 | ",
         "| `schedule` | cosine | one of cosine, poly, constant | ",
         "| `root` | required | a string | ",
         "| `ema` | none | a number >= 0 and < 1 or none | ",
-        "| `scale` | [1.0, 1.0] | a list of 2 numbers > 0 | ",
+        "| `scale` | [1.0, 1.0] | a list of 2 numbers from 0.01 to 100 | ",
         "| `backbone` | resnet50 | one of efficientnet_lite0, mobilenet_v3_large, mobilenet_v3_small, resnet50 | ",
     ],
 )

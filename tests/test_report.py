@@ -16,7 +16,7 @@ from deeplab_tf.lab.data.camvid import CAMVID
 from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.pages import step_title
-from deeplab_tf.lab.runs.folder import best_step
+from deeplab_tf.lab.runs.metrics import best_step
 
 SIZE = (16, 24)
 
@@ -44,7 +44,8 @@ class RedIsTheClass(Predictor):
 def run(tmp_path, monkeypatch):
     """A run whose networks are right in a quarter, three quarters and the whole of each image."""
     (tmp_path / "kept").mkdir()
-    for name in ("config.yaml", "best.keras", "kept/step_00060000.keras", "kept/step_00010000.keras"):
+    (tmp_path / "config.yaml").write_text("data: {name: camvid, size: [64, 64]}")
+    for name in ("best.keras", "kept/step_00060000.keras", "kept/step_00010000.keras"):
         (tmp_path / name).write_text("")
     rows = [
         {"step": 5, "loss": 1.0},

@@ -173,6 +173,11 @@ class At:
         monkeypatch.setattr(owner, name, wrapper)
 
 
+def hang_up(*_, **__):
+    os.kill(os.getpid(), signal.SIGHUP)  # a dropped session: the terminal sends one, and the shell another
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 def interrupt(*_, **__):
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -192,7 +197,7 @@ def test_stopped_in_every_other_way_it_ends_with_the_same_bits(workshop, train, 
     run, states = tmp_path / "run", tmp_path / "run" / "checkpoints"
     continued = f"deeplab-tf train {recipe} --run {run} --resume"
 
-    At(monkeypatch, MetricsLogger, "after_step", 7, interrupt)
+    At(monkeypatch, MetricsLogger, "after_step", 7, hang_up)
     code, said = train()
     assert code == 130 and "step 7 " in said and said.endswith(continued)
     assert train()[0] == 1, "it must ask for --resume"

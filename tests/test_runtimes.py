@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import types
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,48 @@ def test_labels_equal_the_convolution_by_hand(bundle, name, precision):
         2,
         False,
     )
+
+
+FOUR = [{"name": name, "color": [0, 0, 0]} for name in "abcd"]
+
+
+@pytest.mark.parametrize("name", ["onnx", "saved_model"])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"classes": FOUR},
+            "gives logits of 1x3x4x3, and bundle.json describes 1x3x4x4 .size, label_stride, 4 classes",
+        ),
+        ({"classes": FOUR[:2]}, "logits of 1x3x4x3, and bundle.json describes 1x3x4x2"),
+        ({"label_stride": 4}, "logits of 1x3x4x3, and bundle.json describes 1x2x2x3"),
+        ({"output": "labels"}, "gives logits, and bundle.json promises labels"),
+        ({"instances": True}, "gives logits, and bundle.json promises center"),
+    ],
+)
+def test_a_network_that_is_not_as_described(logits_bundle, name, changes, message, tmp_path):
+    shutil.copytree(logits_bundle.path, tmp_path / "bundle")
+    tiny_bundle.rewrite_info(tmp_path / "bundle", **changes)
+    with pytest.raises(DeepLabError, match=message):
+        open_runtime(open_bundle(tmp_path / "bundle"), name, "float32")
+
+
+def test_a_network_that_takes_another_size(logits_bundle, tmp_path):
+    shutil.copytree(logits_bundle.path, tmp_path / "bundle")
+    tiny_bundle.rewrite_info(tmp_path / "bundle", size=[8, 8])
+    with pytest.raises(DeepLabError, match="model.onnx takes 1x6x8x3, and bundle.json describes 1x8x8x3 .size"):
+        open_runtime(open_bundle(tmp_path / "bundle"), "onnx", "float32")
+
+
+@pytest.mark.parametrize("name, precision", FLOAT)
+def test_a_label_without_a_class_is_an_error(bundle, name, precision, tmp_path):
+    shutil.copytree(bundle.path, tmp_path / "bundle")
+    tiny_bundle.rewrite_info(tmp_path / "bundle", classes=tiny_bundle.INFO["classes"][:2])
+    message = "gives the label 2, and its class table has 2 classes, 0 to 1"
+    with open_runtime(open_bundle(tmp_path / "bundle"), name, precision) as runtime:  # noqa: SIM117
+        with pytest.raises(DeepLabError, match=message):
+            for seed in range(5):
+                runtime(tiny_bundle.frame(seed))
 
 
 @pytest.mark.parametrize("name, precision", FLOAT)
@@ -178,7 +221,7 @@ def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes
     with open_runtime(bundle, "onnx", threads=threads) as runtime:
         opened = runtime.lanes()
         assert (len(opened), [lane.threads for lane in opened]) == (lanes, [each] * lanes)
-        assert runtime.threads == threads
+        assert opened[0] is runtime
         frames = [tiny_bundle.frame(seed) for seed in range(lanes)]
         for lane, frame in zip(opened, frames):
             lane.upload(frame)
@@ -186,6 +229,40 @@ def test_lanes_share_the_threads_and_give_the_same_labels(bundle, threads, lanes
             lane.run()
         for lane, frame in zip(opened, frames):
             np.testing.assert_array_equal(lane.download()["labels"], runtime(frame))
+
+
+def test_lanes_hold_the_weights_once(bundle, monkeypatch):
+    alive, open_session = weakref.WeakSet(), onnx.session
+
+    def counted(*arguments, **options):
+        assert not alive, "the session before is gone when the next one is opened"
+        opened = open_session(*arguments, **options)
+        alive.add(opened)
+        return opened
+
+    monkeypatch.setattr(onnx, "session", counted)
+    with open_runtime(bundle, "onnx", threads=4) as runtime:
+        lanes = runtime.lanes()
+        assert len(lanes) == 4 and len(alive) == 1
+        frame = tiny_bundle.frame(1)
+        for lane in lanes[1:]:
+            lane.close()
+        assert len(runtime.lanes()) == 4 and len(alive) == 1, "once more, of the same session"
+        np.testing.assert_array_equal(runtime(frame), tiny_bundle.expected_scores(frame).argmax(-1))
+
+
+def test_lanes_of_tensorflow_share_the_loaded_function(bundle, monkeypatch):
+    monkeypatch.setattr(saved_model, "physical_cores", lambda: 3)
+    with open_runtime(bundle, "saved_model") as runtime:
+        lanes = runtime.lanes()
+        assert len(lanes) == 3 and all(lane._function is runtime._function for lane in lanes)
+        frames = [tiny_bundle.frame(seed) for seed in range(3)]
+        for lane, frame in zip(lanes, frames):
+            lane.upload(frame)
+        for lane in reversed(lanes):
+            lane.run()
+        for lane, frame in zip(lanes, frames):
+            np.testing.assert_array_equal(lane.download()["labels"], tiny_bundle.expected_scores(frame).argmax(-1))
 
 
 def test_a_session_takes_a_file_or_its_contents(bundle, tmp_path):
@@ -505,3 +582,16 @@ def test_the_oldest_versions_run_it_too(bundle, tmp_path):
     assert result.returncode == 0, result.stderr.decode()[-2000:]
     expected = tiny_bundle.expected_scores(tiny_bundle.frame(6)).argmax(-1).tolist()
     assert [json.loads(line) for line in result.stdout.decode().splitlines()] == [expected] * 3
+
+
+@pytest.mark.parametrize("call", [["--runtime", "onnx", "--precision", "float16"], ["--runtimes", "onnx:float16"]])
+def test_precision_that_the_runtime_lacks_is_a_wrong_call(tmp_path, call):
+    from click_runner import CliRunner
+
+    from deeplab_tf.cli import group
+
+    command = "compare" if call[0] == "--runtimes" else "stream"
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle").path
+    result = CliRunner().invoke(group, [command, bundle, "--source", "sample://", *call])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("The runtime onnx has no precision 'float16'. Did you mean 'float32'?\n")

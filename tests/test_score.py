@@ -91,6 +91,7 @@ def test_ids_worked_by_hand_with_json_on_stdout(tmp_path):
     result = score(*folders, "--json", "-")
     # class 0: 1 of 2 found; class 1: 1 hit and 1 false; the ignored pixel counts nowhere
     expected = {"miou": 0.5, "iou": {"0": 0.5, "1": 0.5}, "pixel_accuracy": pytest.approx(2 / 3), "images": 1}
+    expected["warnings"] = []
     assert json.loads(result.stdout) == expected
     assert "2 classes, as the highest id in the truth is 1" in result.stderr
     assert "mIoU" in result.stderr  # the table makes room for the JSON
@@ -275,3 +276,26 @@ def test_wrong_calls_exit_2(options, message, tmp_path):
     (tmp_path / "x").mkdir()
     result = score("--pred", tmp_path / "x", "--truth", tmp_path / "x", *options, code=2)
     assert message in result.stderr
+
+
+def test_a_truth_of_one_class_is_a_warning(tmp_path):
+    for folder in ("truth", "pred"):
+        write_image(tmp_path / folder / "a.png", np.zeros((4, 4), np.uint8))
+    result = CliRunner().invoke(
+        group,
+        [
+            "score",
+            "--format",
+            "ids",
+            "--truth",
+            str(tmp_path / "truth"),
+            "--pred",
+            str(tmp_path / "pred"),
+            "--json",
+            "-",
+        ],
+    )
+    assert json.loads(result.stdout)["warnings"] == [
+        "The truth holds one class only, 0: whoever predicts nothing else scores 1."
+    ]
+    assert "one class only" in result.stderr

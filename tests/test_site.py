@@ -43,7 +43,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 def test_options_of_commands_are_filled_in(site):
     text = (site / "commands.html").read_text(encoding="utf-8")
-    assert "<!-- options" not in text and "<code>--calibration-images INTEGER RANGE</code>" in text
+    assert "<!-- options" not in text and "<code>--calibration-images N</code>" in text
 
 
 @pytest.fixture(scope="module")

@@ -172,6 +172,28 @@ def test_an_engine_that_fits_is_used_again(machine, bundle):
     assert "asked for" in here.said[-1]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"facts": 3}',
+        b'{"facts": {}, "sha256": 1}',
+        b'{"facts": {}, "sha256": "a"}',
+        b"[" * 9999,
+        b"\xff",
+    ],
+)
+def test_an_engine_whose_description_is_damaged_is_built_again(machine, tmp_path, damage):
+    here = machine()
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle")
+    path = Path(here.build(bundle)["path"])
+    path.with_name(path.name + ".json").write_bytes(damage)
+    path.with_name("timing.cache").write_bytes(b"\0damaged")
+    assert not here.build(bundle)["reused"] and here.build(bundle)["reused"]
+
+
 def test_stale_engines_are_rebuilt_with_a_reason(machine, tmp_path, monkeypatch):
     here = machine()
     bundle = tiny_bundle.write_bundle(tmp_path / "bundle")

@@ -226,3 +226,23 @@ def test_systemd_is_notified(tmp_path, monkeypatch):
 def test_without_systemd_nothing_is_sent(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     SystemdNotifier().ready()
+
+
+def test_a_video_is_recorded_by_one_process(tmp_path):
+    path = str(tmp_path / "a.mp4")
+    first = sinks.save(path, source())
+    with pytest.raises(DeepLabError, match="Another process is recording"):
+        sinks.save(path, source())
+    write(first, [annotated(i) for i in range(3)])
+    assert read(path) == [0, 1, 2] and os.listdir(str(tmp_path)) == ["a.mp4"]
+
+
+def test_a_recording_that_was_cut_short_stays(tmp_path):
+    (tmp_path / "a.part.mp4").write_bytes(b"cut short")
+    write(sinks.save(str(tmp_path / "a.mp4"), source()), [annotated(0)])
+    assert (tmp_path / "a.part.mp4").read_bytes() == b"cut short" and read(tmp_path / "a.mp4") == [0]
+
+
+def test_a_video_without_a_frame_leaves_nothing(tmp_path):
+    sinks.save(str(tmp_path / "a.mp4"), source()).close()
+    assert os.listdir(str(tmp_path)) == []

@@ -109,9 +109,10 @@ def test_stopped_source_ends():
         ("nothing.png", ["no file", "nothing.png"]),
         ("/dev/video97", ["no camera", "/dev/video97", "this machine has"]),
         ("http://127.0.0.1:9/live", ["http://127.0.0.1:9/live", "127.0.0.1, port 9", "Connection refused"]),
-        ("rtsp://user:secret@127.0.0.1:9/live", ["rtsp://user:***@127.0.0.1:9/live", "127.0.0.1, port 9"]),
+        ("rtsp://user:secret@127.0.0.1:9/live", ["rtsp://127.0.0.1:9/live", "127.0.0.1, port 9"]),
         ("rtsp://nowhere.invalid/live", ["no host", "nowhere.invalid"]),
         ("http:///live", ["http:///live", "URL"]),
+        ("rtsp://" + 70 * "h" + "/live", ["no host"]),
     ],
 )
 def test_missing_source_is_one_sentence(uri, facts):

@@ -24,6 +24,7 @@ INSTEAD = {
     r"\bsmall_thing_(size|threshold)\b": "small_instance_threshold",
     r"\bsmall_thing_weight\b": "small_instance_weight",
     r"\btraining\.keep\b": "save_steps",
+    r"\bFPS\b": "frames/s",
     r"\bceiling_fps\b": "upper_bound_fps",
     r"\bexpected_(fps|range)\b": "estimated_",
     r"\breaches_target\b|\breaches it\b": "meets.target",

@@ -116,5 +116,4 @@ def rewrite_info(path, **changes):
     place = str(path) + "/bundle.json"
     with open(place, encoding="utf-8") as file:
         info = json.load(file)
-    with open(place, "w", encoding="utf-8") as file:
-        json.dump({**info, **changes}, file)
+    seal(str(path), {**info, **changes})

@@ -2,7 +2,19 @@
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    FloatRange,
+    IntRange,
+    PathType,
+    example,
+    json_option,
+    new_guard,
+    precision_option,
+    show,
+    source_option,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -27,31 +39,34 @@ def _check_runtimes(ctx, param, value):
         "deeplab-tf compare BUNDLE --source street.mp4 --runtimes saved_model,tf_trt:int8,tensorrt:int8 --out compared",
     )
 )
-@click.argument("bundle", type=click.Path())
-@click.option("--source", "uri", required=True, metavar="URI", help="Read the frames from here, as `stream --source`.")
+@click.argument("bundle", type=PathType())
+@source_option("Read the frames from here, as `stream --source`.")
 @click.option(
     "--runtimes",
     metavar="A,B,...",
     callback=_check_runtimes,
     help="Runtimes to compare with the first of them, such as saved_model,onnx:int8; a name alone stands for all its "
-    "precisions. [default: all that work here]",
+    "precisions, or the one of --precision. [default: all that work here]",
 )
+@precision_option("Compare at this precision only. [default: every precision]")
 @click.option(
     "--labels",
     metavar="DIR",
-    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own.",
+    type=PathType(),
+    help="Read label files of the images from here, for mIoU: with ids as in the run's dataset, or Cityscapes' own, "
+    "with instances for PQ.",
 )
-@click.option("--frames", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Number of frames.")
+@click.option("--frames", type=IntRange(1, 10000), default=16, show_default=True, help="Number of frames.")
 @click.option(
-    "--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="Time each visit for so long."
+    "--seconds", type=FloatRange(0, 3600), default=5.0, show_default=True, help="Seconds to time each runtime per turn."
 )
 @click.option(
-    "--rounds", type=click.IntRange(1), default=1, show_default=True, help="Number of rounds, each A B C C B A."
+    "--rounds", type=IntRange(1, 1000), default=1, show_default=True, help="Number of rounds, each A B C C B A."
 )
-@click.option("--out", metavar="DIR", help="Write figures of where the runtimes disagree here.")
+@click.option("--out", metavar="DIR", type=PathType(), help="Write figures of where the runtimes disagree here.")
 @json_option
 @verbose_option
-def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_target, verbose):
+def command(bundle, uri, runtimes, precision, labels, frames, seconds, rounds, out, json_target, verbose):
     """Compare the runtimes of this machine on the same frames: speed, agreement, memory, power.
 
     Each runs in a process of its own, at least twice, in the order A B C C B A, and is timed once it has warmed up.
@@ -59,14 +74,20 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
     """
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy import jetpack
-    from deeplab_tf.deploy.compare.disagreement import write_disagreements
+    from deeplab_tf.deploy.compare.disagreement import figure_path, write_disagreements
     from deeplab_tf.deploy.compare.labeled_frames import load_frames
     from deeplab_tf.deploy.compare.plan import missing_runtimes, variants
     from deeplab_tf.deploy.compare.results import report, text
     from deeplab_tf.deploy.compare.runner import run_all
+    from deeplab_tf.deploy.video.sources import local_files
 
     opened, missing = open_bundle(bundle), missing_runtimes()
-    chosen = variants(runtimes, opened, missing)
+    chosen = variants(runtimes, opened, missing, precision)
+    guard = new_guard(json_target)
+    guard.reads(bundle, labels)
+    guard.reads(*local_files(uri), whole=False)
+    guard.fills(out, "--out", [figure_path(out or "", variant) for variant in chosen[1:]])
+    guard.check()
     loaded = load_frames(uri, opened, frames, labels)
     outcomes = run_all(
         bundle,
@@ -75,6 +96,7 @@ def command(bundle, uri, runtimes, labels, frames, seconds, rounds, out, json_ta
         seconds=seconds,
         rounds=rounds,
         truth=loaded.truth,
+        panoptic=loaded.panoptic,
         say=lambda line: click.echo(line, err=True),
     )
     found = report(opened, loaded, outcomes, missing, jetpack.problems())

@@ -1,13 +1,23 @@
 """`deeplab-tf convert`: on the machine that trained, from a run to a bundle; on a device, from a bundle to engines."""
 
-import contextlib
 import os
-import signal
-import sys
 
 import click
 
-from deeplab_tf.cli.options import Choice, SizeType, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    Choice,
+    IntRange,
+    PathType,
+    SizeType,
+    checkpoint_option,
+    example,
+    json_option,
+    new_guard,
+    overwriting,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.deploy.conversion import TARGETS
 
@@ -22,19 +32,24 @@ OPTION_NEEDS = {"a run": "export"}
         "deeplab-tf convert camvid_bundle --fp16          (on a Jetson: builds its engines)",
     )
 )
-@click.argument("source", metavar="RUN_OR_BUNDLE", type=click.Path())
-@click.option("--out", metavar="DIR", help="Write the bundle here. [default: RUN/bundle]")
+@click.argument("source", metavar="RUN_OR_BUNDLE", type=PathType())
+@click.option("--out", metavar="DIR", type=PathType(), help="Write the bundle here. [default: RUN/bundle]")
 @click.option("--int8", is_flag=True, help="Also write the INT8 network, calibrated on real images.")
 @click.option("--fp16", is_flag=True, help="Build FP16 engines where there is a GPU.")
-@click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Convert to this.")
-@click.option("--images", metavar="DIR", help="Calibrate on these images. [default: the run's training images]")
+@click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Format to write.")
+@click.option(
+    "--images", metavar="DIR", type=PathType(), help="Calibrate on these images. [default: the run's training images]"
+)
 @click.option(
     "--labels",
     metavar="DIR",
-    help="Score on --images with these labels; class ids for a bundle. [default: the run's val split]",
+    type=PathType(),
+    help="Score on --images with these labels. With a bundle, the files hold class ids. [default: the run's val split]",
 )
-@click.option("--root", metavar="DIR", help="Read the run's dataset here. [default: as in the run's recipe]")
-@click.option("--checkpoint", metavar="STEP", help="Convert this saved step, or 'best'. [default: best]")
+@click.option(
+    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
+)
+@checkpoint_option("Convert")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(
     "--output", type=Choice(("labels", "logits")), default="labels", show_default=True, help="Output of the network."
@@ -50,12 +65,24 @@ OPTION_NEEDS = {"a run": "export"}
     "--calibration", type=Choice(METHODS), help="Calibration method. [default: the one that agrees best with FP32]"
 )
 @click.option(
-    "--calibration-images", type=click.IntRange(1), default=100, show_default=True, help="Calibrate on this many."
+    "--calibration-images",
+    type=IntRange(1, 10000),
+    default=100,
+    show_default=True,
+    help="Number of images to calibrate on.",
 )
-@click.option("--score-images", type=click.IntRange(1), default=50, show_default=True, help="Score on this many.")
+@click.option(
+    "--score-images",
+    type=IntRange(1, 10000),
+    default=50,
+    show_default=True,
+    help="Number of validation images to score on.",
+)
 @click.option("--calibrate-on-gpu", is_flag=True, help="Also let TF-TRT calibrate its engine itself, on this GPU.")
 @click.option(
-    "--strict", is_flag=True, help="Refuse where an engine cannot be built as asked, instead of the next best."
+    "--strict",
+    is_flag=True,
+    help="Fail if an engine cannot be built as asked, instead of building the next best precision.",
 )
 @json_option
 @verbose_option
@@ -66,27 +93,32 @@ def command(source, json_target, verbose, **options):
     It ends with a table: size, build time, largest difference from Keras, mIoU on validation images and frames/s where
     it runs here.
     """
-    from deeplab_tf.core.bundle import is_bundle
+    from deeplab_tf.core.bundle import files_read, is_bundle
 
     if options["int8"] and options["fp16"]:
         raise click.UsageError("--int8 and --fp16 exclude each other.")
     options["label_stride"] = int(options["label_stride"])
-    convert = _bundle if is_bundle(source) else _run
-    report = convert(source, options, lambda text: show(text, json_target))
+    convert, guard = _bundle if is_bundle(source) else _run, new_guard(json_target)
+    guard.reads(*files_read(source), options["labels"], options["root"])
+    report = convert(source, options, guard, lambda text: show(text, json_target))
     write_json(report, json_target)
 
 
-def _bundle(source, options, say):
+def _bundle(source, options, guard, say):
     from deeplab_tf.deploy.convert_bundle import convert_bundle
+    from deeplab_tf.deploy.video.sources import local_files
 
     unused = ("out", "size", "checkpoint", "calibration", "calibration_images", "label_stride", "output", "root")
     _refuse("a bundle: convert the run again", unused)
+    guard.reads(*(local_files(options["images"]) if options["images"] else ()), whole=False)
+    guard.check()
     return convert_bundle(source, say=say, **{name: value for name, value in options.items() if name not in unused})
 
 
-def _run(source, options, say):
-    from deeplab_tf.core.bundle import check_run_or_bundle
+def _run(source, options, guard, say):
+    from deeplab_tf.core.bundle import check_run_or_bundle, check_target
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     check_run_or_bundle(source)
     if not options["int8"]:
         _refuse("a conversion without --int8", ("calibration", "calibration_images", "calibrate_on_gpu"))
@@ -94,7 +126,13 @@ def _run(source, options, say):
             _refuse("a conversion without --int8 or --labels", ("images",))
     if options["labels"] is not None and options["images"] is None:
         raise click.UsageError("--labels are those of --images; name both folders.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from deeplab_tf.lab.runs import read_places
+
+    guard.reads(options["images"], *read_places(source, options["root"]))
+    out = options["out"] or os.path.join(source, "bundle")
+    guard.makes(out, "--out")
+    guard.check()
+    check_target(out, overwrite=overwriting())
     say("Loading TensorFlow and the network ...")
     from deeplab_tf.lab.export.calibration import load
     from deeplab_tf.lab.export.convert import convert_run
@@ -102,8 +140,7 @@ def _run(source, options, say):
     if options["int8"] and options["calibration"] is None and not options["calibrate_on_gpu"] and load(source):
         names = ("calibration_images",) if options["labels"] else ("calibration_images", "images")
         _refuse("a run that was trained with its ranges, unless --calibration asks for others", names)
-    with _tidy_at_sigterm():
-        return convert_run(source, say=say, **options)
+    return convert_run(source, say=say, overwrite=overwriting(), **options)
 
 
 def _refuse(what, names):
@@ -112,13 +149,3 @@ def _refuse(what, names):
     for name in names:
         if source(name) == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with {what}.")
-
-
-@contextlib.contextmanager
-def _tidy_at_sigterm():
-    """End the block at SIGTERM as an error does, so that it leaves nothing half-written."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,13 +4,13 @@ import importlib
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import FloatRange, example, json_option, new_guard, show, verbose_option, write_json
 
 
 @click.command(epilog=example("deeplab-tf doctor", "deeplab-tf doctor --json - --limit 60"))
 @click.option(
     "--limit",
-    type=click.FloatRange(0.1),
+    type=FloatRange(0.1, 3600),
     default=4.0,
     show_default=True,
     metavar="SECONDS",
@@ -20,6 +20,7 @@ from deeplab_tf.cli.options import example, json_option, show, verbose_option, w
 @verbose_option
 def command(limit, json_target, verbose):
     """Show what this machine has, what each command can do with it, and how to install what is missing."""
+    new_guard(json_target).check()
     from deeplab_tf.deploy import jetpack
     from deeplab_tf.deploy.doctor import commands, machine, software
     from deeplab_tf.deploy.doctor.summary import summary

@@ -1,8 +1,20 @@
 """`deeplab-tf evaluate`: score a trained network on labeled images."""
 
+import os
+
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    PathType,
+    checkpoint_option,
+    example,
+    json_option,
+    new_guard,
+    runtime_options,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -14,8 +26,8 @@ def parse_scales(ctx, param, value):
         scales = tuple(float(part) for part in value.split(","))
     except ValueError:
         scales = ()
-    if not scales or not all(0 < scale <= 8 for scale in scales):
-        raise click.BadParameter(f"expected numbers between 0 and 8 with commas, such as 0.75,1,1.25; got '{value}'.")
+    if not scales or not all(0.1 <= scale <= 8 for scale in scales):
+        raise click.BadParameter(f"expected numbers from 0.1 to 8 with commas, such as 0.75,1,1.25; got '{value}'.")
     return scales
 
 
@@ -27,47 +39,43 @@ def parse_scales(ctx, param, value):
         "deeplab-tf evaluate runs/camvid --images camvid/test --labels camvid/testannot --out report_test --json -",
     )
 )
-@click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
-@click.option(
-    "--checkpoint",
-    "wanted",
-    multiple=True,
-    metavar="STEP",
-    help="Score this saved step, or 'best'; repeatable. [default: best]",
-)
-@click.option(
-    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
-)
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Run a bundle at this precision. [default: the best that it has]",
-)
+@click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
+@checkpoint_option("Score", multiple=True)
+@runtime_options
 @click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
-@click.option("--root", metavar="DIR", help="Read the dataset here. [default: as in the run's recipe]")
+@click.option("--root", metavar="DIR", type=PathType(), help="Read the dataset here. [default: as in the run's recipe]")
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
 @click.option(
     "--scales",
+    metavar="F,F,...",
     callback=parse_scales,
     default="1",
     show_default=True,
     help="Average over these factors of the network's size.",
 )
-@click.option("--images", metavar="DIR", help="Score on these images instead of a split; needs --labels.")
 @click.option(
-    "--labels", metavar="DIR", help="Label files of the same names, with ids or colors as in the run's dataset."
+    "--images", metavar="DIR", type=PathType(), help="Score on these images instead of a split; needs --labels."
+)
+@click.option(
+    "--labels",
+    metavar="DIR",
+    type=PathType(),
+    help="Label files of the same names, with ids or colors as in the run's dataset.",
 )
 @click.option("--class-ids", is_flag=True, help="The files in --labels hold class ids 0 to C-1, and 255 for ignored.")
-@click.option("--out", metavar="DIR", help="Write the report here. [default: RUN/report, or BUNDLE_report]")
+@click.option(
+    "--out", metavar="DIR", type=PathType(), help="Write the report here. [default: RUN/report, or BUNDLE_report]"
+)
 @json_option
 @verbose_option
-def command(run, wanted, split, out, json_target, verbose, **options):
+def command(run, checkpoint, split, out, json_target, verbose, **options):
     """Score a run or a bundle: IoU per class, mIoU, pixel accuracy; PQ where the data has instances.
 
     Metrics are computed at the labels' original resolution. A run is a folder that `deeplab-tf train` wrote, a bundle
     one that `deeplab-tf convert` wrote. The report has the scores as JSON and Markdown, the confusion matrix, and the
     best and the worst images beside their truth.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if (options["images"] is None) != (options["labels"] is None):
         raise click.UsageError("--images and --labels go together; name both folders.")
     for name, value in (("--split", split), ("--root", options["root"])):
@@ -75,8 +83,6 @@ def command(run, wanted, split, out, json_target, verbose, **options):
             raise click.UsageError(f"{name} and --images exclude each other: score a split, or a folder.")
     if options["class_ids"] and options["labels"] is None:
         raise click.UsageError("--class-ids describes --labels; name --images and --labels.")
-    import os
-
     from deeplab_tf.core.bundle import is_bundle
     from deeplab_tf.lab.evaluation.evaluate_run import evaluate_run
 
@@ -84,9 +90,10 @@ def command(run, wanted, split, out, json_target, verbose, **options):
     out = out or (path + "_report" if is_bundle(path) else os.path.join(path, "report"))  # a bundle stays as it is
     report = evaluate_run(
         run,
-        wanted or (None,),
+        checkpoint or (None,),
         split=split or "val",
         out=out,
+        guard=new_guard(json_target),
         progress=progress,
         say=lambda text: click.echo(text, err=True),
         **options,

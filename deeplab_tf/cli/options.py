@@ -3,16 +3,20 @@
 import json
 import math
 import os
+import re
 from typing import Optional
 
 import click
 
 from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.core.files import is_device, modules_in, write_text
+from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
+from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
+from deeplab_tf.core.standard_streams import output_is_closed
 
 VERBOSE_KEY = "deeplab_tf.verbose"
 """Key of -v in click's `ctx.meta`."""
+_OVERWRITE_KEY = "deeplab_tf.overwrite"
 
 
 def example(*lines: str) -> str:
@@ -23,18 +27,90 @@ def example(*lines: str) -> str:
 class Choice(click.Choice):
     """A click.Choice whose error suggests the closest choice."""
 
+    def __init__(self, choices, thing: Optional[str] = None):
+        """Take the choices, and what they are if the error is to say so."""
+        super().__init__(choices)
+        self.thing = thing
+
     def convert(self, value, param, ctx):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
             choices = [str(choice) for choice in self.choices]
             meant = did_you_mean(str(value), choices)
+            if self.thing:
+                self.fail(f"There is no {self.thing} '{value}'. {meant}", param, ctx)
             meant = "" if meant.startswith("Choose") else f" {meant}"
             self.fail(f"'{value}' is not one of {', '.join(choices)}.{meant}", param, ctx)
 
 
-RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))])
+RUNTIME = Choice(["auto", *modules_in(os.path.join(os.path.dirname(deploy.__file__), "runtimes"))], "runtime")
 """The runtimes, without importing their package, which needs NumPy."""
+
+
+PRECISIONS = ("int8", "float16", "float32")
+"""Of the runtimes."""
+
+
+def runtime_options(function):
+    """Add `--runtime NAME` and `--precision NAME`, both None by default, to a command that runs a bundle."""
+    help_text = "Run with this runtime (bundles only). [default: auto, the fastest that works here]"
+    precision = precision_option(
+        "Run at this precision (bundles only). [default: the best that bundle and runtime have]"
+    )
+    return click.option("--runtime", type=RUNTIME, help=help_text)(precision(function))
+
+
+def precision_option(text: str):
+    """Return a decorator that adds `--precision NAME`, None by default, to a command that runs a bundle; `text` is
+    its help."""
+    return click.option("--precision", type=Choice(PRECISIONS), help=text)
+
+
+def checkpoint_option(verb: str, **attributes):
+    """Return a decorator that adds `--checkpoint STEP`, None by default, to a command that runs a run."""
+    help_text = f"{verb} this saved step, or 'best' (runs only)."
+    if attributes.get("multiple"):
+        help_text = f"{help_text[:-1]}; repeatable."
+    return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)
+
+
+def opacity_option(place: str):
+    """Return a decorator that adds `--opacity X` to a command that draws class colors; its help names the place."""
+    help_text = f"Opacity of the class colors {place}: 0 shows the image, 1 the colors alone."
+    return click.option("--opacity", type=FloatRange(0, 1), default=0.5, show_default=True, help=help_text)
+
+
+class PathType(click.Path):
+    """A path; its `~` is replaced, and with `allow_dash` every name of standard output is "-"."""
+
+    def convert(self, value, param, ctx):
+        if self.allow_dash and value in STANDARD_OUTPUT:
+            return "-"
+        try:
+            return super().convert(expand(value), param, ctx)
+        except DeepLabError as error:
+            self.fail(str(error), param, ctx)
+
+
+class IntRange(click.IntRange):
+    """An integer from `min` to `max`; N in the help, where click would write INTEGER RANGE."""
+
+    def get_metavar(self, param, ctx=None):
+        return "N"
+
+
+class FloatRange(click.FloatRange):
+    """A number from `min` to `max`, never NaN; likewise."""
+
+    def get_metavar(self, param, ctx=None):
+        return "X"
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):  # neither below nor above any limit
+            self.fail(f"'{value}' is not a number.", param, ctx)
+        return number
 
 
 class SizeType(click.ParamType):
@@ -49,7 +125,7 @@ class SizeType(click.ParamType):
         if isinstance(value, tuple):
             return value
         parts = value.lower().split("x")
-        if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        if len(parts) != 2 or not all(re.match("[0-9]{1,9}$", part) for part in parts):
             self.fail(f"'{value}' is not a size; write height x width, such as 512x1024.", param, ctx)
         height, width = (int(part) for part in parts)
         if not all(32 <= side <= 4096 for side in (height, width)):
@@ -72,6 +148,34 @@ class DeviceType(click.ParamType):
         return value
 
 
+def require(option: str, given, *names: str) -> None:
+    """Raise a wrong call if options were given that only go with another one, which was not: `given` is its value."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if not given and source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} goes with --{option}; add it.")
+
+
+def _check_source(ctx, param, value):
+    from deeplab_tf.deploy.video.address import parse
+
+    try:
+        if not value.startswith("@"):  # which is a file, and read when it is needed
+            parse(value)
+    except DeepLabError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def source_option(text: str):
+    """Return a decorator that adds `--source URI` to a command, which gets `uri`; `text` is its help."""
+    text += " To keep a password off the command line, write the URI into a file of mode 600 and pass @FILE, or set "
+    text += "DEEPLAB_TF_SOURCE."
+    return click.option(
+        "--source", "uri", required=True, metavar="URI", envvar="DEEPLAB_TF_SOURCE", callback=_check_source, help=text
+    )
+
+
 def renamed_option(old: str, new: str, **attributes):
     """Return a decorator that makes `old`, an option that was renamed, an error that names the new one."""
 
@@ -82,9 +186,16 @@ def renamed_option(old: str, new: str, **attributes):
     return click.option(old, callback=fail, expose_value=False, hidden=True, is_eager=True, **attributes)
 
 
+def check_standard_output(ctx, param, value):
+    """Raise a usage error for "-", where the program was started with a closed standard output; a click callback."""
+    if value == "-" and output_is_closed():
+        raise click.BadParameter("standard output is closed; name a file.")
+    return value
+
+
 def _check_json_target(ctx, param, value):
     """Raise a usage error for a file that could not be written, before any work is done."""
-    if value in (None, "-"):
+    if check_standard_output(ctx, param, value) in (None, "-"):
         return value
     folder = os.path.dirname(os.path.abspath(value))
     if os.path.isdir(value):
@@ -98,14 +209,41 @@ def _check_json_target(ctx, param, value):
 
 
 def json_option(function):
-    """Add `--json FILE` to a command; pass its value, the argument `json_target`, to `show` and `write_json`."""
-    return click.option(
+    """Add `--json FILE` and `--overwrite` to a command; pass the argument `json_target` to `new_guard`, `show` and
+    `write_json`."""
+
+    def remember(ctx, param, value):
+        ctx.meta[_OVERWRITE_KEY] = value
+
+    overwrite = click.option(
+        "--overwrite",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Replace existing output files, whoever wrote them. Inputs are never replaced.",
+    )
+    json_target = click.option(
         "--json",
         "json_target",
         metavar="FILE",
+        type=PathType(allow_dash=True),
         callback=_check_json_target,
         help="Write the result as JSON; - for standard output.",
-    )(function)
+    )
+    return json_target(overwrite(function))
+
+
+def overwriting() -> bool:
+    """Return whether the running command was given --overwrite."""
+    return click.get_current_context().meta[_OVERWRITE_KEY]
+
+
+def new_guard(json_target: Optional[str]) -> Guard:
+    """Return the guard of the running command, which knows of --json and --overwrite and watches until its end."""
+    context = click.get_current_context()
+    guard = Guard(context.info_name or "", overwrite=overwriting())
+    guard.writes(json_target, "--json", own=guard.wrote_report)
+    return context.with_resource(guard)
 
 
 def verbose_option(function):
@@ -124,7 +262,7 @@ def show(text: str, json_target: Optional[str] = None) -> None:
 
 
 def write_json(report: dict, json_target: Optional[str]) -> None:
-    """Write a report as --json asks for; NaN and infinity become null.
+    """Write a report as --json asks for; NaN and infinity become null. A file names the command as `written_by`.
 
     Args:
         report: dictionaries, lists, strings, numbers, None, paths, NumPy scalars and arrays.
@@ -135,10 +273,15 @@ def write_json(report: dict, json_target: Optional[str]) -> None:
     """
     if json_target is None:
         return
+    context = click.get_current_context(silent=True)
+    if context is not None and json_target != "-":
+        report = dict([("written_by", written_by(context.info_name or "")), *report.items()])
     text = json.dumps(_plain(report), indent=2, allow_nan=False)
     if json_target == "-":
         click.echo(text)
         return
+    if not is_device(json_target):
+        remove_parts(os.path.dirname(os.path.abspath(json_target)))
     try:
         write_text(json_target, text + "\n")
     except OSError as error:

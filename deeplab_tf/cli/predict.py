@@ -5,9 +5,23 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 import click
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    Choice,
+    PathType,
+    checkpoint_option,
+    example,
+    json_option,
+    new_guard,
+    opacity_option,
+    require,
+    runtime_options,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.progress import counted, progress
+from deeplab_tf.core.files import locked
+from deeplab_tf.core.progress import counted, progress, say
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
 SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
@@ -21,9 +35,11 @@ OVERLAY_SUFFIX = "_overlay.jpg"
         "deeplab-tf predict runs/cityscapes cityscapes/leftImg8bit/val --out results --format cityscapes",
     )
 )
-@click.argument("run", metavar="RUN_OR_BUNDLE", type=click.Path())
-@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_DIR...")
-@click.option("--out", required=True, metavar="DIR", help="Write here; subfolders of an input folder are kept.")
+@click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
+@click.argument("images", nargs=-1, required=True, type=PathType(), metavar="IMAGE_OR_DIR...")
+@click.option(
+    "--out", required=True, metavar="DIR", type=PathType(), help="Write here; subfolders of an input folder are kept."
+)
 @click.option(
     "--format",
     "layout",
@@ -39,30 +55,36 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     is_flag=True,
     help="Also write NAME_overlay.jpg: the image with class colors and, if predicted, outlined instances.",
 )
+@opacity_option("in the overlay (with --overlay)")
 @click.option(
-    "--runtime", type=RUNTIME, help="Run a bundle with this runtime. [default: auto, the fastest that works here]"
+    "--legend", is_flag=True, help="Add a legend beside each overlay (with --overlay): the classes in the image."
 )
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Run a bundle at this precision. [default: the best that it has]",
-)
-@click.option("--checkpoint", metavar="STEP", help="Predict with this saved step of a run, or 'best'. [default: best]")
+@runtime_options
+@checkpoint_option("Predict with")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, runtime, precision, checkpoint, json_target, verbose):
+def command(run, images, out, layout, overlay, opacity, legend, runtime, precision, checkpoint, json_target, verbose):
     """Predict label maps for images (PNG or JPEG), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
     ends the command; files already written are complete.
     """
+    require("overlay", overlay, "opacity", "legend")
     import deeplab_tf
+    from deeplab_tf.core.bundle import files_read
+    from deeplab_tf.core.image_header import about_turned
     from deeplab_tf.deploy.model import check_cityscapes
 
-    jobs = plan(images, out, layout, overlay)
+    jobs = plan(images, out, layout)
+    guard = new_guard(json_target)
+    guard.reads(*files_read(run))
+    guard.reads(*images, *jobs, whole=False)
+    guard.fills(out, "--out", _outputs(jobs, out, layout, overlay))
+    guard.check()
     writer = None
     written: List[str] = []
-    with deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
+    warnings: List[str] = []
+    with locked(out), deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":
@@ -76,22 +98,26 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
         for image, stem in progress(sorted(jobs.items()), "predict"):
             try:
                 result = model.predict(image)
+                if not warnings:
+                    warnings = about_turned(image)
+                    for sentence in warnings:
+                        say(f"Warning: {sentence}")
                 if writer is None:
                     result.save(stem + SUFFIXES[layout], layout)
                 else:
                     writer.add(os.path.relpath(stem, out), result.panoptic, image)
                 if overlay:
-                    result.save(stem + OVERLAY_SUFFIX)
+                    result.save(stem + OVERLAY_SUFFIX, opacity=opacity, legend=legend)
             except DeepLabError as error:
-                if writer is not None:
+                if writer is not None and written:
                     writer.close()
                 before = len(written) // len(_suffixes(layout, overlay))
                 sentence = f"{error} {before} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
                 raise DeepLabError(sentence) from error
             written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-    picture = written[-1] if overlay or layout == "color" else None
-    if writer is not None:
-        written.append(writer.close())
+        picture = written[-1] if overlay or layout == "color" else None
+        if writer is not None:
+            written.append(writer.close())
     if picture:
         hint = f"Open {picture}"
     elif writer is not None:
@@ -99,16 +125,16 @@ def command(run, images, out, layout, overlay, runtime, precision, checkpoint, j
     else:
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
     show(f"Predicted {counted(len(jobs), 'images')}. {hint}", json_target)
-    write_json({"images": len(jobs), "format": layout, "files": written}, json_target)
+    write_json({"images": len(jobs), "format": layout, "files": written, "warnings": warnings}, json_target)
 
 
-def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[str, str]:
+def plan(inputs: Sequence[str], out: str, layout: str) -> Dict[str, str]:
     """Return the path of each image -> the path of its outputs without suffix.
 
-    Folders are searched with their subfolders, which are kept below `out`; files in `out` itself are no inputs.
+    Folders are searched with their subfolders, which are kept below `out`; if `out` is one of them, its files are no
+    inputs.
 
-    Raises DeepLabError for a missing path, a folder without images, two images of one output name, and an image that
-    would be overwritten.
+    Raises DeepLabError for a missing path, a folder without images, and two images of one output name.
     """
     from deeplab_tf.core.cityscapes import IMAGE_SUFFIX
 
@@ -124,21 +150,21 @@ def plan(inputs: Sequence[str], out: str, layout: str, overlay: bool) -> Dict[st
         if os.path.realpath(first) != os.path.realpath(path):
             raise DeepLabError(f"{first} and {path} would both be written as {stem}; predict them into two folders.")
         jobs[first] = stem
-    inputs_real = {os.path.realpath(path) for path in jobs}
-    for stem in jobs.values():
-        for suffix in _suffixes(layout, overlay):
-            if os.path.realpath(stem + suffix) in inputs_real:
-                raise DeepLabError(
-                    f"{stem + suffix} is an image to predict, and would be overwritten; choose another --out."
-                )
     return jobs
+
+
+def _outputs(jobs, out, layout, overlay):
+    from deeplab_tf.core.panoptic.coco import JSON_NAME
+
+    paths = [stem + suffix for stem in jobs.values() for suffix in _suffixes(layout, overlay)]
+    return paths + [os.path.join(out, JSON_NAME)] * (layout == "panoptic")
 
 
 def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
     """Yield the path of each image and its name below `out`, without suffix."""
     from deeplab_tf.core.image_files import list_images
 
-    out_real = os.path.join(os.path.realpath(out), "")
+    out_real = os.path.realpath(out)
     for given in inputs:
         if not os.path.isdir(given):
             if not os.path.exists(given):
@@ -146,10 +172,11 @@ def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
             yield given, os.path.splitext(os.path.basename(given))[0]
             continue
         found = list_images(given, recursive=True)
-        inside = [path for path in found if not os.path.realpath(path).startswith(out_real)]
-        if not inside:
+        if out_real.startswith(os.path.join(os.path.realpath(given), "")):
+            found = [path for path in found if not os.path.realpath(path).startswith(os.path.join(out_real, ""))]
+        if not found:
             raise DeepLabError(f"The folder {given} has no PNG or JPEG image in it.")
-        for path in inside:
+        for path in found:
             yield path, os.path.splitext(os.path.relpath(path, given))[0]
 
 

@@ -4,8 +4,8 @@ import os
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
-from deeplab_tf.core.progress import progress
+from deeplab_tf.cli.options import PathType, example, json_option, new_guard, show, verbose_option, write_json
+from deeplab_tf.core.progress import progress, say
 
 NEEDS = ("numpy", "cv2", "lab")
 
@@ -16,9 +16,12 @@ NEEDS = ("numpy", "cv2", "lab")
         "deeplab-tf train configs/cityscapes_resnet50.yaml --set data.records=~/cityscapes-512x1024",
     )
 )
-@click.argument("config", type=click.Path())
+@click.argument("config", type=PathType())
 @click.option(
-    "--out", metavar="DIR", help="Write the records here.  [default: data.records, or records/NAME-HEIGHTxWIDTH]"
+    "--out",
+    metavar="DIR",
+    type=PathType(),
+    help="Write the records here.  [default: data.records, or records/NAME-HEIGHTxWIDTH]",
 )
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe; repeatable."
@@ -29,14 +32,22 @@ def command(config, out, overrides, json_target, verbose):
     """Write a recipe's dataset as sharded TFDS records at the training size.
 
     Images are resized by area means, labels by nearest neighbor; the labels are kept at their own resolution too, so
-    scores stay the same. The records appear whole or not at all; a second call finds them.
+    scores stay the same. The records appear whole or not at all; a second call finds them, and writes them again where
+    files have changed since.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deeplab_tf.lab.config import load
-    from deeplab_tf.lab.data.record_writer import prepare
+    from deeplab_tf.lab.data import places
+    from deeplab_tf.lab.data.record_writer import prepare, records_folder
 
     data = load(config, overrides).data
+    guard = new_guard(json_target)
+    guard.reads(config, *places({**data, "records": None}))
+    guard.fills(records_folder(data, out), "--out")
+    guard.check()
     report = prepare(data, out, progress=lambda items, label, total: progress(items, label, total=total))
+    for sentence in report["warnings"]:
+        say(f"Warning: {sentence}")
     counts = ", ".join(f"{count} {name}" for name, count in report["splits"].items())
     height, width = report["size"]
     what = f"{counts} images at {height}x{width}, {report['bytes'] / 1e6:.1f} MB, in {report['out']}"

@@ -5,8 +5,23 @@ import shlex
 
 import click
 
-from deeplab_tf.cli.options import Choice, DeviceType, SizeType, example, json_option, show, verbose_option, write_json
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.cli.options import (
+    Choice,
+    DeviceType,
+    FloatRange,
+    IntRange,
+    PathType,
+    SizeType,
+    example,
+    json_option,
+    new_guard,
+    overwriting,
+    show,
+    verbose_option,
+    write_json,
+)
+from deeplab_tf.core.errors import WrongCall
+from deeplab_tf.core.files import locked
 
 NEEDS = ("numpy", "cv2", "lab")
 
@@ -17,36 +32,36 @@ NEEDS = ("numpy", "cv2", "lab")
         "deeplab-tf prune runs/camvid --device jetson-nano --fps 30 --size 512x1024 --out runs/camvid_nano",
     )
 )
-@click.argument("run", type=click.Path())
-@click.option("--gmac", type=click.FloatRange(0, min_open=True), help="Target: billions of multiply-adds per frame.")
+@click.argument("run", type=PathType())
+@click.option("--gmac", type=FloatRange(0, 1e6, min_open=True), help="Target: billions of multiply-adds per frame.")
 @click.option("--device", type=DeviceType(), help="Target: a device to be fast enough for, with --fps.")
 @click.option(
-    "--fps", type=click.FloatRange(0, min_open=True), help="Frames/s to reach on --device in its fastest precision."
+    "--fps", type=FloatRange(0, 1e6, min_open=True), help="Frames/s to reach on --device in its fastest precision."
 )
 @click.option("--size", type=SizeType(), help="Count for frames of this height x width. [default: the run's]")
 @click.option(
     "--by", type=Choice(("loss", "scale")), default="loss", show_default=True, help="Measure of channel importance."
 )
-@click.option(
-    "--rounds", type=click.IntRange(1, 100), default=4, show_default=True, help="Prune in this number of rounds."
-)
+@click.option("--rounds", type=IntRange(1, 100), default=4, show_default=True, help="Prune in this number of rounds.")
 @click.option(
     "--images",
-    type=click.IntRange(8),
+    type=IntRange(8, 100000),
     default=64,
     show_default=True,
     help="Measure importance on this number of training images in each round.",
 )
 @click.option(
     "--score-images",
-    type=click.IntRange(1),
+    type=IntRange(1, 1000000),
     default=100,
     show_default=True,
     help="Score on this number of validation images.",
 )
-@click.option("--checkpoint", metavar="STEP", help="Prune this kept step, or 'best'. [default: best]")
-@click.option("--root", metavar="DIR", help="Read the run's dataset here. [default: as in the run's recipe]")
-@click.option("--out", metavar="DIR", help="Write the smaller run here. [default: RUN_pruned]")
+@click.option("--checkpoint", metavar="STEP", help="Prune this saved step, or 'best'. [default: best]")
+@click.option(
+    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
+)
+@click.option("--out", metavar="DIR", type=PathType(), help="Write the smaller run here. [default: RUN_pruned]")
 @json_option
 @verbose_option
 def command(run, json_target, verbose, **options):
@@ -62,12 +77,24 @@ def command(run, json_target, verbose, **options):
     if (options["device"] is None) != (options["fps"] is None):
         raise click.UsageError("--device and --fps go together.")
     out = os.path.normpath(options["out"] or os.path.normpath(run) + "_pruned")
-    if os.path.isfile(out) or os.path.isdir(out) and os.listdir(out):
-        raise DeepLabError(f"{out} exists already; name another folder with --out.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from deeplab_tf.lab.runs import check_run
+    from deeplab_tf.core.bundle import files_read
+    from deeplab_tf.lab.runs import check_run, read_places
+
+    guard = new_guard(json_target)
+    guard.reads(*files_read(run), *read_places(run, options["root"]), options["root"])
+    guard.makes(out, "--out")
+    guard.check()
 
     check_run(run)
+    with locked(out):
+        _check_target(out)
+        report = _prune(run, out, options, json_target)
+    _show(report, json_target)
+    write_json(report, json_target)
+
+
+def _prune(run, out, options, json_target):
     show("Loading TensorFlow and the network ...", json_target)
     from deeplab_tf.lab.pruning.prune_run import prune_run
     from deeplab_tf.lab.pruning.rounds import PruningOptions
@@ -80,8 +107,16 @@ def command(run, json_target, verbose, **options):
     how = PruningOptions(options["by"], options["rounds"], options["images"])
     report = prune_run(runtime, out, target, how, root=options["root"], score_images=options["score_images"], say=_say)
     report.update(run=run, out=out, by=options["by"], command=_command(run, out))
-    _show(report, json_target)
-    write_json(report, json_target)
+    return report
+
+
+def _check_target(out):
+    """Raise WrongCall for a folder that holds anything; with --overwrite, anything but a smaller run."""
+    there = os.listdir(out) if os.path.isdir(out) else [out] * os.path.lexists(out)
+    foreign = sorted(set(there) - {"config.yaml", "classes.json", "best.keras"}) if overwriting() else there
+    if foreign:
+        advice = "" if overwriting() else ", or add --overwrite to replace a smaller run"
+        raise WrongCall(f"{out} exists already and holds {foreign[0]}; name another folder with --out{advice}.")
 
 
 def _command(run, out):

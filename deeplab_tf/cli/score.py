@@ -1,8 +1,22 @@
 """`deeplab-tf score`: mIoU of label files from any program against the truth, as cityscapesScripts counts it."""
 
+import os
+
 import click
 
-from deeplab_tf.cli.options import Choice, example, json_option, renamed_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    Choice,
+    IntRange,
+    PathType,
+    example,
+    json_option,
+    new_guard,
+    renamed_option,
+    show,
+    verbose_option,
+    write_json,
+)
+from deeplab_tf.core.progress import say
 
 NEEDS = ("numpy", "cv2")
 
@@ -14,8 +28,12 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
     )
 )
-@click.option("--pred", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of predictions.")
-@click.option("--truth", type=click.Path(exists=True, file_okay=False), required=True, help="Folder of true labels.")
+@click.option(
+    "--pred", metavar="DIR", type=PathType(exists=True, file_okay=False), required=True, help="Folder of predictions."
+)
+@click.option(
+    "--truth", metavar="DIR", type=PathType(exists=True, file_okay=False), required=True, help="Folder of true labels."
+)
 @click.option(
     "--format",
     "layout",
@@ -29,9 +47,7 @@ NEEDS = ("numpy", "cv2")
 @click.option(
     "--classes", metavar="N|NAMES", help="With ids: number of classes, or their names. [default: the highest id + 1]"
 )
-@click.option(
-    "--ignore-label", type=click.IntRange(0, 255), metavar="ID", help="With ids: an id to ignore, besides 255."
-)
+@click.option("--ignore-label", type=IntRange(0, 255), metavar="ID", help="With ids: an id to ignore, besides 255.")
 @renamed_option("--ignore", "--ignore-label")
 @click.option(
     "--panoptic",
@@ -55,8 +71,12 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     if own_classes and layout == "cityscapes":
         raise click.UsageError("--classes and --ignore-label go with --format ids; Cityscapes has its own 19 classes.")
     names = None if classes is None else _class_names(classes)
+    guard = new_guard(json_target)
+    guard.reads(pred, truth)
+    if panoptic:
+        guard.reads(*(os.path.normpath(folder) + ".json" for folder in (pred, truth)))
+    guard.check()
 
-    from deeplab_tf.core.labels import IGNORE_LABEL
     from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.metrics.label_folders import score_cityscapes_folders, score_id_folders
     from deeplab_tf.core.metrics.panoptic import pq_table
@@ -67,8 +87,9 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     elif layout == "cityscapes":
         report = score_cityscapes_folders(truth, pred)
     else:
-        ignored = IGNORE_LABEL if ignore_label is None else ignore_label
-        report = score_id_folders(truth, pred, names=names, ignore_label=ignored)
+        report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label)
+    for warning in report["warnings"]:
+        say(f"Warning: {warning}")
     show(iou_table(report), json_target)
     if panoptic:
         show("\n" + pq_table(report), json_target)
@@ -78,11 +99,11 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
 def _class_names(classes):
     """Return the names in --classes; numbers as names if it is a count."""
     if classes.strip().isdigit():
-        names = [str(i) for i in range(int(classes))]
+        names = [str(i) for i in range(int(classes))] if len(classes.strip()) <= 3 else []
     else:
         names = [name.strip() for name in classes.split(",")]
     if not 1 <= len(names) <= 255 or "" in names or len(set(names)) < len(names):
         raise click.UsageError(
-            f"--classes is a number from 1 to 255, or as many different names with commas; got '{classes}'."
+            f"--classes is a number from 1 to 255, or as many different names with commas; got '{classes[:100]}'."
         )
     return names

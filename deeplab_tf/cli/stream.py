@@ -1,28 +1,36 @@
 """`deeplab-tf stream`: live video through the network, to a window, a web page, files."""
 
 import os
-import signal
+import re
+import secrets
 import sys
 import traceback
 
 import click
+from click.core import ParameterSource
 
-from deeplab_tf.cli.options import RUNTIME, Choice, example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    IntRange,
+    PathType,
+    check_standard_output,
+    example,
+    json_option,
+    new_guard,
+    opacity_option,
+    overwriting,
+    runtime_options,
+    show,
+    source_option,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.signals import handling
+from deeplab_tf.deploy.video.shown_address import hide
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
 _FILE_OUTPUTS = ("save", "labels_out", "json_lines")
-
-
-def _check_source(ctx, param, value):
-    from deeplab_tf.deploy.video.address import parse
-
-    try:
-        parse(value)
-    except DeepLabError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
 
 
 def _split_address(ctx, param, value):
@@ -35,41 +43,58 @@ def _split_address(ctx, param, value):
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+_TOKEN_FILE = "deeplab_tf.token_file"
+"""Key of the file of --token in click's `ctx.meta`."""
+
+
+def _read_token(ctx, param, value):
+    """Return the token of --token: a new one, or from a file or the environment."""
+    from deeplab_tf.core.private_files import read_private
+
+    if value == "auto":
+        return secrets.token_urlsafe(16)
+    if value is not None and value.startswith("@"):
+        ctx.meta[_TOKEN_FILE] = value[1:]
+        try:
+            value = read_private(value[1:], value[1:])
+        except DeepLabError as error:
+            raise click.BadParameter(str(error)) from error
+    elif value is not None and ctx.get_parameter_source(param.name) == ParameterSource.COMMANDLINE:
+        raise click.BadParameter(
+            "everyone on this machine can read the command line; write auto, or @FILE for a file of mode 600, or set "
+            "DEEPLAB_TF_TOKEN."
+        )
+    if value is not None and not re.match(r"[A-Za-z0-9._~-]{8,}$", value):
+        raise click.BadParameter("a token has 8 or more characters, all of them letters, digits or one of . _ ~ -")
+    return value
+
+
 @click.command(
     epilog=example(
         "deeplab-tf stream demo/bundle --source sample:// --serve 8080",
         "deeplab-tf stream BUNDLE --source /dev/video0 --show",
         "deeplab-tf stream BUNDLE --source street.mp4 --save labeled.mp4",
-        "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --serve 0.0.0.0:8080 --json-lines log.jsonl",
+        "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --json-lines log.jsonl",
+        "deeplab-tf stream BUNDLE --source @camera.txt --serve 0.0.0.0:8080 --token auto",
     )
 )
-@click.argument("bundle", type=click.Path())
+@click.argument("bundle", type=PathType())
 # the source
-@click.option(
-    "--source",
-    "uri",
-    required=True,
-    metavar="URI",
-    callback=_check_source,
-    help="Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
+@source_option(
+    "Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
     "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
-    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...).",
+    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...)."
 )
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
+@click.option("--frames", type=IntRange(1, 10**9), help="Stop after N frames.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
 @click.option(
-    "--retries",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Give up a lost camera after N attempts in a row. [default: never]",
+    "--loop", is_flag=True, help="Repeat a file or folder without end; with --save or --labels-out also give --frames."
+)
+@click.option(
+    "--retries", type=IntRange(0, 10**9), help="Give up a lost camera after N attempts in a row. [default: never]"
 )
 # the network
-@click.option("--runtime", "runtime_name", type=RUNTIME, default="auto", show_default=True, help="Choose the runtime.")
-@click.option(
-    "--precision",
-    type=Choice(["int8", "float16", "float32"]),
-    help="Choose the precision. [default: the best of bundle and runtime]",
-)
+@runtime_options
 # the outputs
 @click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
 @click.option(
@@ -78,14 +103,35 @@ def _split_address(ctx, param, value):
     callback=_split_address,
     help="Serve a web page; HOST 0.0.0.0 opens it to the network. [default host: 127.0.0.1]",
 )
-@click.option("--save", metavar="FILE|DIR", help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.")
-@click.option("--labels-out", metavar="DIR", help="Save class ids, one PNG per frame at the frame's size.")
 @click.option(
-    "--json-lines", metavar="FILE", help="Write statistics and class shares, one line per frame; - for standard output."
+    "--token",
+    metavar="auto|@FILE",
+    envvar="DEEPLAB_TF_TOKEN",
+    callback=_read_token,
+    help="Require a token to view the page: auto generates one, @FILE reads it from a file of mode 600; or set "
+    "DEEPLAB_TF_TOKEN.",
 )
+@click.option(
+    "--save",
+    metavar="FILE|DIR",
+    type=PathType(),
+    help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.",
+)
+@click.option(
+    "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
+)
+@click.option(
+    "--json-lines",
+    metavar="FILE",
+    type=PathType(allow_dash=True),
+    callback=check_standard_output,
+    help="Append statistics and class shares, one line per frame, to this log; --overwrite starts a new one; - for "
+    "standard output.",
+)
+@opacity_option("over the image")
 @json_option
 @verbose_option
-def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_target, verbose, **outputs):
+def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opacity, json_target, verbose, **outputs):
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
@@ -95,41 +141,86 @@ def command(bundle, uri, runtime_name, precision, frames, retries, paced, json_t
 
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy.runtimes import open_runtime
+    from deeplab_tf.deploy.video.address import parse
     from deeplab_tf.deploy.video.loop import Stream
     from deeplab_tf.deploy.video.sources import open_source
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
+    ends = parse(uri).kind in ("file", "images")
+    if loop:
+        _check_loop(ends, frames, outputs)
+    written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
+    _check_token(outputs)
+    _guard(bundle, uri, outputs, json_target, written)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
-    source = open_source(uri, paced=paced, retries=retries)
-    _check_outputs(uri, outputs)
+    source = open_source(uri, paced=paced, retries=retries, loop=loop, without=written)
     sinks: list = []
     stream: Stream
     try:
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
-        runtime = open_runtime(opened, runtime_name, precision)
+        if outputs["serve"] and ends and not loop:
+            source.say("The page ends with the source; --loop plays it again and again.")
+        network = open_runtime(opened, runtime or "auto", precision)
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
-    stream = Stream(source, runtime, sinks, frames=frames, heartbeat=notifier.heartbeat)
-    failure = _run(stream, notifier)
-    context = {"source": source.safe, "runtime": runtime.name, "precision": runtime.precision}
-    _report(stream.report(), outputs, json_target, context)
+    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity)
+    with handling(lambda number, frame: stream.stop()):
+        failure = _run(stream, notifier)
+        context = {
+            "source": source.safe,
+            "runtime": network.name,
+            "precision": network.precision,
+            "warnings": [*source.warnings, *(sink.warning for sink in sinks if getattr(sink, "warning", None))],
+        }
+        _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
-    runtime.close()
+    network.close()
 
 
-def _check_outputs(uri, outputs):
-    """Refuse to write over the source."""
-    for name in _FILE_OUTPUTS:
-        path = outputs[name]
-        if path and os.path.exists(path) and os.path.exists(uri) and os.path.realpath(path) == os.path.realpath(uri):
+def _check_loop(ends, frames, outputs):
+    """Refuse to loop a source that does not end, and to write files that would not."""
+    if not ends:
+        raise click.UsageError("--loop plays a file or a folder again and again; this --source does not end by itself.")
+    for name in ("save", "labels_out"):
+        if outputs[name] and frames is None:
             option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} {path} is the source itself; choose another name.")
+            raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
+
+
+def _check_token(outputs):
+    """Refuse a --token without a page; in the environment it may be for others."""
+    given = click.get_current_context().get_parameter_source("token")
+    if given == ParameterSource.COMMANDLINE and not outputs["serve"]:
+        raise click.UsageError("--token protects the page of --serve, which is missing.")
+
+
+def _guard(bundle, uri, outputs, json_target, written):
+    """Refuse to write over the source, another output or a file of a person's."""
+    from deeplab_tf.core.image_files import IMAGE_SUFFIXES
+    from deeplab_tf.deploy.video import sinks
+    from deeplab_tf.deploy.video.sources import local_files
+
+    save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
+    guard, read = new_guard(json_target), local_files(uri, without=written)
+    images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
+    folder = next(filter(os.path.isdir, read), "")
+    guard.reads(bundle, click.get_current_context().meta.get(_TOKEN_FILE))
+    guard.reads(*read, whole=False)
+    if save and sinks.is_video_name(save):
+        guard.writes(save, "--save")
+        guard.makes(sinks.part_name(save), "--save")
+    elif save:
+        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images, folder))
+    if labels_out:
+        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images, folder))
+    guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
+    guard.check()
 
 
 def _open_sinks(sinks, source, bundle, outputs, stop):
@@ -145,15 +236,17 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
         from deeplab_tf.deploy.video.page import PageSink
 
         host, port = outputs["serve"]
-        page = PageSink(host, port, bundle.table, title)
+        page = PageSink(host, port, bundle.table, title, outputs["token"])
         sinks.append(page)
         progress.say(f"The web page is at {page.url}")
+        if page.warning:
+            progress.say(page.warning)
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
     if outputs["labels_out"]:
-        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride))
+        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride, source.folder))
     if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table))
+        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
 
 
 class _ProgressSink:
@@ -174,13 +267,7 @@ class _ProgressSink:
 
 
 def _run(stream, notifier):
-    """Run the stream until it ends, or SIGINT or SIGTERM ends it. Return what failed, or None."""
-
-    def stop(number, frame):
-        signal.signal(number, signal.SIG_DFL)  # a second signal ends the program
-        stream.stop()
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Run the stream until it ends. Return what failed, or None."""
     notifier.ready()
     try:
         stream.run()
@@ -188,8 +275,6 @@ def _run(stream, notifier):
         return error
     finally:
         notifier.stopping()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     return None
 
 
@@ -210,6 +295,7 @@ def _summary(report):
     return (
         f"{counted(report.frames, 'frames')} in {report.seconds:.1f} s, {report.fps:.2f} frames/s; "
         f"latency {latency['p50']:.0f} ms (p90 {latency['p90']:.0f}); {report.dropped} of {report.captured} dropped"
+        + (f", {report.under_way} under way at the end" if report.under_way else "")
         + (f"; {counted(report.reconnects, 'reconnects')}." if report.reconnects else ".")
     )
 
@@ -222,7 +308,8 @@ def _exit_if_hanging(stream, failure):
     if isinstance(failure, DeepLabError):
         click.echo(f"Error: {failure}", err=True)
     elif failure is not None:
-        traceback.print_exception(type(failure), failure, failure.__traceback__)
+        lines = traceback.format_exception(type(failure), failure, failure.__traceback__)
+        click.echo(hide("".join(lines), sys.argv[1:]), err=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if failure is None else 130 if isinstance(failure, KeyboardInterrupt) else 1)
+    os._exit(0 if failure is None else 1)

@@ -6,7 +6,7 @@ import shlex
 
 import click
 
-from deeplab_tf.cli.options import example, json_option, show, verbose_option, write_json
+from deeplab_tf.cli.options import PathType, example, json_option, new_guard, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -16,10 +16,11 @@ OPTION_NEEDS = {"quantization.aware": "export"}
 @click.command(
     epilog=example(
         "deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID",
+        "deeplab-tf train RECIPE --set training.steps=100 --run runs/trial",
         "deeplab-tf train RECIPE --run runs/first --resume",
     )
 )
-@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("config", type=PathType(dir_okay=False))
 @click.option(
     "--set",
     "overrides",
@@ -27,7 +28,9 @@ OPTION_NEEDS = {"quantization.aware": "export"}
     multiple=True,
     help="Change a value of the recipe, such as training.steps=100; repeatable.",
 )
-@click.option("--run", "run_dir", metavar="DIR", help="Write the run here.  [default: runs/NAME of the recipe]")
+@click.option(
+    "--run", "run_dir", metavar="DIR", type=PathType(), help="Write the run here.  [default: runs/NAME of the recipe]"
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @json_option
 @verbose_option
@@ -42,14 +45,15 @@ def command(config, overrides, run_dir, resume, json_target, verbose):
     if not os.path.isfile(config):
         raise DeepLabError(f"There is no recipe {config}; those that come with deeplab_tf are in configs/.")
     run = run_dir or os.path.join("runs", os.path.splitext(os.path.basename(config))[0])
-    result = _train(config, overrides, run, resume)
+    result = _train(config, overrides, run, resume, new_guard(json_target))
     name, best = ("PQ", result["best_pq"]) if "best_pq" in result else ("mIoU", result["best_miou"])
-    show(f"{run}: {result['step']} steps, best validation {name} {best:.4f}.", json_target)
+    score = "undefined" if best is None else f"{best:.4f}"
+    show(f"{run}: {result['step']} steps, best validation {name} {score}.", json_target)
     show(f"Score it with: deeplab-tf evaluate {shlex.quote(run)}", json_target)
     write_json({"run": run, **result}, json_target)
 
 
-def _train(config, overrides, run, resume):
+def _train(config, overrides, run, resume, guard):
     """Train; whatever stops it says how to continue."""
     try:
         from pathlib import Path
@@ -61,7 +65,7 @@ def _train(config, overrides, run, resume):
         raise KeyboardInterrupt("Interrupted before the first step.") from None
     again = f"Continue with: {_command(config, overrides, run)}"
     try:
-        return train(load(config, overrides), Path(run), resume=resume)
+        return train(load(config, overrides, to_train=True), Path(run), recipe=config, resume=resume, guard=guard)
     except Interrupted as interrupted:
         saved = interrupted.args[0]
         state = f"The state after step {saved} is saved." if saved else "No state was saved yet."

@@ -19,13 +19,15 @@ _PAPER = 255
 _INK = (0, 0, 0)
 TITLE_HEIGHT = 24
 """Height in pixels of the titles above the panels of `side_by_side`."""
+LOWEST_LEGEND = 12
+"""Pixels of height."""
 
 
 def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
     """Return the (H, W, 3) label map in the colors of the table.
 
     Args:
-        label_map: (H, W) uint8 class ids; ids outside the table, such as ignored pixels, become black.
+        label_map: (H, W) uint8 class ids; ids outside the table, such as ignored pixels, get `table.ignore_color`.
     """
     return cv2.applyColorMap(label_map, table.palette().reshape(256, 1, 3))  # faster than cv2.LUT on three copies
 
@@ -41,6 +43,8 @@ def overlay(
 ) -> np.ndarray:
     """Return the image with the colors of its label map laid over it.
 
+    The image stays as it is where there is no class, and under a class whose color is black, such as a background.
+
     Args:
         image: (H, W, 3).
         label_map: (h, w) uint8 class ids of the same view; resized to the image.
@@ -48,8 +52,12 @@ def overlay(
         label_stride: see `resize_labels`.
         out: (H, W, 3) to draw into, such as a part of a larger image; None for a new array.
     """
-    colors = colorize(resize_labels(label_map, image.shape[:2], label_stride), table)
-    return cv2.addWeighted(image, 1.0 - opacity, colors, opacity, 0.0, dst=out)
+    label_map = resize_labels(label_map, image.shape[:2], label_stride)
+    drawn = cv2.addWeighted(image, 1.0 - opacity, colorize(label_map, table), opacity, 0.0, dst=out)
+    plain = np.full(256, 255, np.uint8)
+    plain[[label.id for label in table if any(label.color)]] = 0
+    mask = cv2.LUT(label_map, plain)
+    return cv2.copyTo(image, mask, drawn) if cv2.countNonZero(mask) else drawn
 
 
 def outline(
@@ -98,15 +106,15 @@ def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = 
     """Return a (height, width, 3) legend: a box and a name per class, in as many columns as the height requires.
 
     Args:
-        height: in pixels, at least 12.
+        height: in pixels, at least LOWEST_LEGEND.
         class_ids: the classes to show, in the table's order; ids outside the table are skipped. None for all. An empty
             choice gives an empty column.
     """
-    if height < 12:
-        raise DeepLabError(f"A legend needs a height of at least 12 pixels; got {height}.")
+    if height < LOWEST_LEGEND:
+        raise DeepLabError(f"A legend needs a height of at least {LOWEST_LEGEND} pixels; got {height}.")
     wanted = set(range(len(table))) if class_ids is None else {int(i) for i in class_ids}
     labels = [label for label in table if label.id in wanted]
-    row = max(12, min(28, height // max(1, len(labels))))  # pixels a row
+    row = max(LOWEST_LEGEND, min(28, height // max(1, len(labels))))  # pixels a row
     rows = height // row
     columns = [labels[start : start + rows] for start in range(0, len(labels), rows)] or [[]]
     return np.concatenate([_legend_column(height, row, column) for column in columns], axis=1)

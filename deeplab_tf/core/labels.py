@@ -9,9 +9,13 @@ from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import Value, shown
 
 IGNORE_LABEL = 255
 """The id of a pixel that no loss and no score counts."""
+
+IGNORE_COLORS = {"black": (0, 0, 0), "white": (255, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)}
+"""Colors for what is no class: a table takes the first that no class looks like."""
 
 
 class Label(NamedTuple):
@@ -31,7 +35,7 @@ class LabelTable:
         self.labels = tuple(labels)
         ids = [label.id for label in self.labels]
         if ids != list(range(len(ids))) or not 1 <= len(ids) <= IGNORE_LABEL:
-            raise DeepLabError(f"Class ids must be 0, 1, 2, ... in order, 1 to 255 of them; got {ids}.")
+            raise DeepLabError(f"Class ids must be 0, 1, 2, ... in order, 1 to 255 of them; got {shown(ids)}.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise DeepLabError(f"Class names must differ; these appear twice: {', '.join(repeated)}.")
@@ -53,9 +57,19 @@ class LabelTable:
         """Class names, by id."""
         return [label.name for label in self.labels]
 
+    @property
+    def ignore_color(self) -> str:
+        """The name, in IGNORE_COLORS, of the color for ids outside the table: black, unless a class looks like it."""
+
+        def distance(name):
+            return min(max(abs(a - b) for a, b in zip(IGNORE_COLORS[name], label.color)) for label in self)
+
+        return next((name for name in IGNORE_COLORS if distance(name) >= 24), max(IGNORE_COLORS, key=distance))
+
     def palette(self) -> np.ndarray:
-        """Return (256, 3) uint8 RGB: the color of every value of a label map; ids outside the table are black."""
-        palette = np.zeros((256, 3), np.uint8)
+        """Return (256, 3) uint8 RGB: the color of every value of a label map; others than classes have
+        `ignore_color`."""
+        palette = np.full((256, 3), IGNORE_COLORS[self.ignore_color], np.uint8)
         for label in self.labels:
             palette[label.id] = label.color
         return palette
@@ -65,15 +79,28 @@ class LabelTable:
         return [{"name": label.name, "color": list(label.color), "thing": label.thing} for label in self.labels]
 
     @classmethod
-    def from_dicts(cls, rows: Sequence[dict]) -> "LabelTable":
+    def from_dicts(cls, rows: Sequence[dict], file: str = "The class table", key: str = "classes") -> "LabelTable":
         """Return the table whose row i describes class i.
 
         Args:
             rows: dictionaries with `name`, `color` [R, G, B], and optionally `thing` (default False).
+            file, key: where they come from, for errors.
+
+        Raises:
+            DeepLabError: a row, or the table, is none; the file and the key are named.
         """
-        return cls(
-            Label(i, str(row["name"]), tuple(row["color"]), bool(row.get("thing", False))) for i, row in enumerate(rows)
-        )
+        values = Value(rows, file, key).rows(1, IGNORE_LABEL)
+        labels = [_label(i, row) for i, row in enumerate(values)]
+        try:
+            return cls(labels)
+        except DeepLabError as error:
+            raise DeepLabError(f"{file}: {key}: {error}") from None
+
+
+def _label(i: int, row: Value) -> Label:
+    red, green, blue = (each.integer(0, 255) for each in row["color"].rows(3, 3))
+    thing = row.get("thing")
+    return Label(i, row["name"].text(200), (red, green, blue), thing is not None and thing.flag())
 
 
 def id_map(pairs: Dict[int, int]) -> np.ndarray:

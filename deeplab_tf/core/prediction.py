@@ -13,7 +13,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.panoptic.grouping import components, to_panoptic
+from deeplab_tf.core.panoptic.grouping import to_panoptic
 from deeplab_tf.core.predictor import Predictor, softmax
 
 _SIZE_STEP = 32
@@ -25,6 +25,14 @@ class View(NamedTuple):
 
     planes: np.ndarray  # (C, h, w) float32
     mirrored: bool = False
+
+
+class _Instances(NamedTuple):
+    """Centers and offsets of a view at a network's stride s: see `deeplab_tf.core.panoptic.Prediction`."""
+
+    center: np.ndarray  # (h, w) float32
+    offset: np.ndarray  # (h, w, 2) float32, in pixels of the view
+    mirrored: bool
 
 
 class ImagePrediction:
@@ -41,7 +49,7 @@ class ImagePrediction:
     ):
         """
         Args:
-            prediction: what the network gave for the image as it is.
+            prediction: what the network gave; of several views its centers and offsets are averaged ones.
             table: the classes.
             size: height, width of the maps.
             label_stride: of the network.
@@ -62,7 +70,8 @@ class ImagePrediction:
         """
         if self._label_map is None:
             own, logits = self._prediction.label_map, self._prediction.logits
-            if not self._averaged and (logits is None or own.shape == self.size):
+            resized = self._stride != 1 or own.shape != self.size
+            if not self._averaged and (logits is None or not resized):
                 self._label_map = resize_labels(own, self.size, self._stride)
             else:
                 self._label_map = best_class(self._probability_views(), self.size, self._stride)
@@ -79,28 +88,18 @@ class ImagePrediction:
     def panoptic(self) -> np.ndarray:
         """(H, W) int32 panoptic map: class id * 1000 + instance; see `deeplab_tf.core.panoptic`.
 
-        Predicted centers and offsets group the network's own labels at its own size; without them each connected region
-        of the label map is one instance.
+        Its classes are those of `label_map`, but that an instance has one class: the one of most of its pixels.
+        Instances come from predicted centers and offsets; without them each connected region is one.
         """
         if self._panoptic is None:
-            if self.panoptic_method == "components":
-                self._panoptic = components(self.label_map, self.table)
-            else:
-                own, _ = to_panoptic(self._prediction, self.table, stride=self._stride)
-                self._panoptic = resize_labels(own, self.size, self._stride)
+            made = to_panoptic(self._prediction, self.table, stride=self._stride, label_map=self.label_map)
+            self._panoptic = made[0]
         return self._panoptic
 
     @property
     def panoptic_method(self) -> str:
         """How `panoptic` is made: one of `deeplab_tf.core.panoptic.METHODS`."""
         return "components" if self._prediction.center is None else "centers"
-
-    @property
-    def panoptic_labels(self) -> np.ndarray:
-        """(H, W) uint8 class ids that `panoptic` is made from: not averaged where centers are predicted."""
-        if self.panoptic_method == "components":
-            return self.label_map
-        return resize_labels(self._prediction.label_map, self.size, self._stride)
 
     def _probability_views(self) -> List[View]:
         if not self._views:
@@ -122,7 +121,7 @@ def predict(
         network: a loaded network.
         image: (H, W, 3) uint8 RGB; resized to the network's size as in training (`image_files.resize_image`).
         size: height, width of the maps; the image's own if left out.
-        flip: average the probabilities with those of the mirrored image.
+        flip: average probabilities, centers and offsets with those of the mirrored image.
         scales: factors of the network's size, rounded to multiples of 32 (1.0 changes nothing), to average over.
 
     Raises:
@@ -131,22 +130,41 @@ def predict(
     averaged = flip or tuple(scales) != (1.0,)
     if not scales:
         raise DeepLabError("At least one scale is needed, such as 1.0; got none.")
-    own: Optional[Prediction] = None
     views: List[View] = []
+    instances: List[_Instances] = []
     for scale in scales:
         frame = resize_image(image, scaled_size(network.size, scale))
-        prediction = network.predict(frame)
-        if averaged:
-            views.append(View(softmax(prediction.logits)))
-        if flip:
-            mirrored = network.predict(np.ascontiguousarray(frame[:, ::-1]))
-            views.append(View(softmax(mirrored.logits), mirrored=True))
-        if scale == 1.0:
-            own = prediction
-    if own is None:  # centers and offsets, which are not averaged, are those of the image as it is
-        own = network.predict(resize_image(image, network.size)) if network.gives_instances else prediction
+        for mirrored in (False, True)[: 1 + flip]:
+            prediction = network.predict(np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame)
+            if averaged:
+                views.append(View(softmax(prediction.logits), mirrored))
+            if averaged and prediction.center is not None and prediction.offset is not None:
+                instances.append(_Instances(prediction.center, prediction.offset, mirrored))
+    if instances:
+        center, offset = _mean_instances(instances, network.size, network.label_stride)
+        prediction = prediction._replace(center=center, offset=offset)
     height, width = size or image.shape[:2]
-    return ImagePrediction(own, network.table, (height, width), label_stride=network.label_stride, views=views)
+    return ImagePrediction(prediction, network.table, (height, width), label_stride=network.label_stride, views=views)
+
+
+def _mean_instances(views, size, stride):
+    """Return (h, w) centers and (h, w, 2) offsets for an image of `size`, averaged over views of it.
+
+    Columns of a mirrored view count the other way. Offsets are in pixels of their view, which may be another size's.
+    """
+
+    def at_own_positions(plane, mirrored):
+        plane = _resize_linear(plane, size, stride)
+        return (plane[:, ::-1] if mirrored else plane)[::stride, ::stride]
+
+    centers, offsets = [], []
+    for view in views:
+        centers.append(at_own_positions(view.center, view.mirrored))
+        factors = [length / (own * stride) for length, own in zip(size, view.center.shape)]
+        factors[1] *= -1 if view.mirrored else 1
+        parts = [at_own_positions(view.offset[..., i], view.mirrored) * np.float32(factors[i]) for i in (0, 1)]
+        offsets.append(np.stack(parts, axis=-1))
+    return np.mean(centers, axis=0), np.mean(offsets, axis=0)
 
 
 def best_class(views: Sequence[View], size: Tuple[int, int], label_stride: int = 1) -> np.ndarray:
@@ -187,9 +205,9 @@ def _class_sum(views, class_id, size, stride):
 def _resize_linear(plane, size, stride):
     """Resize bilinearly. With a stride s, position i is that of pixel s * i of the network's image, as in
     `draw.resize_labels`; OpenCV knows a stride of 1 only."""
-    if plane.shape == size:
-        return plane
     if stride == 1:
+        if plane.shape == size:
+            return plane
         return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     low, high, share = _neighbors(size[1], plane.shape[1], stride)
     plane = plane[:, low] * (1 - share) + plane[:, high] * share

@@ -1,12 +1,15 @@
 """A network's interface: what the runtimes of bundles and of runs have in common. Needs NumPy only."""
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
+
+MAX_LANES = 4
+"""Lanes of a network on a CPU; each needs memory for features of its own."""
 
 
 class Predictor:
@@ -39,6 +42,14 @@ class Predictor:
         """Return the (H/s, W/s) uint8 label map of a frame, at the label stride s."""
         return self.predict(frame).label_map
 
+    def lanes(self) -> Sequence["Predictor"]:
+        """Return predictors of this network that may run in parallel, for throughput where latency does not matter.
+
+        They share its weights; this one may be among them, and may be slower alone from now on. A predictor that needs
+        the whole device for a frame, such as a GPU, is its only lane.
+        """
+        return [self]
+
     def close(self) -> None:
         """Free memory and devices."""
 
@@ -49,10 +60,19 @@ class Predictor:
         self.close()
 
 
-def as_prediction(outputs: Dict[str, np.ndarray]) -> Prediction:
-    """Return the outputs of a bundle's network (see `deploy.runtimes.Runtime.download`) as a prediction."""
+def as_prediction(outputs: Dict[str, np.ndarray], classes: int) -> Prediction:
+    """Return the outputs of a bundle's network (see `deploy.runtimes.Runtime.download`) as a prediction.
+
+    Raises DeepLabError for a label of none of its `classes`.
+    """
     logits = outputs.get("logits")
     label_map = outputs["labels"] if logits is None else logits.argmax(axis=-1)
+    if label_map.size and not 0 <= label_map.min() <= label_map.max() < classes:
+        wrong = int(label_map.min()) if label_map.min() < 0 else int(label_map.max())
+        raise DeepLabError(
+            f"The network gives the label {wrong}, and its class table has {classes} classes, 0 to {classes - 1}; "
+            "convert the run again."
+        )
     center = outputs["center"][..., 0] if "center" in outputs else None
     return Prediction(label_map.astype(np.uint8), center, outputs.get("offset"), logits)
 

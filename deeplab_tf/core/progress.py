@@ -7,6 +7,8 @@ from typing import Iterable, Optional, Sized, Union
 
 import click
 
+from deeplab_tf.core.clock import suspended
+
 
 class progress:
     """Shows progress on standard error: one moving line on a terminal, else a plain line every ten seconds.
@@ -36,7 +38,7 @@ class progress:
         self.total = len(self.items) if total is None and isinstance(self.items, Sized) else total
         self.label, self.unit = label, unit
         self.first = self.cold = self.done = done
-        self.start = self.warm = time.monotonic()
+        self.start = self.warm = time.monotonic() - suspended()
         self.moving = sys.stderr.isatty()
         self.shown = self.start if not self.moving else 0.0
 
@@ -56,14 +58,14 @@ class progress:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more as done; `note` ends the line."""
         self.done += count
-        now = time.monotonic()
+        now = time.monotonic() - suspended()
         if now - self.shown >= (0.1 if self.moving else 10.0):
             self.shown = now
             self._write(self._line(now, note))
 
     def warmed_up(self) -> None:
         """Leave the work done so far, which was slower than the rest, out of the rate and the time left."""
-        self.cold, self.warm = self.done, time.monotonic()
+        self.cold, self.warm = self.done, time.monotonic() - suspended()
 
     def say(self, text: str) -> None:
         """Print a line beside the moving one."""
@@ -81,7 +83,7 @@ class progress:
         return line + (", " + note if note else "")
 
     def _summary(self):
-        now = time.monotonic()
+        now = time.monotonic() - suspended()
         took = duration(now - self.start)
         return f"{self.label}: {counted(self.done - self.first, self.unit)} in {took}, {self._rate(now):.2f}/s"
 

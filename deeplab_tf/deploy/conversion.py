@@ -131,14 +131,15 @@ def measured(
 
     able = runnable(rows)
     variants = [Variant(row.target, row.precision) for row in able]
-    found = run_all(bundle.path, variants, images, seconds=seconds, once=True, truth=truth) if variants else []
-    outcomes = dict(zip(able, found))
-    return [_with(row, outcomes.get(row), truth, panoptic, bundle) for row in rows]
+    outcomes = {}
+    if variants:
+        found = run_all(bundle.path, variants, images, seconds=seconds, once=True, truth=truth, panoptic=panoptic)
+        outcomes = dict(zip(able, found))
+    return [_with(row, outcomes.get(row)) for row in rows]
 
 
-def _with(row, outcome, truth, panoptic, bundle):
+def _with(row, outcome):
     from deeplab_tf.core.metrics.latency import percentiles
-    from deeplab_tf.deploy.compare.scores import miou, pq
 
     if outcome is None:
         return row
@@ -146,14 +147,8 @@ def _with(row, outcome, truth, panoptic, bundle):
         return row._replace(note=_FAILED + outcome.error)
     (visit,) = outcome.visits
     milliseconds = sum(percentiles(visit["latency_ms"][stage])["p50"] for stage in ("upload", "run", "download"))
-    quality = None
-    if panoptic is not None and outcome.panoptic is not None:
-        quality = pq(outcome.panoptic, panoptic, bundle.table, bundle.label_stride)
     return row._replace(
-        fps=1000.0 / milliseconds,
-        memory_mb=visit["peak_memory_mb"],
-        miou=miou(outcome.labels_to_score, truth, len(bundle.table), bundle.label_stride),
-        pq=quality,
+        fps=1000.0 / milliseconds, memory_mb=visit["peak_memory_mb"], miou=visit.get("miou"), pq=visit.get("pq")
     )
 
 

@@ -5,6 +5,7 @@ from typing import Callable, Optional, Sequence, Tuple
 
 from deeplab_tf.core.bundle import Bundle, open_bundle
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
 from deeplab_tf.deploy import conversion
 
 TIMED_SECONDS = 2.0
@@ -48,14 +49,16 @@ def convert_bundle(
     bundle, targets = open_bundle(path), targets_of(target)
     if calibrate_on_gpu and images is None:
         raise DeepLabError("--calibrate-on-gpu needs real images; name a folder of them with --images.")
-    frames = None if images is None else load_frames(images, bundle, score_images, labels)
-    rows = [row for row in conversion.exported(bundle, {}, {}) if row.target in targets]
-    rows = [row for row in rows if row.target not in conversion.BUILT_ON_THE_DEVICE]
-    own = {"calibrate_on_gpu": True, "images": list(frames.images)} if calibrate_on_gpu and frames else {}
-    rows += conversion.build_engines(bundle, precision(int8, fp16), targets, strict=strict, say=say, **own)
-    if frames is not None:
-        rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS)
-    return report(bundle, rows, say, built_here=True)
+    with locked(path):
+        frames = None if images is None else load_frames(images, bundle, score_images, labels)
+        rows = [row for row in conversion.exported(bundle, {}, {}) if row.target in targets]
+        rows = [row for row in rows if row.target not in conversion.BUILT_ON_THE_DEVICE]
+        own = {"calibrate_on_gpu": True, "images": list(frames.images)} if calibrate_on_gpu and frames else {}
+        rows += conversion.build_engines(bundle, precision(int8, fp16), targets, strict=strict, say=say, **own)
+        if frames is not None:
+            panoptic = frames.panoptic if bundle.gives_instances else None
+            rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS, panoptic)
+        return report(bundle, rows, say, truth=() if frames is None else frames.truth, built_here=True)
 
 
 def targets_of(target: str) -> Tuple[str, ...]:
@@ -71,15 +74,20 @@ def precision(int8: bool, fp16: bool) -> str:
 
 
 def report(
-    bundle: Bundle, rows: Sequence[conversion.Row], say: Callable[[str], None], *, built_here: bool = False
+    bundle: Bundle, rows: Sequence[conversion.Row], say: Callable[[str], None], *, truth=(), built_here: bool = False
 ) -> dict:
-    """Say the table and the next command; return what --json writes."""
+    """Say the table, what is wrong with the label maps `truth`, and the next command; return what --json writes."""
+    from deeplab_tf.deploy.compare.scores import about_truth
+
+    warnings = about_truth(truth, bundle.table)
+    for sentence in warnings:
+        say(f"Warning: {sentence}")
     say(f"\n{conversion.table(rows)}\n")
     height, width = bundle.size
     advice = _not_built(rows) if built_here else ""
     advice = advice or _next_command(bundle, built_here)
     say(f"The bundle is in {bundle.path}: {bundle.output} at {height}x{width}. {advice}")
-    return {"bundle": bundle.path, "rows": [dict(row._asdict()) for row in rows]}
+    return {"bundle": bundle.path, "rows": [dict(row._asdict()) for row in rows], "warnings": warnings}
 
 
 def _not_built(rows):

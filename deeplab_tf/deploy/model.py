@@ -187,24 +187,33 @@ class Result:
         counts = instance_counts(self.panoptic, self.table)
         return {name: count for name, count in zip(self.table.names, counts) if count}
 
-    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+    def overlay(self, opacity: float = 0.5, legend: bool = False) -> np.ndarray:
         """Return the image with class colors over it, and with predicted instances outlined: (H, W, 3) uint8 RGB.
 
         Args:
             opacity: 0 gives the image, 1 the colors alone.
+            legend: put the names of the classes that appear to the right, which makes the result wider.
+
+        Raises DeepLabError for an opacity outside 0 to 1.
         """
+        if not 0 <= opacity <= 1:
+            raise DeepLabError(f"The opacity must be 0 to 1; got {opacity}.")
         drawn = draw.overlay(self.image, self.label_map, self.table, opacity)
         if self._prediction.panoptic_method == "centers":
             draw.outline(drawn, self.panoptic)
+        if legend:
+            strip = draw.legend(max(draw.LOWEST_LEGEND, len(drawn)), self.table, np.unique(self.label_map))
+            drawn = draw.side_by_side([drawn, strip])
         return drawn
 
-    def save(self, path: Path, format: str = "overlay") -> None:
+    def save(self, path: Path, format: str = "overlay", *, opacity: float = 0.5, legend: bool = False) -> None:
         """Write the result as an image file, whole or not at all.
 
         Args:
             path: a PNG file or, for "overlay" and "color", a JPEG file; its folder is made if needed.
             format: "overlay"; "color", the class colors alone; "ids", class ids as gray values; "cityscapes", the
                 label ids of the Cityscapes benchmark.
+            opacity, legend: of an overlay, as for `overlay`.
 
         Raises:
             DeepLabError: another format, a file that cannot be written, or other classes than Cityscapes'.
@@ -216,7 +225,7 @@ class Result:
         if format in ("ids", "cityscapes") and not os.fspath(path).lower().endswith(".png"):
             raise DeepLabError(f"{os.fspath(path)}: ids need a lossless file; let its name end in .png.")
         if format == "overlay":
-            pixels = self.overlay()
+            pixels = self.overlay(opacity, legend)
         elif format == "color":
             pixels = draw.colorize(self.label_map, self.table)
         else:

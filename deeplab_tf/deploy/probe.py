@@ -64,6 +64,10 @@ def ask_all(sources: Dict[str, str], seconds: float) -> Dict[str, Answer]:
         child.kill()
         out, _ = child.communicate()
         problem = f"{TIMEOUT} {seconds:.0f} s"
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
     lines = [line[len(_MARK) :] for line in out.decode("utf-8", "replace").splitlines() if line.startswith(_MARK)]
     answers = {name: Answer(value, failure) for name, value, failure in map(json.loads, lines)}
     return {name: answers.get(name, Answer(None, problem)) for name in sources}

@@ -2,33 +2,56 @@
 
 An option is declared once, with its type, range, meaning and default, as a field of a Section or as an argument:
 
-    learning_rate: Annotated[PositiveFloat, "peak learning rate"] = 0.001
+    learning_rate: Annotated[float, Gt(0), Le(1000), "peak learning rate"] = 0.001
+
+Every number has a lowest and a highest value, beyond which there is no use for it.
 """
 
 import copy
+import functools
 import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.lab.yaml_text import dump, show_path
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
 Byte = Annotated[int, Ge(0), Le(255)]
-Side = Annotated[int, Ge(32)]
+Side = Annotated[int, Ge(32), Le(16_384)]
 """Pixels; below, the deepest features have no position left."""
+Count = Annotated[int, Ge(1), Le(10_000_000)]
+"""Of steps or images."""
+Channels = Annotated[int, Ge(1), Le(4096)]
+Weight = Annotated[float, Ge(0), Le(1_000_000)]
+"""Of a term of the loss."""
+SHOWN = 200
+"""Characters of a wrong value that its error shows."""
+
+
+class WrongOption(DeepLabError):
+    """A wrong value or key of a recipe.
+
+    Attributes:
+        path: where it stands, such as ("data", "classes", 0, "name").
+    """
+
+    def __init__(self, sentence: str, path: tuple):
+        super().__init__(sentence)
+        self.path = path
 
 
 class Section(BaseModel):
-    """Options of a recipe that stand together. Types are strict, but lists become tuples, and `none` becomes None."""
+    """Options of a recipe that stand together. Types are strict, but lists become tuples, `none` becomes None, and yes
+    and no, which were booleans up to YAML 1.1, are booleans where one is expected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -40,9 +63,14 @@ class Section(BaseModel):
         return {str(key): _from_yaml(value, cls.model_fields.get(key)) for key, value in options.items()}
 
 
+_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}
+
+
 def _from_yaml(value, field: FieldInfo | None):
     if isinstance(value, (list, tuple)):
         return tuple(_from_yaml(item, None) for item in value)
+    if field is not None and field.annotation is bool and isinstance(value, str):
+        return _BOOLEANS.get(value.lower(), value)
     if field is not None and value in (None, "none"):
         if types.NoneType in typing.get_args(field.annotation):
             return None
@@ -53,6 +81,7 @@ def _from_yaml(value, field: FieldInfo | None):
 S = TypeVar("S", bound=Section)
 
 
+@functools.cache  # pydantic takes milliseconds for each
 def schema_of(function: Callable, base: type[S], *, without: Iterable[str] = ()) -> type[S]:
     """Return the schema of a function's keyword-only arguments, added to the fields of `base`."""
     hints = typing.get_type_hints(function, include_extras=True)
@@ -74,7 +103,7 @@ def partial(schema: type[S]) -> type[S]:
 
 
 def validate(schema: type[S], options: dict, section: str) -> S:
-    """Return the options, checked and with every default. Raise DeepLabError for the first that is wrong.
+    """Return the options, checked and with every default. Raise WrongOption for the first that is wrong.
 
     Args:
         section: the key under which they stand in a recipe, for the error; "" for the recipe itself.
@@ -83,29 +112,47 @@ def validate(schema: type[S], options: dict, section: str) -> S:
         return schema.model_validate(options)
     except ValidationError as error:
         first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # the cause of a missing key
-        raise DeepLabError(_sentence(first, FieldInfo(annotation=schema), options, section)) from None
+        raise _wrong(first, FieldInfo(annotation=schema), options, (section,) if section else ()) from None
 
 
-def _sentence(error, field: FieldInfo, value, place: str) -> str:
-    index = ""
+def _wrong(error, field: FieldInfo, value, path: tuple) -> WrongOption:
+    """Return the error for one of pydantic's: of a value of this field, which stands at `path`."""
     for part in error["loc"]:
         schema = next(_sections(field.annotation), None)
         if schema is None:
             break
         if isinstance(part, int):
-            index, value = f"[{part}]", value[part]
+            path, value = (*path, part), value[part]
             continue
-        place = f"{place}{index}.{part}".removeprefix(".")
+        if not isinstance(value, dict):
+            break
+        inside, path = path, (*path, part)
         if part not in schema.model_fields:
-            return f"The recipe has an unknown key {place}. {did_you_mean(part, schema.model_fields)}"
+            meant = did_you_mean(part, schema.model_fields)
+            return WrongOption(f"The recipe has an unknown key {show_path(path)}. {meant}", path)
         field = schema.model_fields[part]
         if part not in value:
-            hint = "" if index else f" Set it in the recipe or with --set {place}=VALUE."
-            return f"{place} is missing: {meaning(field) or describe(field)}.{hint}"
+            hint = "" if len(path) > 2 else f" Set it in the recipe or with --set {show_path(path)}=VALUE."
+            return WrongOption(f"{show_path(path)} is missing: {meaning(field) or describe(field)}.{hint}", inside)
         value = value[part]
     words = str(error["ctx"]["error"]) if error["type"] == "value_error" else f"must be {describe(field)}"
-    meant = did_you_mean(value, _choices(field.annotation)) if isinstance(value, str) else ""
-    return f"{place} {words}. Got {show(value)} instead. {meant if meant.startswith('Did') else ''}".rstrip()
+    sentence = f"{show_path(path)} {words}. Got {_shortened(value)} instead. {_hint(field, value)}"
+    return WrongOption(sentence.rstrip(), path)
+
+
+def _hint(field, value):
+    """Return what was probably meant by a wrong value, or nothing."""
+    if isinstance(value, str):
+        meant = did_you_mean(value, _choices(field.annotation))
+        return meant if meant.startswith("Did") else ""
+    if isinstance(value, (list, tuple, dict)) or str not in (field.annotation, *typing.get_args(field.annotation)):
+        return ""
+    return "Put text that looks like this in quotation marks."
+
+
+def _shortened(value):
+    text = show(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _sections(hint) -> Iterator[type[Section]]:
@@ -142,14 +189,19 @@ WORDS = {
     bool: ("true or false",) * 2,
     types.NoneType: ("none",) * 2,
 }
-LIMITS = {Gt: "> {0.gt}", Ge: ">= {0.ge}", Lt: "< {0.lt}", Le: "<= {0.le}"}
+LIMITS = {Gt: "> {0.gt:,}", Ge: ">= {0.ge:,}", Lt: "< {0.lt:,}", Le: "<= {0.le:,}"}
 
 
 def _words(hint, limits=(), *, plural: bool = False) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if limits:
-        known = [LIMITS[type(limit)].format(limit) for limit in limits if type(limit) in LIMITS]
-        return f"{_words(hint, plural=plural)} {' and '.join(known)}".rstrip()
+        words, known = _words(hint, plural=plural), {type(limit): limit for limit in limits}
+        if set(known) >= {Ge, Le}:
+            return f"{words} from {known[Ge].ge:,} to {known[Le].le:,}"
+        if set(known) >= {MinLen, MaxLen}:
+            return f"{words}, {known[MinLen].min_length} to {known[MaxLen].max_length} of them"
+        texts = [LIMITS[kind].format(known[kind]) for kind in LIMITS if kind in known]
+        return f"{words} {' and '.join(texts)}".rstrip()
     if origin is Annotated:
         return _words(parts[0], parts[1:], plural=plural)
     if origin in (types.UnionType, typing.Union):
@@ -178,5 +230,5 @@ def show(value) -> str:
     """Return a value as YAML writes it, on one line."""
     if value is None:
         return "none"
-    text = yaml.safe_dump(to_jsonable_python(value, fallback=repr), default_flow_style=True, width=10**6).strip()
+    text = dump(to_jsonable_python(value, fallback=repr), default_flow_style=True, width=10**6).strip()
     return text.removesuffix("...").strip()

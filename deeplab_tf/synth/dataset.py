@@ -1,6 +1,5 @@
 """Writes drawn scenes in the folder layout of Cityscapes, so that every tool for Cityscapes reads them."""
 
-import json
 import os
 from typing import Iterator, NamedTuple, Tuple
 
@@ -8,6 +7,7 @@ from deeplab_tf.core.cityscapes import IMAGE_SUFFIX, INSTANCE_SUFFIX, LABEL_SUFF
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_json
 from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.input_files import read_json
 from deeplab_tf.synth import GENERATOR, draw_scene
 
 SETTINGS = "scenes.json"
@@ -60,9 +60,8 @@ def begin_folder(folder: str, settings: Settings) -> None:
 
 def _check_settings(path: str, wanted: dict) -> None:
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-    except ValueError:
+        found = read_json(path)
+    except DeepLabError:
         found = None
     if not isinstance(found, dict):
         raise DeepLabError(f"{path} is damaged; name a new folder for the scenes.")
@@ -82,10 +81,10 @@ def missing_scenes(folder: str, settings: Settings) -> Iterator[int]:
 
 
 def write_scene(folder: str, index: int, settings: Settings) -> int:
-    """Draw a scene and write its three files, each whole or not at all. Returns the index."""
+    """Draw a scene and write those of its three files that are missing, each whole or not at all. Returns the index."""
     scene = draw_scene(settings.seed, index, settings.size)
-    image, labels, instances = scene_paths(folder, index, settings.scenes)
-    write_image(labels, scene.label_ids)
-    write_image(instances, scene.instance_ids)
-    write_image(image, scene.image)
+    pixels = scene.image, scene.label_ids, scene.instance_ids
+    for path, array in zip(scene_paths(folder, index, settings.scenes), pixels):
+        if not os.path.exists(path):
+            write_image(path, array)
     return index

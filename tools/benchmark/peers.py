@@ -209,6 +209,9 @@ def main(arguments):
     if options.list:
         print(text_table([[row.name, row.ours.title, row.peer.title, row.what] for row in wanted]))
         return
+    absent = {row.name: missing(row.peer) for row in wanted} if options.only else {}
+    if options.only and all(absent.values()):
+        raise DeepLabError(not_measured(absent))
     peaks = measure_peaks(options)
     found = [measure(row, shared, options.folder, options) for row in wanted]
     about, limit = machine(options), int8_limits(found, peaks)
@@ -221,6 +224,14 @@ def main(arguments):
         Path(options.json).write_text(json.dumps(report, indent=2), encoding="utf-8")
     if any("failed" in row for row in found):
         raise DeepLabError("Some rows failed; see the table.")
+    if any(absent.values()):
+        raise DeepLabError(not_measured(absent))
+
+
+def not_measured(absent):
+    """Return which of the rows asked for have no figure, and why, in one sentence."""
+    reasons = [f"{name}, as {reason}" for name, reason in absent.items() if reason]
+    return f"Not measured: {'; '.join(reasons)}"
 
 
 if __name__ == "__main__":

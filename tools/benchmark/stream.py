@@ -19,6 +19,7 @@ import time
 import click
 import numpy as np
 
+from deeplab_tf.cli.options import RUNTIME, Choice
 from deeplab_tf.core.bundle import open_bundle
 from deeplab_tf.deploy.runtimes import open_runtime
 from deeplab_tf.deploy.video.loop import Stream
@@ -124,8 +125,8 @@ def live(runtime, seconds, fps):
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True))
-@click.option("--runtime", "runtime_name", default="auto", show_default=True)
-@click.option("--precision")
+@click.option("--runtime", "runtime_name", type=RUNTIME, default="auto", show_default=True)
+@click.option("--precision", type=Choice(["int8", "float16", "float32"]))
 @click.option("--frames", default=60, show_default=True, help="Frames of the video file.")
 @click.option("--seconds", default=20.0, show_default=True, help="Duration of the live source.")
 @click.option("--fps", default=30, show_default=True, help="Frame rate of the live source.")

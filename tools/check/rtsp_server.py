@@ -1,6 +1,6 @@
 """Serve a moving ball over RTSP, to try `deeplab-tf stream --source rtsp://...` without a camera.
 
-    /usr/bin/python3 tools/check/rtsp_server.py [PORT] [SIZE] [FPS]
+    /usr/bin/python3 tools/check/rtsp_server.py [PORT] [SIZE] [RATE]
     deeplab-tf stream BUNDLE --source rtsp://user:secret@127.0.0.1:8554/live --serve 8080
 
 The server is GStreamer's. On Debian and Ubuntu: apt install gir1.2-gst-rtsp-server-1.0 python3-gi

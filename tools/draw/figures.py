@@ -53,7 +53,7 @@ def prediction_figure(run, count):
     """Validation scenes, evenly spread and not chosen: image, truth, prediction."""
     from deeplab_tf.core.prediction import predict
     from deeplab_tf.lab.evaluation.checkpoints import spread_indices
-    from deeplab_tf.lab.evaluation.figures import comparison
+    from deeplab_tf.lab.evaluation.figures import comparison, truth_title
     from deeplab_tf.lab.runs import open_run_split, open_runtime
 
     runtime = open_runtime(run)
@@ -62,7 +62,7 @@ def prediction_figure(run, count):
     for index in spread_indices(len(split), count):
         frame = split.sample(index)
         label_maps = [
-            (frame.label_map, "truth (black: ignored)"),
+            (frame.label_map, truth_title(split.table)),
             (predict(runtime, frame.image).label_map, "prediction"),
         ]
         rows.append((frame.image, split.names[index].split("/")[-1], label_maps))

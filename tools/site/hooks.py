@@ -14,7 +14,7 @@ import click
 from deeplab_tf.cli import group
 
 _OPTIONS = re.compile(r"^<!-- options: (\w+) -->$", re.MULTILINE)
-_COMMON = ("--json ", "-v", "-h", "--help")
+_COMMON = ("--json ", "--overwrite", "-v", "-h", "--help")
 """Options of every command, which the page explains once."""
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

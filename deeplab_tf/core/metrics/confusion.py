@@ -5,11 +5,11 @@ a false negative of the true class, an ignored true pixel counts nowhere, and a 
 the mean.
 """
 
-from typing import Optional
+from typing import List, Mapping, Optional
 
 import numpy as np
 
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, some_of
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.metrics import mean_of_defined, none_if_nan
 from deeplab_tf.core.tables import number, text_table
@@ -132,7 +132,8 @@ class ConfusionMatrix:
         return float(np.trace(self.matrix) / total) if total else float("nan")
 
     def report(self, table: LabelTable) -> dict:
-        """Return `miou`, `iou` (class name -> value), `pixel_accuracy` and `images`; None for an undefined score.
+        """Return `miou`, `iou` (class name -> value), `pixel_accuracy` and `images`, None for an undefined score; and
+        `warnings`, a sentence for classes without scores.
 
         Args:
             table: the C classes.
@@ -144,7 +145,26 @@ class ConfusionMatrix:
             "iou": {name: none_if_nan(value) for name, value in zip(table.names, self.iou())},
             "pixel_accuracy": none_if_nan(self.pixel_accuracy()),
             "images": self.images,
+            "warnings": about_absent("truth", dict(zip(table.names, self.matrix.sum(axis=1)))),
         }
+
+
+def about_absent(where: str, pixels: Mapping[str, int]) -> List[str]:
+    """Return a sentence where classes have no pixels, and so no score; none otherwise.
+
+    Args:
+        where: whose pixels they are, such as "truth".
+        pixels: number by class name.
+    """
+    absent = [f"'{name}'" for name, count in pixels.items() if not count]
+    if len(absent) == len(pixels):
+        return [f"No pixel of the {where} has a class: no score is defined."]
+    if not absent:
+        return []
+    return [
+        f"No pixel of the {where} is {some_of(absent)}: such an IoU is undefined and left out of mIoU, or 0 where "
+        "something is predicted as the class."
+    ]
 
 
 def iou_table(report: dict) -> str:

@@ -38,27 +38,35 @@ def score_cityscapes_folders(truth: str, prediction: str) -> dict:
 
 
 def score_id_folders(
-    truth: str, prediction: str, *, names: Optional[Sequence[str]] = None, ignore_label: int = IGNORE_LABEL
+    truth: str, prediction: str, *, names: Optional[Sequence[str]] = None, ignore_label: Optional[int] = None
 ) -> dict:
     """Return the scores of `ConfusionMatrix.report` for class ids 0 to C-1 in both folders.
 
     Args:
         truth, prediction: folders, see `match_stems`.
         names: of the C classes; None for numbers up to the highest id in the truth.
-        ignore_label: an id that counts nowhere, besides 255.
+        ignore_label: an id that counts nowhere, besides 255; where it is 255 itself, that is known to be ignored.
 
     Raises:
-        DeepLabError: files that do not match, are of different sizes, or hold unknown ids.
+        DeepLabError: files that do not match, are of different sizes, or hold unknown ids; and binary masks, whose 255
+            is most likely their object.
     """
     files = match_stems(truth, prediction)
     pairs, seen = count_files(files)
-    ignored = {IGNORE_LABEL, ignore_label}
+    ignored = {IGNORE_LABEL} if ignore_label is None else {IGNORE_LABEL, ignore_label}
+    true_classes = set(seen[0]) - ignored
+    if IGNORE_LABEL in seen[0] and len(true_classes) == 1 and ignore_label != IGNORE_LABEL:
+        raise DeepLabError(
+            f"The truth in {truth} holds only {true_classes.pop()} and 255, and 255 is ignored: anything would score "
+            "well. If 255 is a class, as in binary masks, write it as another id in all files; if it is to be "
+            "ignored, pass --ignore-label 255."
+        )
     if names is None:
-        true_classes = set(seen[0]) - ignored
         if not true_classes:
             raise DeepLabError(f"No pixel of the truth in {truth} holds a class: all are ignored.")
         names = [str(i) for i in range(max(true_classes) + 1)]
-        say(f"{len(names)} classes, as the highest id in the truth is {names[-1]}; --classes says otherwise.")
+        count = "1 class" if len(names) == 1 else f"{len(names)} classes"
+        say(f"{count}, as the highest id in the truth is {names[-1]}; --classes says otherwise.")
     ids = " and ".join(str(i) for i in sorted(ignored))
     hint = f"classes are 0 to {len(names) - 1}, ignored {ids}; see --classes and --ignore-label"
     _check_ids(seen, set(range(len(names))) | ignored, hint)
@@ -66,7 +74,26 @@ def score_id_folders(
     confusion = ConfusionMatrix(len(table))
     classes = id_map({i: i for i in range(len(names)) if i not in ignored})
     confusion.add_pairs(pairs, classes, images=len(files))
-    return confusion.report(table)
+    report = confusion.report(table)
+    if len(true_classes) == 1:
+        only = names[next(iter(true_classes))]
+        report["warnings"].append(f"The truth holds one class only, {only}: whoever predicts nothing else scores 1.")
+    report["warnings"] += _about_ignored(pairs, ignored, bool(report["warnings"]))
+    return report
+
+
+def _about_ignored(pairs, ignored, absent):
+    """Return what is ignored where a class is absent, which it may be; and pixels that are predicted as no class."""
+    shares = [f"{i} in {pairs[i].sum() / pairs.sum():.1%}" for i in sorted(ignored) if pairs[i].any()]
+    found = [f"Ignored in the truth: {' and '.join(shares)} of the pixels."] if absent and shares else []
+    scored = np.delete(pairs, sorted(ignored), axis=0)
+    missed = scored[:, sorted(ignored)].sum()
+    if missed:
+        ids = " or ".join(str(i) for i in sorted(ignored))
+        found.append(
+            f"{missed / scored.sum():.1%} of the scored pixels are predicted as {ids}, no class: all are wrong."
+        )
+    return found
 
 
 def match_cityscapes(truth: str, prediction: str) -> Files:

@@ -72,12 +72,17 @@ def segments_of(panoptic: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def distinct(numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return values, counts and inverse as numpy.unique does, of (N,) integers from 0 on, without sorting."""
-    counts = np.bincount(numbers, minlength=1)
-    values = np.flatnonzero(counts)
-    position = np.zeros(len(counts), np.int32)
-    position[values] = np.arange(len(values), dtype=np.int32)
-    return values, counts[values], position[numbers]
+    """Return values, counts and inverse as numpy.unique does, of (N,) integers.
+
+    Only the first of a run of equal numbers is sorted: segments are such runs, and their ids may be large.
+    """
+    is_first = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    values, inverse = np.unique(numbers[starts], return_inverse=True)
+    lengths = np.diff(np.append(starts, len(numbers)))
+    counts = np.bincount(inverse, lengths, len(values)).astype(np.int64)
+    return values, counts, np.repeat(inverse.astype(np.int32), lengths)
 
 
 def instance_counts(panoptic: np.ndarray, table: LabelTable) -> List[int]:

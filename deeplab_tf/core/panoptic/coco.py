@@ -44,8 +44,7 @@ class PanopticWriter:
     """Writes panoptic maps: PNG files as they come, the JSON file at the end."""
 
     def __init__(self, folder: str, table: LabelTable, method: str):
-        """Start a folder; the JSON file of an earlier writer is removed, because its PNG files are about to change.
-
+        """
         Args:
             folder: made if needed.
             table: the classes.
@@ -53,8 +52,6 @@ class PanopticWriter:
         """
         self.folder, self.table, self.method = folder, table, method
         self.path = os.path.join(folder, JSON_NAME)
-        if os.path.exists(self.path):
-            os.unlink(self.path)
         self._things = thing_classes(table)
         self._categories = category_ids(table)
         self._images: List[dict] = []
@@ -62,6 +59,8 @@ class PanopticWriter:
 
     def add(self, name: str, panoptic: np.ndarray, image: str = "") -> str:
         """Write the PNG of one image and return its path.
+
+        The first one removes the JSON file of an earlier writer, whose PNG files are about to change.
 
         Args:
             name: of the image; it may have folders in it, its last part is the `image_id`.
@@ -83,6 +82,8 @@ class PanopticWriter:
         ]
         file_name = name.replace(os.sep, "/") + PNG_SUFFIX
         path = os.path.join(self.folder, file_name)
+        if not self._images and os.path.exists(self.path):
+            os.unlink(self.path)
         write_image(path, to_colors(ids[index].reshape(panoptic.shape)))
         image_id, (height, width) = os.path.basename(name), panoptic.shape
         image = os.path.basename(image) or image_id + ".png"

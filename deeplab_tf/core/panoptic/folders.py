@@ -1,17 +1,17 @@
 """Reads the panoptic maps of a folder: COCO's format (see `coco`), or Cityscapes' *_gtFine_instanceIds.png files."""
 
-import json
 import os
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence
 
 import numpy as np
 
 from deeplab_tf.core.cityscapes import CITYSCAPES, INSTANCE_SUFFIX, from_instance_ids
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import list_images, read_colors, read_instance_ids
-from deeplab_tf.core.labels import Label, LabelTable
+from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, METHODS, VOID, distinct
 from deeplab_tf.core.panoptic.coco import category_ids, from_colors
+from deeplab_tf.core.panoptic.coco_reader import read_coco
 
 
 class PanopticFolder:
@@ -98,21 +98,16 @@ class CocoFolder(PanopticFolder):
 
     def __init__(self, path: str, png_folder: str, truth: Optional[PanopticFolder]):
         self._path, self._png_folder, self._is_truth = path, png_folder, truth is None
-        whole = _load(path)
-        try:
-            self._annotations = _annotations(path, whole["annotations"])
-            if truth is None:
-                table, categories = _classes(path, whole["categories"])
-            else:
-                table, categories = truth.table, truth.categories
-                if whole.get("categories"):
-                    _check_same_categories(path, *_classes(path, whole["categories"]), truth)
-            info = whole.get("info") or {}
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DeepLabError(f"{path} is not in COCO's panoptic format: {error!r}.") from error
+        self._annotations, classes, method = read_coco(path)
+        if truth is not None:
+            if classes is not None:
+                _check_same_categories(path, *classes, truth)
+            classes = truth.table, truth.categories
+        if classes is None:
+            raise DeepLabError(f"{path} names no categories; expected `categories` with id, name and isthing.")
+        table, categories = classes
         super().__init__(table, sorted(self._annotations), categories)
-        method = info.get("pq_method") if isinstance(info, dict) else None
-        self.method = method if method in METHODS else None
+        self.method = method if isinstance(method, str) and method in METHODS else None
 
     def panoptic_map(self, name):
         file_name, segments = self._annotations[name]
@@ -166,55 +161,6 @@ class CocoFolder(PanopticFolder):
         return found
 
 
-def _load(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            whole = json.load(file)
-    except (OSError, ValueError) as error:
-        raise DeepLabError(f"Cannot read {path}: {error}.") from error
-    wanted = ("image_id", "file_name", "segments_info")
-    rows = whole.get("annotations") if isinstance(whole, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(wanted) <= set(row) for row in rows):
-        raise DeepLabError(f"{path} is not in COCO's panoptic format: expected `annotations` with {', '.join(wanted)}.")
-    return whole
-
-
-class _Segment(NamedTuple):
-    """One segment of one image."""
-
-    id: int
-    category: int
-    crowd: bool
-    area: Optional[int]
-
-
-def _annotations(path, rows) -> Dict[str, Tuple[str, List[_Segment]]]:
-    """Return the PNG file and the segments of each image."""
-    found: Dict[str, Tuple[str, List[_Segment]]] = {}
-    for row in rows:
-        name, segments = str(row["image_id"]), row["segments_info"]
-        if name in found:
-            raise DeepLabError(f"{path} has two annotations for the image {name}; leave one.")
-        if not isinstance(row["file_name"], str) or not all({"id", "category_id"} <= set(each) for each in segments):
-            raise DeepLabError(
-                f"{path}: the image {name} needs a `file_name`, and its segments `id` and `category_id`."
-            )
-        found[name] = row["file_name"], [_segment(each) for each in segments]
-    return found
-
-
-def _segment(row):
-    area = row.get("area")
-    category, crowd = _integer(row["category_id"]), bool(row.get("iscrowd", 0))
-    return _Segment(_integer(row["id"]), category, crowd, None if area is None else _integer(area))
-
-
-def _integer(value):
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected an integer, got {value!r}")
-    return value
-
-
 def _check_same_categories(path, table, categories, truth):
     """Raise DeepLabError unless the categories that a prediction names are those of the truth."""
     for category, class_id in categories.items():
@@ -222,23 +168,3 @@ def _check_same_categories(path, table, categories, truth):
         if wanted is None or truth.table.names[wanted] != name:
             there = "has none" if wanted is None else f"has '{truth.table.names[wanted]}' there"
             raise DeepLabError(f"{path}: the category {category} is '{name}', and the truth {there}.")
-
-
-def _classes(path, rows) -> Tuple[LabelTable, Dict[int, int]]:
-    """Return the classes of a JSON file, in the order of their ids, and category id -> class id."""
-    if not rows or not all({"id", "name", "isthing"} <= set(row) for row in rows):
-        raise DeepLabError(f"{path} names no categories; expected `categories` with id, name and isthing.")
-    rows = sorted(rows, key=lambda row: _integer(row["id"]))
-    ids = [row["id"] for row in rows]
-    repeated = [i for i in ids if ids.count(i) > 1]
-    if repeated:
-        raise DeepLabError(f"{path} has two categories with the id {repeated[0]}.")
-    labels = [Label(i, str(row["name"]), _color(row.get("color")), bool(row["isthing"])) for i, row in enumerate(rows)]
-    return LabelTable(labels), {category: i for i, category in enumerate(ids)}
-
-
-def _color(value):
-    """Return (R, G, B); black for anything else than a color."""
-    fits = isinstance(value, list) and len(value) == 3
-    fits = fits and all(isinstance(each, int) and 0 <= each <= 255 for each in value)
-    return tuple(value) if fits else (0, 0, 0)

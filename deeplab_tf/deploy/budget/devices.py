@@ -17,6 +17,7 @@ Bandwidth is bytes/s, from the same data sheets.
 """
 
 import re
+from difflib import get_close_matches
 from typing import Dict, NamedTuple
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
@@ -86,10 +87,19 @@ def find(name: str) -> Device:
 
 
 def _meant(name):
-    """Name the devices whose names have all words of `name`, else the one spelled most like it."""
-    words = set(re.split(r"\W|_", name.lower())) - {"jetson", "nvidia"}
-    found = [known for known in DEVICES if words <= set(known.split("-"))]
-    return f"Did you mean {' or '.join(map(repr, found))}?" if found else did_you_mean(name, DEVICES)
+    """Name the devices that share most words with `name`; without any, the one spelled most like it."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    ranks = {}
+    for known in DEVICES:
+        parts = known.split("-")
+        shared = [
+            part for part in parts if any(part in word for word in words) or get_close_matches(part, words, 1, 0.7)
+        ]
+        ranks[known] = len(set(shared) - {"jetson"}), len(shared) - len(parts)
+    best = max(ranks.values())
+    if not best[0]:
+        return did_you_mean(name, DEVICES)
+    return f"Did you mean {' or '.join(repr(known) for known in DEVICES if ranks[known] == best)}?"
 
 
 def best_precision(device: Device) -> str:

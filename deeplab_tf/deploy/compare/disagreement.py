@@ -6,8 +6,10 @@ from typing import List, Sequence
 import numpy as np
 
 from deeplab_tf.core import draw
+from deeplab_tf.core.files import remove_parts
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.deploy.compare.plan import Variant
 from deeplab_tf.deploy.compare.runner import Outcome
 
 _RED = (255, 0, 0)
@@ -32,15 +34,21 @@ def disagreement_figure(
     return draw.side_by_side(panels, [*titles, f"they differ on {differs.mean():.2%}"])
 
 
+def figure_path(folder: str, variant: Variant) -> str:
+    """Return the file that `write_disagreements` writes for a runtime."""
+    return os.path.join(folder, f"disagreement_{variant.runtime}_{variant.precision}.png")
+
+
 def write_disagreements(folder: str, images: np.ndarray, outcomes: Sequence[Outcome], table: LabelTable) -> List[str]:
     """Write the frame on which each runtime differs most from the first: disagreement_NAME_PRECISION.png."""
     done = [(each.variant, each.labels) for each in outcomes if each.error is None and each.labels is not None]
     paths = []
+    remove_parts(folder)
     for variant, labels in done[1:]:
         reference, first = done[0]
         worst = int(np.not_equal(labels, first).mean(axis=(1, 2)).argmax())
         titles = [str(reference), str(variant)]
         figure = disagreement_figure(images[worst], first[worst], labels[worst], table, titles)
-        paths.append(os.path.join(folder, f"disagreement_{variant.runtime}_{variant.precision}.png"))
+        paths.append(figure_path(folder, variant))
         write_image(paths[-1], figure)
     return paths

@@ -25,7 +25,9 @@ def missing_runtimes() -> Dict[str, Optional[str]]:
     return answer.value
 
 
-def variants(wanted: Optional[str], bundle: Bundle, missing: Dict[str, Optional[str]]) -> List[Variant]:
+def variants(
+    wanted: Optional[str], bundle: Bundle, missing: Dict[str, Optional[str]], precision: Optional[str] = None
+) -> List[Variant]:
     """Return what to run, the reference first.
 
     Args:
@@ -33,20 +35,27 @@ def variants(wanted: Optional[str], bundle: Bundle, missing: Dict[str, Optional[
             bundle has. None: all that work here, plain TensorFlow first, TensorRT last.
         bundle: from `open_bundle`.
         missing: from `missing_runtimes`.
+        precision: run what names none at this precision only.
     Raises:
-        DeepLabError: as `parse`; a runtime that does not work here; nothing to run.
+        DeepLabError: as `parse`; a runtime that does not work here, or not at this precision; nothing to run.
     """
     if wanted is None:
         order = [name for name in reversed(runtimes.by_priority()) if missing.get(name, "") is None]
-        found = [variant for name in order for variant in _all_of(name, bundle)]
+        found = [each for name in order for each in _all_of(name, bundle) if precision in (None, each.precision)]
+        if not found and order:
+            at = f" at {precision}" if precision else ""
+            raise DeepLabError(f"None of the runtimes here ({', '.join(order)}) can run {bundle.path}{at}.")
         if not found:
             raise DeepLabError(f"No runtime works here. {' '.join(f'{n}: {missing[n]}' for n in sorted(missing))}")
         return found
     found = []
-    for name, precision in parse(wanted):
+    for name, own in parse(wanted):
         if missing[name] is not None:
             raise DeepLabError(f"The runtime {name} does not work here: {missing[name]}")
-        found += [Variant(name, precision)] if precision else _all_of(name, bundle)
+        if precision and not own:
+            runtimes.check_precision(name, precision)
+        chosen = own or precision
+        found += [Variant(name, chosen)] if chosen else _all_of(name, bundle)
     return list(dict.fromkeys(found))
 
 

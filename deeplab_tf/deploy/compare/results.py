@@ -2,8 +2,6 @@
 
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
-
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.metrics.latency import percentiles
 from deeplab_tf.core.progress import counted
@@ -12,11 +10,11 @@ from deeplab_tf.deploy import device
 from deeplab_tf.deploy.compare import scores
 from deeplab_tf.deploy.compare.labeled_frames import LabeledFrames
 from deeplab_tf.deploy.compare.runner import Outcome
-from deeplab_tf.deploy.compare.worker import STAGES
+from deeplab_tf.deploy.compare.worker import SCORES, STAGES
 from deeplab_tf.deploy.conversion import BUILT_ON_THE_DEVICE
 
 CLAIM: Dict[str, Any] = {"before_fps": 10.0, "after_fps": 25.0, "size": [512, 1024]}
-"""Frames/s in table 2 of Huang et al. (2025): a Jetson Nano, plain TensorFlow and TensorRT."""
+"""Frames/s in table 2 of Huang et al. (2025): a Jetson Nano, plain TensorFlow and TensorRT, on Cityscapes."""
 
 UNSTEADY = 0.1
 """Larger relative differences between the visits of one runtime make its times doubtful."""
@@ -28,7 +26,7 @@ _FIGURES = (
     "agreement",
     "agreement_by_class",
     "agreement_pq",
-    "miou",
+    *SCORES,
     "peak_memory_mb",
     "system_memory_mb",
     "power_w",
@@ -54,32 +52,34 @@ def report(
         missing: from `plan.missing_runtimes`.
         problems: of the machine, from `jetpack.problems`.
     """
-    found = rows(outcomes, bundle, frames.truth)
+    found, machine = rows(outcomes, bundle), device.fingerprint()
     return {
         "bundle": bundle.path,
         "source": frames.source,
         "frames": len(frames.images),
         "size": list(bundle.size),
         "label_stride": bundle.label_stride,
-        "device": device.fingerprint(),
+        "device": machine,
         "runtimes": found,
         "not_here": {name: reason for name, reason in sorted(missing.items()) if reason is not None},
-        "warnings": warnings(found, problems),
-        "claims": CLAIM,
+        "warnings": [*scores.about_truth(frames.truth, bundle.table), *warnings(found, problems)],
+        "claims": CLAIM if _is_claimed(bundle, machine) else None,
     }
 
 
-def rows(outcomes: Sequence[Outcome], bundle: Bundle, truth: Sequence[Optional[np.ndarray]]) -> List[dict]:
-    """Return one row for each runtime and precision; those of a failed one hold None, and `error`.
+def _is_claimed(bundle, machine):
+    """Return whether CLAIM is about this network (Cityscapes at its size) or this device."""
+    about_network = (bundle.info.get("data") or {}).get("name") == "cityscapes" and [*bundle.size] == CLAIM["size"]
+    return about_network or "Jetson Nano" in machine["name"]
 
-    Args:
-        truth: label maps of the frames, None for each that has none.
-    """
+
+def rows(outcomes: Sequence[Outcome], bundle: Bundle) -> List[dict]:
+    """Return one row for each runtime and precision; those of a failed one hold None, and `error`."""
     first = next((outcome for outcome in outcomes if outcome.error is None), None)
-    return [_row(outcome, first, bundle, truth) for outcome in outcomes]
+    return [_row(outcome, first, bundle) for outcome in outcomes]
 
 
-def _row(outcome, first, bundle, truth):
+def _row(outcome, first, bundle):
     row = {"name": outcome.variant.runtime, "precision": outcome.variant.precision, "error": outcome.error}
     row.update(dict.fromkeys(_FIGURES))
     if outcome.error is not None:
@@ -102,8 +102,8 @@ def _row(outcome, first, bundle, truth):
         row[key] = _over(visits, key, max)
     row.update(scores.agreement(first.labels, outcome.labels, bundle.table))
     if outcome.panoptic is not None:
-        row["agreement_pq"] = scores.pq(outcome.panoptic, first.panoptic, bundle.table, bundle.label_stride)
-    row["miou"] = scores.miou(outcome.labels_to_score, truth, len(bundle.table), bundle.label_stride)
+        row["agreement_pq"] = scores.pq(outcome.panoptic, first.panoptic, bundle.table)
+    row.update({key: visits[0].get(key) for key in SCORES})
     return row
 
 
@@ -162,8 +162,9 @@ def _machine(device):
 
 def _speed_cells(measured):
     head = ["runtime", "frames/s", "end-to-end p50/p90/p99 ms", *STAGES[1:], "agreement", "mIoU", "memory MB", "W", "C"]
-    panoptic = any(row["agreement_pq"] is not None for row in measured)
-    cells = [head + ["PQ against the first"] * panoptic]
+    last = {"pq": "PQ", "agreement_pq": "PQ against the first"}
+    last = {key: title for key, title in last.items() if any(row[key] is not None for row in measured)}
+    cells = [[*head, *last.values()]]
     for row in measured:
         latency = row["latency_ms"]
         cells.append(
@@ -177,7 +178,7 @@ def _speed_cells(measured):
                 number(row["peak_memory_mb"], "{:.0f}"),
                 number(row["power_w"], "{:.1f}"),
                 number(row["temperature_c"], "{:.0f}"),
-                *[number(row["agreement_pq"], "{:.4f}")] * panoptic,
+                *(number(row[key], "{:.4f}") for key in last),
             ]
         )
     return cells
@@ -196,20 +197,21 @@ def _by_class(report_rows):
 
 
 def table_2(report: dict) -> List[str]:
-    """Return the published frames/s before and after TensorRT, and those measured here from the first on, as lines."""
+    """Return the frames/s of the first runtime and of each other one, as lines: the published ones where they are about
+    this network or device, and those measured here."""
     cells = [["frames/s", "size", "before", "after", "factor", "from -> to"]]
-    size = "{}x{}".format(*CLAIM["size"])
-    claimed = _factor(CLAIM["before_fps"], CLAIM["after_fps"])
-    cells.append(
-        ["published, on a Jetson Nano", size, *claimed, "plain TensorFlow -> TensorRT; a claim, not measured by us"]
-    )
+    claim = report["claims"]
+    if claim:
+        size, claimed = "{}x{}".format(*claim["size"]), _factor(claim["before_fps"], claim["after_fps"])
+        note = "plain TensorFlow -> TensorRT; a claim, not measured by us"
+        cells.append(["published, on a Jetson Nano", size, *claimed, note])
     size = "{}x{}".format(*report["size"])
     measured = _measured(report["runtimes"])
     for row in measured[1:]:
         note = "" if row["name"] in BUILT_ON_THE_DEVICE else ", no TensorRT"
         factor = _factor(measured[0]["fps"], row["fps"])
         cells.append(["measured here", size, *factor, f"{_name(measured[0])} -> {_name(row)}{note}"])
-    return text_table(cells).splitlines()
+    return text_table(cells).splitlines() if len(cells) > 1 else []
 
 
 def _factor(before, after):

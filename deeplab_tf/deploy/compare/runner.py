@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from deeplab_tf.core.files import write_json
+from deeplab_tf.core.files import temporary_folder, write_json
 from deeplab_tf.core.progress import progress
+from deeplab_tf.core.signals import end_child, kept_from_children
 from deeplab_tf.deploy import probe
 from deeplab_tf.deploy.compare.plan import Variant, visit_order
 
@@ -22,11 +22,10 @@ class Outcome(NamedTuple):
     """The measurements of one variant.
 
     Attributes:
-        visits: one result of `worker.measure` for each visit, without the labels.
+        visits: one result of `worker.measure` for each visit, without the labels; the first has the `worker.score`.
         labels: (N, h, w) uint8, of the first visit; None if it failed.
         error: why it failed, in one sentence; None if it did not.
-        panoptic: (N, h, w) int32, likewise; None if the network predicts no instances.
-        scored: label maps at the truth's size, by frame; None for a network that gives labels only.
+        panoptic: (N, H, W) int32, likewise; None if the network predicts no instances.
     """
 
     variant: Variant
@@ -34,13 +33,6 @@ class Outcome(NamedTuple):
     labels: Optional[np.ndarray]
     error: Optional[str]
     panoptic: Optional[np.ndarray] = None
-    scored: Optional[Dict[int, np.ndarray]] = None
-
-    @property
-    def labels_to_score(self) -> Sequence[Optional[np.ndarray]]:
-        """Label maps to score: at the truth's size if the network gives probabilities."""
-        labels = [] if self.labels is None else list(self.labels)
-        return labels if self.scored is None else [self.scored.get(i) for i in range(len(labels))]
 
 
 def run_all(
@@ -53,6 +45,7 @@ def run_all(
     once: bool = False,
     say=None,
     truth: Sequence[Optional[np.ndarray]] = (),
+    panoptic: Optional[Sequence[np.ndarray]] = None,
 ) -> List[Outcome]:
     """Run every variant on the same frames, in the order of `plan.visit_order`, each visit in a process of its own.
 
@@ -64,27 +57,43 @@ def run_all(
         seconds: of timed runs for each visit.
         once: one visit each, in the order given: for a rough figure, not for a comparison.
         say: called with a line for each failure.
-        truth: label maps of the images, None for each that has none; `Outcome.scored` gets their sizes.
+        truth: label maps of the images to score on, None for each that has none.
+        panoptic: panoptic maps of all images; no PQ if left out.
     """
     outcomes = [Outcome(variant, [], None, None) for variant in variants]
-    with tempfile.TemporaryDirectory(prefix="deeplab-tf-compare-") as folder:
+    with temporary_folder("compare") as folder:
         place = os.path.join(folder, "frames.npy")
         np.save(place, images)
+        answers = _write_truth(folder, truth, panoptic)
         visits = list(range(len(variants))) if once else visit_order(len(variants), rounds)
         with progress(len(visits), "compare", unit="visits") as bar:
             for number, i in enumerate(visits):
                 if outcomes[i].error is None:
-                    outcomes[i] = _visit(bundle, outcomes[i], place, os.path.join(folder, str(number)), seconds, truth)
+                    outcomes[i] = _visit(
+                        bundle, outcomes[i], place, os.path.join(folder, str(number)), seconds, answers
+                    )
                     if outcomes[i].error is not None and say is not None:
                         say(f"{variants[i]} failed: {outcomes[i].error}")
                 bar.advance(1, str(variants[i]))
     return outcomes
 
 
+def _write_truth(folder, truth, panoptic):
+    """Write what `worker.score` reads, and return its path; None where there is nothing to score on."""
+    arrays = {f"labels_{i}": label_map for i, label_map in enumerate(truth) if label_map is not None}
+    arrays.update((f"panoptic_{i}", each) for i, each in enumerate(panoptic or ()))
+    if not arrays:
+        return None
+    path = os.path.join(folder, "truth.npz")
+    np.savez_compressed(path, **arrays)
+    return path
+
+
 def _visit(bundle, outcome, frames, folder, seconds, truth):
     os.mkdir(folder)
     job = {"bundle": os.path.abspath(bundle), "frames": frames, "out": folder, "seconds": seconds}
-    job["sizes"] = [None if each is None else each.shape for each in truth]
+    job["parent"] = os.getpid()
+    job["truth"] = None if outcome.visits else truth  # every visit would score the same
     write_json(os.path.join(folder, "job.json"), dict(job, **outcome.variant._asdict()))
     problem = _run_worker(folder)
     if problem is not None:
@@ -92,9 +101,7 @@ def _visit(bundle, outcome, frames, folder, seconds, truth):
     with open(os.path.join(folder, "result.json"), encoding="utf-8") as file:
         result = json.load(file)
     if outcome.labels is None:
-        outcome = outcome._replace(
-            labels=_array(folder, "labels"), panoptic=_array(folder, "panoptic"), scored=_scored(folder)
-        )
+        outcome = outcome._replace(labels=_array(folder, "labels"), panoptic=_array(folder, "panoptic"))
     return outcome._replace(visits=outcome.visits + [result])
 
 
@@ -103,30 +110,21 @@ def _array(folder, name):
     return np.load(path) if os.path.exists(path) else None
 
 
-def _scored(folder):
-    path = os.path.join(folder, "scored.npz")
-    if not os.path.exists(path):
-        return None
-    with np.load(path) as arrays:
-        return {int(name): arrays[name] for name in arrays}
-
-
 def _run_worker(folder):
     """Return None, or why the child failed."""
     command = [sys.executable, "-m", "deeplab_tf.deploy.compare.worker", os.path.join(folder, "job.json")]
     log = os.path.join(folder, "log")
     with open(log, "wb") as output:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=probe.environment()
-        )
+        with kept_from_children():
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=probe.environment()
+            )
         try:
             code = child.wait(LONGEST_VISIT)
         except subprocess.TimeoutExpired:
             return f"no result within {LONGEST_VISIT / 60:.0f} minutes"
         finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            end_child(child)
     if code == 0:
         return None
     with open(log, encoding="utf-8", errors="replace") as file:

@@ -1,12 +1,12 @@
-"""Agreement between runtimes, and their scores against the truth."""
+"""Agreement between runtimes."""
 
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 import numpy as np
 
-from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.labels import LabelTable
-from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
+from deeplab_tf.core.metrics import none_if_nan
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix, about_absent
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 
 
@@ -22,27 +22,20 @@ def agreement(first: np.ndarray, other: np.ndarray, table: LabelTable) -> dict:
     confusion = ConfusionMatrix(len(table))
     for left, right in zip(first, other):
         confusion.update(left, right)
-    by_class = [None if np.isnan(iou) else float(iou) for iou in confusion.iou()]
+    by_class = [none_if_nan(iou) for iou in confusion.iou()]
     return {"agreement": confusion.pixel_accuracy(), "agreement_by_class": dict(zip(table.names, by_class))}
 
 
-def miou(
-    labels: Sequence[Optional[np.ndarray]], truth: Sequence[Optional[np.ndarray]], classes: int, label_stride: int = 1
-) -> Optional[float]:
-    """Return the mean IoU of label maps upsampled to the truth's size; None if no frame has both."""
-    confusion = ConfusionMatrix(classes)
-    for label_map, true in zip(labels, truth):
-        if true is not None and label_map is not None:
-            confusion.add_pairs(count_pairs(true, resize_labels(label_map, true.shape, label_stride)))
-    return confusion.miou() if confusion.images else None
+def about_truth(truth: Sequence[Optional[np.ndarray]], table: LabelTable) -> List[str]:
+    """Return a sentence where classes are in no label map, and so without a score."""
+    labeled = [label_map for label_map in truth if label_map is not None]
+    counts = sum((np.bincount(label_map.ravel(), minlength=256) for label_map in labeled), np.zeros(256, np.int64))
+    return about_absent("labels", dict(zip(table.names, counts))) if labeled else []
 
 
-def pq(
-    panoptics: np.ndarray, truth: Sequence[Optional[np.ndarray]], table: LabelTable, label_stride: int = 1
-) -> Optional[float]:
-    """Return the panoptic quality of panoptic maps upsampled to the truth's size; None if no frame has labels."""
+def pq(panoptics: np.ndarray, truth: np.ndarray, table: LabelTable) -> Optional[float]:
+    """Return the panoptic quality of (N, H, W) panoptic maps; None if it is undefined."""
     quality = PanopticQuality(table)
     for panoptic, true in zip(panoptics, truth):
-        if true is not None:
-            quality.update(true, resize_labels(panoptic, true.shape, label_stride))
+        quality.update(true, panoptic)
     return quality.report()["pq"]

@@ -3,32 +3,41 @@
     python -m deeplab_tf.deploy.compare.worker JOB.json
 
 JOB.json holds `bundle`, `runtime`, `precision`, `frames` (a .npy file), `seconds`, `sizes` (see `measure`), and `out`,
-a folder for result.json, labels.npy and, if there are such, panoptic.npy and scored.npz.
+a folder for result.json, labels.npy and, if there are such, panoptic.npy and scored.npz; and `parent`, the process with
+which this one ends: an engine that it builds must not come into a bundle that is no longer locked.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import time
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_json
+from deeplab_tf.core.metrics import none_if_nan
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.metrics.latency import is_stable
-from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.prediction import ImagePrediction, predict
 from deeplab_tf.core.predictor import as_prediction
+from deeplab_tf.core.signals import OrderlyEnd
 from deeplab_tf.deploy import device
 from deeplab_tf.deploy.runtimes import Runtime
 
+SCORES = ("miou", "pq", "pq_things", "pq_stuff", "pq_method")
 STAGES = ("end_to_end", "upload", "run", "download", "post")
 WARM_UP_SECONDS = 20.0
 MIN_RUNS = 20
 """Of timed runs, however slow the network is."""
 MAX_RUNS = 5000
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ResourceMonitor(threading.Thread):
@@ -79,19 +88,15 @@ def _reduce(choose, before, now):
     return choose(values) if values else None
 
 
-def measure(
-    runtime: Runtime, frames: np.ndarray, seconds: float, sizes: Sequence[Optional[Sequence[int]]] = ()
-) -> dict:
+def measure(runtime: Runtime, frames: np.ndarray, seconds: float) -> dict:
     """Run the frames repeatedly.
 
     Args:
         frames: (N, H, W, 3) uint8 RGB.
         seconds: duration after the warm-up; every frame runs at least once, and MIN_RUNS of them.
-        sizes: height, width of each frame's truth, or None.
     Returns:
         `latency_ms`: by stage the milliseconds of every run; `warm_up`: {runs, stable}; `labels`: (N, h, w) uint8;
-        `panoptic`: (N, h, w) int32 or None; `scored`: of a network that gives probabilities, label maps at `sizes`, by
-        frame; the attributes of `ResourceMonitor`.
+        `panoptic`: (N, H, W) int32 or None; the attributes of `ResourceMonitor`.
     """
     from deeplab_tf.deploy.video.renderer import OverlayRenderer
 
@@ -108,20 +113,39 @@ def measure(
             if len(labels) < len(frames):
                 labels.append(label_map)
                 panoptics.append(panoptic)
-    scored = {}
-    if runtime.gives_probabilities:  # labels can be resized by whoever has them
-        scored = {str(i): predict(runtime, frames[i], tuple(size)).label_map for i, size in enumerate(sizes) if size}
     return {
         "latency_ms": {stage: [1000.0 * stages[i] for stages in times] for i, stage in enumerate(STAGES)},
         "warm_up": warm_up,
         "labels": np.stack(labels),
         "panoptic": None if panoptics[0] is None else np.stack(panoptics),
-        "scored": scored,
         "power_w": monitor.power_w,
         "temperature_c": monitor.temperature_c,
         "throttled": monitor.throttled,
         "available_mb": monitor.available_mb,
     }
+
+
+def score(runtime: Runtime, frames: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict:
+    """Score the frames as `evaluate` does, at the truth's own size.
+
+    Args:
+        frames: (N, H, W, 3) uint8 RGB.
+        truth: the label map of frame 3 as `labels_3` and its panoptic map as `panoptic_3`, where there are such.
+    Returns:
+        `miou`; `pq`, `pq_things`, `pq_stuff` and `pq_method`; None for what is undefined or has no truth.
+    """
+    pixels, quality, method = ConfusionMatrix(len(runtime.table)), PanopticQuality(runtime.table), None
+    for i, frame in enumerate(frames):
+        if f"labels_{i}" not in truth:
+            continue
+        labels = truth[f"labels_{i}"]
+        predicted = predict(runtime, frame, labels.shape)
+        pixels.update(labels, predicted.label_map)
+        if f"panoptic_{i}" in truth:
+            method = predicted.panoptic_method
+            quality.update(truth[f"panoptic_{i}"], predicted.panoptic)
+    scores = quality.report(method)
+    return dict({key: scores[key] for key in SCORES[1:]}, miou=none_if_nan(pixels.miou()))
 
 
 def _warm_up(runtime, painter, frames):
@@ -136,7 +160,7 @@ def one_frame(runtime, painter, frame):
     """Run one frame as `stream` does: network, instances if it predicts them, and overlay.
 
     Returns:
-        seconds of each of STAGES, (h, w) uint8 label map, (h, w) int32 panoptic map or None.
+        seconds of each of STAGES, (h, w) uint8 label map, (H, W) int32 panoptic map or None.
     """
     start = time.perf_counter()
     runtime.upload(frame)
@@ -145,10 +169,9 @@ def one_frame(runtime, painter, frame):
     ran = time.perf_counter()
     outputs = runtime.download()
     downloaded = time.perf_counter()
-    prediction, panoptic = as_prediction(outputs), None
-    if prediction.center is not None:
-        panoptic, _ = to_panoptic(prediction, runtime.table, stride=runtime.label_stride)
+    prediction = as_prediction(outputs, len(runtime.table))
     sized = ImagePrediction(prediction, runtime.table, frame.shape[:2], label_stride=runtime.label_stride)
+    panoptic = None if prediction.center is None else sized.panoptic
     painter.render(frame, sized.label_map, panoptic=panoptic)
     end = time.perf_counter()
     return (
@@ -178,6 +201,7 @@ def main(path: str) -> None:
 
     with open(path, encoding="utf-8") as file:
         job = json.load(file)
+    _end_with(job["parent"])
     frames = np.load(job["frames"], mmap_mode="r")
     before, start = device.memory_mb()[1], time.perf_counter()
     bundle = open_bundle(job["bundle"], verify=False)  # the parent has verified it
@@ -185,13 +209,13 @@ def main(path: str) -> None:
         bundle, job["runtime"], job["precision"], say=lambda text: print(text, file=sys.stderr)
     ) as runtime:
         loaded = time.perf_counter() - start
-        result = measure(runtime, np.array(frames), job["seconds"], job["sizes"])
+        result = measure(runtime, np.array(frames), job["seconds"])
+        if job["truth"] is not None:
+            with np.load(job["truth"]) as truth:
+                result.update(score(runtime, frames, truth))
         got = runtime.precision
     labels, panoptic, available = result.pop("labels"), result.pop("panoptic"), result.pop("available_mb")
     np.save(os.path.join(job["out"], "labels.npy"), labels)
-    scored = result.pop("scored")
-    if scored:
-        np.savez(os.path.join(job["out"], "scored.npz"), **scored)
     if panoptic is not None:
         np.save(os.path.join(job["out"], "panoptic.npy"), panoptic)
     taken = before - available if before is not None and available is not None else None
@@ -199,9 +223,19 @@ def main(path: str) -> None:
     write_json(os.path.join(job["out"], "result.json"), result)
 
 
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except DeepLabError as error:
-        print(f"Error: {error}", file=sys.stderr)
+def _end_with(parent: int) -> None:
+    """Let the system kill this process when its parent dies, however that dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    with OrderlyEnd() as end:
+        try:
+            main(sys.argv[1])
+        except DeepLabError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(end.exit_code())

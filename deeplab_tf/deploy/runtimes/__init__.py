@@ -22,7 +22,7 @@ from typing import Dict, Iterator, List, Optional, Sequence
 import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
 from deeplab_tf.core.files import modules_in
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor, as_prediction
@@ -41,6 +41,27 @@ class Runtime(Predictor):
         self.gives_probabilities, self.gives_instances = bundle.output == "logits", bundle.gives_instances
         self.data = bundle.info.get("data") or {}
 
+    def check_outputs(self, file: str, outputs: Dict[str, Optional[Sequence]]) -> None:
+        """Raise DeepLabError unless a network's outputs are those that bundle.json describes.
+
+        Args:
+            file: that holds the network, for the error.
+            outputs: their shapes by name, as in `fits`.
+        """
+        height, width = (-(-side // self.label_stride) for side in self.size)
+        last = {"logits": (len(self.table),), "center": (1,), "offset": (2,)}
+        for name in self.bundle.outputs:
+            if name not in outputs:
+                raise DeepLabError(f"{file} gives {', '.join(sorted(outputs))}, and bundle.json promises {name}.")
+            found, wanted = outputs[name], (1, height, width) + last.get(name, ())
+            if not fits(found, wanted):
+                there, here = ("x".join(map(str, each)) for each in (found or (), wanted))
+                classes = f", {len(self.table)} classes" if name == "logits" else ""
+                raise DeepLabError(
+                    f"{file} gives {name} of {there}, and bundle.json describes {here} (size, label_stride{classes}); "
+                    "convert the run again."
+                )
+
     def upload(self, frame: np.ndarray) -> None:
         """Copy a (H, W, 3) uint8 RGB frame at the network's size to where the network runs."""
         raise NotImplementedError
@@ -57,13 +78,6 @@ class Runtime(Predictor):
         """
         raise NotImplementedError
 
-    def lanes(self) -> Sequence["Runtime"]:
-        """Return runtimes of this network that may run in parallel, for throughput where latency does not matter.
-
-        A runtime that needs the whole device for a frame, such as a GPU, is its only lane.
-        """
-        return [self]
-
     def predict(self, frame: np.ndarray) -> Prediction:
         if frame.shape != tuple(self.size) + (3,) or frame.dtype != np.uint8:
             size, shape = ("x".join(map(str, sides)) for sides in (self.size, frame.shape))
@@ -72,7 +86,15 @@ class Runtime(Predictor):
             )
         self.upload(frame)
         self.run()
-        return as_prediction(self.download())
+        return as_prediction(self.download(), len(self.table))
+
+
+def fits(shape: Optional[Sequence], wanted: Sequence[int]) -> bool:
+    """Return whether a shape is the wanted one, as far as it is known: it, or any of its sides, may not be."""
+    if shape is None:
+        return True
+    pairs = zip(shape, wanted)
+    return len(shape) == len(wanted) and all(side == other for side, other in pairs if isinstance(side, int))
 
 
 def names() -> List[str]:
@@ -81,9 +103,9 @@ def names() -> List[str]:
 
 
 def module(name: str):
-    """Return the module of a runtime. Raises DeepLabError, naming the choices, if there is none."""
+    """Return the module of a runtime. Raises WrongCall, naming the choices, if there is none."""
     if name not in names():
-        raise DeepLabError(f"There is no runtime '{name}'. {did_you_mean(name, names())}")
+        raise WrongCall(f"There is no runtime '{name}'. {did_you_mean(name, names())}")
     return importlib.import_module("deeplab_tf.deploy.runtimes." + name)
 
 
@@ -103,10 +125,10 @@ def available() -> Iterator[str]:
 
 
 def check_precision(name: str, precision: str) -> None:
-    """Raise DeepLabError, naming the choices, if a runtime does not offer a precision."""
+    """Raise WrongCall, naming the choices, if a runtime does not offer a precision."""
     choices = module(name).PRECISIONS
     if precision not in choices:
-        raise DeepLabError(f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, choices)}")
+        raise WrongCall(f"The runtime {name} has no precision '{precision}'. {did_you_mean(precision, choices)}")
 
 
 def precisions(bundle: Bundle, name: str) -> List[str]:

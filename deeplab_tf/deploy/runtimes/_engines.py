@@ -10,6 +10,7 @@ import os
 import re
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
+from deeplab_tf.core.bundle import read_record as read_record  # public
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import megabytes, sha256, write_bytes
 
@@ -165,16 +166,6 @@ def _difference(had: Dict[str, object], wanted: Dict[str, object]) -> Optional[s
 
 def _plain(value):
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-
-
-def read_record(path: str) -> Optional[dict]:
-    """Return the description beside an engine; None if there is none or it is damaged."""
-    try:
-        with open(path + ".json", encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("facts"), dict) and "sha256" in record else None
 
 
 def check_output(path: str) -> None:

@@ -137,7 +137,7 @@ def _build(trt, builder, spec):
     if spec.own_kernels:
         config.set_tactic_sources(0)
     timings = config.create_timing_cache(spec.timings)
-    if not config.set_timing_cache(timings, False):  # of another version or GPU
+    if timings is None or not config.set_timing_cache(timings, False):  # damaged, or of another version or GPU
         config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

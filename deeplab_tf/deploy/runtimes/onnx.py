@@ -6,6 +6,7 @@ Copies to a GPU are part of `run`.
 """
 
 import copy
+import ctypes
 import importlib.util
 import os
 from typing import List, Optional, Sequence, Tuple, Union
@@ -14,7 +15,8 @@ import numpy as np
 
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.deploy.runtimes import Runtime, _engines
+from deeplab_tf.core.predictor import MAX_LANES
+from deeplab_tf.deploy.runtimes import Runtime, _engines, fits
 
 PRECISIONS = {"int8": "model_int8_cpu.onnx", "float32": "model.onnx"}
 PRIORITY = 20
@@ -23,8 +25,6 @@ PACKAGE = "onnxruntime"
 CPU = "CPUExecutionProvider"
 CHANNELS_LAST_SINCE = (1, 12)
 """Earlier versions resize channels-last tensors wrongly, without an error; model_int8_cpu.onnx has such tensors."""
-MAX_LANES = 4
-"""Each needs memory for features of its own."""
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
 """ONNX Runtime's execution providers that are tried, the best first."""
 
@@ -114,7 +114,7 @@ class OnnxRuntime(Runtime):
 
     def __init__(self, bundle, precision, providers, threads, *, strict=False, say=print):
         super().__init__(bundle, precision)
-        self.threads = threads
+        self.threads, self._lanes = threads, 1
         self._session = self._open(providers)
         self.provider = self._session.get_providers()[0]
         if self.provider != providers[0]:  # ONNX Runtime falls back to the next, and says so in its log only
@@ -123,15 +123,24 @@ class OnnxRuntime(Runtime):
             say(f"ONNX Runtime could not start {providers[0]} here: {self.provider} instead.")
             if self.provider == CPU:
                 self._session = self._open([CPU])
-        (self._input,) = [each.name for each in self._session.get_inputs()]
-        self._output_names = [each.name for each in self._session.get_outputs()]
+        file = _file(precision, on_cpu=self.provider == CPU)
+        inputs, wanted = self._session.get_inputs(), (1,) + tuple(self.size) + (3,)
+        if len(inputs) != 1 or not fits(inputs[0].shape, wanted):
+            there = ", ".join("x".join(map(str, each.shape)) for each in inputs)
+            raise DeepLabError(f"{file} takes {there}, and bundle.json describes {'x'.join(map(str, wanted))} (size).")
+        self._input = inputs[0].name
+        outputs = {each.name: each.shape for each in self._session.get_outputs()}
+        self.check_outputs(file, outputs)
+        self._output_names = list(outputs)
         self._image = np.empty((1,) + tuple(self.size) + (3,), np.float32)
         self._results: List[np.ndarray] = []
 
     def _open(self, providers):
         path = self.bundle.file(_file(self.precision, on_cpu=providers[0] == CPU))
         chosen = [(name, _provider_options(name, self)) for name in providers]
-        return session(path, threads=self.threads, providers=chosen)
+        opened = session(path, threads=self.threads, providers=chosen)
+        _release_memory()
+        return opened
 
     def upload(self, frame):
         np.copyto(self._image[0], frame)
@@ -143,17 +152,19 @@ class OnnxRuntime(Runtime):
         return {name: array[0] for name, array in zip(self._output_names, self._results)}
 
     def lanes(self):
-        """Return up to MAX_LANES lanes on a CPU.
+        """Return up to MAX_LANES lanes on a CPU, of which this runtime is the first.
 
         One thread per frame has a higher throughput than all threads on one frame: none waits for the others at the end
-        of a layer, nor for a core that draws or encodes meanwhile. The lanes share one session beside this runtime's;
-        each brings a thread, and the remaining threads help all.
+        of a layer, nor for a core that draws or encodes meanwhile. The lanes share one session, which takes the place
+        of this runtime's; each brings a thread, and the remaining threads help all.
         """
-        if self.provider != CPU or self.threads == 1:
-            return [self]
-        count = min(self.threads, MAX_LANES)
-        first = OnnxRuntime(self.bundle, self.precision, [CPU], self.threads - count + 1)
-        return [first] + [first._beside() for _ in range(count - 1)]
+        if self._lanes == 1 and self.provider == CPU and self.threads > 1:
+            self._lanes = min(self.threads, MAX_LANES)
+            self.threads -= self._lanes - 1
+            self._session = None  # its weights are freed before they are read again
+            _release_memory()
+            self._session = self._open([CPU])
+        return [self] + [self._beside() for _ in range(self._lanes - 1)]
 
     def _beside(self):
         """Return a runtime for another thread: it shares the session and has a frame of its own."""
@@ -179,6 +190,14 @@ def physical_cores() -> int:
         except OSError:
             cores.add(str(cpu))
     return len(cores)
+
+
+def _release_memory():
+    """Give the system back what was freed: glibc keeps what loading took, which is more than the weights."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        pass
 
 
 def _file(precision, *, on_cpu):

@@ -1,12 +1,15 @@
 """A bundle's saved_model/ in plain TensorFlow (2.6 or newer): float32, on the device that TensorFlow finds."""
 
+import copy
 import importlib.util
 import os
 from typing import Optional
 
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.predictor import MAX_LANES
 from deeplab_tf.deploy.runtimes import Runtime, _engines
+from deeplab_tf.deploy.runtimes.onnx import physical_cores
 
 PRECISIONS = {"float32": "saved_model"}
 PRIORITY = 10
@@ -56,12 +59,17 @@ class SavedModelRuntime(Runtime):
         import tensorflow as tf
 
         memory_as_needed()
+        self._on_gpu = bool(tf.config.list_physical_devices("GPU"))
         try:
             self._loaded = tf.saved_model.load(folder)  # the function lives only as long as this
         except (OSError, ValueError, tf.errors.OpError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DeepLabError(f"TensorFlow {tf.__version__} cannot load {folder}: {reason}") from error
-        self._function = self._loaded.signatures["serving_default"]
+        self._function = self._loaded.signatures.get("serving_default")
+        if self._function is None:
+            raise DeepLabError(f"{folder} has no signature serving_default; convert the run again.")
+        shapes = {name: spec.shape for name, spec in self._function.structured_outputs.items()}
+        self.check_outputs(folder, {name: None if each.rank is None else tuple(each) for name, each in shapes.items()})
         self._constant = tf.constant
         self._input, self._results = None, {}
 
@@ -73,6 +81,11 @@ class SavedModelRuntime(Runtime):
 
     def download(self):
         return {name: tensor.numpy()[0] for name, tensor in self._results.items()}
+
+    def lanes(self):
+        """Return up to MAX_LANES lanes on a CPU, of which this runtime is the first: they share the loaded function."""
+        count = 1 if self._on_gpu else min(physical_cores(), MAX_LANES)
+        return [self] + [copy.copy(self) for _ in range(count - 1)]
 
     def close(self):
         self._loaded = self._function = self._input = None

@@ -171,6 +171,7 @@ class TensorRTRuntime(Runtime):
                 f"{path} takes {shapes} to {', '.join(names)}; expected one image of {height}x{width} to "
                 f"{', '.join(bundle.outputs)}. Build it again."
             )
+        self.check_outputs(path, {tensor.name: tensor.host.shape for tensor in self._engine.outputs})
 
     def upload(self, frame):
         np.copyto(self._engine.inputs[0].host[0], frame)
@@ -182,7 +183,7 @@ class TensorRTRuntime(Runtime):
     def download(self):
         self._engine.download()
         return {  # copies: the buffers are used again
-            tensor.name: tensor.host[0].astype(np.uint8 if tensor.name == "labels" else np.float32)
+            tensor.name: tensor.host[0].copy() if tensor.name == "labels" else tensor.host[0].astype(np.float32)
             for tensor in self._engine.outputs
         }
 

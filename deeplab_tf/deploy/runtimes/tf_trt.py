@@ -151,7 +151,7 @@ def build_saved_model(
         say=say,
     )
     record = _engines.read_record(path) or {}
-    return dict(built, engines=record["engines"], outside=record["outside"])
+    return dict(built, engines=record.get("engines"), outside=record.get("outside"))
 
 
 def load(bundle: Bundle, precision: str = "int8", *, strict: bool = False, say=print, **options) -> Runtime:

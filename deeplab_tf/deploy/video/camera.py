@@ -5,14 +5,14 @@ import os
 import re
 import socket
 import threading
-from typing import List, Tuple
-from urllib.parse import urlsplit
+from typing import List
 
 import cv2
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.video import pipelines
 from deeplab_tf.deploy.video.address import Address
+from deeplab_tf.deploy.video.shown_address import split_url
 
 TIMEOUT_S = 5.0
 """Seconds for a network camera to answer, and to send its next frame."""
@@ -20,6 +20,11 @@ TIMEOUT_S = 5.0
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment = threading.Lock()
+
+# FFmpeg's and GStreamer's messages, and so OpenCV's, hold the address, password and all
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+if hasattr(cv2, "setLogLevel"):  # since OpenCV 4.5; before, the command line sets OPENCV_LOG_LEVEL
+    cv2.setLogLevel(0)
 
 
 def fourcc(code: str) -> int:
@@ -51,20 +56,14 @@ def check(address: Address) -> None:
         host, port = _host(address)
         try:
             socket.getaddrinfo(host, port)
-        except socket.gaierror:
+        except (OSError, UnicodeError):  # UnicodeError: of a name that is too long
             raise DeepLabError(f"{address.safe}: there is no host {host}.") from None
 
 
-def _host(address) -> Tuple[str, int]:
-    """Return (host, port) of a URL; raise DeepLabError if it has none."""
-    try:
-        url = urlsplit(address.location)
-        host, port = url.hostname, url.port or _PORTS[url.scheme.lower()]
-    except ValueError:
-        host = None
-    if not host:
-        raise DeepLabError(f"{address.safe} is not a URL: expected such as rtsp://HOST/PATH.")
-    return host, port
+def _host(address):
+    """Return (host, port) of a network camera."""
+    url = split_url(address.location)
+    return url.host, url.port or _PORTS[url.scheme.lower()]
 
 
 def open_capture(address: Address) -> "cv2.VideoCapture":

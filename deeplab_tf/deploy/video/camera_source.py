@@ -2,11 +2,11 @@
 
 import random
 import threading
-import time
 from typing import Callable, Optional
 
 import cv2
 
+from deeplab_tf.core.clock import awake, since_suspension
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.video import camera
 from deeplab_tf.deploy.video.address import Address
@@ -54,9 +54,9 @@ class CameraSource(Source):
 
     def run(self, deliver, stopped):
         """See `Source.run`. The first connection must succeed; a lost one is retried."""
-        attempts = 0
+        attempts, lost = 0, True
         while not stopped.is_set():
-            reader = _Reader(self._open, self._address, self._accept(deliver))
+            reader = _Reader(self._open, self._address, self._accept(deliver, lost))
             reason = self._watch(reader, stopped)
             if reader.error is not None:
                 raise reader.error
@@ -65,10 +65,13 @@ class CameraSource(Source):
             if not self._seen:
                 raise DeepLabError(reason)
             if reader.frames:
-                attempts, lost_at = 0, time.monotonic()
+                attempts, lost_at = 0, awake()
+            lost = not reader.frames or since_suspension() > self._stall
+            if not lost:  # a connection does not outlive a long suspension of this process; the camera is there
+                continue
             attempts += 1
             if self._retries is not None and attempts > self._retries:
-                seconds = time.monotonic() - lost_at
+                seconds = awake() - lost_at
                 raise DeepLabError(
                     f"{self.safe}: lost, and not back after {self._retries} attempts in {seconds:.0f} s "
                     f"({reason.rstrip('.')})."
@@ -77,8 +80,8 @@ class CameraSource(Source):
             self.say(f"{reason} Attempt {attempts} in {delay:.1f} s.")
             stopped.wait(delay)
 
-    def _accept(self, deliver):
-        """Return `deliver` for one connection; its first frame shows that a lost camera is back."""
+    def _accept(self, deliver, lost):
+        """Return `deliver` for one connection; its first frame shows that a `lost` camera is back."""
         first = True
 
         def accept(capture, captured_at, image, seconds):
@@ -87,7 +90,7 @@ class CameraSource(Source):
                 first = False
                 fps = capture.get(cv2.CAP_PROP_FPS)
                 self.fps = fps if 0 < fps < 1000 else None
-                if self._seen:
+                if self._seen and lost:
                     self.reconnects += 1
                     self.say(f"{self.safe}: back.")
                 self._seen = True
@@ -102,7 +105,7 @@ class CameraSource(Source):
             while not reader.done.wait(0.05):
                 if stopped.is_set():
                     return None
-                silence = time.monotonic() - reader.last
+                silence = awake() - reader.last
                 if silence > self._stall * (1 if reader.frames else 2):
                     return f"{self.safe}: no frame for {silence:.0f} s."
             return reader.reason
@@ -119,7 +122,7 @@ class _Reader(threading.Thread):
         done: set at the end.
         reason: why the camera was lost; None if it was not.
         error: an exception that is a bug.
-        last: time.monotonic() of the last frame, or of the start.
+        last: `awake()` of the last frame, or of the start.
         frames: frames delivered.
     """
 
@@ -127,7 +130,7 @@ class _Reader(threading.Thread):
         super().__init__(name="stream-reader", daemon=True)
         self._open, self._address, self._accept = open_capture, address, accept
         self._abandoned, self._delivering = False, threading.Lock()
-        self.done, self.last, self.frames = threading.Event(), time.monotonic(), 0
+        self.done, self.last, self.frames = threading.Event(), awake(), 0
         self.reason: Optional[str] = None
         self.error: Optional[BaseException] = None
 
@@ -145,7 +148,9 @@ class _Reader(threading.Thread):
         except DeepLabError as error:
             self.reason = str(error)
         except cv2.error as error:
-            self.reason = f"{self._address.safe}: OpenCV failed ({error.err})."
+            self.reason = f"{self._address.safe}: OpenCV failed (error {error.code})."
+        except OSError as error:  # such as no descriptor being free
+            self.reason = f"{self._address.safe}: {error.strerror or 'the system failed'}."
         except BaseException as error:
             self.error = error
         finally:
@@ -159,14 +164,14 @@ class _Reader(threading.Thread):
             if not capture.grab():
                 complete = total > 0 and self.frames >= total - 1  # a video file over HTTP
                 return None if complete else f"{self._address.safe}: it stopped sending."
-            captured_at = time.monotonic()
+            captured_at = awake()
             decoded, image = capture.retrieve()
             if not decoded:
                 return f"{self._address.safe}: it sent a frame that cannot be decoded."
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             with self._delivering:
-                if self._abandoned or not self._accept(capture, captured_at, image, time.monotonic() - captured_at):
+                if self._abandoned or not self._accept(capture, captured_at, image, awake() - captured_at):
                     return None
-            self.last = time.monotonic()
+            self.last = awake()
             self.frames += 1
         return None

@@ -10,7 +10,7 @@ class VideoFrame(NamedTuple):
 
     Attributes:
         number: counts captured frames from 0; a dropped frame leaves a gap in what is shown.
-        captured_at: time.monotonic() in seconds when the frame was available.
+        captured_at: `core.clock.awake()` in seconds when the frame was available: time.monotonic() without suspensions.
         image: (H, W, 3) uint8 RGB.
         seconds: decoding time; for a live source, the part of it after `captured_at`.
         name: path of an image file, else "".
@@ -32,8 +32,8 @@ class StreamStats(NamedTuple):
             (decoding and resizing), `run` (inference with upload and download) and `post` (instances and drawing;
             measured on the previous frame). The rest is waiting. For a file, `end_to_end` is the sum of the three:
             its frames wait for their turn. `run` is longer while several lanes share the machine.
-        captured, shown, dropped: frames since the start; `shown` includes this one. Frames in flight count in
-            `captured` only; at the end captured = shown + dropped.
+        captured, shown, dropped: frames since the start; `shown` includes this one. Frames under way count in
+            `captured` only.
         reconnects: times that the source was lost and came back.
         source: URI of the source without passwords.
         runtime: name and precision, such as "onnx int8".

@@ -13,7 +13,7 @@ class FrameQueue:
     """A bounded queue from one thread to another.
 
     Attributes:
-        dropped: items that were put and will never be got: replaced, refused, or discarded by `abort`.
+        dropped: items that a newer one has replaced.
     """
 
     def __init__(self, size: int, *, drop_oldest: bool = False):
@@ -25,7 +25,7 @@ class FrameQueue:
         self.dropped = 0
 
     def put(self, item) -> bool:
-        """Add an item. Return False if the queue is closed: then the item counts as dropped."""
+        """Add an item. Return False if the queue is closed: then the item is refused."""
         with self._changed:
             while not self._closed and len(self._items) >= self._size:
                 if self._drop_oldest:
@@ -34,7 +34,6 @@ class FrameQueue:
                 else:
                     self._changed.wait()
             if self._closed:
-                self.dropped += 1
                 return False
             self._items.append(item)
             self._changed.notify_all()
@@ -69,8 +68,7 @@ class FrameQueue:
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Close the queue and drop the items inside."""
+        """Close the queue and discard the items inside."""
         with self._changed:
-            self.dropped += len(self._items)
             self._items.clear()
             self.close()

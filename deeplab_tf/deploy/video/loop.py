@@ -17,11 +17,12 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import Prediction, instance_counts
-from deeplab_tf.core.panoptic.grouping import to_panoptic
 from deeplab_tf.core.prediction import ImagePrediction
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import Runtime
 from deeplab_tf.deploy.video.frame import AnnotatedFrame, StreamStats, VideoFrame
 from deeplab_tf.deploy.video.frame_queue import TIMED_OUT, FrameQueue
@@ -56,6 +57,7 @@ class Stream:
         *,
         frames: Optional[int] = None,
         heartbeat: Optional[Callable[[], None]] = None,
+        opacity: float = 0.5,
     ):
         """Connect the parts.
 
@@ -65,14 +67,15 @@ class Stream:
             sinks: where frames go; `run` closes them.
             frames: number of frames to show; None: until the source ends.
             heartbeat: called several times a second while no frame is stuck in the stream; for a watchdog.
+            opacity: of the class colors, see `OverlayRenderer`.
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
         self._limit, self._heartbeat = frames, heartbeat
-        self._renderer = OverlayRenderer(runtime.table, label_stride=runtime.label_stride)
+        self._renderer = OverlayRenderer(runtime.table, opacity, runtime.label_stride)
         self._meter, self._device = StreamMeter(source.live), DeviceMonitor()
         self._stopped = threading.Event()
         self._failure: Optional[BaseException] = None
-        self._lanes: List[Runtime] = []
+        self._lanes: List[Predictor] = []
         self._queues: List[FrameQueue] = []
         self._threads: List[threading.Thread] = []
         self._captured = self._rendered = 0  # frames
@@ -83,7 +86,7 @@ class Stream:
 
     @property
     def dropped(self) -> int:
-        """Frames that were captured and will not be shown, as counted by the queues."""
+        """Frames that were captured and replaced by newer ones before their turn; none of a file."""
         return sum(queue.dropped for queue in self._queues)
 
     def run(self) -> StreamReport:
@@ -105,7 +108,7 @@ class Stream:
 
     def report(self) -> StreamReport:
         """Return the totals so far."""
-        return self._meter.report(self._captured, self._source.reconnects)
+        return self._meter.report(self._captured, self.dropped, self._source.reconnects)
 
     def hanging_threads(self) -> List[str]:
         """Return the names of threads that have not ended, as in a runtime or a camera that hangs: only the end of the
@@ -158,9 +161,9 @@ class Stream:
 
     def _prepare(self):
         for turn, frame in enumerate(self._to_prepare):
-            start = time.monotonic()
+            start = awake()
             image = resize_image(frame.image, self._runtime.size)
-            work = _Work(frame, image, {"capture": frame.seconds + time.monotonic() - start})
+            work = _Work(frame, image, {"capture": frame.seconds + awake() - start})
             self._to_run[turn % len(self._lanes)].put(work)
         for queue in self._to_run:
             queue.close()
@@ -168,9 +171,9 @@ class Stream:
     def _predict(self, lane):
         expected = tuple(side // self._runtime.label_stride for side in self._runtime.size)
         for work in self._to_run[lane]:
-            start = time.monotonic()
+            start = awake()
             prediction = self._lanes[lane].predict(work.input)
-            work.seconds["run"] = time.monotonic() - start
+            work.seconds["run"] = awake() - start
             if prediction.label_map.shape != expected:
                 found, wanted = ("x".join(map(str, shape)) for shape in (prediction.label_map.shape, expected))
                 raise DeepLabError(
@@ -182,28 +185,23 @@ class Stream:
 
     def _render(self):
         for work in _in_turn(self._to_render):
-            start, frame = time.monotonic(), work.frame
+            start, frame = awake(), work.frame
             self._rendered += 1
-            label_map, panoptic = self._label_map(work), self._panoptic(work.prediction)
+            label_map, panoptic = self._maps(work)
             stats = self._stats(work, panoptic)
             canvas = self._renderer.render(frame.image, label_map, stats, panoptic)
-            work.seconds["post"] = time.monotonic() - start
+            work.seconds["post"] = awake() - start
             annotated = AnnotatedFrame(
                 frame.number, frame.captured_at, frame.image, label_map, canvas, stats, frame.name
             )
             self._to_show.put(work._replace(annotated=annotated))
         self._to_show.close()
 
-    def _label_map(self, work):
-        """Return the label map at the frame's size."""
+    def _maps(self, work):
+        """Return the label map at the frame's size and, where the network predicts instances, the panoptic map."""
         runtime, size = self._runtime, work.frame.image.shape[:2]
-        return ImagePrediction(work.prediction, runtime.table, size, label_stride=runtime.label_stride).label_map
-
-    def _panoptic(self, prediction):
-        """Return the panoptic map, where the network predicts instances."""
-        if prediction.center is None:
-            return None
-        return to_panoptic(prediction, self._runtime.table, stride=self._runtime.label_stride)[0]
+        sized = ImagePrediction(work.prediction, runtime.table, size, label_stride=runtime.label_stride)
+        return sized.label_map, None if work.prediction.center is None else sized.panoptic
 
     def _stats(self, work, panoptic) -> StreamStats:
         post = self._meter.last_post  # of the frame before: this one's is not over

@@ -2,11 +2,11 @@
 
 import collections
 import threading
-import time
 from typing import Deque, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.deploy import device
 
 _KEPT = 20000
@@ -18,7 +18,8 @@ class StreamReport(NamedTuple):
 
     Attributes:
         frames: frames shown.
-        captured, dropped: captured = frames + dropped.
+        captured, dropped, under_way: captured = frames + dropped + under_way. Dropped frames gave way to newer ones,
+            which happens to a live source's alone; those under way had been captured when the stream ended.
         fps: frames shown per second, from the first to the last.
         latency_ms: {p50, p90, p99} of `end_to_end`, `capture`, `run` and `post` as in `StreamStats`, over the latest
             20,000 frames. Empty if none was shown.
@@ -33,6 +34,7 @@ class StreamReport(NamedTuple):
     latency_ms: Dict[str, Dict[str, float]]
     reconnects: int
     seconds: float
+    under_way: int
 
 
 class StreamMeter:
@@ -57,7 +59,7 @@ class StreamMeter:
             end_to_end: from `end_to_end`, when the frame was handed to the sinks.
             seconds: durations of `capture`, `run` and `post`.
         """
-        self._last = time.monotonic()
+        self._last = awake()
         self._first = self._first or self._last
         self._seconds[self.shown % _KEPT] = end_to_end, seconds["capture"], seconds["run"], seconds["post"]
         self.shown += 1
@@ -66,24 +68,25 @@ class StreamMeter:
 
     def end_to_end(self, captured_at: float, seconds: Dict[str, float]) -> float:
         """Return the seconds since a live frame was captured, or those that the stages took for a file's frame."""
-        return time.monotonic() - captured_at if self._live else sum(seconds.values())
+        return awake() - captured_at if self._live else sum(seconds.values())
 
     def fps(self) -> float:
         """Return the frame rate over the last two seconds, or between the last two frames if they are further apart;
         0.0 before the second frame."""
         times = list(self._recent)
-        recent = [end for end in times if end > time.monotonic() - _WINDOW_S]
+        recent = [end for end in times if end > awake() - _WINDOW_S]
         return _rate(recent if len(recent) > 1 else times[-2:])
 
-    def report(self, captured: int, reconnects: int) -> StreamReport:
-        """Return the totals of an ended stream; of the `captured` frames those not shown were dropped."""
+    def report(self, captured: int, dropped: int, reconnects: int) -> StreamReport:
+        """Return the totals of an ended stream."""
         times = 1000.0 * self._seconds[: self.shown]
         latency: Dict[str, Dict[str, float]] = {}
         for i, name in enumerate(("end_to_end", "capture", "run", "post") if len(times) else ()):
             latency[name] = {f"p{p}": float(np.percentile(times[:, i], p)) for p in (50, 90, 99)}
         seconds = self._last - self._first
         fps = (self.shown - 1) / seconds if seconds > 0 else 0.0
-        return StreamReport(self.shown, captured, captured - self.shown, fps, latency, reconnects, seconds)
+        under_way = captured - self.shown - dropped
+        return StreamReport(self.shown, captured, dropped, fps, latency, reconnects, seconds, under_way)
 
 
 def _rate(times: Sequence[float]) -> float:

@@ -8,8 +8,11 @@ the loop never waits for either.
 import collections
 import errno
 import importlib.util
+import ipaddress
 import json
+import logging
 import os
+import resource
 import socket
 import threading
 import time
@@ -17,11 +20,12 @@ from typing import Deque, List, Optional
 
 import cv2
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
 from deeplab_tf.deploy.video.frame_queue import FrameQueue
-from deeplab_tf.deploy.video.page_server import application
+from deeplab_tf.deploy.video.page_server import KEEP_ALIVE, application
 from deeplab_tf.deploy.video.sinks import Sink
 
 FILES = os.path.join(os.path.dirname(__file__), "page_files")
@@ -32,16 +36,22 @@ HISTORY = 240
 MAX_FPS = 30.0
 JPEG_QUALITY = 80
 CLOSE_SECONDS = 1.0
+MAX_CONNECTIONS = 256
+"""Open at once; a quarter of the process's descriptors where these are fewer, so that the stream keeps the others."""
+ACCEPT_PAUSE = 0.5
+"""Seconds until connections are accepted again, when no descriptor was left."""
+_WARNING = "Anyone who can reach this machine on port {} can watch; protect the page with --token auto."
 
 
 class PageSink(Sink):
     """Shows a stream in a browser.
 
     Attributes:
-        url: address of the page.
+        url: address of the page, with its token.
+        warning: a sentence about who can watch, where anyone beyond this machine can; else None.
     """
 
-    def __init__(self, host: str, port: int, table: LabelTable, title: str):
+    def __init__(self, host: str, port: int, table: LabelTable, title: str, token: Optional[str] = None):
         """Start the server.
 
         Args:
@@ -49,15 +59,17 @@ class PageSink(Sink):
             port: 0 takes a free one.
             table: the classes.
             title: of the page.
+            token: what a viewer must bring; None for nothing. Letters, digits and ._~- only.
         Raises:
             DeepLabError: Tornado is not installed, or nothing can listen there.
         """
         if importlib.util.find_spec("tornado") is None:
             raise DeepLabError("The page of --serve needs Tornado, which is not installed here: pip install tornado")
         listening, port = _listen(host, port)
-        self.url = f"http://{_visible(host)}:{port}/"
+        self.url = f"http://{_visible(host)}:{port}/" + (f"?token={token}" if token else "")
+        self.warning = None if token or _is_loopback(listening) else _WARNING.format(port)
         self._state = _State(table, title)
-        self._server = _Server(listening, self._state, _allowed_hosts(host))
+        self._server = _Server(listening, self._state, _allowed_hosts(host), token)
         self._newest, self._closed = FrameQueue(1, drop_oldest=True), threading.Event()
         self._error: Optional[Exception] = None
         self._encoder = threading.Thread(target=self._encode, name="page-encoder", daemon=True)
@@ -155,6 +167,10 @@ def _visible(host):
     return f"[{host}]" if ":" in host else host
 
 
+def _is_loopback(listening):
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
 def _allowed_hosts(host):
     """Return the names under which a browser may ask, against DNS rebinding; numeric addresses are always allowed."""
     own = socket.gethostname().lower()
@@ -167,7 +183,7 @@ class _State:
     def __init__(self, table, title):
         self.table, self.title = table, title
         self.viewers = 0  # changed by the server's thread alone
-        self.start = time.monotonic()
+        self.start = awake()
         self.points: Deque[list] = collections.deque(maxlen=HISTORY)  # of the server's thread
         self._lock = threading.Lock()
         self._last: Optional[AnnotatedFrame] = None
@@ -188,7 +204,7 @@ class _State:
         last point."""
         with self._lock:
             last, latency, self._max_latency = self._last, self._max_latency, 0.0
-        now = time.monotonic()
+        now = awake()
         if last is None:
             return {"waiting": now - self.start}
         stats = dict(last.stats._asdict(), age=now - last.captured_at, frame=last.number)
@@ -202,9 +218,13 @@ class _State:
 class _Server:
     """Tornado in a thread of its own."""
 
-    def __init__(self, listening, state, hosts):
+    def __init__(self, listening, state, hosts, token):
         self.error = None
-        self._listening, self._state, self._hosts = listening, state, hosts
+        self._listening, self._state, self._hosts, self._token = listening, state, hosts, token
+        self._connections: list = []
+        # Tornado's messages hold the address that was asked for, and its token
+        logging.getLogger("tornado").addHandler(logging.NullHandler())
+        logging.getLogger("tornado").propagate = False
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page-server", daemon=True)
 
@@ -247,12 +267,33 @@ class _Server:
         from tornado.httpserver import HTTPServer
         from tornado.ioloop import PeriodicCallback
 
-        app = application(self._state, self._hosts, FILES)
+        port = self._listening.getsockname()[1]
+        app = application(self._state, self._hosts, FILES, token=self._token, port=port)
         self._video, self._stats_viewers = app.settings["video"], app.settings["stats_viewers"]
         self._http = HTTPServer(app, idle_connection_timeout=60, max_body_size=4096, max_header_size=16384)
-        self._http.add_socket(self._listening)
+        self._listen()
         self._ticker = PeriodicCallback(self._tick, 1000 * TICK)
         self._ticker.start()
+
+    def _listen(self):
+        if self._listening.fileno() != -1:
+            self._loop.add_handler(self._listening, self._accept, self._loop.READ)
+
+    def _accept(self, listening, events):
+        """Accept the connections that wait; with no descriptor left, they wait on."""
+        try:
+            for _ in range(MAX_CONNECTIONS):  # then whoever is connected has a turn
+                connection, address = listening.accept()
+                self._connections = [stream for stream in self._connections if not stream.closed()]
+                if len(self._connections) < _max_connections():
+                    self._connections.append(_serve(self._http, connection, address))
+                else:
+                    connection.close()
+        except BlockingIOError:
+            return
+        except OSError:
+            self._loop.remove_handler(listening)
+            self._loop.call_later(ACCEPT_PAUSE, self._listen)
 
     def _tick(self):
         try:
@@ -264,8 +305,27 @@ class _Server:
 
     def _stop(self):
         self._ticker.stop()
-        self._http.stop()
+        self._loop.remove_handler(self._listening)
+        self._listening.close()
         self._video.end()
         for viewer in list(self._stats_viewers):
             viewer.close(1001, "The stream has ended.")
         self._loop.call_later(0.05, self._loop.stop)  # time for the viewers' last turn
+
+
+def _max_connections():
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if limit == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, limit // 4)
+
+
+def _serve(http, connection, address):
+    """Let Tornado answer at a connection; return its stream."""
+    from tornado.iostream import IOStream
+
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    stream = IOStream(connection)
+    http.handle_stream(stream, address)
+    return stream

@@ -5,11 +5,14 @@ below.
 """
 
 import datetime
+import hmac
 import ipaddress
 import json
 import os
 import socket
 from typing import Any, Optional
+
+from deeplab_tf.core.progress import say
 
 MAX_VIEWERS = 32
 STALLED_SECONDS = 15.0
@@ -17,6 +20,8 @@ STALLED_SECONDS = 15.0
 SEND_BUFFER = 1 << 18
 """Bytes that the system may buffer for a viewer: about two frames. With its own choice, a slow viewer would see the
 past."""
+KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence, seconds between probes, and probes, until a viewer that has vanished is noticed; Linux only."""
 _BOUNDARY = b"\r\n--frame\r\n"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -26,15 +31,17 @@ _TYPES = {
 }
 
 
-def application(state, hosts, folder):
+def application(state, hosts, folder, *, token=None, port=0):
     """Return the page's Tornado application. Its settings hold `video` to publish JPEGs to, and the `stats_viewers`.
 
     Args:
         state: the sink's `_State`.
         hosts: lowercase names under which browsers may ask, beside numeric addresses.
         folder: of the page's files.
+        token: what a viewer must bring; None for nothing. Letters, digits and ._~- only.
+        port: of the page, for the name of its cookie: a browser sends cookies to all ports of a host.
     """
-    from tornado.web import Application, RequestHandler
+    from tornado.web import Application, HTTPError, RequestHandler
     from tornado.websocket import WebSocketHandler
 
     file, video, missing = (type(part.__name__, (part, RequestHandler), {}) for part in (_File, _Video, _Missing))
@@ -47,9 +54,12 @@ def application(state, hosts, folder):
         default_handler_class=missing,
         log_function=lambda handler: None,
         websocket_ping_interval=STALLED_SECONDS,
+        expected_error=HTTPError,
         state=state,
         hosts=hosts,
         files=files,
+        token=token,
+        cookie=f"deeplab-tf-{port}",
         video=LatestJpeg(),
         stats_viewers=set(),
     )
@@ -81,18 +91,24 @@ class LatestJpeg:
         self.ended = True
         self._changed.notify_all()
 
-    async def after(self, number):
-        """Return (number, JPEG) of a frame newer than `number`, or (number, None) at the end."""
-        while self.number <= number and not self.ended:
+    def wake(self):
+        """Let all viewers look whether they are still there."""
+        self._changed.notify_all()
+
+    async def after(self, number, gone):
+        """Return (number, JPEG) of a frame newer than `number`, or (number, None) at the end and when gone() is
+        true."""
+        while self.number <= number and not self.ended and not gone():
             await self._changed.wait()
-        return self.number, None if self.ended else self.data
+        return self.number, None if self.ended or gone() else self.data
 
 
 _Handler: Any = object  # in place of Tornado's classes, which `application` adds
 
 
 class _Guarded(_Handler):
-    """Common to all handlers: refuses foreign host names, and lets the browser load nothing from elsewhere."""
+    """Common to all handlers: refuses foreign host names and who has no token, and lets the browser load nothing from
+    elsewhere."""
 
     def set_default_headers(self):
         self.set_header("Server", "deeplab-tf")
@@ -106,14 +122,37 @@ class _Guarded(_Handler):
         if name not in self.settings["hosts"] and not _is_address(name):
             self._refuse(403, "This page answers to this machine's numeric address or own name only.")
             return
+        if not self._has_token():
+            self.set_header("WWW-Authenticate", "Bearer")
+            self._refuse(401, "This page needs its token: open the address that deeplab-tf stream printed.")
+            return
         # 'self' does not cover ws: in older Safaris
         policy = f"default-src 'self'; connect-src 'self' ws://{self.request.host}; "
         policy += "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         self.set_header("Content-Security-Policy", policy)
 
+    def _has_token(self):
+        """Return whether the token came, with the address or in the cookie that is set then, so that the address need
+        not keep it."""
+        token, cookie = self.settings["token"], self.settings["cookie"]
+        if token is None:
+            return True
+        given = self.request.query_arguments.get("token", [b""])[-1]
+        bearer = self.request.headers.get("Authorization", "").rpartition(" ")[2]
+        in_address = hmac.compare_digest(given, token.encode())
+        if in_address:
+            self.add_header("Set-Cookie", f"{cookie}={token}; Path=/; HttpOnly; SameSite=Lax")
+        others = [hmac.compare_digest(text.encode(), token.encode()) for text in (self.get_cookie(cookie, ""), bearer)]
+        return in_address or any(others)
+
     def _refuse(self, status, text):
         self.set_status(status)
         self.finish(text)
+
+    def log_exception(self, kind, error, trace):
+        """Print no traceback: it would hold the address that was asked for, and its token."""
+        if not isinstance(error, (OSError, self.settings["expected_error"])):
+            say(f"The page could not answer a request: {kind.__name__}.")
 
 
 def _is_address(name):
@@ -126,6 +165,9 @@ def _is_address(name):
 
 class _File(_Guarded):
     def get(self):
+        if self.request.path == "/" and "token" in self.request.query_arguments:
+            self.redirect("/")
+            return
         kind, data = self.settings["files"][self.request.path]
         self.set_header("Content-Type", kind)
         self.finish(data)
@@ -145,8 +187,10 @@ class _Video(_Guarded):
 
     async def get(self):
         state, stream = self.settings["state"], self.request.connection.stream
-        if state.viewers >= MAX_VIEWERS:
+        if not await self._find_place(state):
             self._refuse(503, f"There are {state.viewers} viewers already.")
+            return
+        if stream.closed():
             return
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.set_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
@@ -157,6 +201,21 @@ class _Video(_Guarded):
         finally:
             state.viewers -= 1
 
+    async def _find_place(self, state):
+        """Return whether a viewer more may come; who has just gone is noticed within moments."""
+        from tornado.gen import sleep
+
+        for _ in range(10):
+            if state.viewers < MAX_VIEWERS:
+                return True
+            await sleep(0.1)
+        return False
+
+    def on_connection_close(self):
+        """Free the place at once: no frame may come for long that could not be sent."""
+        super().on_connection_close()
+        self.settings["video"].wake()
+
     async def _send_all(self, video, stream):
         from tornado.gen import TimeoutError, with_timeout
         from tornado.iostream import StreamClosedError
@@ -166,7 +225,7 @@ class _Video(_Guarded):
         try:
             while True:
                 await with_timeout(limit, self.flush(), quiet_exceptions=StreamClosedError)
-                number, data = await video.after(number)
+                number, data = await video.after(number, stream.closed)
                 if data is None:
                     return
                 self.write(f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n")

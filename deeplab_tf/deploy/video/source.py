@@ -22,19 +22,23 @@ class Source:
         safe: its URI without passwords.
         live: True: the newest frame wins; False: every frame, in order.
         fps: frames per second as the source reports it; None if unknown, or not yet known.
-        total: number of frames; None if unknown.
+        total: number of frames; None if unknown, or endless.
+        folder: of image files, below which saved frames keep their subfolders; "" for other sources.
         reconnects: times that the source was lost and came back.
         say: called with a message for the user: what was lost, what came back.
+        warnings: what a report on the frames must say, a sentence each.
     """
 
     live = False
     fps: Optional[float] = None
     total: Optional[int] = None
+    folder = ""
     reconnects = 0
 
     def __init__(self, address: Address):
         self.safe = address.safe
         self.say: Callable[[str], object] = lambda text: None
+        self.warnings: List[str] = []
 
     def run(self, deliver: Deliver, stopped: threading.Event) -> None:
         """Call `deliver` for each frame until the source ends, it returns False, or `stopped` is set.

@@ -2,28 +2,32 @@
 
 import glob
 import os
-import time
-from typing import List, Optional
+import re
+from typing import List, Optional, Sequence
 
 import cv2
 import numpy as np
 
+from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES, list_images, read_image
+from deeplab_tf.core.image_header import about_turned
 from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's messages hold the URL, password and all
 
-
-def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None) -> Source:
+def open_source(
+    uri: str, *, paced: bool = False, retries: Optional[int] = None, loop: bool = False, without: Sequence[str] = ()
+) -> Source:
     """Return the source of a URI.
 
     Args:
         uri: see address.py.
         paced: play a file or images at their own frame rate and drop frames, like a camera.
         retries: attempts in a row to reconnect a lost camera; None: no limit.
+        loop: play a file or images again and again.
+        without: folders below a folder of images that are not read, such as one that is written to.
 
     Raises:
         DeepLabError: a wrong URI, no such file or camera, not a video.
@@ -31,7 +35,7 @@ def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None)
     address = parse(uri)
     source: Source
     if address.kind == "images":
-        source = ImageSource(_image_paths(address.location), address)
+        source = ImageSource(_image_paths(address, without), address)
     elif address.kind == "file" and address.location.lower().endswith(IMAGE_SUFFIXES):
         source = ImageSource([address.location], address)
     elif address.kind == "file":
@@ -41,7 +45,41 @@ def open_source(uri: str, *, paced: bool = False, retries: Optional[int] = None)
     else:
         return CameraSource(address, retries=retries)
     source.live = paced
-    return source
+    return LoopedSource(source, address) if loop else source
+
+
+def local_files(uri: str, *, without: Sequence[str] = ()) -> List[str]:
+    """Return the files and folders of this machine that a source reads, images in the order of its frames; `without` as
+    in `open_source`.
+
+    Raises DeepLabError as `open_source` does for a wrong URI, or a folder or pattern without images.
+    """
+    uri, address = uri.strip(), parse(uri)
+    return _files_of(address, without) + [uri[1:]] * uri.startswith("@")
+
+
+def _files_of(address, without):
+    if address.kind == "images":
+        return _image_paths(address, without) + [address.location] * os.path.isdir(address.location)
+    if address.kind in ("gst", "ffmpeg"):
+        words = re.findall(r"\"[^\"]*\"|'[^']*'|[^\s!,|;=\"']+", address.location)
+        paths = [re.sub(r"^(\w+:)?file:(//)?|^concat:", "", word.strip("\"'")) for word in words]
+        return [found for path in [address.location, *paths] for found in _read_by_a_pipeline(path)]
+    return [address.location] if address.kind in ("file", "usb") else []
+
+
+def _read_by_a_pipeline(path):
+    """Return the files that a word of a pipeline names, as FFmpeg and GStreamer number images (%08d); a playlist may
+    name any file beside it."""
+    pattern = re.sub(r"%0?\d*d", "*", glob.escape(path)) if "%" in path else glob.escape(path)
+    found = glob.glob(pattern)
+    if path.lower().endswith(_PLAYLISTS) and found:
+        folder = os.path.dirname(path) or "."
+        found += [os.path.join(folder, name) for name in os.listdir(folder)]
+    return found
+
+
+_PLAYLISTS = (".m3u8", ".m3u", ".ffconcat", ".concat", ".txt", ".mpd")
 
 
 class _Pacer:
@@ -49,11 +87,11 @@ class _Pacer:
 
     def __init__(self, fps, live, stopped):
         self.period, self.live, self.stopped = 1.0 / fps, live, stopped
-        self.due = time.monotonic()
+        self.due = awake()
 
     def wait(self):
         if self.live:
-            now = time.monotonic()
+            now = awake()
             if now > self.due + 1.0:  # the machine slept or could not keep up: no burst to make up for it
                 self.due = now
             self.stopped.wait(max(0.0, self.due - now))
@@ -73,9 +111,13 @@ class VideoFileSource(Source):
         self.total = int(total) if total > 0 else None
 
     def _open(self):
-        _check_exists(self._path)
+        _check_exists(self._path, self.safe)
         if not os.access(self._path, os.R_OK):
             raise DeepLabError(f"{self._path} cannot be read: permission denied.")
+        if not os.path.isfile(self._path):
+            raise DeepLabError(
+                f"{self._path} is a pipe or a device; name a video file, a folder of images or a camera."
+            )
         if os.path.getsize(self._path) == 0:
             raise DeepLabError(f"{self._path} is empty (0 bytes); copy it again.")
         capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
@@ -90,16 +132,16 @@ class VideoFileSource(Source):
         pacer = _Pacer(self.fps or DEFAULT_FPS, self.live, stopped)
         try:
             while more and not stopped.is_set():
-                start = time.monotonic()
+                start = awake()
                 if not capture.grab():  # decodes
                     break
                 pacer.wait()
-                captured_at = time.monotonic() if self.live else start
+                captured_at = awake() if self.live else start
                 decoded, image = capture.retrieve()
                 if not decoded:
                     break
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-                read, more = read + 1, deliver(captured_at, image, time.monotonic() - captured_at, "")
+                read, more = read + 1, deliver(captured_at, image, awake() - captured_at, "")
         finally:
             capture.release()
         if more and not stopped.is_set():
@@ -107,6 +149,8 @@ class VideoFileSource(Source):
 
     def _check_end(self, read):
         """Headers without an index estimate the frame count from length and rate: allow 1 %, at least one frame."""
+        if read == 0:
+            raise DeepLabError(f"{self._path} is a video without a frame that can be read; copy it again.")
         if self.total is not None and read < self.total - max(1, self.total // 100):
             raise DeepLabError(
                 f"{self._path} ends in the middle: {read} of the {self.total} frames that its header announces could "
@@ -114,18 +158,23 @@ class VideoFileSource(Source):
             )
 
 
-def _check_exists(path):
+def _check_exists(path, name):
     if not os.path.exists(path):
-        raise DeepLabError(f"There is no file {path}.")
+        raise DeepLabError(f"There is no file {name}.")
 
 
-def _image_paths(location) -> List[str]:
-    """Return the images of a folder or a pattern, sorted."""
+def _image_paths(address, without=()) -> List[str]:
+    """Return the images of a folder and its subfolders, or of a pattern, sorted."""
+    location = address.location
     if os.path.isdir(location):
-        paths, problem = list_images(location), f"The folder {location} has no PNG or JPEG image in it."
+        whole, *outside = (os.path.join(os.path.realpath(folder), "") for folder in (location, *without))
+        below = tuple(folder for folder in outside if folder != whole and folder.startswith(whole))
+        found = list_images(location, recursive=True)
+        paths = [path for path in found if not os.path.realpath(path).startswith(below)]
+        problem = f"The folder {location} has no PNG or JPEG image in it."
     else:
         paths = [path for path in sorted(glob.glob(location, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
-        problem = f"No PNG or JPEG image matches {location}."
+        problem = f"No PNG or JPEG image matches {address.safe}."
     if not paths:
         raise DeepLabError(problem)
     return paths
@@ -137,18 +186,46 @@ class ImageSource(Source):
     def __init__(self, paths: List[str], address: Address):
         super().__init__(address)
         self.total, self._paths = len(paths), paths
-        _check_exists(paths[0])
+        self.folder = address.location if os.path.isdir(address.location) else ""
+        _check_exists(paths[0], self.safe)
+        if os.path.exists(paths[0]) and not os.path.isfile(paths[0]):
+            raise DeepLabError(f"{paths[0]} is a pipe or a device; name an image file.")
 
     def run(self, deliver, stopped):
         pacer = _Pacer(DEFAULT_FPS, self.live, stopped)
         for path in self._paths:
-            start = time.monotonic()
+            start = awake()
             image = read_image(path)
-            seconds = time.monotonic() - start
+            if not self.warnings:
+                self.warnings = about_turned(path)
+                for sentence in self.warnings:
+                    self.say(f"Warning: {sentence}")
+            seconds = awake() - start
             pacer.wait()
-            captured_at, seconds = (time.monotonic(), 0.0) if self.live else (start, seconds)
+            captured_at, seconds = (awake(), 0.0) if self.live else (start, seconds)
             if stopped.is_set() or not deliver(captured_at, image, seconds, path):
                 return
+
+
+class LoopedSource(Source):
+    """Plays a source that ends again and again; its frames are counted on."""
+
+    def __init__(self, source: Source, address: Address):
+        super().__init__(address)
+        self._source = source
+        self.live, self.fps, self.folder = source.live, source.fps, source.folder
+
+    def run(self, deliver, stopped):
+        more, frames = True, 1
+
+        def count(*frame):
+            nonlocal more, frames
+            more, frames = deliver(*frame), frames + 1
+            return more
+
+        while more and frames and not stopped.is_set():
+            frames = 0  # without any it would spin
+            self._source.run(count, stopped)
 
 
 class SampleSource(Source):
@@ -185,6 +262,6 @@ class SampleSource(Source):
         pacer = _Pacer(self._fps, True, stopped)
         while True:
             pacer.wait()
-            if stopped.is_set() or not deliver(time.monotonic(), loop[i % len(loop)], 0.0, ""):
+            if stopped.is_set() or not deliver(awake(), loop[i % len(loop)], 0.0, ""):
                 return
             i += 1

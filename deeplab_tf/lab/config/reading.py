@@ -1,94 +1,109 @@
 """From a YAML file to a Config."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.progress import say
+from deeplab_tf.lab.config.cross_checks import check_precision, check_training
 from deeplab_tf.lab.config.renamed import refuse_old_names, with_new_names
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import read_options
-from deeplab_tf.lab.schema import validate
+from deeplab_tf.lab.schema import WrongOption, show, validate
+from deeplab_tf.lab.yaml_text import read, read_file
+
+STEPS, SAVE_STEPS = ("training", "steps"), ("training", "save_steps")
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = False) -> Config:
     """Read a recipe.
 
     Args:
         path: of a YAML file.
         overrides: `section.key=value`, with the value in YAML; they override the file.
+        to_train: also check what only a training uses, such as the crop against the size. Where an override shortens
+            the training, the file's `save_steps` behind its end are left out, which is said.
 
     Raises:
         DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a key
-            under an old name (with the new one); a wrong value.
+            under an old name (with the new one); a wrong value. It names the line.
     """
-    tree = _sections(path)
+    tree, lines = _sections(path)
     for override in overrides:
-        _override(tree, override)
-    return resolve(tree)
+        _override(tree, lines, override)
+    if to_train and lines.get(STEPS, 0) is None and lines.get(SAVE_STEPS) is not None:
+        _leave_out_late_steps(tree["training"])
+    with _placed(path, lines):
+        return resolve(tree, to_train=to_train)
+
+
+def _leave_out_late_steps(training):
+    steps, saved = training["steps"], training["save_steps"]
+    if not isinstance(steps, int) or not isinstance(saved, list) or not all(isinstance(step, int) for step in saved):
+        return  # which the schema refuses
+    late = [step for step in saved if step > steps]
+    if late:
+        training["save_steps"] = [step for step in saved if step <= steps]
+        say(f"training.save_steps: left out {show(late)}, after the last step, {steps}.")
 
 
 def load_run(run: str | Path) -> Config:
     """Read the recipe of a run, which may be of a version that had other names for keys. Raise DeepLabError as `load`
     does."""
-    return resolve(with_new_names(_sections(Path(run, "config.yaml"))))
+    path = Path(run, "config.yaml")
+    tree, lines = _sections(path)
+    with _placed(path, lines):
+        return _resolve(with_new_names(tree))
 
 
-def resolve(tree: dict) -> Config:
-    """Check a recipe's sections and fill in the defaults. Raise DeepLabError as `load` does."""
+def resolve(tree: dict, *, to_train: bool = False) -> Config:
+    """Check a recipe's sections and fill in the defaults. Raise WrongOption as `load` raises DeepLabError."""
     refuse_old_names(tree)
+    config = _resolve(tree)
+    if to_train:
+        check_training(config)
+    return config
+
+
+def _resolve(tree):
     config = validate(Config, {"data": {}, "model": {}, **tree}, "")
-    _check_precision(config)
-    return config.model_copy(update={"data": read_options(config.data), "model": _read_model(config.model)})
+    check_precision(config)
+    from deeplab_tf.lab.models.registry import read_model  # Keras
+
+    return config.model_copy(update={"data": read_options(config.data), "model": read_model(config.model)})
 
 
-def _read_model(options):
-    from deeplab_tf.lab.models.registry import model_schema  # Keras
-
-    return validate(model_schema(options.get("name")), options, "model").model_dump()
-
-
-def _check_precision(config):
-    precision = config.training.precision
-    if config.quantization.aware and precision != "float32":
-        raise DeepLabError(
-            "training.precision must be float32 with quantization.aware: shorter floats cannot hold INT8 values and "
-            f"their scales exactly. Got {precision} instead."
-        )
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's, with 1e-3 for a number, as YAML 1.2 has it."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _sections(path):
+@contextmanager
+def _placed(path, lines: Mapping[tuple, int | None]) -> Iterator[None]:
+    """Add the file, and the line where there is one, to the sentence of a wrong option."""
     try:
-        tree = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise DeepLabError(f"Cannot read the recipe {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DeepLabError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    tree = {section: {} if keys is None else keys for section, keys in tree.items()} if isinstance(tree, dict) else None
-    if tree is None or not all(isinstance(section, dict) for section in tree.values()):
+        yield
+    except WrongOption as error:
+        places = [error.path[:length] for length in range(len(error.path), 0, -1)]
+        line = next((lines[place] for place in places if place in lines), 0)
+        if line is None:  # of --set
+            raise
+        place = f"{path}, line {line}" if line else path
+        raise DeepLabError(f"{place}: {error}") from error
+
+
+def _sections(path) -> tuple[dict, dict]:
+    """Return the sections of a file, and the line of each value by its path."""
+    tree, lines = read_file(path)
+    if isinstance(tree, dict):
+        tree = {section: {} if keys is None else keys for section, keys in tree.items()}
+    if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
         raise DeepLabError(
             f"The recipe {path} must hold sections with keys (data, model, training, ...); got something else."
         )
-    return tree
+    return tree, lines
 
 
-def _override(tree, override):
+def _override(tree, lines, override):
     key, equals, text = override.partition("=")
     section, dot, name = key.strip().partition(".")
     if not equals or not dot or not name:
         raise DeepLabError(f"--set takes section.key=value, such as training.steps=100. Got '{override}' instead.")
-    try:
-        tree.setdefault(section, {})[name] = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise DeepLabError(f"--set {key} has a value that is not valid YAML: {text}") from error
+    tree.setdefault(section, {})[name] = read(text, f"--set {key}").value
+    lines[section, name] = None

@@ -19,7 +19,10 @@ A recipe is a YAML file with everything about a training: data, augmentation, ne
 that come with the project are in `configs/`. This page lists every key; it is generated from the code.
 
 - Only `data.name`, `data.size` and what the dataset requires must be there; everything else has a default.
-- An unknown section or key is an error that says which one was probably meant. So is a wrong type or range.
+- An unknown section or key is an error that says which one was probably meant. So is a key that is given twice, a wrong
+  type, or a number outside its range.
+- What is not true, false, null or a number in YAML 1.2 is text: a class may be called no, 010 or 12:30. Quotation marks
+  make text of anything: `name: "1e3"`.
 - `--set section.key=value` on the command line overrides the file, with the value in YAML:
   `--set training.steps=2000 --set augment.crop='[256, 512]' --set loss.class_weights=none`.
 - A run's `config.yaml` holds its recipe with every default filled in; it is a recipe too.

@@ -1,6 +1,6 @@
 """Keys of recipes that have another name today."""
 
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.lab.schema import WrongOption
 
 RENAMED = {
     "loss.hard_pixels": "loss.ohem_ratio",
@@ -12,11 +12,11 @@ RENAMED = {
 
 
 def refuse_old_names(tree: dict) -> None:
-    """Raise DeepLabError for keys under old names, with the new ones."""
+    """Raise WrongOption for keys under old names, with the new ones."""
     old = [key for key in RENAMED if _holds(tree, key)]
     if old:
         changes = ", ".join(f"{key} is now {RENAMED[key]}" for key in old)
-        raise DeepLabError(f"The recipe has keys that were renamed: {changes}. Change them.")
+        raise WrongOption(f"The recipe has keys that were renamed: {changes}. Change them.", tuple(old[0].split(".")))
 
 
 def with_new_names(tree: dict) -> dict:

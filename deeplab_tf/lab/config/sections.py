@@ -6,12 +6,12 @@ Three are elsewhere: `data` is `lab.data.DataOptions` and the dataset's own opti
 
 from typing import Annotated, Literal
 
-import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import field_validator
 
 from deeplab_tf.lab.data.augment import Augmentation
-from deeplab_tf.lab.schema import BelowOne, Fraction, Section, difference
+from deeplab_tf.lab.schema import BelowOne, Count, Fraction, Section, Weight, difference
+from deeplab_tf.lab.yaml_text import dump
 
 
 class Loss(Section):
@@ -23,7 +23,7 @@ class Loss(Section):
     """
 
     class_weights: Annotated[
-        Literal["log", "balanced"] | tuple[NonNegativeFloat, ...] | None,
+        Literal["log", "balanced"] | tuple[Weight, ...] | None,
         "weights of the classes: a rule (see above), or a number for each",
     ] = None
     label_smoothing: Annotated[BelowOne, "share of a pixel's truth that is spread over all classes"] = 0.0
@@ -33,22 +33,25 @@ class Loss(Section):
     focal_gamma: Annotated[
         float, Ge(0), Le(10), "focal loss ([Lin et al., 2017](https://arxiv.org/abs/1708.02002)): its exponent; 0: off"
     ] = 0.0
-    dice_weight: Annotated[NonNegativeFloat, "weight of the Dice loss, which is added; 0: off"] = 0.0
+    dice_weight: Annotated[Weight, "weight of the Dice loss, which is added; 0: off"] = 0.0
     tversky_weight: Annotated[
-        NonNegativeFloat,
+        Weight,
         "weight of the Tversky loss ([Salehi et al., 2017](https://arxiv.org/abs/1706.05721)), which is added; 0: off",
     ] = 0.0
     tversky: Annotated[
-        tuple[PositiveFloat, PositiveFloat], "[alpha, beta]: weights of false positives and of misses in it"
+        tuple[Annotated[float, Gt(0), Le(10)], Annotated[float, Gt(0), Le(10)]],
+        "[alpha, beta]: weights of false positives and of misses in it",
     ] = (0.3, 0.7)
-    auxiliary_weight: Annotated[NonNegativeFloat, "weight of the auxiliary head's loss"] = 0.4
-    center_weight: Annotated[NonNegativeFloat, "weight of the mean squared error of the centers"] = 200.0
-    offset_weight: Annotated[NonNegativeFloat, "weight of the mean absolute error, in pixels, of the offsets"] = 0.01
+    auxiliary_weight: Annotated[Weight, "weight of the auxiliary head's loss"] = 0.4
+    center_weight: Annotated[Weight, "weight of the mean squared error of the centers"] = 200.0
+    offset_weight: Annotated[Weight, "weight of the mean absolute error, in pixels, of the offsets"] = 0.01
     center_sigma: Annotated[float, Ge(1), Le(256), "standard deviation of the Gaussian around a center, in pixels"] = (
         8.0
     )
-    small_instance_threshold: Annotated[NonNegativeInt, "pixels below which an instance is small"] = 4096
-    small_instance_weight: Annotated[PositiveFloat, "weight of a small instance's pixels in its class"] = 1.0
+    small_instance_threshold: Annotated[int, Ge(0), Le(100_000_000), "pixels below which an instance is small"] = 4096
+    small_instance_weight: Annotated[
+        float, Gt(0), Le(1_000_000), "weight of a small instance's pixels in its class"
+    ] = 1.0
 
     @field_validator("class_weights")
     @classmethod
@@ -69,7 +72,7 @@ class Distillation(Section):
 
     run: Annotated[str | None, "the run of the teacher, with the same classes; its `best.keras` is used"] = None
     weight: Annotated[Fraction, "share of the teacher in the loss of the classes"] = 0.5
-    temperature: Annotated[PositiveFloat, "softens both distributions: logits are divided by it"] = 2.0
+    temperature: Annotated[float, Ge(0.01), Le(1000), "softens both distributions: logits are divided by it"] = 2.0
 
 
 class Optimizer(Section):
@@ -81,35 +84,33 @@ class Optimizer(Section):
     """
 
     name: Annotated[Literal["adam", "muon", "sgd"], "the optimizer"] = "adam"
-    learning_rate: Annotated[PositiveFloat, "peak learning rate"] = 0.001
+    learning_rate: Annotated[float, Gt(0), Le(1000), "peak learning rate"] = 0.001
     schedule: Annotated[Literal["cosine", "poly", "constant"], "decay of the learning rate"] = "cosine"
-    power: Annotated[NonNegativeFloat, "exponent of `poly`"] = 0.9
-    warmup_steps: Annotated[NonNegativeInt, "steps of linear warm-up"] = 0
+    power: Annotated[float, Ge(0), Le(100), "exponent of `poly`"] = 0.9
+    warmup_steps: Annotated[int, Ge(0), Le(10_000_000), "steps of linear warm-up, fewer than `training.steps`"] = 0
     momentum: Annotated[BelowOne, "momentum of `sgd`"] = 0.9
-    weight_decay: Annotated[NonNegativeFloat, "weight decay"] = 0.0
-    backbone_lr_multiplier: Annotated[NonNegativeFloat, "multiplies the backbone's learning rate"] = 1.0
-    clip_norm: Annotated[PositiveFloat | None, "clips the gradient to this global norm"] = None
+    weight_decay: Annotated[float, Ge(0), Le(100), "weight decay"] = 0.0
+    backbone_lr_multiplier: Annotated[float, Ge(0), Le(1000), "multiplies the backbone's learning rate"] = 1.0
+    clip_norm: Annotated[Annotated[float, Gt(0), Le(1_000_000)] | None, "clips the gradient to this global norm"] = None
     ema: Annotated[BelowOne | None, "momentum of an average of the weights, which is then scored and saved"] = None
 
 
 class Training(Section):
     """Steps, precision, seed, and what is written when."""
 
-    steps: Annotated[PositiveInt, "training steps; one step is one batch"] = 60_000
-    batch_size: Annotated[PositiveInt, "images in a batch"] = 16
+    steps: Annotated[Count, "training steps; one step is one batch"] = 60_000
+    batch_size: Annotated[int, Ge(1), Le(4096), "images in a batch"] = 16
     precision: Annotated[
         Literal["float32", "mixed_bfloat16", "mixed_float16"], "Keras dtype policy; saved weights are float32"
     ] = "float32"
     seed: Annotated[int, Ge(0), Lt(2**32), "fixes the first weights, the order of the images, and augmentation"] = 0
-    validate_every: Annotated[PositiveInt, "steps between scores on `val`; the best network is `best.keras`"] = 1000
-    validation_images: Annotated[PositiveInt | None, "images of `val`, evenly spread, that are scored; none: all"] = (
-        None
-    )
-    checkpoint_every: Annotated[PositiveInt, "steps between the states that `--resume` continues from"] = 500
+    validate_every: Annotated[Count, "steps between scores on `val`; the best network is `best.keras`"] = 1000
+    validation_images: Annotated[Count | None, "images of `val`, evenly spread, that are scored; none: all"] = None
+    checkpoint_every: Annotated[Count, "steps between the states that `--resume` continues from"] = 500
     save_steps: Annotated[
-        tuple[PositiveInt, ...], "steps whose network is kept in `kept/`, for `deeplab-tf report`"
+        tuple[Count, ...], "steps, up to the last, whose network is kept in `kept/`, for `deeplab-tf report`"
     ] = ()
-    log_every: Annotated[PositiveInt, "steps between lines in `metrics.jsonl` and points in TensorBoard"] = 20
+    log_every: Annotated[Count, "steps between lines in `metrics.jsonl` and points in TensorBoard"] = 20
     deterministic: Annotated[bool, "the same weights each time, to the last bit; not possible on every GPU"] = True
 
 
@@ -127,7 +128,7 @@ class Quantization(Section):
         Literal["min-max", "percentile", "entropy"] | None,
         "calibration method; none: that which agrees best with the float network",
     ] = None
-    calibration_images: Annotated[PositiveInt, "training images to calibrate on"] = 100
+    calibration_images: Annotated[int, Ge(1), Le(10_000), "training images to calibrate on"] = 100
 
 
 class Config(Section):
@@ -154,7 +155,7 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """Return the text from which `load` gives an equal Config."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return dump(self.model_dump(mode="json"))
 
     def difference(self, other: "Config") -> str | None:
         """Return the first key that changes the weights and differs in another recipe, such as

@@ -4,14 +4,17 @@ A dataset is a file in this folder with `open_split(split, *, root, ...) -> Spli
 recipes, and the keyword-only arguments are its keys there. `TABLE` is its classes, if all its roots have the same.
 """
 
+import functools
 import importlib
+import os
 from pathlib import Path
 from typing import Annotated
 
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import did_you_mean
 from deeplab_tf.core.files import import_file
+from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.data.split import Split
-from deeplab_tf.lab.schema import Section, Side, partial, schema_of, validate
+from deeplab_tf.lab.schema import Section, Side, WrongOption, partial, schema_of, validate
 
 
 class DataOptions(Section):
@@ -31,12 +34,13 @@ def data_sets() -> list[str]:
 def load_data_set(name: str):
     """Return the module of a dataset, by its name or the path of a file of your own (NAME.py).
 
-    Raise DeepLabError, with the choices, where there is none.
+    Raise WrongOption, with the choices, where there is none.
     """
     if str(name).endswith(".py") and Path(name).is_file():
         return import_file(name)
     if name not in data_sets():
-        raise DeepLabError(f"There is no dataset '{name}' for data.name. {did_you_mean(str(name), data_sets())}")
+        meant = did_you_mean(str(name), data_sets())
+        raise WrongOption(f"There is no dataset '{name}' for data.name. {meant}", ("data", "name"))
     return importlib.import_module(f"deeplab_tf.lab.data.{name}")
 
 
@@ -50,9 +54,25 @@ def read_options(data: dict) -> dict:
 
 
 def _read(data):
-    schema = schema_of(load_data_set(data.get("name")).open_split, DataOptions)
     given = {key: value for key, value in data.items() if value is not None}
-    return validate(partial(schema), given, "data").model_dump(exclude_unset=True)
+    schema = _partial_schema(load_data_set(data.get("name")).open_split)
+    return validate(schema, given, "data").model_dump(exclude_unset=True)
+
+
+@functools.cache
+def _partial_schema(open_one) -> type[DataOptions]:
+    return partial(schema_of(open_one, DataOptions))
+
+
+def places(data: dict) -> list[str]:
+    """Return the files and folders that a `data` section names and that are there; for `images/{split}`, the part
+    before the split."""
+    named = [data.get(key) for key in ("root", "records", "manual_dir")]
+    named.append(data["name"] if data["name"].endswith(".py") else None)
+    below = [value.partition("{split}")[0] for value in data.values() if isinstance(value, str)]
+    found = [expand(name) for name in named if name]
+    found += [os.path.join(found[0], name) for name in below if data.get("root")]
+    return [path for path in dict.fromkeys(found) if os.path.exists(path)]
 
 
 def count_classes(data: dict) -> int | None:
@@ -78,7 +98,16 @@ def open_split(data: dict, split: str) -> Split:
     if data.get("records"):
         from deeplab_tf.lab.data.records import open_prepared  # TFDS
 
-        return open_prepared(data, split)
+        return open_prepared(data, split, lambda: _open_files(data, split))
+    return _open_files(data, split)
+
+
+def _open_files(data, split):
     open_one = load_data_set(data["name"]).open_split
     own = {key: value for key, value in data.items() if key not in DataOptions.model_fields}
-    return open_one(split, **dict(validate(schema_of(open_one, Section), own, "data")))
+    opened = open_one(split, **dict(validate(schema_of(open_one, Section), own, "data")))
+    if data["name"] == "records":
+        from deeplab_tf.lab.data.records import compared  # TFDS
+
+        return compared(opened, own["root"], lambda: _open_files(opened.source, split))
+    return opened

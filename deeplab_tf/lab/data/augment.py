@@ -11,7 +11,8 @@ from typing import Annotated
 import cv2
 import numpy as np
 import tensorflow as tf
-from pydantic import NonNegativeFloat, PositiveFloat, field_validator
+from annotated_types import Ge, Le
+from pydantic import field_validator
 
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.core.panoptic import DIVISOR
@@ -21,6 +22,8 @@ BORDER = 114.0
 """Gray level of image pixels that a warp brings in from outside."""
 
 COLOR_CHANGES = ("brightness", "contrast", "saturation", "hue", "white_balance", "gamma", "noise")
+
+Factor = Annotated[float, Ge(0.01), Le(100)]
 
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
@@ -39,18 +42,18 @@ class Augmentation(Section):
     flip: Annotated[Fraction, "probability of a left-right flip"] = 0.0
     vertical_flip: Annotated[Fraction, "probability of a top-bottom flip"] = 0.0
     quarter_turns: Annotated[bool, "turn by 0, 90, 180 or 270 degrees, each as often"] = False
-    rotation: Annotated[NonNegativeFloat, "degrees, at most, either way"] = 0.0
-    scale: Annotated[tuple[PositiveFloat, PositiveFloat], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
+    rotation: Annotated[float, Ge(0), Le(180), "degrees, at most, either way"] = 0.0
+    scale: Annotated[tuple[Factor, Factor], "[low, high] factor, evenly in the logarithm"] = (1.0, 1.0)
     elastic: Annotated[
-        NonNegativeFloat, "standard deviation, in pixels, of a smooth warp that is drawn at 3x3 points (U-Net's)"
+        float, Ge(0), Le(1000), "standard deviation, in pixels, of a smooth warp that is drawn at 3x3 points (U-Net's)"
     ] = 0.0
     brightness: Annotated[BelowOne, "0.3: times 0.7 to 1.3"] = 0.0
     contrast: Annotated[BelowOne, "0.3: distance from the image's mean gray, times 0.7 to 1.3"] = 0.0
     saturation: Annotated[Fraction, "0.3: distance from each pixel's gray, times 0.7 to 1.3"] = 0.0
     hue: Annotated[Fraction, "0.1: turned by at most a tenth of the color circle either way"] = 0.0
     white_balance: Annotated[Fraction, "0.1: each channel on its own, times 0.9 to 1.1"] = 0.0
-    gamma: Annotated[NonNegativeFloat, "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
-    noise: Annotated[NonNegativeFloat, "standard deviation of Gaussian noise in gray levels, at most"] = 0.0
+    gamma: Annotated[float, Ge(0), Le(10), "0.3: to a power between 1 / 1.3 and 1.3"] = 0.0
+    noise: Annotated[float, Ge(0), Le(255), "standard deviation of Gaussian noise in gray levels, at most"] = 0.0
 
     @field_validator("scale")
     @classmethod

@@ -1,7 +1,7 @@
 """Splits of image files and label files. Opening one lists and pairs files; reading a sample checks what is in them."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,10 +9,20 @@ import cv2
 import numpy as np
 
 from deeplab_tf.core import image_files
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import DeepLabError, did_you_mean, some_of
+from deeplab_tf.core.guard import expand
+from deeplab_tf.core.image_header import lies_upright, read_header
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, label_map_of
-from deeplab_tf.lab.data.split import Sample, Split, UnknownSplit, check_same_size
+from deeplab_tf.lab.data.split import (
+    LabelContent,
+    Sample,
+    Split,
+    UnknownSplit,
+    check_same_size,
+    check_sizes,
+    content_of,
+)
 
 
 class FileRow(NamedTuple):
@@ -48,9 +58,35 @@ class FileSplit(Split):
 
     def sample(self, index: int) -> Sample:
         row = self.rows[index]
-        sample = Sample(image_files.read_image(row.image), self._read_label(row.label))
+        label_map = self._read_label(row.label)
+        header = read_header(row.image)
+        upright = header is not None and lies_upright(header, row.image, label_map.shape, row.label)
+        sample = Sample(image_files.read_image(row.image, upright=upright), label_map)
         check_same_size(*sample, f"Image {row.image} and label {row.label}")
         return sample
+
+    def inspect(self, index: int) -> LabelContent:
+        row = self.rows[index]
+        content, size = self._content(row.label)
+        header = read_header(row.image)
+        if header is None or not (header.rgb and header.whole):
+            self.sample(index)  # says what is wrong, if anything
+        elif lies_upright(header, row.image, size, row.label):
+            header = header._replace(size=header.upright_size)
+        checked = [(header, f"Image {row.image} and label {row.label}")]
+        if row.instances:
+            checked.append((read_header(row.instances), f"Instance map {row.instances} and its label map"))
+        for each, names in checked:
+            if each is not None:
+                check_sizes(each.size, size, names)
+        return content
+
+    def _content(self, path):
+        """Return what a label file holds, and its height and width."""
+        if hasattr(self._read_label, "content"):
+            return self._read_label.content(path, len(self.table))
+        label_map = self._read_label(path)
+        return content_of(label_map, self.table), label_map.shape
 
     def label_map(self, index: int) -> np.ndarray:
         return self._read_label(self.rows[index].label)
@@ -71,6 +107,9 @@ class FileSplit(Split):
 
     def paths(self, index: int) -> list[str]:
         return [self.rows[index].image, self.rows[index].label]
+
+    def files(self, index: int) -> list[str]:
+        return [path for path in self.rows[index][1:] if path]
 
 
 class IdReader:
@@ -94,17 +133,32 @@ class IdReader:
     def convert(self, ids: np.ndarray, name: str) -> np.ndarray:
         """Return the class ids of (H, W) uint8 ids that were read elsewhere; `name` stands for them in errors."""
         if cv2.countNonZero(cv2.LUT(ids, self._unknown)):
-            unknown = [i for i in np.unique(ids) if self._unknown[i]]
-            raise DeepLabError(
-                f"Label file {name} holds ids outside the class table: {some_of(unknown)}; known are "
-                f"{_ranges(list(self.label_ids))}."
-            )
+            self._refuse([i for i in np.unique(ids) if self._unknown[i]], name)
         return cv2.LUT(ids, self._to_class)
+
+    def content(self, path: str, classes: int) -> tuple[LabelContent, tuple[int, ...]]:
+        """Return what a file holds, and its height and width. Raise DeepLabError as a call does."""
+        ids = image_files.read_ids(path)
+        counts = np.bincount(ids.ravel(), minlength=256)
+        found = np.flatnonzero(counts).tolist()
+        unknown = [i for i in found if self._unknown[i]]
+        if unknown:
+            self._refuse(unknown, path)
+        by_class = np.zeros(256, np.int64)
+        np.add.at(by_class, self._to_class, counts)
+        ignored = {str(i): int(counts[i]) for i in found if self._to_class[i] == IGNORE_LABEL}
+        return LabelContent(by_class[:classes], ignored), ids.shape
+
+    def _refuse(self, unknown, name):
+        raise DeepLabError(
+            f"Label file {name} holds ids outside the class table: {some_of(unknown)}; known are "
+            f"{_ranges(list(self.label_ids))}."
+        )
 
 
 def open_root(root: str) -> Path:
     """Return the folder of a dataset. Raise DeepLabError if it is not there."""
-    path = Path(root).expanduser()
+    path = Path(expand(root))
     if not path.is_dir():
         raise DeepLabError(f"The dataset's folder {path} does not exist; set data.root to where it is.")
     return path
@@ -146,7 +200,7 @@ def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
         DeepLabError: two files have the same name.
     """
     found: dict[str, str] = {}
-    for parent, _, files in os.walk(folder, onerror=image_files.refuse_unreadable, followlinks=True):
+    for parent, files in image_files.walk(folder):
         for file in files:
             suffix = next((suffix for suffix in suffixes if file.lower().endswith(suffix.lower())), None)
             if suffix is None or file.startswith("."):
@@ -162,8 +216,8 @@ def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
 def pair_files(images: dict[str, str], labels: dict[str, str], where: Path) -> list[FileRow]:
     """Return the image and label files (name -> path, see `list_files`) of the same name as rows, sorted by name.
 
-    Raise DeepLabError for an image without a label, a label without an image, and no image at all in the folder
-    `where`.
+    Raise DeepLabError for an image without a label, a label without an image, an image file under two names, and no
+    image at all in the folder `where`.
     """
     if not images and not labels:
         raise DeepLabError(f"The split is empty: there is no image in {where}.")
@@ -172,7 +226,31 @@ def pair_files(images: dict[str, str], labels: dict[str, str], where: Path) -> l
         if alone:
             count = f"{len(alone)} {kind}{'s have' if len(alone) > 1 else ' has'}"
             raise DeepLabError(f"{count} no {missing}: {some_of([have[name] for name in alone])}.")
+    seen: dict[tuple[int, int], str] = {}
+    for path in images.values():
+        first = seen.setdefault(identity(path), path)
+        if first is not path:
+            raise DeepLabError(f"{first} and {path} are one file, by a link, and would count twice; leave one of them.")
     return [FileRow(name, images[name], labels[name]) for name in sorted(images)]
+
+
+def identity(path: str) -> tuple[int, int]:
+    """Return what is equal for all names of a file, links included: device and number. Raise DeepLabError where there
+    is no file."""
+    status = _status(path)
+    return status.st_dev, status.st_ino
+
+
+def stats(paths: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Return path, size and time (ns) of files: what differs once one is written again."""
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in ((path, _status(path)) for path in paths)]
+
+
+def _status(path):
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise DeepLabError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def add_instances(rows: list[FileRow], instances: dict[str, str]) -> list[FileRow]:
@@ -195,12 +273,6 @@ def check_same_classes(panoptic: np.ndarray, label_map: np.ndarray, path: str) -
             f"has class {panoptic[y, x] // DIVISOR}, the label file {label_map[y, x]} ({IGNORE_LABEL} is ignored)."
         )
     return panoptic
-
-
-def some_of(items: Sequence) -> str:
-    """Return the first three items as text, and how many more there are."""
-    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-    return ", ".join(str(item) for item in items[:3]) + more
 
 
 def _ranges(ids: list[int]) -> str:

@@ -20,15 +20,15 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 
 from deeplab_tf.core import image_files
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, some_of
 from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable, id_map
 from deeplab_tf.core.panoptic import DIVISOR, panoptic_map, thing_classes
 from deeplab_tf.lab.data import file_split
-from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, some_of, split_folder
-from deeplab_tf.lab.data.split import check_same_size
+from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, split_folder
+from deeplab_tf.lab.data.split import LabelContent, check_same_size
 from deeplab_tf.lab.schema import Byte, Section
 
 Color = tuple[Byte, Byte, Byte]
@@ -37,7 +37,7 @@ Color = tuple[Byte, Byte, Byte]
 class ClassRow(Section):
     """A row of `classes`."""
 
-    name: str | int
+    name: str | Annotated[int, Ge(0), Le(999_999)]
     color: Color
     thing: bool = False
     id: Byte | None = None
@@ -52,6 +52,7 @@ def open_split(
     classes: Annotated[
         tuple[ClassRow, ...],
         MinLen(1),
+        MaxLen(IGNORE_LABEL),
         "a row for each class: `name`, `color` [R, G, B], `thing: true` for what is countable (cars, "
         "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order",
     ],
@@ -131,14 +132,24 @@ class ColorReader:
             raise DeepLabError(
                 f"Colors in data.classes and data.ignore_colors must differ; {list(repeated[0])} appears twice."
             )
+        self._ignored = {*ignore_colors}
         # All 2^24 colors, 32 MB: one look-up per pixel, whatever the number of classes.
         self._to_class = np.full(1 << 24, self._UNKNOWN, np.uint16)
-        for (red, green, blue), class_id in meanings:
-            self._to_class[red | green << 8 | blue << 16] = class_id
+        for color, class_id in meanings:
+            self._to_class[_pack(color)] = class_id
 
     def __call__(self, path: str) -> np.ndarray:
         """Return (H, W) uint8 class ids. Raise DeepLabError for a file that holds an unknown color."""
-        packed = cv2.cvtColor(image_files.read_colors(path), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF
+        return self._to_ids(_packed(path), path)
+
+    def content(self, path: str, classes: int) -> tuple[LabelContent, tuple[int, ...]]:
+        """Return what a file holds, and its height and width. Raise DeepLabError as a call does."""
+        packed = _packed(path)
+        counts = np.bincount(self._to_ids(packed, path).ravel(), minlength=256)
+        ignored = {str(list(color)): cv2.countNonZero(np.uint8(packed == _pack(color))) for color in self._ignored}
+        return LabelContent(counts[:classes], {color: count for color, count in ignored.items() if count}), packed.shape
+
+    def _to_ids(self, packed, path):
         ids = self._to_class[packed]
         unknown = ids == self._UNKNOWN
         if unknown.any():
@@ -147,6 +158,15 @@ class ColorReader:
                 f"Label file {path} holds colors outside the class table, as [R, G, B]: {some_of(colors)}."
             )
         return ids.astype(np.uint8)
+
+
+def _pack(color):
+    return color[0] | color[1] << 8 | color[2] << 16
+
+
+def _packed(path):
+    """Return (H, W) uint32, the colors of a label file in 24 bits."""
+    return cv2.cvtColor(image_files.read_colors(path), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF
 
 
 def _id_reader(classes: tuple[ClassRow, ...], ignore_ids: tuple[int, ...]) -> IdReader:

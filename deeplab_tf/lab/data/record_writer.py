@@ -3,12 +3,11 @@
 import collections
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,15 +16,27 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from deeplab_tf.core import image_files
+from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.check import count_labels, examine, shared_images
 from deeplab_tf.lab.data.pipeline import resize_sample
-from deeplab_tf.lab.data.records import VERSION, version_folder
+from deeplab_tf.lab.data.records import VERSION, damage_named, version_folder
+from deeplab_tf.lab.data.source_files import changed_files, describe_files, summary
 from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
 
 SPLITS = ("train", "val", "test")
 """The splits that are prepared, where the dataset has them."""
+
+UNFINISHED = re.compile(rf"incomplete\.[A-Z0-9]{{6}}_{re.escape(VERSION)}")
+"""The folder that TFDS writes records to before it renames it."""
+STALE = f"incomplete.STALE0_{VERSION}"
+"""The folder of records that are being replaced."""
+NO_DOWNLOADS = f"incomplete.NOFILE_{VERSION}"
+"""The folder for downloads, of which there are none, but TFDS makes it."""
 
 Progress = Callable[[Iterable, str, int], Iterable]
 """Wraps items, with a label and how many there are, to show progress."""
@@ -40,26 +51,37 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
         progress: shows the progress of each split.
 
     Returns:
-        `out`, `written` (False: they were there already), `size`, `splits` (name -> number of images) and `bytes`.
+        `out`, `written` (False: they were there already), `size`, `splits` (name -> number of images), `bytes`, and
+        `warnings`: what made records that were there be replaced, and what is wrong with the data.
 
     Raises:
         DeepLabError: as `write` does, and for a dataset that cannot be opened.
     """
-    if data["name"] == "records":
-        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
     height, width = data["size"]
-    default = os.path.join("records", f"{data['name']}-{height}x{width}")
-    out = os.path.expanduser(out or data.get("records") or default)
+    out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
     splits = _open_all(data)
-    written = write(splits, (height, width), data, out, progress=progress)
+    written, warnings = write(splits, (height, width), data, out, progress=progress)
     return {
         "out": out,
         "written": written,
         "size": [height, width],
         "splits": {name: len(split) for name, split in splits.items()},
         "bytes": sum(file.stat().st_size for file in version_folder(Path(out)).iterdir()),
+        "warnings": warnings,
     }
+
+
+def records_folder(data: dict, out: str | None) -> str:
+    """Return the folder that `prepare` writes to; its arguments are those of `prepare`.
+
+    Raise DeepLabError for a dataset that is records itself.
+    """
+    if data["name"] == "records":
+        raise DeepLabError("This recipe reads prepared records already; prepare the dataset that they were made from.")
+    height, width = data["size"]
+    default = os.path.join("records", f"{os.path.splitext(os.path.basename(data['name']))[0]}-{height}x{width}")
+    return expand(out or data.get("records") or default)
 
 
 def _open_all(data: dict) -> dict[str, Split]:
@@ -74,8 +96,11 @@ def _open_all(data: dict) -> dict[str, Split]:
     return splits
 
 
-def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: str, *, progress: Progress) -> bool:
-    """Write all splits of a dataset to a folder, where the records appear whole or not at all.
+def write(
+    splits: dict[str, Split], size: tuple[int, int], source: dict, out: str, *, progress: Progress
+) -> tuple[bool, list[str]]:
+    """Write all splits of a dataset to a folder, where the records appear whole or not at all. Records of the same
+    dataset whose files have changed since are replaced.
 
     Args:
         splits: what to write, by the split's name.
@@ -85,35 +110,60 @@ def write(splits: dict[str, Split], size: tuple[int, int], source: dict, out: st
         progress: shows the progress of each split.
 
     Returns:
-        False if these very records are already there.
+        False if these very records are already there, and sentences for a person.
 
     Raises:
         DeepLabError: the folder holds other records, another process writes them, the disk is too small, and whatever
             is wrong with a sample.
     """
-    folder = Path(out).expanduser()
+    folder = Path(expand(out))
     for name, split in splits.items():
         if 0 < len(split.without_instances()) < len(split):
             require_instances(split, name)
-    folder.mkdir(parents=True, exist_ok=True)
     metadata = _describe(splits, size, source)
-    with open(folder / ".prepare.lock", "w") as lock:
+    place, warnings = version_folder(folder), []
+    with locked(folder):
+        _remove_unfinished(folder)
+        if place.is_dir():
+            changed = _changed_since(folder, metadata, splits)
+            if not changed:
+                return False, []
+            warnings.append(f"{summary(changed)}; they are written again.")
+        _check_space(folder, splits, size)
+        metadata.update(_found(splits, source))
+        warnings += metadata["warnings"]
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process ends
-        except OSError:
-            raise DeepLabError(
-                f"Another process is preparing records in {out}; wait for it, or choose another --out."
-            ) from None
-        if version_folder(folder).is_dir():
-            _check_same(folder, metadata)
-            return False
-        for leftover in version_folder(folder).parent.glob("incomplete.*"):  # of a process that was killed
-            shutil.rmtree(leftover)
-        _check_space(folder, sum(map(len, splits.values())), size)
-        with tempfile.TemporaryDirectory() as nothing:  # TFDS wants a folder for downloads
+            if place.is_dir():
+                place.rename(place.with_name(STALE))
             builder = Records(splits, metadata, progress, data_dir=folder, file_format="array_record")
-            run_builder(builder, download_dir=nothing)
-    return True
+            run_builder(builder, download_dir=place.with_name(NO_DOWNLOADS))
+        except BaseException:
+            with contextlib.suppress(OSError):  # there were none
+                place.with_name(STALE).rename(place)
+            raise
+        finally:
+            _remove_unfinished(folder)
+    return True, warnings
+
+
+def _found(splits, source):
+    """Return what else the metadata hold: the files, and what a check finds in them."""
+    counts = {name: count_labels(split, name) for name, split in splits.items()}
+    return {
+        "files": {name: describe_files(split, name) for name, split in splits.items()},
+        "counts": {name: one._asdict() for name, one in counts.items()},
+        "remarks": shared_images(splits["train"], splits["val"]) if {"train", "val"} <= splits.keys() else [],
+        "warnings": [problem.sentence for problem in examine(splits, counts, source)],
+    }
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed, or failed, left in a locked folder."""
+    for path in version_folder(folder).parent.glob("incomplete.*"):
+        if UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path)
+    with contextlib.suppress(OSError):  # there are records, or it was never made
+        version_folder(folder).parent.rmdir()
 
 
 def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, manual_dir: Path | None = None) -> None:
@@ -150,9 +200,10 @@ class Records(tfds.core.GeneratorBasedBuilder):
             "image": tfds.features.Tensor(shape=(*size, 3), dtype=np.uint8, encoding="bytes"),
             "label_map": tfds.features.Tensor(shape=size, dtype=np.uint8, encoding="bytes"),
             "source_label": tfds.features.Text(),  # PNG at the label's own resolution
+            "panoptic_map": tfds.features.Text(),  # (H, W) int32 as bytes, or empty
             "source_panoptic": tfds.features.Text(),  # panoptic map as RGB PNG, or empty
         }
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description="Images and label maps at the training size, written by deeplab-tf prepare.",
             features=tfds.features.FeaturesDict(features),
@@ -168,14 +219,21 @@ class Records(tfds.core.GeneratorBasedBuilder):
         yield from enumerate(self._progress(examples, f"prepare {name}", len(split)))
 
 
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Look for nothing on the network; TFDS would make a temporary folder for it, and leave it."""
+
+
 def _example(split: Split, index: int, size: tuple[int, int]) -> dict:
     sample, panoptic = split.sample(index), split.panoptic_map(index)
     resized = resize_sample(sample, size)
+    panoptic_map = b"" if panoptic is None else resize_labels(panoptic, size).astype("<i4").tobytes()
     return {
         "name": split.names[index],
         "image": resized.image,
         "label_map": resized.label_map,
         "source_label": image_files.encode_image(sample.label_map, ".png"),
+        "panoptic_map": panoptic_map,
         "source_panoptic": b"" if panoptic is None else image_files.encode_image(to_colors(panoptic), ".png"),
     }
 
@@ -203,20 +261,29 @@ def _describe(splits: dict[str, Split], size: tuple[int, int], source: dict) -> 
     }
 
 
-def _check_same(folder: Path, metadata: dict) -> None:
-    there = dict(tfds.builder_from_directory(version_folder(folder)).info.metadata)
-    there["source"] = {key: value for key, value in there["source"].items() if value is not None}  # as `data` has them
-    different = [key for key in metadata if there.get(key) != metadata[key]]
+def _changed_since(folder: Path, metadata: dict, splits: dict[str, Split]) -> list[str]:
+    """Return which files differ from those of the records in a folder. Raise DeepLabError for records of another
+    dataset."""
+    with damage_named(version_folder(folder)):
+        there = dict(tfds.builder_from_directory(version_folder(folder)).info.metadata)
+        there["source"] = {key: value for key, value in there["source"].items() if value is not None}  # as in `data`
+        names, sources = set(there["names"]), dict(there["files"])
+    different = [key for key in metadata if key != "names" and there.get(key) != metadata[key]]
     if different:
         raise DeepLabError(
             f"{folder} holds records of something else (different {', '.join(different)}); choose another --out, or "
             f"remove {folder / 'records'}."
         )
+    changed = sorted(names ^ splits.keys())
+    for name, files in sources.items():
+        changed += changed_files(splits[name], files) if name in splits else []
+    return changed
 
 
-def _check_space(folder: Path, count: int, size: tuple[int, int]) -> None:
+def _check_space(folder: Path, splits: dict[str, Split], size: tuple[int, int]) -> None:
     """TFDS writes every record uncompressed first, then compressed: about 1.5 times the bytes of the pixels."""
-    need, free = 1.5 * count * size[0] * size[1] * 4, shutil.disk_usage(folder).free
+    count, each = sum(map(len, splits.values())), 8 if all(split.has_instances() for split in splits.values()) else 4
+    need, free = 1.5 * count * size[0] * size[1] * each, shutil.disk_usage(folder).free
     if need > free:
         raise DeepLabError(
             f"Preparing {count} images needs {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there."

@@ -1,11 +1,12 @@
 """Splits: what a dataset gives, for training and for scoring, in NumPy."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 
 
 class UnknownSplit(DeepLabError):
@@ -19,6 +20,13 @@ class Sample(NamedTuple):
     label_map: np.ndarray  # (H, W) uint8: class ids and IGNORE_LABEL
 
 
+class LabelContent(NamedTuple):
+    """What a label holds."""
+
+    classes: np.ndarray  # (C,) int64: pixels of each class
+    ignored: dict[str, int]  # an ignored id or color, as the file has it -> its pixels
+
+
 class Split:
     """A sequence of samples in a fixed order.
 
@@ -28,11 +36,15 @@ class Split:
             `frankfurt/frankfurt_000000_000294`.
         label_ids: every id that a label file may hold -> its class id or IGNORE_LABEL; None where label files hold no
             ids.
+        remarks: what a report on this data must say, a sentence each.
+        counts: the fields of `check.LabelCounts`, where the labels have been counted already.
     """
 
     table: LabelTable
     names: list[str]
     label_ids: dict[int, int] | None = None
+    remarks: Sequence[str] = ()
+    counts: Mapping | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,12 +88,27 @@ class Split:
         """Return the files of a sample, for messages: image, label."""
         return [self.names[index]]
 
+    def files(self, index: int) -> list[str]:
+        """Return all files that a sample is read from, the image first; none where it is not read from files."""
+        return []
+
+    def inspect(self, index: int) -> LabelContent:
+        """Read a label, and check the image as far as that is fast. Raise DeepLabError as `sample` does."""
+        return content_of(self.label_map(index), self.table)
+
+
+def content_of(label_map: np.ndarray, table: LabelTable) -> LabelContent:
+    """Return what an (H, W) uint8 label map holds."""
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    ignored = int(counts[IGNORE_LABEL])
+    return LabelContent(counts[: len(table)], {str(IGNORE_LABEL): ignored} if ignored else {})
+
 
 class Subset(Split):
     """Samples of a split, evenly spread over it."""
 
     def __init__(self, split: Split, count: int):
-        self.split, self.table, self.label_ids = split, split.table, split.label_ids
+        self.split, self.table, self.label_ids, self.remarks = split, split.table, split.label_ids, split.remarks
         self.indices = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int).tolist()
         self.names = [split.names[i] for i in self.indices]
 
@@ -96,6 +123,12 @@ class Subset(Split):
 
     def without_instances(self) -> list[str]:
         return self.split.without_instances()
+
+    def files(self, index: int) -> list[str]:
+        return self.split.files(self.indices[index])
+
+    def inspect(self, index: int) -> LabelContent:
+        return self.split.inspect(self.indices[index])
 
 
 def require_instances(split: Split, name: str) -> None:
@@ -114,6 +147,11 @@ def require_instances(split: Split, name: str) -> None:
 
 def check_same_size(first: np.ndarray, second: np.ndarray, names: str) -> None:
     """Raise DeepLabError unless two arrays, which have these names, have the same height and width."""
-    if first.shape[:2] != second.shape[:2]:
-        sizes = "{}x{} against {}x{}".format(*first.shape[:2], *second.shape[:2])
+    check_sizes(first.shape[:2], second.shape[:2], names)
+
+
+def check_sizes(first: Sequence[int], second: Sequence[int], names: str) -> None:
+    """Raise DeepLabError unless two sizes (height, width) of files that have these names are the same."""
+    if tuple(first) != tuple(second):
+        sizes = "{}x{} against {}x{}".format(*first, *second)
         raise DeepLabError(f"{names} must have the same size, height x width: {sizes}.")

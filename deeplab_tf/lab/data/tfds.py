@@ -18,6 +18,7 @@ from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import write_json
+from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.data.cityscapes import LABEL_READER
 from deeplab_tf.lab.data.record_writer import run_builder
 from deeplab_tf.lab.data.records import ExampleReader
@@ -42,10 +43,10 @@ def open_split(
         raise UnknownSplit(
             f"There is no split '{split}' with labels in TFDS's Cityscapes. {did_you_mean(split, _SPLITS)}"
         )
-    folder = Path(root).expanduser()
+    folder = Path(expand(root))
     builder = tfds.builder("cityscapes/semantic_segmentation", data_dir=folder, file_format="array_record")
     if not builder.is_prepared():
-        _prepare(builder, folder, Path(manual_dir).expanduser() if manual_dir else folder / "downloads" / "manual")
+        _prepare(builder, folder, Path(expand(manual_dir)) if manual_dir else folder / "downloads" / "manual")
     return TfdsCityscapes(builder, _SPLITS[split])
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_tf.core.files import write_json, write_text
+from deeplab_tf.core.bundle import files_read
+from deeplab_tf.core.files import locked, write_json, write_text
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.prediction import predict
@@ -17,10 +19,14 @@ from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation import speed
 from deeplab_tf.lab.evaluation.evaluate import evaluate
-from deeplab_tf.lab.evaluation.evaluate_run import Progress, with_text
-from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels
+from deeplab_tf.lab.evaluation.evaluate_run import Progress, data_warnings, with_text
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels, truth_title
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
-from deeplab_tf.lab.runs.folder import BEST, best_step, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.metrics import best_step
+
+PAGES = ("checkpoints.json", "checkpoints.md")
+"""The report; where the first is, all files are there and of one call."""
 
 
 def compare_checkpoints(
@@ -29,6 +35,7 @@ def compare_checkpoints(
     split: str = "val",
     root: str | None = None,
     frames: int = 3,
+    guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
 ) -> tuple[dict, str]:
     """Score every checkpoint of a run, and write RUN/report/checkpoints.json, .md and .png, and architecture.png.
@@ -38,34 +45,43 @@ def compare_checkpoints(
         split: of the run's dataset.
         root: where the dataset lies now, if not where the recipe says.
         frames: how many images the figure shows.
+        guard: as for `evaluate_run`.
         progress: wraps the iterable of frame numbers, with a text beside it.
 
     Returns:
         The report as written to checkpoints.json, and the page.
     """
     resolve_checkpoint(run)  # says what is wrong with the run before anything is written
+    steps = best_step(run)
     folder = Path(run, "report")
-    folder.mkdir(parents=True, exist_ok=True)
-    names, rows, predicted = checkpoints(run), [], {}
-    network = runs.open_runtime(run, names[0])
-    opened = runs.open_run_split(network, split, root)
-    for name in names:
-        network = network if name == names[0] else runs.open_runtime(run, name)
-        evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
-        row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
-        rows.append({"checkpoint": name, "steps": best_step(run) if name == BEST else int(name), **row})
-        predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
-    figure = folder / "checkpoints.png"
-    write_image(figure, checkpoints_figure(opened, predicted))
-    report = {"run": str(run), "split": split, "images": len(opened), "checkpoints": rows, "figure": str(figure)}
-    report.update(speed.measured_with())
-    if hasattr(network, "model"):
-        report["architecture"] = str(folder / "architecture.png")
-        write_image(report["architecture"], _architecture(network))
-    page = checkpoints_page(report)
-    write_text(folder / "checkpoints.md", page)
-    write_json(folder / "checkpoints.json", report)
-    return report, page
+    if guard:
+        guard.reads(*files_read(run), *runs.read_places(run, root))
+        guard.fills(folder, "RUN/report", [folder / name for name in (*PAGES, "checkpoints.png", "architecture.png")])
+        guard.check()
+    with locked(folder):
+        names, rows, predicted = checkpoints(run), [], {}
+        network = runs.open_runtime(run, names[0])
+        opened = runs.open_run_split(network, split, root)
+        for name in names:
+            network = network if name == names[0] else runs.open_runtime(run, name)
+            evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
+            row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
+            rows.append({"checkpoint": name, "steps": steps if name == BEST else int(name), **row})
+            predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
+        for page in PAGES:
+            (folder / page).unlink(missing_ok=True)  # a killed process leaves none with a figure of another
+        figure = folder / "checkpoints.png"
+        write_image(figure, checkpoints_figure(opened, predicted))
+        report = {"run": str(run), "split": split, "images": len(opened), "checkpoints": rows, "figure": str(figure)}
+        report["warnings"] = data_warnings(run, opened, rows[0])
+        report.update(speed.measured_with())
+        if hasattr(network, "model"):
+            report["architecture"] = str(folder / "architecture.png")
+            write_image(report["architecture"], _architecture(network))
+        text = checkpoints_page(report)
+        write_text(folder / PAGES[1], text)
+        write_json(folder / PAGES[0], report)
+        return report, text
 
 
 def spread_indices(length: int, count: int) -> list[int]:
@@ -83,7 +99,7 @@ def checkpoints_figure(split: Split, predicted: dict[str, dict[int, np.ndarray]]
     rows = []
     for index in next(iter(predicted.values())):
         frame = split.scored_sample(index)
-        panels = [LabelPanel(frame.label_map, "truth (black: ignored)")]
+        panels = [LabelPanel(frame.label_map, truth_title(split.table))]
         for checkpoint, label_maps in predicted.items():
             confusion = ConfusionMatrix(len(split.table))
             confusion.update(frame.label_map, label_maps[index])

@@ -1,8 +1,11 @@
 """Scoring a network on a split: over all pixels, and image by image."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -101,22 +104,74 @@ def evaluate(
     table, images, start = split.table, [], time.perf_counter()
     total, of_components, method = ConfusionMatrix(len(table)), None, None
     quality = PanopticQuality(table) if split.has_instances() else None
-    for index in progress(range(len(split))):
-        frame = split.scored_sample(index)
-        predicted = predict(network, frame.image, frame.label_map.shape, flip=flip, scales=scales)
-        score = ConfusionMatrix(len(table))
-        score.update(frame.label_map, predicted.label_map)
-        images.append(ImageScore(index, split.names[index], score.miou(), score.pixel_accuracy()))
-        total.merge(score)
-        truth = split.panoptic_map(index) if quality else None
-        if quality is not None and truth is not None:
-            method = predicted.panoptic_method
-            quality.update(truth, predicted.panoptic)
-            if method == "centers":
-                of_components = of_components or PanopticQuality(table)
-                of_components.update(truth, components(predicted.panoptic_labels, table))
+
+    def read(index):
+        return split.scored_sample(index), split.panoptic_map(index) if quality else None
+
+    def score(lane, item):
+        (image, label_map), truth = item
+        predicted = predict(lane, image, label_map.shape, flip=flip, scales=scales)
+        pixels = ConfusionMatrix(len(table))
+        pixels.update(label_map, predicted.label_map)
+        return pixels, predicted.panoptic_method, _qualities(predicted, truth, table)
+
+    scored = _in_lanes(network, score, map(read, range(len(split))))
+    for index, (pixels, way, (segments, regions)) in zip(progress(range(len(split))), scored):
+        images.append(ImageScore(index, split.names[index], pixels.miou(), pixels.pixel_accuracy()))
+        total.merge(pixels)
+        if quality is not None and segments is not None:
+            method = way
+            quality.merge(segments)
+        if regions is not None:
+            of_components = of_components or PanopticQuality(table)
+            of_components.merge(regions)
     seconds = time.perf_counter() - start
     return Evaluation(table, total, images, network.size, flip, tuple(scales), seconds, quality, method, of_components)
+
+
+def _qualities(predicted, truth, table):
+    """Return the counts of the panoptic map and, where the network predicts instances, of connected components."""
+    if truth is None:
+        return None, None
+    maps = [predicted.panoptic]
+    if predicted.panoptic_method == "centers":
+        maps.append(components(predicted.label_map, table))
+    counts = [PanopticQuality(table) for _ in maps]
+    for one, panoptic in zip(counts, maps):
+        one.update(truth, panoptic)
+    return counts[0], counts[1] if len(counts) > 1 else None
+
+
+def _in_lanes(network, function, items):
+    """Yield function(lane, item) for each item, in order, with as many at a time as the network has lanes.
+
+    Items are read in the thread of the caller, because a split of one's own may not be read by several.
+    """
+    lanes = network.lanes()
+    free: SimpleQueue = SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def run(item):
+        lane = free.get()
+        try:
+            return function(lane, item)
+        finally:
+            free.put(lane)
+
+    try:
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            waiting: deque = deque()
+            for item in items:
+                waiting.append(pool.submit(run, item))
+                if len(waiting) > len(lanes):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        for lane in lanes:
+            if lane is not network:
+                lane.close()
 
 
 def check_classes(trained: LabelTable, truth: LabelTable) -> None:

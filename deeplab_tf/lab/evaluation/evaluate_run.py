@@ -1,26 +1,31 @@
 """Score a run or a bundle, and write the report: what `deeplab-tf evaluate` and `deeplab_tf.evaluate` do."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from deeplab_tf.core.bundle import check_run_or_bundle, is_bundle
-from deeplab_tf.core.files import write_json, write_text
+from deeplab_tf.core.bundle import check_run_or_bundle, files_read, is_bundle
+from deeplab_tf.core.files import locked, write_json, write_text
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.predictor import Predictor
-from deeplab_tf.core.progress import counted
+from deeplab_tf.core.progress import counted, say
 from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation.evaluate import Evaluation, ImageScore, evaluate
-from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure, truth_title
 from deeplab_tf.lab.evaluation.folders import open_folders
 from deeplab_tf.lab.evaluation.pages import evaluation_page
 from deeplab_tf.lab.evaluation.speed import measured_with
-from deeplab_tf.lab.runs.folder import resolve_checkpoint
+from deeplab_tf.lab.runs.folder import read_data, resolve_checkpoint
 
 SHOWN = 3
 """How many of the best and of the worst images a report shows."""
+
+PAGES = ("report.json", "report.md")
+"""The report; where the first is, all files are there and of one call."""
 
 Progress = Callable[[Iterable, str], Iterable]
 
@@ -39,13 +44,15 @@ def evaluate_run(
     labels: str | None = None,
     class_ids: bool = False,
     out: str | Path | None = None,
+    guard: Guard | None = None,
     progress: Progress = lambda items, text: items,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
 ) -> dict:
     """Score checkpoints of a run, or a bundle. Arguments and errors are those of `deeplab_tf.evaluate`, and:
 
     Args:
         checkpoints: of a run; None is the best one.
+        guard: is told what is read and written, and asked; without it, files in `out` are replaced.
         progress: wraps the iterable of frame numbers, with a text beside it.
         say: called with remarks for a person.
 
@@ -57,34 +64,53 @@ def evaluate_run(
     if not is_bundle(path) or any(name is not None for name in checkpoints):
         names = list(dict.fromkeys(resolve_checkpoint(path, name) for name in checkpoints))
     folder = None if out is None else Path(out)
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-    source = {"split": split if isinstance(split, str) else type(split).__name__}
-    if images is not None:
-        source = {"images_from": str(images), "labels_from": str(labels)}
-    reports = []
-    for name in names:
-        network = runs.open_runtime(path, None if name == "bundle" else name, runtime, precision)
-        if images is not None and labels is not None:
-            frames: Split = open_folders(images, labels, network.table, None if class_ids else network.data)
-        else:
-            frames = runs.open_run_split(network, split, root) if isinstance(split, str) else split
-        watch = with_text(progress, f"evaluate {name}")
-        evaluation = evaluate(network, frames, flip=flip, scales=scales, progress=watch)
-        if evaluation.panoptic is None and network.gives_instances:
-            say("The frames have no instance files; PQ is not computed.")
-        report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
+    if guard:
+        guard.reads(*files_read(path), images, labels, *runs.read_places(path, root))
+        guard.fills(folder, "--out", _report_files(folder, names) if folder else ())
+        guard.check()
+    with locked(folder) if folder else contextlib.nullcontext():
+        source = {"split": split if isinstance(split, str) else type(split).__name__}
+        if images is not None:
+            source = {"images_from": str(images), "labels_from": str(labels)}
+        reports = []
+        for name in names:
+            network = runs.open_runtime(path, None if name == "bundle" else name, runtime, precision)
+            if images is not None and labels is not None:
+                frames: Split = open_folders(images, labels, network.table, None if class_ids else network.data)
+            else:
+                frames = runs.open_run_split(network, split, root) if isinstance(split, str) else split
+            watch = with_text(progress, f"evaluate {name}")
+            evaluation = evaluate(network, frames, flip=flip, scales=scales, progress=watch)
+            if evaluation.panoptic is None and network.gives_instances:
+                say("The frames have no instance files; PQ is not computed.")
+            report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
+            report["warnings"] = data_warnings(path, frames, report)
+            if folder:
+                for page in PAGES:
+                    (folder / page).unlink(missing_ok=True)  # a killed process leaves none with figures of another
+                suffix = "" if len(names) == 1 else f"_{name}"
+                report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
+            reports.append(report)
+        for sentence in reports[0]["warnings"]:  # of the data: the same for all
+            say(f"Warning: {sentence}")
+        whole = {**_best(reports), **measured_with()}
+        if len(reports) > 1:
+            whole["checkpoints"] = reports
         if folder:
-            suffix = "" if len(names) == 1 else f"_{name}"
-            report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
-        reports.append(report)
-    whole = {**_best(reports), **measured_with()}
-    if len(reports) > 1:
-        whole["checkpoints"] = reports
-    if folder:
-        write_text(folder / "report.md", evaluation_page(reports, whole["machine"]))
-        write_json(folder / "report.json", whole)
-    return whole
+            write_text(folder / PAGES[1], evaluation_page(reports, whole["machine"]))
+            write_json(folder / PAGES[0], whole)
+        return whole
+
+
+def _report_files(folder, names):
+    suffixes = [""] if len(names) == 1 else [f"_{name}" for name in names]
+    figures = [f"{kind}{suffix}.png" for kind in ("confusion_matrix", "best_and_worst") for suffix in suffixes]
+    return [folder / name for name in (*PAGES, *figures)]
+
+
+def data_warnings(run: str | Path, split: Split, report: dict) -> list[str]:
+    """Return what must be known of scores: about the run's training data, the split, and the scores themselves."""
+    return list(dict.fromkeys([*read_data(run).get("warnings", []), *split.remarks, *report["warnings"]]))
 
 
 def with_text(progress: Progress, text: str) -> Callable[[Iterable], Iterable]:
@@ -125,7 +151,8 @@ def _row(network, split, evaluation: Evaluation, place: str, image: ImageScore):
     size, flip, scales = frame.label_map.shape, evaluation.flip, evaluation.scales
     predicted = predict(network, frame.image, size, flip=flip, scales=scales)
     outlined = evaluation.pq_method == "centers"
-    truth = LabelPanel(frame.label_map, "truth (black: ignored)", split.panoptic_map(image.index) if outlined else None)
+    panoptic = split.panoptic_map(image.index) if outlined else None
+    truth = LabelPanel(frame.label_map, truth_title(evaluation.table), panoptic)
     title = f"prediction: mIoU {number(image.miou)}"
     panels = [truth, LabelPanel(predicted.label_map, title, predicted.panoptic if outlined else None)]
     return frame.image, f"{place}: {image.name}", panels

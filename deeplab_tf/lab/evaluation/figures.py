@@ -65,7 +65,7 @@ def comparison(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple]]], table: L
         rows: for each (H, W, 3) uint8 RGB image, the image, its title, and its label maps as `LabelPanel`.
 
     Returns:
-        (height, width, 3) uint8 RGB; ignored pixels are black.
+        (height, width, 3) uint8 RGB; ignored pixels have the table's `ignore_color`.
     """
     drawn, present = [], set()
     for image, title, label_maps in rows:
@@ -80,6 +80,11 @@ def comparison(rows: Sequence[tuple[np.ndarray, str, Sequence[tuple]]], table: L
         drawn.append(side_by_side(columns, [title, *(panel.title for panel in panels)]))
     whole = stacked(drawn)
     return side_by_side([whole, legend(whole.shape[0], table, present)])
+
+
+def truth_title(table: LabelTable) -> str:
+    """Return the title of a true label map, which says what ignored pixels look like."""
+    return f"truth ({table.ignore_color}: ignored)"
 
 
 def _panel_size(size):

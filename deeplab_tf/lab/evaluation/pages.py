@@ -13,7 +13,7 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
 
     Args:
         reports: one a checkpoint: `Evaluation.report` with `run`, `checkpoint`, `figures`, and `split` or
-            `images_from` and `labels_from`.
+            `images_from` and `labels_from`; the warnings of the first go for all.
         machine: what it was measured on.
     """
     first = reports[0]
@@ -31,6 +31,7 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
         f"{source}, {counted(first['images'], 'images')}, at the labels' own resolution; network input "
         f"{height}x{width} "
         f"(height x width){averaged}. Measured on {machine}.",
+        *warning_lines(first),
         class_table({step_title(report["checkpoint"]): report for report in reports}),
     ]
     for report in reports:
@@ -41,11 +42,14 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def warning_lines(report: dict) -> list[str]:
+    """Return the warnings of a report, a paragraph each."""
+    return [f"Warning: {sentence}" for sentence in report["warnings"]]
+
+
 def panoptic_lines(report: dict) -> list[str]:
     """Return how the instances were made, and a table of PQ, SQ and RQ by class, for things, stuff and all."""
     text = f"Panoptic quality, {step_title(report['checkpoint'])}, instances by {METHODS[report['pq_method']]}."
-    if report["pq_method"] == "centers" and (report["flip"] or report["scales"] != [1.0]):
-        text += " Its labels, centers and offsets are those of the image as it is, without averaging."
     keys = ("pq", "sq", "rq")
     rows = [["class", "PQ", "SQ", "RQ"]]
     rows += [[name, *(number(report[f"{key}_per_class"][name]) for key in keys)] for name in report["pq_per_class"]]
@@ -90,6 +94,7 @@ def checkpoints_page(report: dict) -> str:
         f"Scored on split `{report['split']}`, {counted(report['images'], 'images')}, at the labels' own resolution. "
         f"Frames/s: frames of {height}x{width} (height x width), one after the other, in Keras, without TensorRT, "
         f"on {report['machine']}. {_about_pq(report['checkpoints'][0]['pq_method'])}",
+        *warning_lines(report),
         class_table({step_title(row["checkpoint"]): row for row in report["checkpoints"]}),
         f"![the same images at each checkpoint]({Path(report['figure']).name})",
     ]

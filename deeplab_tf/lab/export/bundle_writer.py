@@ -138,7 +138,7 @@ def _int8_files(network, floats, options, measured, plan) -> Files:
         files["tf_trt/int8"] = partial(_write_graph, quantized, options.size, "tf_trt", plan.all_ranges)
     if "tensorrt" in options.targets:
         files["model_int8.onnx"] = partial(_write_int8, qdq.for_tensorrt, floats, network, plan)
-        cache = qdq.calibration_cache({**measured, **plan.all_ranges})
+        cache = qdq.calibration_cache(qdq.tensor_ranges(floats, {**measured, **plan.all_ranges}))
         files["calibration.cache"] = lambda path: path.write_text(cache, encoding="ascii")
     files["model_int8_cpu.onnx"] = partial(_write_int8, qdq.for_cpu, floats, network, plan)
     return files

@@ -1,6 +1,7 @@
 """Calibrate a network: choose the ranges with which its INT8 network agrees best with the float network."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 import onnx
 
 from deeplab_tf.core.calibration import METHODS
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import Value, read_json
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.panoptic.grouping import to_panoptic
@@ -23,6 +24,8 @@ from deeplab_tf.lab.export.nodes import Network
 
 FILE = "ranges.json"
 """In a run with quantization-aware training: its calibration."""
+MAX_RANGE = 1e30
+"""Of a tensor; as wide as float32 would be useless."""
 HELD_OUT = 8
 """Frames that select the method and are not calibrated on; a quarter, if fewer frames than asked for are there."""
 MINIMUM_GAIN = 0.005
@@ -62,13 +65,16 @@ def load(run_dir: str | Path) -> Calibration | None:
         DeepLabError: the file is damaged.
     """
     path = Path(run_dir, FILE)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    try:
-        found = Calibration(**json.loads(path.read_text(encoding="utf-8")))
-        return found._replace(measured={name: float(limit) for name, limit in found.measured.items()})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DeepLabError(f"Cannot read the ranges of the run's training from {path}: {error}.") from error
+    value = Value(read_json(path), str(path))
+    return Calibration(
+        measured={name: limit.number(0, MAX_RANGE) for name, limit in value["measured"].items()},
+        float_layers=[name.text() for name in value["float_layers"].rows()],
+        method=value["method"].one_of(METHODS),
+        agreement={name: share.number(0, 1) for name, share in value["agreement"].items()},
+        frames=value["frames"].integer(1, 1_000_000),
+    )
 
 
 def calibrate(
@@ -145,4 +151,5 @@ class _Agreement:
         opened = session(model.SerializeToString())
         names = [output.name for output in opened.get_outputs()]
         outputs = [opened.run(None, {"image": frame[None].astype(np.float32)}) for frame in self.frames]
-        return [as_prediction({name: array[0] for name, array in zip(names, each)}) for each in outputs]
+        named = ({name: array[0] for name, array in zip(names, each)} for each in outputs)
+        return [as_prediction(each, len(self.table)) for each in named]

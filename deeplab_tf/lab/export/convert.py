@@ -1,15 +1,17 @@
 """Convert a run to a bundle: what `deeplab-tf convert RUN` and `deeplab_tf.convert` do."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from deeplab_tf.core.bundle import Bundle, check_target, new_bundle, open_bundle
+from deeplab_tf.core.bundle import Bundle, check_run_or_bundle, check_target, new_bundle, open_bundle
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import locked
+from deeplab_tf.core.tables import number
 from deeplab_tf.deploy import conversion, convert_bundle
 from deeplab_tf.lab.export import bundle_writer
 from deeplab_tf.lab.export.bundle_writer import ExportOptions
@@ -42,13 +44,15 @@ def convert_run(
     score_images: int = 50,
     calibrate_on_gpu: bool = False,
     strict: bool = False,
+    overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict:
     """Convert a run to a bundle, build engines where there is a GPU, and report on all of them.
 
     Args:
         run: the folder that `train` wrote.
-        out: where the bundle goes; RUN/bundle where left out.
+        out: where the bundle goes; RUN/bundle where left out. A bundle that is there is replaced, if its folder holds
+            nothing else.
         int8: also write the INT8 network, calibrated on real images.
         fp16: build FP16 engines where there is a GPU.
         target: "all", "saved_model", "tf_trt", "onnx" or "tensorrt".
@@ -64,47 +68,56 @@ def convert_run(
         calibration_images, score_images: how many images to calibrate and to score on.
         calibrate_on_gpu: also let TF-TRT calibrate its engine itself.
         strict: refuse where an engine cannot be built as asked, instead of the next best.
+        overwrite: replace a bundle whose files were changed by hand, too.
         say: called with each line of text for a person.
 
     Returns:
         What --json writes: `bundle` (its path), `rows` (see `conversion.Row`; the first is the Keras network),
-        `label_stride` (mIoU and time of each) and `calibration`.
+        `label_stride` (mIoU and time of each), `calibration`, and `images`, how many of `images_available` were scored.
 
     Raises:
         DeepLabError: options that exclude each other, no such run or image, or a network that cannot be exported.
     """
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
-    _check(out, target, output, calibration, int8, labels is None or images is not None)
+    check_run_or_bundle(run)
+    check_target(out, overwrite=overwrite)
+    _check(target, output, calibration, int8, calibrate_on_gpu, images, labels)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
-    keras = open_run(run, checkpoint)
-    size = size or keras.size
-    trained = load(run) if int8 and calibration is None else None
-    scored = scoring_frames(
-        keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
-    )
-    frames: list[np.ndarray] = []
-    if int8 and not trained or calibrate_on_gpu:
-        count = calibration_images + HELD_OUT
-        frames = list(calibration_frames(keras, size, count, images=images, root=root))
-    options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
-    written = _write_bundle(out, keras, options, scored, frames, trained)
-    bundle = open_bundle(out)
-    rows = conversion.exported(bundle, written.info["seconds"], written.differences)
-    if fp16 or int8:
-        own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
-        engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
-        rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
-    measured = conversion.measured(
-        bundle, rows, scored.images, scored.truth, convert_bundle.TIMED_SECONDS, scored.panoptic
-    )
-    _say_calibration(bundle, say)
-    _say_label_strides(written.costs, label_stride, len(scored.images), say)
-    report = convert_bundle.report(bundle, [written.keras, *measured], say)
-    return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **report}
+    with locked(out):
+        keras = open_run(run, checkpoint)
+        size = size or keras.size
+        trained = load(run) if int8 and calibration is None else None
+        if trained and images is not None and labels is None and not calibrate_on_gpu:
+            raise DeepLabError(
+                f"The run {run} was trained with its INT8 ranges, and images would not be read: leave them out, or "
+                "pass calibration= to calibrate on them."
+            )
+        scored = scoring_frames(
+            keras, keras.table, size, score_images, images=images if labels else None, labels=labels, root=root
+        )
+        frames: list[np.ndarray] = []
+        if int8 and not trained or calibrate_on_gpu:
+            count = calibration_images + HELD_OUT
+            frames = list(calibration_frames(keras, size, count, images=images, root=root))
+        options = ExportOptions(size, output, label_stride, targets, int8, calibration, calibration_images)
+        written = _write_bundle(new_bundle(out, overwrite=overwrite), keras, options, scored, frames, trained)
+        bundle = open_bundle(out)
+        rows = conversion.exported(bundle, written.info["seconds"], written.differences)
+        if fp16 or int8:
+            own = {"calibrate_on_gpu": True, "images": frames} if calibrate_on_gpu else {}
+            engines = conversion.build_engines(bundle, precision, targets, strict=strict, say=say, **own)
+            rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
+        panoptic = scored.panoptic if keras.gives_instances else None
+        seconds = convert_bundle.TIMED_SECONDS
+        measured = conversion.measured(bundle, rows, scored.images, scored.truth, seconds, panoptic)
+        _say_calibration(bundle, say)
+        _say_scores(written, options, scored, say)
+        report = convert_bundle.report(bundle, [written.keras, *measured], say, truth=scored.truth)
+        counts = {"images": len(scored.images), "images_available": scored.available}
+        return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **counts, **report}
 
 
-def _check(out, target, output, calibration, int8, has_images):
-    check_target(out)
+def _check(target, output, calibration, int8, calibrate_on_gpu, images, labels):
     for name, value, choices in (
         ("target", target, ("all", *conversion.TARGETS)),
         ("output", output, OUTPUTS),
@@ -114,8 +127,12 @@ def _check(out, target, output, calibration, int8, has_images):
             raise DeepLabError(f"There is no {name} '{value}'. {did_you_mean(value, filter(None, choices))}")
     if calibration and not int8:
         raise DeepLabError("calibration needs int8: float networks are not calibrated.")
-    if not has_images:
+    if calibrate_on_gpu and not int8:
+        raise DeepLabError("calibrate_on_gpu needs int8: float networks are not calibrated.")
+    if labels is not None and images is None:
         raise DeepLabError("labels are those of images; name both folders.")
+    if images is not None and labels is None and not int8:
+        raise DeepLabError("images would not be read: they go with int8, to calibrate on, or with labels, to score on.")
 
 
 class _Written(NamedTuple):
@@ -125,10 +142,12 @@ class _Written(NamedTuple):
     differences: dict[str, float]
 
 
-def _write_bundle(out, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
-    with new_bundle(out) as part:
+def _write_bundle(folder, keras: KerasRuntime, options, scored: ScoringFrames, frames, trained) -> _Written:
+    with folder as part:
         info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
-        reference, costs = label_stride_costs(keras, scored.images, scored.truth, scored.panoptic)
+        reference, costs = label_stride_costs(
+            keras, scored.images, scored.truth, scored.panoptic, output=options.output
+        )
         compared = scored.images[:COMPARED_FRAMES]
         differences = largest_differences(part, keras.model, compared, options.label_stride)
         scores = {
@@ -158,6 +177,15 @@ def _say_calibration(bundle: Bundle, say):
     say(f"Calibration: {chosen} on {found['frames']} images. {measure}: {scores}.")
 
 
-def _say_label_strides(costs: Sequence[dict], chosen, images, say):
-    text = ", ".join(f"{cost['label_stride']}: {cost['miou']:.4f} in {cost['ms']:.0f} ms" for cost in costs)
-    say(f"mIoU on {images} images and time per frame in TensorFlow, by label stride: {text}. Chosen: {chosen}.")
+def _say_scores(written, options, scored, say):
+    """Say what was scored on which images, and why a bundle of labels has another mIoU than its run."""
+    costs = ", ".join(
+        f"{cost['label_stride']}: {number(cost['miou'], '{:.4f}')} in {cost['ms']:.0f} ms" for cost in written.costs
+    )
+    images = f"{len(scored.images)} of {scored.available} images"
+    say(f"mIoU on {images} and time per frame in TensorFlow, by label stride: {costs}. Chosen: {options.label_stride}.")
+    if options.output == "labels" and any(each.shape != options.size for each in scored.truth):
+        say(
+            f"The run itself has mIoU {number(written.keras.miou, '{:.4f}')} on these images, as `evaluate` counts it: "
+            "its probabilities are resized to the labels' size. A bundle of labels has none (see --output logits)."
+        )

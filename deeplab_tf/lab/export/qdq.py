@@ -66,6 +66,37 @@ def check(model: onnx.ModelProto, plan: Plan) -> None:
             raise DeepLabError(f"Quantization: {node.op_type} {node.name} {problem}.")
 
 
+def tensor_ranges(model: onnx.ModelProto, ranges: dict[str, float]) -> dict[str, float]:
+    """Return the ranges of all float tensors of a model, with those of its input and between the network's own.
+
+    TensorRT leaves a layer in float that has a tensor without a range.
+
+    Args:
+        model: float, from `onnx_model.onnx_model`.
+        ranges: of the network's tensors.
+    """
+    constants = initializers(model.graph)
+    found = {"image": 255.0, **ranges}
+    for node in model.graph.node:
+        (name,), own = node.output, node.output[0].removesuffix("_nhwc").removesuffix("_inner")
+        if name in found or node.op_type in ("ArgMax", "Cast"):  # integers
+            continue
+        factors = [
+            float(np.abs(constants[each]).max()) for each in node.input if each in constants and constants[each].size
+        ]
+        if own in ranges:
+            found[name] = ranges[own]
+        elif node.op_type == "HardSigmoid":
+            found[name] = 1.0
+        elif node.op_type == "Mul" and factors:
+            found[name] = found[node.input[0]] * factors[0]
+        elif node.op_type in ("Transpose", "Resize", "Slice"):
+            found[name] = found[node.input[0]]
+        else:
+            raise DeepLabError(f"The tensor {name} ({node.op_type}) has no range; calibrate again.")
+    return found
+
+
 def calibration_cache(ranges: dict[str, float]) -> str:
     """Return ranges in TensorRT's text format: the scale of a tensor as hexadecimal digits of a big-endian float32."""
     lines = [f"{name}: {np.array(step(limit), '>f4').tobytes().hex()}" for name, limit in sorted(ranges.items())]

@@ -12,7 +12,8 @@
 - A ReLU6 has a range below 6, so that quantization clips it there, and it can be a ReLU.
 - Of a residual sum, the skip branch is quantized and the convolution's own branch is not: TensorRT adds it before it
   rounds. ONNX Runtime on a CPU cannot do that and quantizes both (`Plan.branches`). Sum and branches share one range,
-  and a whole number of steps may be added before rounding or after: the result is the same.
+  and a whole number of steps may be added before rounding or after: the result is the same, but for an exact half,
+  which goes to the even neighbor of another number.
 """
 
 from collections.abc import Collection, Mapping

@@ -44,12 +44,14 @@ class ScoringFrames(NamedTuple):
         truth: label maps.
         panoptic: panoptic maps, where the data has instances.
         label_ids: see `Split`.
+        available: how many images there are, of which `images` are an even selection.
     """
 
     images: np.ndarray
     truth: list[np.ndarray]
     panoptic: list[np.ndarray] | None
     label_ids: dict[int, int] | None
+    available: int
 
 
 def scoring_frames(
@@ -75,4 +77,5 @@ def scoring_frames(
         [sample.label_map for sample in samples],
         panoptic,
         split.label_ids,
+        len(split),
     )

@@ -2,11 +2,11 @@
 
 import json
 import os
-import tempfile
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from deeplab_tf.core.files import temporary_folder
 from deeplab_tf.deploy.budget.devices import Device, Efficiency
 from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import peak_performance
@@ -95,7 +95,7 @@ def _sum_bandwidth(precision, threads, seconds, side):
 
 def profile(model: str | bytes, feeds: dict, threads: int, runs: int) -> dict[str, list[float]]:
     """Return the milliseconds of each run but the first, by operation; "" has those of whole runs."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder("profile") as folder:
         profiled = session(model, threads=threads, profile=os.path.join(folder, "ort"))
         for _ in range(runs + 1):
             profiled.run(None, feeds)

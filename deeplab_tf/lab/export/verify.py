@@ -9,9 +9,12 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from deeplab_tf.core.panoptic.grouping import to_panoptic
+from deeplab_tf.core.metrics import none_if_nan
+from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.core.metrics.panoptic import PanopticQuality
+from deeplab_tf.core.panoptic import Prediction
+from deeplab_tf.core.prediction import ImagePrediction
 from deeplab_tf.core.progress import progress
-from deeplab_tf.deploy.compare.scores import miou, pq
 from deeplab_tf.deploy.conversion import Row
 from deeplab_tf.deploy.runtimes.onnx import session
 from deeplab_tf.lab.export import graph
@@ -72,11 +75,17 @@ def _onnx(path):
 
 
 def label_stride_costs(
-    runtime, images: np.ndarray, truth: Sequence[np.ndarray], panoptic: Sequence[np.ndarray] | None = None
+    runtime,
+    images: np.ndarray,
+    truth: Sequence[np.ndarray],
+    panoptic: Sequence[np.ndarray] | None = None,
+    *,
+    output: str = "labels",
 ) -> tuple[Row, list[dict]]:
-    """Return the mIoU and time per frame of the Keras network at each label stride that it can have.
+    """Return the scores of the Keras network, as `evaluate` counts them, and the mIoU and time per frame of each label
+    stride that a bundle of it can have.
 
-    Labels at a stride of 4 or 8 are those of stride 1 at every 4th or 8th pixel, because upsampling puts each feature
+    Outputs at a stride of 4 or 8 are those of stride 1 at every 4th or 8th pixel, because upsampling puts each feature
     on a pixel; so one prediction serves all.
 
     Args:
@@ -84,29 +93,40 @@ def label_stride_costs(
         images: (N, H, W, 3) uint8 RGB.
         truth: their label maps, at their own size.
         panoptic: their panoptic maps, for the PQ of a panoptic network.
+        output: of the bundle. "labels" are resized by nearest neighbors, "logits" as those of Keras.
 
     Returns:
-        The row of stride 1 in the table, and for each stride {label_stride, miou, ms}.
+        The row of Keras in the table, and for each stride {label_stride, miou, ms}.
     """
     runtime(images[0])  # traces
-    predictions, seconds = [], []
-    for image in progress(images, "score keras"):
-        start = time.perf_counter()
-        predictions.append(runtime.predict(image))
-        seconds.append(time.perf_counter() - start)
-    labels = np.stack([prediction.label_map for prediction in predictions])
-    network, classes = read_network(runtime.model), len(runtime.table)
+    network, seconds = read_network(runtime.model), []
     times = _milliseconds(network, images)
-    costs = [
-        {"label_stride": stride, "miou": miou(labels[:, ::stride, ::stride], truth, classes, stride), "ms": ms}
-        for stride, ms in times.items()
-    ]
-    quality = None
-    if panoptic is not None and runtime.gives_instances:
-        maps = np.stack([to_panoptic(prediction, runtime.table)[0] for prediction in predictions])
-        quality = pq(maps, panoptic, runtime.table)
-    fps, note = 1 / float(np.median(seconds)), "the run's network, label stride 1"
-    return Row("keras", "float32", fps=fps, miou=costs[0]["miou"], pq=quality, note=note), costs
+    scores = {stride: ConfusionMatrix(len(runtime.table)) for stride in (0, *times)}  # 0: of Keras
+    quality = PanopticQuality(runtime.table)
+    for i, image in enumerate(progress(images, "score keras")):
+        start = time.perf_counter()
+        prediction = runtime.predict(image)
+        seconds.append(time.perf_counter() - start)
+        height, width = truth[i].shape
+        whole = ImagePrediction(prediction, runtime.table, (height, width))
+        scores[0].update(truth[i], whole.label_map)
+        if panoptic is not None and runtime.gives_instances:
+            quality.update(panoptic[i], whole.panoptic)
+        for stride in times:
+            outputs = _strided(prediction, stride, output)
+            resized = ImagePrediction(outputs, runtime.table, (height, width), label_stride=stride)
+            scores[stride].update(truth[i], resized.label_map)
+    found = {stride: none_if_nan(confusion.miou()) for stride, confusion in scores.items()}
+    costs = [{"label_stride": stride, "miou": found[stride], "ms": ms} for stride, ms in times.items()]
+    note = "the run itself, as evaluate scores it"
+    pq = quality.report()["pq"]
+    return Row("keras", "float32", fps=1 / float(np.median(seconds)), miou=found[0], pq=pq, note=note), costs
+
+
+def _strided(prediction, stride, output):
+    """Return what a bundle with a label stride gives in place of a prediction at stride 1."""
+    logits = np.asarray(prediction.logits)[::stride, ::stride] if output == "logits" else None
+    return Prediction(prediction.label_map[::stride, ::stride], logits=logits)
 
 
 def _milliseconds(network, images):

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import PositiveInt
 
 from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.blocks import aspp, conv_bn, output_head
 from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.models.encoder import check_positive, dtype_policy, encode
+from deeplab_tf.lab.schema import Channels
 
 
 def deeplab_v3_plus(
@@ -22,7 +22,7 @@ def deeplab_v3_plus(
     multi_grid: arguments.MultiGrid = (1, 1, 1),
     separable: arguments.Separable = True,
     aspp_channels: arguments.AsppChannels = 256,
-    low_level_channels: Annotated[PositiveInt, "channels of the early features (`res2`) in the decoder"] = 48,
+    low_level_channels: Annotated[Channels, "channels of the early features (`res2`) in the decoder"] = 48,
     decoder_channels: arguments.DecoderChannels = 256,
     dropout: arguments.Dropout = 0.1,
     auxiliary: Annotated[bool, "a second head on `res4`, in training only"] = False,

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import keras
 from keras import layers
-from pydantic import PositiveInt
 
 from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.blocks import conv_bn, output_conv
 from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.models.encoder import check_positive, dtype_policy, encode
+from deeplab_tf.lab.schema import Channels
 
 
 def lr_aspp(
@@ -21,7 +21,7 @@ def lr_aspp(
     width: arguments.Width = 1.0,
     output_stride: arguments.OutputStride = 16,
     multi_grid: arguments.MultiGrid = (1, 1, 1),
-    aspp_channels: Annotated[PositiveInt, "channels of the gated features"] = 128,
+    aspp_channels: Annotated[Channels, "channels of the gated features"] = 128,
     dropout: arguments.Dropout = 0.1,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",

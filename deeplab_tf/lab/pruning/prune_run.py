@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deeplab_tf.core.files import new_folder
+from deeplab_tf.core.errors import WrongCall
+from deeplab_tf.core.files import files_below, new_folder
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.data.split import Subset
 from deeplab_tf.lab.evaluation.evaluate import evaluate
@@ -43,7 +44,7 @@ def prune_run(
     Raises:
         DeepLabError: as `prune` does, and for bad data.
     """
-    config = runtime.config
+    config, there = runtime.config, files_below(out)
     train, val = (open_run_split(config, split, root) for split in ("train", "val"))
     model = prune(runtime.model, config, train, target, options, say)
     some = Subset(val, score_images)
@@ -52,6 +53,8 @@ def prune_run(
     with new_folder(out) as part:
         begin_run(Path(part), _recipe(config, models, out, root), runtime.table)
         model.save(Path(part, "best.keras"))
+        if files_below(out) != there:
+            raise WrongCall(f"{out} got other files meanwhile, which would be lost; name another folder with --out.")
     return compare_networks(*models, [model_layers(one, target.size) for one in models], target, scores)
 
 

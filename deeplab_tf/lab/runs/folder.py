@@ -1,19 +1,23 @@
 """The run folder: its checkpoints, and which one is meant."""
 
-import contextlib
-import json
 import re
 from pathlib import Path
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import Value, read_json
 
 BEST = "best"
-_SAVED_STEP = re.compile(r"step_(\d+)\.keras")
+DATA = "data_check.json"
+"""What a check of the dataset found before the training: `lab.data.check.Checked` as JSON."""
+MAX_WARNING = 10_000
+"""Characters."""
+_SAVED_STEP = re.compile(r"step_(\d{8})\.keras")
 
 
 def checkpoints(run: str | Path) -> list[str]:
     """Return the checkpoints of a run: the saved steps in order ("10000", "60000"), then "best"; those that exist."""
-    found = [_SAVED_STEP.fullmatch(path.name) for path in Path(run, "kept").glob("step_*.keras")]
+    kept = Path(run, "kept").glob("step_*.keras")
+    found = [_SAVED_STEP.fullmatch(path.name) for path in kept if path.is_file()]
     steps = sorted(int(match[1]) for match in found if match)
     return [str(step) for step in steps] + [BEST] * Path(run, "best.keras").is_file()
 
@@ -38,9 +42,9 @@ def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> 
     if checkpoint is None:
         return known[-1]
     name = str(checkpoint)
-    name = str(int(name)) if name.isdecimal() else name
+    name = (name.lstrip("0") or "0") if name.isdecimal() else name
     if name not in known:
-        raise DeepLabError(f"The run {run} has no checkpoint '{checkpoint}'. It has: {', '.join(known)}.")
+        raise DeepLabError(f"The run {run} has no checkpoint '{name[:100]}'. It has: {', '.join(known)}.")
     return name
 
 
@@ -50,22 +54,28 @@ def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
     return Path(run, "best.keras") if name == BEST else Path(run, "kept", f"step_{int(name):08d}.keras")
 
 
-def read_metrics(run: str | Path) -> list[dict]:
-    """Return the lines of a run's metrics.jsonl, without an incomplete one, which a killed run leaves."""
-    path, rows = Path(run, "metrics.jsonl"), []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
+def read_data(run: str | Path) -> dict:
+    """Return a run's data_check.json: `counts`, `warnings` and `files`; empty where there is none, or it is damaged."""
+    try:
+        found = Value(read_json(Path(run, DATA)), DATA)
+        found["files"].text()
+        for warning in found["warnings"].rows():
+            warning.text(MAX_WARNING)
+        for split in ("train", "val"):
+            _check_counts(found["counts"][split])
+    except DeepLabError:
+        return {}
+    return found.mapping()
 
 
-def best_step(run: str | Path) -> int | None:
-    """Return the step of best.keras: the first with the highest validation score (PQ where the network predicts
-    instances, else mIoU) in metrics.jsonl; None if there is none."""
-    best = None
-    for row in read_metrics(run):
-        scores = row.get("val", {})
-        score = scores.get("pq" if scores.get("pq_method") == "centers" else "miou")
-        if score is not None and (best is None or score > best[0]):
-            best = (score, row["step"])
-    return best and best[1]
+def _check_counts(counts):
+    """Raise DeepLabError for what is no `lab.data.check.LabelCounts`."""
+    counts.only("images", "pixels", "images_with", "ignored", "unlabeled")
+    numbers = [
+        counts["images"],
+        *(each for key in ("pixels", "images_with", "ignored") for _, each in counts[key].items()),
+    ]
+    for number in numbers:
+        number.integer(0, 10**18)
+    for name in counts["unlabeled"].rows():
+        name.text()

@@ -1,22 +1,25 @@
 """Keras networks as predictors: what training, `evaluate` and `predict` run in the lab."""
 
-import json
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import deeplab_tf.lab.models.custom_layers  # noqa: F401  (registers the layers of saved models)
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import read_json
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.predictor import MAX_LANES, Predictor
 from deeplab_tf.core.progress import say
+from deeplab_tf.deploy.runtimes.onnx import physical_cores
 from deeplab_tf.lab.config import Config, load_run
-from deeplab_tf.lab.models.unreached_taps import clear_untrained, describe
+from deeplab_tf.lab.models.taps import clear_untrained, describe
 from deeplab_tf.lab.runs.folder import network_file
+from deeplab_tf.lab.runs.network_file import load_network_file
+
+CLASSES = "classes.json"
 
 
 class KerasRuntime(Predictor):
@@ -42,6 +45,10 @@ class KerasRuntime(Predictor):
         arrays = {name: outputs[name].numpy() for name in outputs if name != "logits"}
         return Prediction(logits=outputs["logits"], **arrays)  # 40 MB at 512x1024, copied only when they are needed
 
+    def lanes(self) -> Sequence["KerasRuntime"]:
+        """On a CPU, itself for each of up to MAX_LANES cores: a call keeps nothing."""
+        return [self] * (1 if tf.config.list_physical_devices("GPU") else min(physical_cores(), MAX_LANES))
+
     def _outputs(self, frame):
         outputs = self.model(tf.cast(frame[None], tf.float32), training=False)
         logits = outputs["logits"][0]
@@ -54,22 +61,21 @@ class KerasRuntime(Predictor):
 def open_run(run: str | Path, checkpoint: int | str | None = None) -> KerasRuntime:
     """Load the network of a run. Raises DeepLabError as `folder.resolve_checkpoint` does, and for a damaged file."""
     path = network_file(run, checkpoint)
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DeepLabError(f"Cannot read the network {path}, which may be damaged: {reason}") from error
-    config = load_run(run)
+    config, table = load_run(run), read_table(run)
+    model = load_network_file(path)
+    channels = model.output["logits"].shape[-1]
+    if channels != len(table):
+        raise DeepLabError(
+            f"{Path(run, CLASSES)} names {len(table)} classes, but the network {path} predicts {channels}; one of them "
+            "is of another run."
+        )
     cleared = clear_untrained(model, config.model, config.training_size)
-    if cleared:  # a run of 0.2 or before
+    if cleared:  # a run of 0.1
         say(describe(cleared, config.training_size))
-    return KerasRuntime(model, _read_table(Path(run)), config)
+    return KerasRuntime(model, table, config)
 
 
-def _read_table(run: Path) -> LabelTable:
-    """Return the class table of a run."""
-    path = run / "classes.json"
-    try:
-        return LabelTable.from_dicts(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DeepLabError(f"Cannot read the classes of the run from {path}: {error}.") from error
+def read_table(run: str | Path) -> LabelTable:
+    """Return the class table of a run. Raises DeepLabError for a file that is damaged or not there."""
+    path = Path(run, CLASSES)
+    return LabelTable.from_dicts(read_json(path), str(path), "classes")

@@ -13,7 +13,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.config import Training
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
-from deeplab_tf.lab.runs.folder import read_metrics
+from deeplab_tf.lab.runs.metrics import read_metrics
 from deeplab_tf.lab.training import state
 from deeplab_tf.lab.training.stopping import StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
@@ -77,9 +77,6 @@ class Progress(StepCallback):
     def on_train_begin(self, logs=None):
         steps = self.options.steps
         self.bar = progress(steps, "train", unit="steps", done=self.first_step)
-        late = [step for step in self.options.save_steps if step > steps]
-        if late:
-            self.bar.say(f"training.save_steps: ignoring steps after the last one, {steps}: {late}.")
         self.bar.say("Tracing the network (the first step takes half a minute) ...")
         self.bar.__enter__()
 
@@ -124,7 +121,7 @@ class Validation(StepCallback):
 
     Attributes:
         monitor: the key of the score that the best network has the highest of.
-        best: the highest such score so far.
+        best: the highest such score so far; -1 where none was defined.
         step: the last step with a pending action.
         pending: whether that action is unfinished; a run that resumes from this step's state does it first.
     """
@@ -163,10 +160,10 @@ class Validation(StepCallback):
             for watcher in self.watchers:
                 watcher.on_test_begin()
             report = self.scorer(self.export.runtime(), step)
-            score = report[self.monitor] if report[self.monitor] is not None else 0.0
-            if score > self.best:
+            score = report[self.monitor]
+            if self.best < 0 if score is None else score > self.best:  # without any score, the newest is kept
                 self.export.save("best.keras")
-                self.best = score
+                self.best = self.best if score is None else score
             logs = {name: report[name] for name in ("miou", "pixel_accuracy", "pq") if name in report}
             for watcher in self.watchers:
                 watcher.on_test_end(logs)

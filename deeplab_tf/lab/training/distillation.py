@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.lab.config import Config, Distillation
 from deeplab_tf.lab.models.registry import build_network
@@ -75,7 +76,7 @@ def add_loss(model: keras.Model, loss: DistillationLoss) -> None:
 
 def load_teacher(run: str, precision: str, table: LabelTable) -> keras.Model:
     """Load the network of a run in the precision of the training; raise DeepLabError where its classes differ."""
-    folder = Path(run).expanduser()
+    folder = Path(expand(run))
     if not folder.is_dir():
         raise DeepLabError(f"distillation.run must be the folder of a trained run, or none. There is no folder {run}.")
     runtime = open_run(folder)

@@ -11,15 +11,19 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import locked
+from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.check import check_splits
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
-from deeplab_tf.lab.data.split import Split, require_instances
+from deeplab_tf.lab.data.split import Split, Subset, require_instances
 from deeplab_tf.lab.models.layer_graph import output_layer
 from deeplab_tf.lab.models.registry import build_network
-from deeplab_tf.lab.models.unreached_taps import clear_untrained, describe
+from deeplab_tf.lab.models.taps import clear_untrained, describe
+from deeplab_tf.lab.runs.folder import read_data
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
 from deeplab_tf.lab.training import run_folder, state
 from deeplab_tf.lab.training.callbacks import (
@@ -36,32 +40,50 @@ from deeplab_tf.lab.training.initial_weights import load_initial_weights
 from deeplab_tf.lab.training.losses import class_weights
 from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline
 from deeplab_tf.lab.training.optimizers import make_optimizer
+from deeplab_tf.lab.training.rewind import rewind
 from deeplab_tf.lab.training.scoring import ValidationScorer
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
 
 
 def train(
-    config: Config, run_dir: Path, *, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: Config,
+    run_dir: Path,
+    *,
+    recipe: str | Path | None = None,
+    resume: bool = False,
+    guard: Guard | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Train a network into a run folder.
 
     Args:
         config: a resolved recipe.
         run_dir: made where missing; a run that has begun there is continued with `resume`, and refused without.
+        recipe: the file that `config` was read from, which is not written.
         resume: continue from the newest state; without one, start with step 1.
+        guard: knows what else is written; told what is read and written here, and asked.
         callbacks: get Keras' hooks, before a step is validated and saved. The training is one epoch; its batches count
             from 0 in this process (a `StepCallback` gets the number of the step in the run); `logs["loss"]` is that of
             the step. A validation calls `on_test_begin()` and `on_test_end(logs)` with `miou`, `pixel_accuracy` and,
             for instances, `pq`. `self.model.stop_training = True` ends the run after this step, scored and saved.
 
     Returns:
-        `step`, the last one; `best_miou` (or `best_pq`); and `digest`, of all weights, averages and optimizer state.
+        `step`, the last one; `best_miou` (or `best_pq`), None where no score is defined; `digest`, of all weights,
+        averages and optimizer state; and `warnings` about the data.
 
     Raises:
-        DeepLabError: bad data, a folder that holds another run, a loss that is not finite.
+        DeepLabError: bad data, a folder that holds another run or is being trained in, a loss that is not finite.
         Interrupted: stopped by a signal, with the state saved.
     """
+    guard = guard or Guard("train")
+    run_folder.declare(guard, config, recipe, run_dir, resume=resume)
+    guard.check()
+    with locked(run_dir):  # before the folder is checked: nothing may change it between that and the first write
+        return _train(config, run_dir, recipe, resume, callbacks)
+
+
+def _train(config, run_dir, recipe, resume, callbacks):
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # a saved state knows variables by names, which count up within a session
@@ -69,6 +91,7 @@ def train(
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     table, precision = training.table, config.training.precision
     run_folder.check_run_folder(run_dir, config, resume=resume)
+    checked = _check_data(config, training, validation, run_dir)
     auxiliary = False if config.quantization.aware else None
     network = build_network(config.model, len(table), precision=precision, auxiliary=auxiliary)
     instances = "center" in network.output
@@ -89,14 +112,16 @@ def train(
     if config.distillation.run is not None:
         add_distillation(model, config, table, stride=output_layer(network, "logits").factor)
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
-    compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training))
+    compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training, checked.counts["train"]))
 
-    run_folder.begin_run(run_dir, config, table)
+    resumed = run_folder.restore_state(run_dir, model)  # a damaged state is found before anything is written
+    run_folder.begin_run(run_dir, config, table, recipe)
+    run_folder.write_data(run_dir, checked)
     if quantization:
         quantization.save(run_dir)
     export = make_export(config, model, optimizer, table, run_dir, quantization)
-    with run_folder.locked(run_dir), _plain_errors(pipeline, run_dir):
-        resumed = run_folder.restore_run(run_dir, model)
+    with _plain_errors(pipeline, run_dir):
+        rewind(run_dir, resumed.step, validated=not resumed.pending)
         if resume and not resumed.step:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
         hooks, checkpoints = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks)
@@ -104,7 +129,22 @@ def train(
         # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
         step = run_folder.restore_state(run_dir, model).step
     best = checkpoints.validation
-    return {"step": step, f"best_{best.monitor}": best.best, "digest": state.digest(model, model.optimizer)}
+    return {
+        "step": step,
+        f"best_{best.monitor}": best.best if best.best >= 0 else None,
+        "digest": state.digest(model, model.optimizer),
+        "warnings": checked.warnings,
+    }
+
+
+def _check_data(config, training, validation, run_dir):
+    """Examine both splits before anything is built; what is wrong but can be trained on is said, and kept."""
+    scored = config.training.validation_images
+    splits = {"train": training, "val": validation if scored is None else Subset(validation, scored)}
+    checked = check_splits(splits, config.data, read_data(run_dir))
+    for sentence in checked.warnings:
+        say(f"Warning: {sentence}")
+    return checked
 
 
 def make_export(

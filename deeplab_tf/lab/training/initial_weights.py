@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import say
 from deeplab_tf.lab.models.pretrained import load_backbone_weights
@@ -22,10 +23,10 @@ def load_initial_weights(model: keras.Model, section: dict, table: LabelTable) -
         DeepLabError: there is no such file or run, or it does not fit.
     """
     weights = str(section["weights"])
-    if not Path(weights).expanduser().is_dir():
+    if not Path(expand(weights)).is_dir():
         load_backbone_weights(model, section["backbone"], weights)
         return
-    runtime = open_run(Path(weights).expanduser())
+    runtime = open_run(Path(expand(weights)))
     if runtime.table.names == table.names:
         copy_network_weights(runtime.model, model, weights)
         return

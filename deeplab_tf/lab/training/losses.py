@@ -1,7 +1,6 @@
 """Losses of label maps with ignored pixels, of centers and of offsets; weights of rare classes."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import IGNORE_LABEL
-from deeplab_tf.core.progress import progress
+from deeplab_tf.lab.data.check import LabelCounts, count_labels
 from deeplab_tf.lab.data.split import Split
 
 
@@ -135,13 +134,14 @@ def offset_loss() -> PixelLoss:
     return PixelLoss("offset", lambda truth, predicted: tf.abs(truth - predicted))
 
 
-def class_weights(choice, split: Split) -> list[float] | None:
+def class_weights(choice, split: Split, counts: LabelCounts | None = None) -> list[float] | None:
     """Return the weights of a recipe's `loss.class_weights`, with mean 1 over the pixels of the split.
 
     Args:
         choice: None, C numbers, `log` (1 / log(1.1 + share), after ENet, arXiv:1606.02147) or `balanced` (1 / share, at
             most 50 times the least).
         split: whose label maps are counted for `log` and `balanced`.
+        counts: of the split, where they are known.
 
     Raises:
         DeepLabError: another number of weights than classes, or a split without labeled pixels.
@@ -154,21 +154,15 @@ def class_weights(choice, split: Split) -> list[float] | None:
                 f"loss.class_weights must hold a number for each of the {len(split.table)} classes. Got {len(choice)}."
             )
         return list(choice)
-    shares = class_shares(split)
+    shares = class_shares(split, counts)
     weights = 1 / np.log(1.1 + shares) if choice == "log" else 1 / np.maximum(shares, shares.max() / 50)
     return (weights / np.sum(weights * shares)).tolist()
 
 
-def class_shares(split: Split) -> np.ndarray:
-    """Return the share of each class in the labeled pixels of a split, (C,) float64; read every label."""
-    counts = np.zeros(256, np.int64)
-    with ThreadPoolExecutor() as threads:
-        counted = threads.map(
-            lambda index: np.bincount(split.label_map(index).ravel(), minlength=256), range(len(split))
-        )
-        for one in progress(counted, "count classes", total=len(split)):
-            counts += one
-    labeled = counts[: len(split.table)]
+def class_shares(split: Split, counts: LabelCounts | None = None) -> np.ndarray:
+    """Return the share of each class in the labeled pixels of a split, (C,) float64; read every label unless `counts`
+    are given."""
+    labeled = np.array(list((counts or count_labels(split, "train")).pixels.values()), np.int64)
     if not labeled.sum():
         raise DeepLabError("No pixel of the training split has a class: all its labels are ignored.")
     return labeled / labeled.sum()

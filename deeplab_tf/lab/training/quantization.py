@@ -7,6 +7,7 @@ import keras
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_text
+from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.export import calibration, onnx_model
@@ -36,7 +37,7 @@ class QuantizedTraining:
             if found is None:
                 raise DeepLabError(f"{run_dir} lacks {calibration.FILE}, the run's INT8 ranges; begin another run.")
             self.ranges = found
-        elif not Path(config.model["weights"]).expanduser().is_dir():
+        elif not Path(expand(config.model["weights"])).is_dir():
             raise DeepLabError("quantization.aware needs a trained network; name its run with model.weights.")
         else:
             self.ranges = _measure(config, model, table)

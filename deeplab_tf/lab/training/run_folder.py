@@ -1,25 +1,28 @@
 """The folder of a run in training: whose it is, who may write to it, and what it holds."""
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 
-from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.files import write_text
+from deeplab_tf.core.errors import DeepLabError, WrongCall
+from deeplab_tf.core.files import write_json, write_text
+from deeplab_tf.core.guard import Guard, expand
+from deeplab_tf.core.input_files import Value
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config, load_run
+from deeplab_tf.lab.data import places
+from deeplab_tf.lab.data.check import Checked
+from deeplab_tf.lab.runs.folder import DATA
+from deeplab_tf.lab.runs.keras_runtime import read_table
+from deeplab_tf.lab.runs.metrics import MAX_STEP, read_metrics
 from deeplab_tf.lab.training import state
-from deeplab_tf.lab.training.rewind import rewind
 
 CHECKPOINTS = "checkpoints"
 """The folder of the states to resume from, in a run folder."""
-BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", "ranges.json", "logs", "metrics.jsonl")
+BEFORE_THE_FIRST_STEP = ("config.yaml", "classes.json", DATA, "ranges.json", "logs", "metrics.jsonl")
 """What a run that was stopped before its first step may have written."""
 
 
@@ -37,21 +40,39 @@ class Resumed(NamedTuple):
     pending: bool = False
 
 
+def declare(guard: Guard, config: Config, recipe: str | Path | None, run_dir: Path, *, resume: bool) -> None:
+    """Tell a guard what a training reads and writes.
+
+    Args:
+        config: a resolved recipe.
+        recipe: the file that it was read from; that of a run to resume is read and never written.
+    """
+    if recipe is not None and not (resume and _is_own(run_dir, recipe)):
+        guard.reads(recipe)
+    guard.reads(*places(config.data), config.distillation.run, config.model["weights"])
+    for name in (*BEFORE_THE_FIRST_STEP, CHECKPOINTS, "kept", "best.keras"):
+        guard.makes(run_dir / name, "--run")
+
+
+def _is_own(run_dir, recipe):
+    own = run_dir / "config.yaml"
+    return recipe is not None and own.is_file() and own.samefile(recipe)
+
+
 def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
     """Raise DeepLabError for a folder that a run must not be written to: one that holds anything else, another run
     (naming the key that differs), or this run without `resume`."""
-    if run_dir.exists() and not run_dir.is_dir():
-        raise DeepLabError(f"{run_dir} is a file; name a folder with --run.")
     for key, run in (("model.weights", config.model["weights"]), ("distillation.run", config.distillation.run)):
-        if run is not None and run_dir.exists() and Path(run).expanduser().resolve() == run_dir.resolve():
+        if run is not None and run_dir.exists() and Path(expand(run)).resolve() == run_dir.resolve():
             raise DeepLabError(
                 f"{key} is {run_dir} itself, whose network the training would overwrite; name another folder with "
                 "--run."
             )
     if not has_begun(run_dir):
-        foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in BEFORE_THE_FIRST_STEP]
+        ours = BEFORE_THE_FIRST_STEP if _wrote_recipe(run_dir, config) else ()
+        foreign = [path.name for path in run_dir.glob("[!.]*") if path.name not in ours]
         if foreign:
-            raise DeepLabError(
+            raise (WrongCall if "config.yaml" in foreign else DeepLabError)(
                 f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
             )
         return
@@ -62,6 +83,24 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
         raise DeepLabError(
             f"{run_dir} already holds this run; continue it with --resume, or name another folder with --run."
         )
+    read_metrics(run_dir)
+    broken = state.damaged(run_dir / CHECKPOINTS)
+    if broken and not saved_step(run_dir):
+        path, reason = broken[0]
+        raise DeepLabError(
+            f"{path} is damaged ({reason}), and there is no other state to resume from; begin another run with --run."
+        )
+
+
+def _wrote_recipe(run_dir, config):
+    """Return whether the config.yaml of a run without steps is one that `begin_run` wrote: this one, or another in the
+    form in which only a program writes it."""
+    try:
+        text = (run_dir / "config.yaml").read_text(encoding="utf-8")
+        written = (run_dir / "classes.json").is_file() and load_run(run_dir).to_yaml() == text
+    except (OSError, ValueError, DeepLabError):
+        return False
+    return written or text == config.to_yaml()
 
 
 def has_begun(run_dir: Path) -> bool:
@@ -76,35 +115,30 @@ def saved_step(run_dir: Path) -> int:
     return state.saved_step(run_dir / CHECKPOINTS)
 
 
-def begin_run(run_dir: Path, config: Config, table: LabelTable) -> None:
-    """Make the run folder, with its recipe and class table."""
-    write_text(run_dir / "classes.json", json.dumps(table.to_dicts(), indent=1))
-    write_text(run_dir / "config.yaml", config.to_yaml())
-
-
-@contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Keep other trainings out of the folder; the lock ends with the process, however that ends."""
-    folder = os.open(run_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
+def begin_run(run_dir: Path, config: Config, table: LabelTable, recipe: str | Path | None = None) -> None:
+    """Make the run folder, with its recipe and class table; the file `recipe`, which was read, stays as it is. Raise
+    DeepLabError where it holds a run with other classes."""
+    if has_begun(run_dir) and read_table(run_dir) != table:
         raise DeepLabError(
-            f"Another training is writing to {run_dir}; wait for it, or name another folder with --run."
-        ) from error
-    finally:
-        os.close(folder)
+            f"{run_dir / 'classes.json'} holds other classes than the recipe's dataset; name another folder with --run."
+        )
+    if not _is_own(run_dir, recipe):
+        write_text(run_dir / "config.yaml", config.to_yaml())
+    write_text(run_dir / "classes.json", json.dumps(table.to_dicts(), indent=1))
+
+
+def write_data(run_dir: Path, checked: Checked) -> None:
+    """Write what the check of a run's dataset found."""
+    write_json(run_dir / DATA, checked.to_json())
 
 
 def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
-    """Restore the newest state of a run; without one, leave the model as it is."""
-    newest = state.latest(run_dir / CHECKPOINTS)
-    return Resumed(**state.restore(newest, model, model.optimizer)) if newest else Resumed()
-
-
-def restore_run(run_dir: Path, model: keras.Model) -> Resumed:
-    """Restore the newest state of a run, and rewind its metrics and logs to that step."""
-    resumed = restore_state(run_dir, model)
-    rewind(run_dir, resumed.step, validated=not resumed.pending)
-    return resumed
+    """Restore the newest state of a run that is not damaged; without one, leave the model as it is."""
+    folder = run_dir / CHECKPOINTS
+    newest = state.latest(folder)
+    for path, reason in state.damaged(folder) if newest else ():
+        say(f"{path} is damaged ({reason}); continuing from the state of step {state.saved_step(folder)}.")
+    if not newest:
+        return Resumed()
+    extra = Value(state.restore(newest, model, model.optimizer), str(newest))
+    return Resumed(extra["step"].integer(1, MAX_STEP), extra["best"].number(-1, 1), extra["pending"].flag())

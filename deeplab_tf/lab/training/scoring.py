@@ -39,20 +39,20 @@ class ValidationScorer:
             runtime, self.split, progress=lambda items: self.stop.watch(progress(items, f"validate at step {step}"))
         )
         report = evaluation.report()
+        del report["warnings"]  # the check of the data has said it, once
         append_json(self.run_dir / "metrics.jsonl", {"step": step, "val": report})
         self._to_tensorboard(evaluation, report, runtime, step)
         return report
 
     def _to_tensorboard(self, evaluation: Evaluation, report, runtime, step):
         with self.writer.as_default(step):
-            tf.summary.scalar("miou", report["miou"] or 0.0)
-            tf.summary.scalar("pixel_accuracy", report["pixel_accuracy"] or 0.0)
-            for name, value in report["iou"].items():
+            scores = {f"iou/{name}": value for name, value in report["iou"].items()}
+            scores.update(
+                (name, report.get(name)) for name in ("miou", "pixel_accuracy", "pq", "pq_things", "pq_stuff")
+            )
+            for name, value in scores.items():
                 if value is not None:
-                    tf.summary.scalar(f"iou/{name}", value)
-            for name in ("pq", "pq_things", "pq_stuff"):
-                if report.get(name) is not None:
-                    tf.summary.scalar(name, report[name])
+                    tf.summary.scalar(name, value)
             for index in range(min(PANELS, len(self.split))):
                 tf.summary.image(f"panel/{index}", self._panel(index, runtime)[None])
             figure = confusion_figure(evaluation.confusion, evaluation.table, f"step {step}")

@@ -1,10 +1,10 @@
-"""Stop a run by Ctrl-C or SIGTERM."""
+"""Stop a run by Ctrl-C, SIGTERM or SIGHUP."""
 
-import signal
-import threading
+import contextlib
 from collections.abc import Iterable, Iterator
 
-import click
+from deeplab_tf.core.progress import say
+from deeplab_tf.core.signals import asks_for_haste, handling
 
 
 class Interrupted(Exception):
@@ -22,21 +22,30 @@ class StopSignal:
         self.requested = False
         self.worth_saving = False  # there are steps since the last saved state
         self._before: dict = {}
+        self._undo = contextlib.ExitStack()
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():  # signals arrive nowhere else
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = self._undo.enter_context(handling(self._handle))
         return self
 
     def __exit__(self, *error):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._undo.close()
 
     def _handle(self, number, frame):
+        if self.requested and not asks_for_haste(number):
+            return
         if self.requested or not self.worth_saving:
+            self._interrupt(number, frame)
+        else:
+            self.requested = True
+            say("\nStopping as soon as the state can be saved; press Ctrl-C once more to stop at once ...")
+
+    def _interrupt(self, number, frame):
+        """Let the program's own handler interrupt it, which does so once; by itself a signal would kill the process."""
+        before = self._before[number]
+        if not callable(before):
             raise KeyboardInterrupt
-        self.requested = True
-        click.echo("\nStopping as soon as the state can be saved; press Ctrl-C once more to stop at once ...", err=True)
+        before(number, frame)
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if the run was asked to stop."""

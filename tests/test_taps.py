@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_tf.lab.models.registry import build_network, model_schema
-from deeplab_tf.lab.models.unreached_taps import clear_unreached_taps, describe, unreached_taps
+from deeplab_tf.lab.models.taps import clear_unreached_taps, describe, unreached_taps
 
 SIZE = (48, 80)
 SMALL = {"width": 0.125, "backbone": "resnet50"}

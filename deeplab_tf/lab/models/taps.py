@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from deeplab_tf.core.guard import expand
 from deeplab_tf.lab.models.encoder import in_backbone
 from deeplab_tf.lab.models.layer_graph import layer_inputs
 
@@ -85,7 +86,7 @@ def clear_untrained(model: keras.Model, section: dict, size: tuple[int, int]) ->
         As `clear_unreached_taps` does.
     """
     weights = str(section["weights"])
-    if Path(weights).expanduser().is_dir():
+    if Path(expand(weights)).is_dir():
         return []
     return clear_unreached_taps(model, size, keep=in_backbone if weights != "none" else lambda name: False)
 

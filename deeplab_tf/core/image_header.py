@@ -1,0 +1,152 @@
+"""Headers of PNG and JPEG files: size and EXIF orientation, without their pixels.
+
+A photo's EXIF orientation says how its pixels must be turned to be upright. Label files have none, and label tools
+differ: some draw on the upright photo, some on the pixels as they are stored.
+"""
+
+import os
+import struct
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.input_files import open_file
+
+_HEAD = 1 << 16
+"""Bytes that hold the header of almost every file."""
+_TAIL = 1 << 10
+_ENDS = (b"IEND\xaeB`\x82", b"\xff\xd9")
+"""What stands in the last bytes of a whole PNG and JPEG."""
+_ORIENTATION_TAG = 0x0112
+
+
+class ImageHeader(NamedTuple):
+    """What a file says of its pixels."""
+
+    size: Tuple[int, int]  # height, width as stored
+    rgb: bool  # 8-bit RGB
+    orientation: int  # EXIF: 1 (upright) to 8
+    whole: bool = True  # ends as such a file does; unknown for a file's first bytes
+
+    @property
+    def upright_size(self) -> Tuple[int, int]:
+        """Height and width once the pixels are turned upright."""
+        return self.size[::-1] if self.orientation > 4 else self.size
+
+
+def read_header(path) -> Optional[ImageHeader]:
+    """Return the header of an image file; None for one that cannot be read, or is no PNG or JPEG."""
+    try:
+        with open_file(path) as file:
+            head = file.read(_HEAD)
+            header = parse_header(head) or parse_header(head + file.read())
+            if header is None:
+                return None
+            file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            tail = file.read()
+            return header._replace(whole=any(end in tail for end in _ENDS))
+    except DeepLabError:
+        return None
+
+
+def parse_header(data: bytes) -> Optional[ImageHeader]:
+    """Return the header of a file's bytes, or of its first ones; None where it is not in them."""
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png(data)
+        if data.startswith(b"\xff\xd8\xff"):
+            return _jpeg(data)
+    except struct.error:  # the data ends
+        pass
+    return None
+
+
+def _png(data):
+    width, height = struct.unpack_from(">II", data, 16)
+    position, orientation = 8, 1
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"eXIf":
+            orientation = _orientation(data[position + 8 : position + 8 + length])
+        if kind == b"IDAT":
+            break
+        position += 12 + length
+    return ImageHeader((height, width), data[24:26] == b"\x08\x02", orientation)
+
+
+def _jpeg(data):
+    position, size, kind, orientation = 2, None, b"", None
+    while True:
+        marker, length = struct.unpack_from(">xBH", data, position)
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker == 0xDA:  # start of scan
+            return size and ImageHeader(size, kind == b"\x08\x03", orientation or 1)
+        if marker == 0xE1 and orientation is None and data[position + 4 : position + 10] == b"Exif\0\0":
+            orientation = _orientation(data[position + 10 : position + 2 + length])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            size, kind = struct.unpack_from(">HH", data, position + 5), data[position + 4 : position + 10 : 5]
+        position += 2 + length
+
+
+def _orientation(exif):
+    """Return the orientation in a TIFF block: in its first directory, a short. 1 where it is absent or absurd."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for i in range(count):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * i)
+            if tag == _ORIENTATION_TAG:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Return (H, W, 3) pixels as stored, turned as their EXIF orientation says."""
+    if orientation > 4:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def lies_upright(header: ImageHeader, image, label_size: Sequence[int], label) -> bool:
+    """Return whether a label lies on the upright pixels of its image rather than on those as stored.
+
+    Args:
+        header: of the image.
+        image, label: paths, for the error.
+        label_size: height, width of the label.
+
+    Raises:
+        DeepLabError: the image is stored turned, and the label's size does not say that it is upright.
+    """
+    if header.orientation == 1:
+        return False
+    if tuple(label_size) == header.size:
+        raise DeepLabError(
+            f"Photo {image} is stored turned (EXIF orientation {header.orientation}), and its label {label} may lie on "
+            "the pixels as stored or on the upright ones. If as stored, remove the photo's orientation tag; if "
+            "upright, turn the photo's pixels (mogrify -auto-orient)."
+        )
+    return tuple(label_size) == header.upright_size
+
+
+def about_turned(path) -> List[str]:
+    """Return the sentence that an image is stored turned and what is predicted for it is not; none for other images."""
+    header = read_header(path)
+    if header is None or header.orientation == 1:
+        return []
+    return [
+        f"{path} is stored turned (EXIF orientation {header.orientation}): such images are turned upright, and so is "
+        "what is predicted for them."
+    ]
