@@ -75,9 +75,10 @@ def score_id_folders(
     classes = id_map({i: i for i in range(len(names)) if i not in ignored})
     confusion.add_pairs(pairs, classes, images=len(files))
     report = confusion.report(table)
-    if len(true_classes) == 1:
-        only = names[next(iter(true_classes))]
-        report["warnings"].append(f"The truth holds one class only, {only}: whoever predicts nothing else scores 1.")
+    if len(names) == 1:
+        report["warnings"].append(
+            f"The truth holds one class only, {names[0]}: whoever predicts nothing else scores 1."
+        )
     report["warnings"] += _about_ignored(pairs, ignored, bool(report["warnings"]))
     return report
 
