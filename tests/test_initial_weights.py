@@ -13,7 +13,7 @@ from deeplab_tf.lab.training import initial_weights
 
 def network(classes, **options):
     values = {"width": 0.125, "aspp_channels": 8, "decoder_channels": 8, "output_stride": 32, **options}
-    return build_network(model_schema(None).model_validate(values).model_dump(), classes)
+    return build_network(model_schema("deeplab_v3_plus").model_validate(values).model_dump(), classes)
 
 
 def table(*names):

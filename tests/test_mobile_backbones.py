@@ -104,8 +104,3 @@ def test_imagenet_asks_for_the_published_file(size, monkeypatch, tmp_path):
     pretrained.load_backbone_weights(None, f"mobilenet_v3_{size}", "imagenet")
     assert asked[0].endswith(f"mobilenet_v3/weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5")
     assert asked[1].startswith(str(tmp_path))
-
-
-def test_lite_has_no_published_weights():
-    with pytest.raises(DeepLabError, match="efficientnet_lite0.*model.weights to none"):
-        pretrained.load_backbone_weights(None, "efficientnet_lite0", "imagenet")
