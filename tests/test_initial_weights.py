@@ -61,3 +61,38 @@ def test_the_same_classes_keep_everything(load, capsys):
 def test_another_network_gets_a_sentence(load):
     with pytest.raises(DeepLabError, match="this recipe's shape"):
         load(network(3, decoder_channels=16), ["a", "b", "c"], network(2), ["a", "b"])
+
+
+def test_a_run_of_another_epsilon_gives_the_same_function(load, monkeypatch):
+    """Version 0.1 had 1.001e-5 for all backbones, and the published EfficientNet-Lite has 1e-3."""
+    from deeplab_tf.lab.models.backbones import _efficientnet_lite
+
+    options = {"backbone": "efficientnet_lite0", "width": 0.25}
+    with monkeypatch.context() as patch:
+        patch.setattr(_efficientnet_lite, "EPSILON", 1.001e-5)
+        source = network(3, **options)
+    model = network(3, **options)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    source(image, training=True)  # statistics that are not 0 and 1
+    load(source, ["a", "b", "c"], model, ["a", "b", "c"])
+    expected = source(image, training=False)["logits"].numpy()
+    found = model(image, training=False)["logits"].numpy()
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    assert source.get_layer("conv1_bn").epsilon != model.get_layer("conv1_bn").epsilon
+
+
+def test_a_state_of_another_epsilon_is_of_another_network(monkeypatch):
+    import keras
+
+    from deeplab_tf.lab.models.backbones import _efficientnet_lite
+    from deeplab_tf.lab.training import state
+
+    def layout():
+        keras.utils.clear_session()
+        model = network(3, backbone="efficientnet_lite0", width=0.25)
+        return state.layout(model, keras.optimizers.SGD())
+
+    now = layout()
+    assert layout() == now
+    monkeypatch.setattr(_efficientnet_lite, "EPSILON", 1.001e-5)
+    assert layout() != now

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_tf.lab.models.registry import build_network, model_schema
-from deeplab_tf.lab.models.taps import clear_unreached_taps, describe, unreached_taps
+from deeplab_tf.lab.models.taps import clear_unreached_taps, clear_untrained, describe, unreached_taps
 
 SIZE = (48, 80)
 SMALL = {"width": 0.125, "backbone": "resnet50"}
@@ -120,3 +120,10 @@ def test_they_stay_at_zero_in_training(name):
 def test_the_line_names_size_and_layers():
     line = describe(["aspp_rate12_conv", "aspp_rate18_conv", "a", "b"], (192, 384))
     assert "192x384" in line and "aspp_rate12_conv, aspp_rate18_conv, a and 1 more" in line
+
+
+@pytest.mark.parametrize("weights, cleared", [("none", True), ("imagenet", True), ("runs/gone", False)])
+def test_taps_of_another_run_stay_also_where_it_is_gone(weights, cleared):
+    """The other run may have been trained at a size that reaches them."""
+    found = clear_untrained(network(), {"weights": weights}, (192, 384))
+    assert found == (["aspp_rate12_depthwise", "aspp_rate18_depthwise"] if cleared else [])

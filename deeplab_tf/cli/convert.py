@@ -14,6 +14,7 @@ from deeplab_tf.cli.options import (
     json_option,
     new_guard,
     overwriting,
+    root_option,
     show,
     verbose_option,
     write_json,
@@ -46,9 +47,7 @@ OPTION_NEEDS = {"a run": "export"}
     type=PathType(),
     help="Score on --images with these labels. With a bundle, the files hold class ids. [default: the run's val split]",
 )
-@click.option(
-    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
-)
+@root_option
 @checkpoint_option("Convert")
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(

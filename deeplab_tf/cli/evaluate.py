@@ -10,6 +10,7 @@ from deeplab_tf.cli.options import (
     example,
     json_option,
     new_guard,
+    root_option,
     runtime_options,
     show,
     verbose_option,
@@ -43,7 +44,7 @@ def parse_scales(ctx, param, value):
 @checkpoint_option("Score", multiple=True)
 @runtime_options
 @click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
-@click.option("--root", metavar="DIR", type=PathType(), help="Read the dataset here. [default: as in the run's recipe]")
+@root_option
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
 @click.option(
     "--scales",

@@ -75,6 +75,12 @@ def checkpoint_option(verb: str, **attributes):
     return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)
 
 
+def root_option(function):
+    """Add `--root DIR`, None by default, to a command that reads the dataset of a run."""
+    help_text = "Read the run's dataset here. [default: as in the run's recipe]"
+    return click.option("--root", metavar="DIR", type=PathType(), help=help_text)(function)
+
+
 def opacity_option(place: str):
     """Return a decorator that adds `--opacity X` to a command that draws class colors; its help names the place."""
     help_text = f"Opacity of the class colors {place}: 0 shows the image, 1 the colors alone."

@@ -12,10 +12,12 @@ from deeplab_tf.cli.options import (
     IntRange,
     PathType,
     SizeType,
+    checkpoint_option,
     example,
     json_option,
     new_guard,
     overwriting,
+    root_option,
     show,
     verbose_option,
     write_json,
@@ -57,10 +59,8 @@ NEEDS = ("numpy", "cv2", "lab")
     show_default=True,
     help="Score on this number of validation images.",
 )
-@click.option("--checkpoint", metavar="STEP", help="Prune this saved step, or 'best'. [default: best]")
-@click.option(
-    "--root", metavar="DIR", type=PathType(), help="Read the run's dataset here. [default: as in the run's recipe]"
-)
+@checkpoint_option("Prune")
+@root_option
 @click.option("--out", metavar="DIR", type=PathType(), help="Write the smaller run here. [default: RUN_pruned]")
 @json_option
 @verbose_option

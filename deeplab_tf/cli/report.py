@@ -4,7 +4,17 @@ import os
 
 import click
 
-from deeplab_tf.cli.options import IntRange, PathType, example, json_option, new_guard, show, verbose_option, write_json
+from deeplab_tf.cli.options import (
+    IntRange,
+    PathType,
+    example,
+    json_option,
+    new_guard,
+    root_option,
+    show,
+    verbose_option,
+    write_json,
+)
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -15,7 +25,7 @@ NEEDS = ("numpy", "cv2", "lab")
 )
 @click.argument("run", type=PathType())
 @click.option("--split", default="val", show_default=True, metavar="NAME", help="Score on this split of the dataset.")
-@click.option("--root", metavar="DIR", type=PathType(), help="Read the dataset here. [default: as in the run's recipe]")
+@root_option
 @click.option("--frames", default=3, show_default=True, type=IntRange(1, 50), help="Number of images to show.")
 @json_option
 @verbose_option

@@ -40,7 +40,7 @@ import tiny  # noqa: E402
 
 FORK = multiprocessing.get_context("fork")
 SLOW = ("data.record_writer", "training.fit", "evaluation.checkpoints", "export.convert")
-"""What is imported before a process is forked, so that it dies at its work."""
+"""Modules to import before the fork, so that the kill hits the command's own work and not its imports."""
 PERSONS = ".mine.txt"
 """A file of a person's, in each folder that a command writes to."""
 MANIFEST = ".deeplab-tf.jsonl"

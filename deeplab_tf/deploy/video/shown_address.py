@@ -46,7 +46,8 @@ class Url(NamedTuple):
 def split_url(url: str) -> Url:
     """Return the parts of a URL, which must have a scheme and ://."""
     match = _URL.match(url)
-    assert match is not None
+    if match is None:
+        raise ValueError("not a URL")  # without it: it may be a secret
     name, authority, tail = match.groups()
     credentials, _, place = authority.rpartition("@")
     host = _HOST.fullmatch(place)

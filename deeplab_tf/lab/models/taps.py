@@ -80,15 +80,18 @@ def clear_untrained(model: keras.Model, section: dict, size: tuple[int, int]) ->
     """Set to zero the taps that a training on images of `size` cannot reach, and that come from no other training.
 
     Args:
-        section: the recipe's `model` section. Published weights keep the backbone's taps, a run's weights all taps.
+        section: the recipe's `model` section. Published weights keep the backbone's taps; a run's keep all, also where
+            that run is no longer there.
 
     Returns:
         As `clear_unreached_taps` does.
     """
     weights = str(section["weights"])
-    if Path(expand(weights)).is_dir():
-        return []
-    return clear_unreached_taps(model, size, keep=in_backbone if weights != "none" else lambda name: False)
+    if weights == "none":
+        return clear_unreached_taps(model, size)
+    if weights == "imagenet" or Path(expand(weights)).is_file():
+        return clear_unreached_taps(model, size, keep=in_backbone)
+    return []
 
 
 def describe(layers_cleared: list[str], size: tuple[int, int]) -> str:

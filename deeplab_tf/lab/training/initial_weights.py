@@ -69,3 +69,6 @@ def copy_network_weights(
                 f"The network of {run} has no {variable.path} of this recipe's shape; start from {run}/config.yaml."
             )
         variable.assign(given)
+    for layer in model.layers:  # MobileNetV3 and EfficientNet-Lite had another epsilon in version 0.1
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.name.startswith("auxiliary"):
+            layer.moving_variance.assign_add(source.get_layer(layer.name).epsilon - layer.epsilon)

@@ -14,6 +14,7 @@ import numpy as np
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import replacing
 from deeplab_tf.core.input_files import Value
+from deeplab_tf.lab.models.blocks import BATCH_NORM_EPSILON
 
 MAX_EXTRA_BYTES = 1 << 16
 
@@ -97,7 +98,8 @@ def restore(path: Path, model: keras.Model, optimizer) -> dict:
         extra = _read_extra(path, archive)
         if extra.pop("layout") != layout(model, optimizer):
             raise DeepLabError(
-                f"{path} holds another network or optimizer than this recipe's; resume with the recipe that wrote it."
+                f"{path} holds another network or optimizer than this recipe's; resume with the recipe, and the "
+                "version of deeplab_tf, that wrote it."
             )
         different = {"extra.npy", *variables} ^ set(archive.namelist())
         if different or len(archive.namelist()) != len(variables) + 1:
@@ -159,8 +161,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def layout(model: keras.Model, optimizer) -> str:
-    """Return a digest of the names, shapes and types of all variables."""
+    """Return a digest of the names, shapes and types of all variables, and of each epsilon that is not the usual one:
+    with another epsilon the same variables are another network."""
     rows = [f"{v.path} {tuple(v.shape)} {v.dtype}" for v in _variables(model, optimizer)]
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    rows += [f"{norm.name} epsilon {norm.epsilon}" for norm in norms if norm.epsilon != BATCH_NORM_EPSILON]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
