@@ -14,6 +14,7 @@ import tiny_bundle
 
 from deeplab_tf.core import clock, progress
 from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.signals import OrderlyEnd
 
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -290,3 +291,12 @@ def test_progress_leaves_a_suspension_out(monkeypatch, capsys):
     bar.advance(2)
     bar.advance(1)  # 3 steps in 20 s awake
     assert capsys.readouterr().err.splitlines() == ["train: 2/4 steps, 0.10/s, 20.0 s left"]
+
+
+def test_signals_raise_nothing_once_the_program_ends_in_an_order_of_its_own():
+    """Else one that comes behind a stream's last frame would interrupt its end."""
+    with OrderlyEnd() as end:
+        end.has_begun()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        assert not end.interrupted

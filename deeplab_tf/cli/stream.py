@@ -25,7 +25,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.signals import handling
+from deeplab_tf.core.signals import OrderlyEnd, handling
 from deeplab_tf.deploy.video.shown_address import hide
 
 NEEDS = ("numpy", "cv2", "runtime")
@@ -168,7 +168,13 @@ def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opaci
             sink.close()
         raise
     stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity)
-    with handling(lambda number, frame: stream.stop()):
+    end = click.get_current_context().ensure_object(OrderlyEnd)
+
+    def stop(number, frame):
+        end.has_begun()
+        stream.stop()
+
+    with handling(stop):
         failure = _run(stream, notifier)
         context = {
             "source": source.safe,

@@ -81,6 +81,7 @@ class OrderlyEnd:
     def __init__(self):
         self.code: Optional[int] = None
         self.interrupted = False
+        self._has_begun = False
         self._number: int = signal.SIGINT  # the first one
         self._count = 0
         self._undo = contextlib.ExitStack()
@@ -88,6 +89,10 @@ class OrderlyEnd:
     def exit_code(self) -> int:
         """Return the exit code of the interrupted program; that of SIGINT for a KeyboardInterrupt of another origin."""
         return 128 + self._number if self.code is None else self.code
+
+    def has_begun(self) -> None:
+        """Let signals raise nothing from now on: the program is ending in an order of its own."""
+        self._has_begun = True
 
     def __enter__(self) -> "OrderlyEnd":
         reader, writer = os.pipe()
@@ -111,7 +116,7 @@ class OrderlyEnd:
         os._exit(error.code if isinstance(error.code, int) else int(error.code is not None))
 
     def _interrupt(self, number, frame):
-        if not self.interrupted:
+        if not self.interrupted and not self._has_begun:
             self.interrupted, self._number = True, self._number if self._count else number
             raise KeyboardInterrupt
 
