@@ -41,7 +41,7 @@ def load(
         path: a bundle, as `convert` writes it, or a run folder, as `train` does.
         runtime: of a bundle: "tensorrt", "tf_trt", "onnx" or "saved_model"; "auto" is the fastest that works here.
         precision: of a bundle: "int8", "float16" or "float32"; the best that the bundle holds if left out.
-        checkpoint: of a run: a saved step or "best", the default.
+        checkpoint: of a run: a saved step, "last" or "best", the default.
 
     Returns:
         A `deeplab_tf.deploy.model.Model`, which predicts images of any size and is a context manager.
@@ -197,7 +197,7 @@ def evaluate(
 
     Args:
         path: the run or the bundle.
-        checkpoint: of a run: a saved step or "best", the default.
+        checkpoint: of a run: a saved step, "last" or "best", the default.
         runtime, precision: of a bundle, as for `load`.
         split: a split of the dataset that the network was trained on, or a `deeplab_tf.lab.data.split.Split` of your
             own.

@@ -277,11 +277,11 @@ def test_durations(seconds, text):
 
 
 def test_a_slow_start_does_not_count_in_the_rate(monkeypatch, capsys):
-    clock = iter([0.0, 30.0, 30.0, 40.0, 40.0])  # made, first step, warmed up, eleventh step, end
+    clock = iter([0.0, 30.0, 40.0, 40.0])  # made, first step, eleventh step, end
     monkeypatch.setattr("deeplab_tf.core.progress.time.monotonic", lambda: next(clock))
-    bar = progress(21, "train", unit="steps")
+    bar = progress(21, "train", unit="steps", slow=1)
     bar.advance(1)
-    bar.warmed_up()
+    assert capsys.readouterr().err.splitlines()[-1] == "train: 1/21 steps"  # nothing is known yet
     bar.advance(10)
     # 10 steps in 10 s since the first; 10 more are to come
     assert capsys.readouterr().err.splitlines()[-1] == "train: 11/21 steps, 1.00/s, 10.0 s left"

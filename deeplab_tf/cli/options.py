@@ -69,7 +69,7 @@ def precision_option(text: str):
 
 def checkpoint_option(verb: str, **attributes):
     """Return a decorator that adds `--checkpoint STEP`, None by default, to a command that runs a run."""
-    help_text = f"{verb} this saved step, or 'best' (runs only)."
+    help_text = f"{verb} this saved step, 'best' or 'last' (runs only)."
     if attributes.get("multiple"):
         help_text = f"{help_text[:-1]}; repeatable."
     return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)

@@ -6,11 +6,12 @@ import shlex
 
 import click
 
-from deeplab_tf.cli.options import PathType, example, json_option, new_guard, show, verbose_option, write_json
+from deeplab_tf.cli.options import IntRange, PathType, example, json_option, new_guard, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
 
 NEEDS = ("numpy", "cv2", "lab")
 OPTION_NEEDS = {"quantization.aware": "export"}
+MAX_STEPS = 10_000_000
 
 
 @click.command(
@@ -18,6 +19,7 @@ OPTION_NEEDS = {"quantization.aware": "export"}
         "deeplab-tf train configs/camvid_resnet50_small.yaml --set data.root=CAMVID",
         "deeplab-tf train RECIPE --set training.steps=100 --run runs/trial",
         "deeplab-tf train RECIPE --run runs/first --resume",
+        "deeplab-tf train runs/first/config.yaml --run runs/first --resume --steps 900",
     )
 )
 @click.argument("config", type=PathType(dir_okay=False))
@@ -32,18 +34,25 @@ OPTION_NEEDS = {"quantization.aware": "export"}
     "--run", "run_dir", metavar="DIR", type=PathType(), help="Write the run here.  [default: runs/NAME of the recipe]"
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@click.option(
+    "--steps",
+    metavar="N",
+    type=IntRange(1, MAX_STEPS),
+    help="Train for N steps in all; with --resume, make a run longer. Short for --set training.steps=N.",
+)
 @json_option
 @verbose_option
-def command(config, overrides, run_dir, resume, json_target, verbose):
+def command(config, overrides, run_dir, resume, steps, json_target, verbose):
     """Train a network by the recipe CONFIG (YAML).
 
-    Writes a run: config.yaml (resolved), best.keras, checkpoints, TensorBoard logs, metrics.jsonl. Ctrl-C saves the
-    state; --resume continues from it, or from the start if nothing is saved, and ends with the same weights as a run
-    that was never interrupted.
+    Writes a run: config.yaml (resolved), best.keras, last.keras, checkpoints, TensorBoard logs, metrics.jsonl. Ctrl-C
+    saves the state; --resume continues from it, or from the start if nothing is saved, and ends with the same weights
+    as a run that was never interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not os.path.isfile(config):
         raise DeepLabError(f"There is no recipe {config}; those that come with deeplab_tf are in configs/.")
+    overrides += () if steps is None else (f"training.steps={steps}",)
     run = run_dir or os.path.join("runs", os.path.splitext(os.path.basename(config))[0])
     result = _train(config, overrides, run, resume, new_guard(json_target))
     name, best = ("PQ", result["best_pq"]) if "best_pq" in result else ("mIoU", result["best_miou"])

@@ -34,7 +34,16 @@ INSTANCE_OUTPUTS = ("center", "offset")
 `deeplab_tf.core.panoptic.grouping`."""
 
 INFO = "bundle.json"
-_OF_A_RUN = ("config.yaml", "classes.json", "ranges.json", "metrics.jsonl", "best.keras", "kept", "checkpoints")
+_OF_A_RUN = (
+    "config.yaml",
+    "classes.json",
+    "ranges.json",
+    "metrics.jsonl",
+    "best.keras",
+    "last.keras",
+    "kept",
+    "checkpoints",
+)
 ENGINES = "engines"
 
 

@@ -25,6 +25,7 @@ class progress:
         total: Optional[int] = None,
         unit: str = "images",
         done: int = 0,
+        slow: int = 0,
     ):
         """
         Args:
@@ -33,11 +34,13 @@ class progress:
             total: how many items, where `items` has no len().
             unit: what is counted.
             done: how many were done before (a resumed run); they do not count in the rate.
+            slow: how many of the first items say nothing about the rest; they do not count in the rate either.
         """
         self.items: Iterable = range(items) if isinstance(items, int) else items
         self.total = len(self.items) if total is None and isinstance(self.items, Sized) else total
         self.label, self.unit = label, unit
         self.first = self.cold = self.done = done
+        self.slow = slow
         self.start = self.warm = time.monotonic() - suspended()
         self.moving = sys.stderr.isatty()
         self.shown = self.start if not self.moving else 0.0
@@ -59,13 +62,11 @@ class progress:
         """Count `count` more as done; `note` ends the line."""
         self.done += count
         now = time.monotonic() - suspended()
+        if self.done - self.first <= self.slow:
+            self.cold, self.warm = self.done, now
         if now - self.shown >= (0.1 if self.moving else 10.0):
             self.shown = now
             self._write(self._line(now, note))
-
-    def warmed_up(self) -> None:
-        """Leave the work done so far, which was slower than the rest, out of the rate and the time left."""
-        self.cold, self.warm = self.done, time.monotonic() - suspended()
 
     def say(self, text: str) -> None:
         """Print a line beside the moving one."""
@@ -77,7 +78,9 @@ class progress:
     def _line(self, now, note):
         rate = self._rate(now)
         total = "" if self.total is None else f"/{self.total}"
-        line = f"{self.label}: {self.done}{total} {self.unit}, {rate:.2f}/s"
+        line = f"{self.label}: {self.done}{total} {self.unit}"
+        if rate > 0:
+            line += f", {rate:.2f}/s"
         if self.total is not None and rate > 0:
             line += f", {duration((self.total - self.done) / rate)} left"
         return line + (", " + note if note else "")
@@ -85,7 +88,9 @@ class progress:
     def _summary(self):
         now = time.monotonic() - suspended()
         took = duration(now - self.start)
-        return f"{self.label}: {counted(self.done - self.first, self.unit)} in {took}, {self._rate(now):.2f}/s"
+        rate = self._rate(now)
+        text = f"{self.label}: {counted(self.done - self.first, self.unit)} in {took}"
+        return f"{text}, {rate:.2f}/s" if rate > 0 or not self.slow else text
 
     def _write(self, line, last=False):
         clear_line()

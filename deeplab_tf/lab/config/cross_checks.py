@@ -29,9 +29,20 @@ def check_training(config: Config) -> None:
     if 0 < config.optimizer.warmup_steps >= steps:
         _fail("optimizer.warmup_steps", config.optimizer.warmup_steps, f"must be less than training.steps, {steps}")
     _check_crop(config)
+    _check_freeze(config)
     weights, classes = config.loss.class_weights, count_classes(config.data)
     if isinstance(weights, tuple) and classes not in (None, len(weights)):
         _fail("loss.class_weights", weights, f"must hold a number for each of the {classes} classes")
+
+
+def _check_freeze(config):
+    options, aware = config.optimizer, config.quantization.aware
+    if options.freeze != "none" and config.model["weights"] == "none":
+        _fail("optimizer.freeze", options.freeze, "must be none without trained weights (model.weights)")
+    if options.freeze == "none" and options.freeze_steps is not None:
+        _fail("optimizer.freeze_steps", options.freeze_steps, "needs optimizer.freeze, which says what is frozen")
+    if options.freeze != "none" and aware:
+        _fail("optimizer.freeze", options.freeze, "must be none with quantization.aware, which adapts all weights")
 
 
 def _check_crop(config):

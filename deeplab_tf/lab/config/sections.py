@@ -80,7 +80,8 @@ class Optimizer(Section):
 
     `muon` orthogonalizes the step of each convolution ([Jordan et al., 2024](https://kellerjordan.github.io/posts/muon/))
     and takes Adam's learning rates. Weight decay is added to the gradient by `sgd`, and decoupled, as in AdamW, with
-    `adam` and `muon`; never on batch normalization, biases and depthwise kernels.
+    `adam` and `muon`; never on batch normalization, biases and depthwise kernels. A frozen stage keeps its statistics of
+    batch normalization too, to the last bit.
     """
 
     name: Annotated[Literal["adam", "muon", "sgd"], "the optimizer"] = "adam"
@@ -91,6 +92,11 @@ class Optimizer(Section):
     momentum: Annotated[BelowOne, "momentum of `sgd`"] = 0.9
     weight_decay: Annotated[float, Ge(0), Le(100), "weight decay"] = 0.0
     backbone_lr_multiplier: Annotated[float, Ge(0), Le(1000), "multiplies the backbone's learning rate"] = 1.0
+    freeze: Annotated[
+        Literal["none", "res2", "res3", "res4", "backbone"],
+        "what keeps its first weights: the whole backbone, or its stages up to and with this one",
+    ] = "none"
+    freeze_steps: Annotated[Count | None, "steps after which it is trained too; none: never"] = None
     clip_norm: Annotated[Annotated[float, Gt(0), Le(1_000_000)] | None, "clips the gradient to this global norm"] = None
     ema: Annotated[BelowOne | None, "momentum of an average of the weights, which is then scored and saved"] = None
 
@@ -104,8 +110,13 @@ class Training(Section):
         Literal["float32", "mixed_bfloat16", "mixed_float16"], "Keras dtype policy; saved weights are float32"
     ] = "float32"
     seed: Annotated[int, Ge(0), Lt(2**32), "fixes the first weights, the order of the images, and augmentation"] = 0
-    validate_every: Annotated[Count, "steps between scores on `val`; the best network is `best.keras`"] = 1000
+    validate_every: Annotated[
+        Count, "steps between scores on `val`; the best network is `best.keras`, the newest `last.keras`"
+    ] = 1000
     validation_images: Annotated[Count | None, "images of `val`, evenly spread, that are scored; none: all"] = None
+    patience: Annotated[
+        Count | None, "early stopping: end after this many scores in a row that are not above the best; none: never"
+    ] = None
     checkpoint_every: Annotated[Count, "steps between the states that `--resume` continues from"] = 500
     save_steps: Annotated[
         tuple[Count, ...], "steps, up to the last, whose network is kept in `kept/`, for `deeplab-tf report`"
@@ -158,7 +169,7 @@ class Config(Section):
         return dump(self.model_dump(mode="json"))
 
     def difference(self, other: "Config") -> str | None:
-        """Return the first key that changes the weights and differs in another recipe, such as
+        """Return the first key that changes the weights of each step and differs in another recipe, such as
         `optimizer.learning_rate: 0.1 there, 0.001 here`; None where none does."""
         here, there = self.model_dump(mode="json"), other.model_dump(mode="json")
         for section in here:
@@ -169,5 +180,8 @@ class Config(Section):
         return None
 
 
-WITHOUT_EFFECT = ("data.root", "data.manual_dir", "data.records", "training.log_every", "training.checkpoint_every")
-"""Keys that do not change the weights: a run may be continued with other values."""
+WITHOUT_EFFECT = (
+    *("data.root", "data.manual_dir", "data.records"),
+    *("training.log_every", "training.checkpoint_every", "training.steps", "training.patience"),
+)
+"""Keys with which a run may be continued that had other values: they change no step, or only how many there are."""

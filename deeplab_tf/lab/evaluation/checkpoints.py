@@ -22,7 +22,7 @@ from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.evaluation.evaluate_run import Progress, data_warnings, with_text
 from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, pixels, truth_title
 from deeplab_tf.lab.evaluation.pages import checkpoints_page, step_title
-from deeplab_tf.lab.runs.folder import BEST, checkpoints, resolve_checkpoint
+from deeplab_tf.lab.runs.folder import LAST, checkpoints, resolve_checkpoint
 from deeplab_tf.lab.runs.metrics import best_step
 
 PAGES = ("checkpoints.json", "checkpoints.md")
@@ -59,14 +59,14 @@ def compare_checkpoints(
         guard.fills(folder, "RUN/report", [folder / name for name in (*PAGES, "checkpoints.png", "architecture.png")])
         guard.check()
     with locked(folder):
-        names, rows, predicted = checkpoints(run), [], {}
+        names, rows, predicted = [name for name in checkpoints(run) if name != LAST] or [LAST], [], {}
         network = runs.open_runtime(run, names[0])
         opened = runs.open_run_split(network, split, root)
         for name in names:
             network = network if name == names[0] else runs.open_runtime(run, name)
             evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
             row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
-            rows.append({"checkpoint": name, "steps": steps if name == BEST else int(name), **row})
+            rows.append({"checkpoint": name, "steps": int(name) if name.isdecimal() else steps, **row})
             predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
         for page in PAGES:
             (folder / page).unlink(missing_ok=True)  # a killed process leaves none with a figure of another

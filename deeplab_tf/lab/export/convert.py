@@ -59,7 +59,7 @@ def convert_run(
         images: a folder of images to calibrate on, in place of the run's training images.
         labels: a folder with the labels of `images`, to score on, in place of the run's val split.
         root: where the run's dataset lies now, if not where its recipe says.
-        checkpoint: a saved step or "best", the default.
+        checkpoint: a saved step, "last" or "best", the default.
         size: height, width that the network will take; the run's own where left out.
         output: "labels" or "logits".
         label_stride: stride of the output label map, in input pixels: 1, 4 or 8.

@@ -6,7 +6,8 @@ from pathlib import Path
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.input_files import Value, read_json
 
-BEST = "best"
+BEST, LAST = "best", "last"
+"""The networks with the highest and with the newest validation score."""
 DATA = "data_check.json"
 """What a check of the dataset found before the training: `lab.data.check.Checked` as JSON."""
 MAX_WARNING = 10_000
@@ -15,11 +16,12 @@ _SAVED_STEP = re.compile(r"step_(\d{8})\.keras")
 
 
 def checkpoints(run: str | Path) -> list[str]:
-    """Return the checkpoints of a run: the saved steps in order ("10000", "60000"), then "best"; those that exist."""
+    """Return the checkpoints of a run: the saved steps in order ("10000", "60000"), then "last" and "best"; those that
+    exist."""
     kept = Path(run, "kept").glob("step_*.keras")
     found = [_SAVED_STEP.fullmatch(path.name) for path in kept if path.is_file()]
     steps = sorted(int(match[1]) for match in found if match)
-    return [str(step) for step in steps] + [BEST] * Path(run, "best.keras").is_file()
+    return [str(step) for step in steps] + [name for name in (LAST, BEST) if Path(run, f"{name}.keras").is_file()]
 
 
 def check_run(path: str | Path) -> None:
@@ -31,14 +33,16 @@ def check_run(path: str | Path) -> None:
 
 
 def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> str:
-    """Return the name of an existing checkpoint; for None the best one, or the last saved step before there is a best.
+    """Return the name of an existing checkpoint; for None the best one or, before there is a best, the last.
 
     Raises DeepLabError for a folder that is not a run, and for a missing checkpoint, naming those that exist.
     """
     check_run(run)
     known = checkpoints(run)
     if not known:
-        raise DeepLabError(f"The run {run} has no checkpoint yet (best.keras or kept/step_*.keras); train it further.")
+        raise DeepLabError(
+            f"The run {run} has no checkpoint yet (best.keras, last.keras or kept/step_*.keras); train it further."
+        )
     if checkpoint is None:
         return known[-1]
     name = str(checkpoint)
@@ -51,7 +55,7 @@ def resolve_checkpoint(run: str | Path, checkpoint: str | int | None = None) -> 
 def network_file(run: str | Path, checkpoint: str | int | None = None) -> Path:
     """Return the Keras file of a checkpoint; see `resolve_checkpoint`."""
     name = resolve_checkpoint(run, checkpoint)
-    return Path(run, "best.keras") if name == BEST else Path(run, "kept", f"step_{int(name):08d}.keras")
+    return Path(run, f"{name}.keras" if name in (BEST, LAST) else f"kept/step_{int(name):08d}.keras")
 
 
 def read_data(run: str | Path) -> dict:

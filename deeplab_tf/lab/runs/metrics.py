@@ -2,6 +2,9 @@
 
 {"step": 20, "loss": 0.91, "learning_rate": 0.001, "seconds": 31.2}
 {"step": 100, "val": {"miou": 0.45, ...}}
+{"step": 600, "steps": 900, "steps_before": 600}
+
+The last kind stands where a run was made longer or shorter.
 """
 
 import json
@@ -78,6 +81,8 @@ def _refuse(text):
 def _check_order(rows, path):
     last = {False: -1, True: -1}  # of losses, of validations
     for number, row in enumerate(rows, 1):
+        if "steps" in row:
+            continue
         kind, step = "val" in row, row["step"]
         if step <= last[kind] or step < max(last.values()):
             raise DeepLabError(f"{path}, line {number}: step {step} stands after step {max(last.values())}.")

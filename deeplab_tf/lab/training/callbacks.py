@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.progress import progress
+from deeplab_tf.core.progress import progress, say
+from deeplab_tf.core.tables import number
 from deeplab_tf.lab.config import Training
 from deeplab_tf.lab.data.pipeline import TrainingPipeline
 from deeplab_tf.lab.runs.metrics import read_metrics
@@ -67,6 +68,10 @@ class StopOnNaN(StepCallback):
         )
 
 
+SLOW_STEPS = 2
+"""Steps that say nothing about the rest: the first traces the network, the second still allocates."""
+
+
 class Progress(StepCallback):
     """Shows steps, rate, time left and loss in one line."""
 
@@ -76,14 +81,12 @@ class Progress(StepCallback):
 
     def on_train_begin(self, logs=None):
         steps = self.options.steps
-        self.bar = progress(steps, "train", unit="steps", done=self.first_step)
+        self.bar = progress(steps, "train", unit="steps", done=self.first_step, slow=SLOW_STEPS)
         self.bar.say("Tracing the network (the first step takes half a minute) ...")
         self.bar.__enter__()
 
     def after_step(self, step, logs):
         self.bar.advance(1, note=f"loss {logs['loss']:.3f}")
-        if step == self.first_step + 1:
-            self.bar.warmed_up()  # the network has been traced
 
     def on_train_end(self, logs=None):
         self.bar.__exit__(None, None, None)
@@ -117,11 +120,12 @@ def append_json(path: Path, row: dict) -> None:
 
 
 class Validation(StepCallback):
-    """Scores the network on the validation split, and saves the best one and those of named steps.
+    """Scores the network on the validation split, and saves the newest one, the best one and those of named steps.
 
     Attributes:
         monitor: the key of the score that the best network has the highest of.
         best: the highest such score so far; -1 where none was defined.
+        waited: how many scores in a row were not above the best.
         step: the last step with a pending action.
         pending: whether that action is unfinished; a run that resumes from this step's state does it first.
     """
@@ -144,7 +148,7 @@ class Validation(StepCallback):
         """
         super().__init__()
         self.export, self.scorer, self.options, self.monitor, self.watchers = export, scorer, options, monitor, watchers
-        self.best, self.step, self.pending = -1.0, 0, False
+        self.best, self.waited, self.step, self.pending = -1.0, 0, 0, False
 
     def after_step(self, step, logs):
         self.pending = step in self.options.save_steps or self._scores(step)
@@ -160,18 +164,45 @@ class Validation(StepCallback):
             for watcher in self.watchers:
                 watcher.on_test_begin()
             report = self.scorer(self.export.runtime(), step)
-            score = report[self.monitor]
-            if self.best < 0 if score is None else score > self.best:  # without any score, the newest is kept
-                self.export.save("best.keras")
-                self.best = self.best if score is None else score
+            self.export.save("last.keras")
+            self._compare(report[self.monitor])
+            say(score_line(step, report, self.monitor, self.best))
             logs = {name: report[name] for name in ("miou", "pixel_accuracy", "pq") if name in report}
             for watcher in self.watchers:
                 watcher.on_test_end(logs)
+            if self.out_of_patience:
+                self.model.stop_training = True
         self.pending = False
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the training ends early."""
+        return self.options.patience is not None and self.waited >= self.options.patience
+
+    def _compare(self, score):
+        """Keep the network if its score is defined and above the best."""
+        if score is None or score <= self.best:
+            self.waited += 1
+            return
+        self.export.save("best.keras")
+        self.best, self.waited = score, 0
 
     def _scores(self, step):
         """Return whether a step is scored; so is the one at which a callback ends the training."""
         return step % self.options.validate_every == 0 or step == self.options.steps or self.model.stop_training
+
+
+def score_line(step: int, report: dict, monitor: str, best: float) -> str:
+    """Return a validation's line: "step 600: mIoU 0.499, pixel accuracy 0.931 (best so far)".
+
+    Args:
+        report: an evaluation's.
+        monitor: the key of the score that `best`, the highest so far or -1, is of.
+    """
+    names = {"pq": "PQ", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
+    scores = [f"{text} {number(report[key])}" for key, text in names.items() if key in report]
+    mark = "best so far" if report[monitor] == best else f"best: {best:.3f}" if best >= 0 else "no best yet"
+    return f"step {step}: {', '.join(scores)} ({mark})"
 
 
 class Checkpoints(StepCallback):
@@ -191,6 +222,7 @@ class Checkpoints(StepCallback):
 
     def save(self, step: int) -> None:
         """Save the state after a step."""
-        extra = {"best": self.validation.best, "pending": self.validation.pending}
+        validation = self.validation
+        extra = {"best": validation.best, "waited": validation.waited, "pending": validation.pending}
         state.save(self.folder, step, self.model, self.model.optimizer, extra)
         self.stop.worth_saving = False

@@ -34,12 +34,14 @@ from deeplab_tf.lab.training.callbacks import (
     StepLoss,
     StopOnNaN,
     Validation,
+    append_json,
 )
 from deeplab_tf.lab.training.distillation import add_distillation
+from deeplab_tf.lab.training.freezing import phases
 from deeplab_tf.lab.training.initial_weights import load_initial_weights
 from deeplab_tf.lab.training.losses import class_weights
 from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline
-from deeplab_tf.lab.training.optimizers import make_optimizer
+from deeplab_tf.lab.training.optimizers import make_optimizer, make_schedule
 from deeplab_tf.lab.training.rewind import rewind
 from deeplab_tf.lab.training.scoring import ValidationScorer
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
@@ -63,10 +65,11 @@ def train(
         recipe: the file that `config` was read from, which is not written.
         resume: continue from the newest state; without one, start with step 1.
         guard: knows what else is written; told what is read and written here, and asked.
-        callbacks: get Keras' hooks, before a step is validated and saved. The training is one epoch; its batches count
-            from 0 in this process (a `StepCallback` gets the number of the step in the run); `logs["loss"]` is that of
-            the step. A validation calls `on_test_begin()` and `on_test_end(logs)` with `miou`, `pixel_accuracy` and,
-            for instances, `pq`. `self.model.stop_training = True` ends the run after this step, scored and saved.
+        callbacks: get Keras' hooks, before a step is validated and saved. The training is one epoch, or two with
+            `optimizer.freeze_steps`; its batches count from 0 in this process (a `StepCallback` gets the number of the
+            step in the run); `logs["loss"]` is that of the step. A validation calls `on_test_begin()` and
+            `on_test_end(logs)` with `miou`, `pixel_accuracy` and, for instances, `pq`. `self.model.stop_training = True`
+            ends the run after this step, scored and saved.
 
     Returns:
         `step`, the last one; `best_miou` (or `best_pq`), None where no score is defined; `digest`, of all weights,
@@ -91,6 +94,7 @@ def _train(config, run_dir, recipe, resume, callbacks):
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
     table, precision = training.table, config.training.precision
     run_folder.check_run_folder(run_dir, config, resume=resume)
+    before = run_folder.steps_before(run_dir)
     checked = _check_data(config, training, validation, run_dir)
     auxiliary = False if config.quantization.aware else None
     network = build_network(config.model, len(table), precision=precision, auxiliary=auxiliary)
@@ -122,19 +126,30 @@ def _train(config, run_dir, recipe, resume, callbacks):
     export = make_export(config, model, optimizer, table, run_dir, quantization)
     with _plain_errors(pipeline, run_dir):
         rewind(run_dir, resumed.step, validated=not resumed.pending)
+        if resumed.step and before not in (None, config.training.steps):
+            _tell_length(config, run_dir, resumed.step, before)
         if resume and not resumed.step:
             click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
         hooks, checkpoints = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks)
-        _fit(model, pipeline, hooks, checkpoints, resumed.step)
-        # Keras' fit ends by overwriting the weights with their averages; the run's state is the one from before.
-        step = run_folder.restore_state(run_dir, model).step
+        _fit(model, pipeline, hooks, checkpoints, resumed.step, config.optimizer)
     best = checkpoints.validation
     return {
-        "step": step,
+        "step": run_folder.saved_step(run_dir),
         f"best_{best.monitor}": best.best if best.best >= 0 else None,
         "digest": state.digest(model, model.optimizer),
         "warnings": checked.warnings,
     }
+
+
+def _tell_length(config, run_dir, step, before):
+    """Say, and write down, that a run goes on with another number of steps."""
+    steps = config.training.steps
+    old, new = (float(make_schedule(config.optimizer, number)(step)) for number in (before, steps))
+    say(
+        f"training.steps: {before} before, {steps} now. From step {step + 1} on the learning rate is that of a training "
+        f"of {steps} steps: {new:.3g} there, in place of {old:.3g}."
+    )
+    append_json(run_dir / "metrics.jsonl", {"step": step, "steps": steps, "steps_before": before})
 
 
 def _check_data(config, training, validation, run_dir):
@@ -173,28 +188,28 @@ def make_callbacks(
     scorer = ValidationScorer(split, run_dir, options.validation_images, stop)
     monitor = "pq" if "center" in export.trained.output else "miou"
     validation = Validation(export, scorer, options, monitor, others)
-    validation.step, validation.best, validation.pending = resumed
+    validation.step, validation.best, validation.waited, validation.pending = resumed
     checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS, validation, stop, options)
     own = StepLoss(), StopOnNaN(pipeline), Progress(options), MetricsLogger(run_dir, options.log_every)
     hooks = [*own, *others, validation, checkpoints]
     for hook in hooks:
         hook.set_model(export.trained)
-        if isinstance(hook, StepCallback):
-            hook.first_step = resumed.step
     return hooks, checkpoints
 
 
-def _fit(model, pipeline, hooks, checkpoints, first_step):
+def _fit(model, pipeline, hooks, checkpoints, first_step, options):
     """Take the steps after `first_step`. A validation that is stopped leaves a state from which it is done again."""
     validation, stop, steps = checkpoints.validation, checkpoints.stop, checkpoints.options.steps
-    batches = pipeline.batches(first_step, steps).map(lambda images, truth: keras_batch(model, images, truth))
     try:
         with stop:
             if validation.pending:
                 validation.finish(first_step)
                 checkpoints.save(first_step)
-            if first_step < steps and not model.stop_training:
-                model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks)
+            if not validation.out_of_patience:  # as a run is that has ended early before
+                for before, last in phases(model, options, first_step, steps):
+                    _take_steps(model, pipeline, hooks, before, last)
+            if validation.out_of_patience:
+                say(f"Ended early: {validation.waited} scores in a row were not above the best (training.patience).")
     except BaseException as error:
         if validation.pending:
             checkpoints.save(validation.step)
@@ -203,6 +218,15 @@ def _fit(model, pipeline, hooks, checkpoints, first_step):
         elif pipeline.error is not None and stop.worth_saving:
             checkpoints.save(checkpoints.last)  # a frame that cannot be read costs no steps
         raise
+
+
+def _take_steps(model, pipeline, hooks, before, last):
+    """Take the steps from the one after `before` to `last`."""
+    for hook in hooks:
+        if isinstance(hook, StepCallback):
+            hook.first_step = before
+    batches = pipeline.batches(before, last).map(lambda images, truth: keras_batch(model, images, truth))
+    model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks)
 
 
 def _how_to_resume(run_dir):

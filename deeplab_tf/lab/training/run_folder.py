@@ -15,7 +15,7 @@ from deeplab_tf.core.progress import say
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.data import places
 from deeplab_tf.lab.data.check import Checked
-from deeplab_tf.lab.runs.folder import DATA
+from deeplab_tf.lab.runs.folder import BEST, DATA, LAST
 from deeplab_tf.lab.runs.keras_runtime import read_table
 from deeplab_tf.lab.runs.metrics import MAX_STEP, read_metrics
 from deeplab_tf.lab.training import state
@@ -32,11 +32,13 @@ class Resumed(NamedTuple):
     Attributes:
         step: the number of finished steps.
         best: the highest validation score so far; -1 before the first.
+        waited: how many scores in a row were not above it.
         pending: whether that step's validation is unfinished.
     """
 
     step: int = 0
     best: float = -1.0
+    waited: int = 0
     pending: bool = False
 
 
@@ -50,7 +52,7 @@ def declare(guard: Guard, config: Config, recipe: str | Path | None, run_dir: Pa
     if recipe is not None and not (resume and _is_own(run_dir, recipe)):
         guard.reads(recipe)
     guard.reads(*places(config.data), config.distillation.run, config.model["weights"])
-    for name in (*BEFORE_THE_FIRST_STEP, CHECKPOINTS, "kept", "best.keras"):
+    for name in (*BEFORE_THE_FIRST_STEP, CHECKPOINTS, "kept", "best.keras", "last.keras"):
         guard.makes(run_dir / name, "--run")
 
 
@@ -83,6 +85,11 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
         raise DeepLabError(
             f"{run_dir} already holds this run; continue it with --resume, or name another folder with --run."
         )
+    if config.training.steps < saved_step(run_dir):
+        raise DeepLabError(
+            f"training.steps is {config.training.steps}, and {run_dir} has taken {saved_step(run_dir)} steps; give at "
+            "least as many with --steps."
+        )
     read_metrics(run_dir)
     broken = state.damaged(run_dir / CHECKPOINTS)
     if broken and not saved_step(run_dir):
@@ -106,8 +113,17 @@ def _wrote_recipe(run_dir, config):
 def has_begun(run_dir: Path) -> bool:
     """Return whether a folder holds a run that has taken steps; one that has not may be begun anew by any recipe."""
     metrics = run_dir / "metrics.jsonl"
-    written = metrics.is_file() and metrics.stat().st_size > 0 or (run_dir / "best.keras").is_file()
+    written = (
+        metrics.is_file()
+        and metrics.stat().st_size > 0
+        or any((run_dir / f"{name}.keras").is_file() for name in (BEST, LAST))
+    )
     return (run_dir / "config.yaml").is_file() and (written or saved_step(run_dir) > 0)
+
+
+def steps_before(run_dir: Path) -> int | None:
+    """Return the `training.steps` that a run has had so far; None before it has begun."""
+    return load_run(run_dir).training.steps if has_begun(run_dir) else None
 
 
 def saved_step(run_dir: Path) -> int:
@@ -116,13 +132,13 @@ def saved_step(run_dir: Path) -> int:
 
 
 def begin_run(run_dir: Path, config: Config, table: LabelTable, recipe: str | Path | None = None) -> None:
-    """Make the run folder, with its recipe and class table; the file `recipe`, which was read, stays as it is. Raise
-    DeepLabError where it holds a run with other classes."""
+    """Make the run folder, with its recipe and class table; the file `recipe`, which was read, stays as it is, but for
+    another number of steps of the run that it belongs to. Raise DeepLabError for a run with other classes."""
     if has_begun(run_dir) and read_table(run_dir) != table:
         raise DeepLabError(
             f"{run_dir / 'classes.json'} holds other classes than the recipe's dataset; name another folder with --run."
         )
-    if not _is_own(run_dir, recipe):
+    if not _is_own(run_dir, recipe) or load_run(run_dir).training.steps != config.training.steps:
         write_text(run_dir / "config.yaml", config.to_yaml())
     write_text(run_dir / "classes.json", json.dumps(table.to_dicts(), indent=1))
 
@@ -141,4 +157,10 @@ def restore_state(run_dir: Path, model: keras.Model) -> Resumed:
     if not newest:
         return Resumed()
     extra = Value(state.restore(newest, model, model.optimizer), str(newest))
-    return Resumed(extra["step"].integer(1, MAX_STEP), extra["best"].number(-1, 1), extra["pending"].flag())
+    waited = extra.get("waited")  # not in version 0.1
+    return Resumed(
+        extra["step"].integer(1, MAX_STEP),
+        extra["best"].number(-1, 1),
+        waited.integer(0, MAX_STEP) if waited else 0,
+        extra["pending"].flag(),
+    )
