@@ -80,8 +80,8 @@ class Optimizer(Section):
 
     `muon` orthogonalizes the step of each convolution ([Jordan et al., 2024](https://kellerjordan.github.io/posts/muon/))
     and takes Adam's learning rates. Weight decay is added to the gradient by `sgd`, and decoupled, as in AdamW, with
-    `adam` and `muon`; never on batch normalization, biases and depthwise kernels. A frozen stage keeps its statistics of
-    batch normalization too, to the last bit.
+    `adam` and `muon`; never on batch normalization, biases and depthwise kernels. A frozen stage keeps its statistics
+    of batch normalization too, to the last bit.
     """
 
     name: Annotated[Literal["adam", "muon", "sgd"], "the optimizer"] = "adam"

@@ -68,8 +68,8 @@ def train(
         callbacks: get Keras' hooks, before a step is validated and saved. The training is one epoch, or two with
             `optimizer.freeze_steps`; its batches count from 0 in this process (a `StepCallback` gets the number of the
             step in the run); `logs["loss"]` is that of the step. A validation calls `on_test_begin()` and
-            `on_test_end(logs)` with `miou`, `pixel_accuracy` and, for instances, `pq`. `self.model.stop_training = True`
-            ends the run after this step, scored and saved.
+            `on_test_end(logs)` with `miou`, `pixel_accuracy` and, for instances, `pq`.
+            `self.model.stop_training = True` ends the run after this step, scored and saved.
 
     Returns:
         `step`, the last one; `best_miou` (or `best_pq`), None where no score is defined; `digest`, of all weights,
@@ -146,8 +146,8 @@ def _tell_length(config, run_dir, step, before):
     steps = config.training.steps
     old, new = (float(make_schedule(config.optimizer, number)(step)) for number in (before, steps))
     say(
-        f"training.steps: {before} before, {steps} now. From step {step + 1} on the learning rate is that of a training "
-        f"of {steps} steps: {new:.3g} there, in place of {old:.3g}."
+        f"training.steps: {before} before, {steps} now. From step {step + 1} on the learning rate is that of a "
+        f"training of {steps} steps: {new:.3g} there, in place of {old:.3g}."
     )
     append_json(run_dir / "metrics.jsonl", {"step": step, "steps": steps, "steps_before": before})
 

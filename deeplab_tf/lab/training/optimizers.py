@@ -85,7 +85,7 @@ class _PerVariable(keras.optimizers.Optimizer):
         self.settings: dict[Any, tuple[float, float]] = {}
 
     def finalize_variable_values(self, var_list):
-        """Leave the weights as they are at the end of `fit`: the export takes their averages, and training may go on."""
+        """Leave the weights as they are at the end of `fit`: the export takes their averages; training may go on."""
 
     def update_step(self, gradient, variable, learning_rate):
         multiplier, weight_decay = self.settings[variable.ref()]
