@@ -16,7 +16,7 @@ from deeplab_tf.lab.yaml_text import read, read_file
 STEPS, SAVE_STEPS = ("training", "steps"), ("training", "save_steps")
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = False) -> Config:
+def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = False, network: bool = True) -> Config:
     """Read a recipe.
 
     Args:
@@ -24,6 +24,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = Fa
         overrides: `section.key=value`, with the value in YAML; they override the file.
         to_train: also check what only a training uses, such as the crop against the size. Where an override shortens
             the training, the file's `save_steps` behind its end are left out, which is said.
+        network: check the `model` section too, which takes Keras; without, it stays as it is.
 
     Raises:
         DeepLabError: the file cannot be read; a section, key or choice that does not exist (with what was meant); a key
@@ -35,7 +36,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, to_train: bool = Fa
     if to_train and lines.get(STEPS, 0) is None and lines.get(SAVE_STEPS) is not None:
         _leave_out_late_steps(tree["training"])
     with _placed(path, lines):
-        return resolve(tree, to_train=to_train)
+        return resolve(tree, to_train=to_train, network=network)
 
 
 def _leave_out_late_steps(training):
@@ -57,18 +58,20 @@ def load_run(run: str | Path) -> Config:
         return _resolve(with_new_names(tree))
 
 
-def resolve(tree: dict, *, to_train: bool = False) -> Config:
+def resolve(tree: dict, *, to_train: bool = False, network: bool = True) -> Config:
     """Check a recipe's sections and fill in the defaults. Raise WrongOption as `load` raises DeepLabError."""
     refuse_old_names(tree)
-    config = _resolve(tree)
+    config = _resolve(tree, network=network)
     if to_train:
         check_training(config)
     return config
 
 
-def _resolve(tree):
+def _resolve(tree, network=True):
     config = validate(Config, {"data": {}, "model": {}, **tree}, "")
     check_precision(config)
+    if not network:
+        return config.model_copy(update={"data": read_options(config.data)})
     from deeplab_tf.lab.models.registry import read_model  # Keras
 
     return config.model_copy(update={"data": read_options(config.data), "model": read_model(config.model)})

@@ -1,7 +1,7 @@
 """The sections of a recipe, one class each; every field is a key, with its type, default, range and meaning.
 
 Three are elsewhere: `data` is `lab.data.DataOptions` and the dataset's own options, `model` is
-`lab.models.registry.ModelOptions` and the network's arguments, `augment` is `lab.data.augment.Augmentation`.
+`lab.models.registry.ModelOptions` and the network's arguments, `augment` is `lab.data.augment_options.Augmentation`.
 """
 
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import field_validator
 
-from deeplab_tf.lab.data.augment import Augmentation
+from deeplab_tf.lab.data.augment_options import Augmentation
 from deeplab_tf.lab.schema import BelowOne, Count, Fraction, Section, Weight, difference
 from deeplab_tf.lab.yaml_text import dump
 

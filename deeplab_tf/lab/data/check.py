@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -98,14 +98,19 @@ def count_labels(split: Split, name: str) -> LabelCounts:
         raise DeepLabError(f"{errors[0]} It is the first of {len(errors)} bad ones in {len(split)} images of {name}.")
     if errors:
         raise errors[0]
+    return counts_of(split, contents, split.names)
+
+
+def counts_of(split: Split, contents: Sequence[LabelContent], names: Sequence[str]) -> LabelCounts:
+    """Return the counts of labels of a split, which are those of the samples of these names."""
     table = np.array([content.classes for content in contents], np.int64).reshape(-1, len(split.table))  # (N, C)
     ignored: Counter[str] = sum((Counter(content.ignored) for content in contents), Counter())
     return LabelCounts(
-        len(split),
+        len(contents),
         dict(zip(split.table.names, table.sum(axis=0).tolist())),
         dict(zip(split.table.names, (table > 0).sum(axis=0).tolist())),
         dict(ignored.most_common()),
-        [split.names[index] for index in np.flatnonzero(~table.any(axis=1))],
+        [names[index] for index in np.flatnonzero(~table.any(axis=1))],
     )
 
 

@@ -1,7 +1,9 @@
 """Splits of image files and label files. Opening one lists and pairs files; reading a sample checks what is in them."""
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,19 @@ from deeplab_tf.lab.data.split import (
     check_sizes,
     content_of,
 )
+
+_COLLECTED: ContextVar[list[DeepLabError] | None] = ContextVar("_COLLECTED", default=None)
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[list[DeepLabError]]:
+    """While it lasts, opening a split leaves out files without a partner; an error for each is in the yielded list."""
+    errors: list[DeepLabError] = []
+    token = _COLLECTED.set(errors)
+    try:
+        yield errors
+    finally:
+        _COLLECTED.reset(token)
 
 
 class FileRow(NamedTuple):
@@ -216,14 +231,17 @@ def list_files(folder: Path, *suffixes: str) -> dict[str, str]:
 def pair_files(images: dict[str, str], labels: dict[str, str], where: Path) -> list[FileRow]:
     """Return the image and label files (name -> path, see `list_files`) of the same name as rows, sorted by name.
 
-    Raise DeepLabError for an image without a label, a label without an image, an image file under two names, and no
-    image at all in the folder `where`.
+    Raise DeepLabError for an image without a label, a label without an image (see `collecting`), an image file under
+    two names, and no image at all in the folder `where`.
     """
     if not images and not labels:
         raise DeepLabError(f"The split is empty: there is no image in {where}.")
+    collected = _COLLECTED.get()
     for kind, have, missing, lack in (("image", images, "label", labels), ("label", labels, "image", images)):
         alone = sorted(set(have) - set(lack))
-        if alone:
+        if collected is not None:
+            collected += [DeepLabError(f"The {kind} {have[name]} has no {missing}.") for name in alone]
+        elif alone:
             count = f"{len(alone)} {kind}{'s have' if len(alone) > 1 else ' has'}"
             raise DeepLabError(f"{count} no {missing}: {some_of([have[name] for name in alone])}.")
     seen: dict[tuple[int, int], str] = {}
@@ -231,7 +249,7 @@ def pair_files(images: dict[str, str], labels: dict[str, str], where: Path) -> l
         first = seen.setdefault(identity(path), path)
         if first is not path:
             raise DeepLabError(f"{first} and {path} are one file, by a link, and would count twice; leave one of them.")
-    return [FileRow(name, images[name], labels[name]) for name in sorted(images)]
+    return [FileRow(name, images[name], labels[name]) for name in sorted(images.keys() & labels.keys())]
 
 
 def identity(path: str) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""What `deeplab-tf check` looks for in a dataset before a training."""
