@@ -12,7 +12,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "deeplab_tf"
 ROOMS = ("core", "synth", "deploy", "lab", "cli")
 """A room may import the rooms before it and itself."""
-LAB_ROOMS = ("yaml_text", "schema", "data", "models", "config", "runs", "evaluation", "export", "training", "pruning")
+LAB_ROOMS = (
+    "yaml_text",
+    "schema",
+    "data",
+    "models",
+    "config",
+    "checks",
+    "runs",
+    "evaluation",
+    "export",
+    "training",
+    "pruning",
+)
 """The same, inside the lab."""
 DEPLOY_PARTIES = {"numpy", "cv2", "click", "deeplab_tf"}
 HEAVY = ("tensorflow", "keras", "tensorflow_datasets", "yaml", "matplotlib", "onnx", "onnxruntime", "tensorrt")

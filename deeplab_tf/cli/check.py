@@ -18,7 +18,7 @@ SHOWN = 20
 @click.command(
     epilog=example(
         "deeplab-tf check configs/camvid_slim.yaml --set data.root=CAMVID",
-        "deeplab-tf check RECIPE --time --json check.json",
+        "deeplab-tf check RECIPE --json check.json",
     )
 )
 @click.argument("config", type=PathType(dir_okay=False))
