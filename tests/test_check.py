@@ -254,3 +254,38 @@ def test_the_check_loads_no_tensorflow(data):
     )
     result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert "loaded []" in result.stdout
+
+
+# Time ----------------------------------------------------------------------------------------------------------------
+
+
+def test_steps_are_timed_without_the_first_ones_and_without_validations(monkeypatch):
+    from deeplab_tf.lab.training import estimate
+
+    now = [0.0]
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: now[0])
+    clock = estimate._Clock()
+    for seconds, called in ((30, "step"), (5, "step"), (1, "step"), (3, "begin"), (4, "end"), (1, "step"), (2, "step")):
+        now[0] += seconds
+        {"step": lambda: clock.on_train_batch_end(0), "begin": clock.on_test_begin, "end": clock.on_test_end}[called]()
+    assert clock.step_seconds() == pytest.approx((1 + 2) / 2)  # 30 and 5 are the first ones; 3 + 4 + 1 has a validation
+    assert clock.validations == [4]
+
+
+def test_the_estimate_adds_up_steps_and_validations(tmp_path, monkeypatch):
+    from deeplab_tf.lab.training import estimate
+
+    tiny.use_backbone(monkeypatch)
+    monkeypatch.setattr(estimate, "MIN_SECONDS", 0.0)
+    tree = tiny.recipe(tiny.write_data(tmp_path / "data"), training={"steps": 30, "validate_every": 12})
+    recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tree)
+    target = tmp_path / "check.json"
+    options = ["--out", str(tmp_path / "checks"), "--time", "--json", str(target)]
+    result = CliRunner().invoke(group, ["check", str(recipe), *options])
+    assert result.exit_code == 0, result.output
+    found = json.loads(target.read_text())["time"]
+    whole = found["start_seconds"] + 30 * found["step_seconds"] + 3 * found["validation_seconds"]
+    assert found["total_seconds"] == pytest.approx(whole) and found["memory_bytes"] > 2**27
+    # a map of 4x4 (64 pixels at stride 16) has no neighbors at 6, 12 and 18; 20x20 (320 pixels) is the first that has
+    assert "24 of the 27 taps" in found["crop"] and "320x320 reach all" in found["crop"]
+    assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import click
 
 from deeplab_tf.cli.options import PathType, example, json_option, new_guard, show, verbose_option, write_json
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.progress import counted
+from deeplab_tf.core.progress import counted, duration
 from deeplab_tf.core.tables import text_table
 
 NEEDS = ("numpy", "cv2", "lab")
@@ -18,7 +18,7 @@ SHOWN = 20
 @click.command(
     epilog=example(
         "deeplab-tf check configs/camvid_slim.yaml --set data.root=CAMVID",
-        "deeplab-tf check RECIPE --json check.json",
+        "deeplab-tf check RECIPE --time --json check.json",
     )
 )
 @click.argument("config", type=PathType(dir_okay=False))
@@ -29,9 +29,16 @@ SHOWN = 20
     "--out", metavar="DIR", type=PathType(file_okay=False), default="checks", show_default=True,
     help="Write the sheet of images, NAME.png, here.",
 )  # fmt: skip
+@click.option(
+    "--time",
+    "timed",
+    is_flag=True,
+    help="Take the first steps of the training, with TensorFlow: time a step and to the end, memory, and whether the "
+    "crop suits the network. Takes a minute.",
+)
 @json_option
 @verbose_option
-def command(config, overrides, out, json_target, verbose):
+def command(config, overrides, out, timed, json_target, verbose):
     """Examine the dataset of the recipe CONFIG before a training.
 
     Reads every image and label of train and val, without TensorFlow: files that cannot be read or do not match, all of
@@ -65,10 +72,30 @@ def command(config, overrides, out, json_target, verbose):
             write_image(sheet, drawn)
     report = {"recipe": config, **report, "sheet": None if drawn is None else sheet}
     _show(report, json_target)
-    write_json(report, json_target)
     errors = sum(fault.level == "error" for fault in faults)
+    if timed and not errors:
+        report["time"] = _time(config, overrides, scans, json_target)
+    write_json(report, json_target)
     if errors:
         raise DeepLabError(f"{counted(errors, 'errors')}: a training on this data would stop.")
+
+
+def _time(config, overrides, scans, json_target):
+    """Take a few steps of the training, and show and return what all will take."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from deeplab_tf.lab.config import load
+    from deeplab_tf.lab.training.estimate import crop_remark, estimate
+
+    recipe = load(config, overrides, to_train=True)
+    remark = crop_remark(recipe, len(scans["train"].split.table))
+    found = estimate(recipe, len(scans["val"].split))
+    show(f"Note: {remark}" if remark else "The crop suits the network: every tap reads pixels.", json_target)
+    show(
+        f"Time: {found.step_seconds:.2f} s a step, {duration(found.total_seconds)} for {recipe.training.steps} steps "
+        f"with their validations, {found.memory_bytes / 2**30:.1f} GiB of memory, as busy as this machine is now.",
+        json_target,
+    )
+    return {**found._asdict(), "steps": recipe.training.steps, "crop": remark}
 
 
 def _show(report, json_target):
