@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from test_pretrained import write_as_published
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.models import pretrained, registry
-from deeplab_tf.lab.models.backbones import _inverted_residual, _mobilenet_v3
+from deeplab_tf.lab.models.backbones import _inverted_residual
 
 NAMES = ("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_lite0")
 
@@ -27,7 +28,7 @@ STOCK = {
 
 
 @pytest.mark.parametrize("name", STOCK)
-def test_equals_keras_applications_with_copied_weights(name, randomize, make_images, rng):
+def test_equals_keras_applications_with_the_weights_of_its_file(name, randomize, make_images, rng, tmp_path):
     """At a size of 32 n + 1 each way, where Keras' padding is the same on both sides."""
     kind, layers = STOCK[name]
     stock = getattr(keras.applications, kind)(include_top=False, weights=None, input_shape=(65, 97, 3))
@@ -35,7 +36,8 @@ def test_equals_keras_applications_with_copied_weights(name, randomize, make_ima
     randomize(stock, np.stack(others))
     own = backbone(name, output_stride=32)
     assert own.count_params() == stock.count_params()
-    _mobilenet_v3.copy_weights(own, stock)
+    write_as_published(stock, tmp_path / "weights.h5")
+    registry.load_backbone(name).load_pretrained(own, str(tmp_path / "weights.h5"))
     inner = keras.Model(stock.input, [*(stock.get_layer(layer).output for layer in layers), stock.output])
     features = own((image[None] - 127.5) / 127.5, training=False)
     for (stage, feature), expected in zip(sorted(features.items()), inner(image[None], training=False)):
