@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from deeplab_tf.lab.models.backbones import resnet50
+from deeplab_tf.lab.models.backbones import _resnet, resnet50
 
 STOCK_NAMES = {
     "res2": "conv2_block3_out",
@@ -68,7 +68,7 @@ def test_smaller_output_strides_hold_the_features_of_32(at_stride_32, make_image
 
 @pytest.mark.parametrize("width, channels", [(1.0, 64), (0.375, 24), (0.3, 16), (0.01, 8)])
 def test_width_rounds_channels_to_multiples_of_eight(width, channels):
-    assert resnet50._channels(64, width) == channels  # 64 * 0.375 = 24; 64 * 0.3 = 19.2 -> 16; never below 8
+    assert _resnet._channels(64, width) == channels  # 64 * 0.375 = 24; 64 * 0.3 = 19.2 -> 16; never below 8
 
 
 def test_residual_blocks_start_as_the_identity(make_images, rng):

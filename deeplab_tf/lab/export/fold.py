@@ -51,7 +51,7 @@ def _fold_backward(nodes: Nodes, affine: Node) -> bool:
 
 def _scalable(nodes: Nodes, name: str, reader: str) -> bool:
     node = nodes[name]
-    if [consumer.name for consumer in _consumers(nodes, name)] != [reader]:
+    if [consumer.name for consumer in _consumers(nodes, name) if name in consumer.reads] != [reader]:
         return False
     return node.op in CONVOLUTIONS or node.op == "add" and all(_scalable(nodes, part, name) for part in node.inputs)
 

@@ -40,6 +40,11 @@ class Node(NamedTuple):
     attributes: dict[str, Any] = {}
     weights: dict[str, Any] = {}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The inputs whose values count: of the reference of an upsampling, only the size does."""
+        return self.inputs[:1] if self.op == "upsample" else self.inputs
+
 
 CONVOLUTIONS = ("conv", "depthwise")
 
@@ -69,8 +74,8 @@ class Network:
         return replace(self, nodes=tuple(nodes))
 
     def consumers(self, name: str) -> list[Node]:
-        """Return the nodes that read a tensor."""
-        return [node for node in self.nodes if name in node.inputs]
+        """Return the nodes that read the values of a tensor."""
+        return [node for node in self.nodes if name in node.reads]
 
     def single_position(self) -> set[str]:
         """Return the tensors of height and width 1: an image's mean, and what depends on it alone."""

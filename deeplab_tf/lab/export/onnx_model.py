@@ -67,7 +67,7 @@ class _Writer:
         """Write the image with channels first, after its normalization, if only that reads it."""
         image, source = self.network.nodes[0].name, "image"
         self.tensors[image], name = source, f"{image}/channels_first"
-        readers = [node for node in self.network.consumers(image) if node.op != "upsample"]
+        readers = self.network.consumers(image)
         if [node.op for node in readers] == ["affine"]:
             image = name = readers[0].name
             source = self._affine(readers[0].weights, source, f"{name}_nhwc", (-1,))

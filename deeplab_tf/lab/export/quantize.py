@@ -179,10 +179,9 @@ def _reads_float(network, node, excluded):
 def _also_quantized(network, node, ties, branches):
     """Return the tensors that must be quantized because the one of `node` is."""
     if node.op in ("max_pool", "avg_pool", "concat", "upsample"):
-        parts = node.inputs[:1] if node.op == "upsample" else node.inputs
-        for part in parts:
+        for part in node.reads:
             _tie(ties, node.name, part)
-        return parts
+        return node.reads
     if node.op == "hard_swish":
         return node.inputs
     if node.op == "multiply":

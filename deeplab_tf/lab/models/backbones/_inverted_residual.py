@@ -74,9 +74,10 @@ def stages(
         momentum, epsilon: of batch normalization.
 
     Returns:
-        By name the output of each stage's last block: `res2` at stride 4, `res3` at 8, ..., at most output_stride.
+        By name the output of each stage's last block: `res1` at stride 2, `res2` at 4, `res3` at 8, ..., at most
+        output_stride.
     """
-    features, level, stride, rate, count = {}, 1, 2, 1, 0
+    features, level, stride, rate, count = {"res1": x}, 1, 2, 1, 0
     for block in blocks:
         dilated = stride * block.stride > output_stride
         level, count = (level + 1, 1) if block.stride == 2 else (level, count + 1)
@@ -86,7 +87,7 @@ def stages(
         # From the next block on: the depthwise convolution that would have had the stride still reads the denser map.
         stride, rate = (stride, rate * block.stride) if dilated else (stride * block.stride, rate)
         features[f"res{level}"] = x
-    return {name: feature for name, feature in features.items() if name != "res1"}
+    return features
 
 
 def inverted_residual(x, block: Block, *, stride: int, rate: int, width: float, norm: dict, name: str):
