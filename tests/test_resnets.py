@@ -10,13 +10,15 @@ from deeplab_tf.lab.models.backbones import resnet18, resnet34, resnet101
 
 @pytest.mark.parametrize("module, published", [(resnet18, 11_689_512 - 513_000), (resnet34, 21_797_672 - 513_000)])
 def test_parameters_are_those_of_torchvision_without_the_classifier(module, published):
-    model = keras.Model(image := keras.Input((None, None, 3)), module.build(image))
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, module.build(image))
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == published
 
 
 def test_the_rows_of_resnet_101():
     """He et al., table 1: 3, 4, 23 and 3 blocks of three convolutions, four projections and the first one are 104."""
-    model = keras.Model(image := keras.Input((None, None, 3)), resnet101.build(image, width=0.125))
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, resnet101.build(image, width=0.125))
     assert len([layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]) == 3 * 33 + 4 + 1
 
 

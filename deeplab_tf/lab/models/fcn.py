@@ -33,8 +33,8 @@ def fcn(
 ) -> keras.Model:
     """Build FCN-32s, FCN-16s or FCN-8s, by `finest`.
 
-    Upsampling is bilinear, as the paper's transposed convolutions start out (section 4.3). Its two convolutions of
-    4,096 channels, which come from an image classifier, are one 3x3 here.
+    Upsampling is bilinear, as the transposed convolutions of Long et al. start out (section 4.3). Their two
+    convolutions of 4,096 channels, which come from an image classifier, are one 3x3 here.
 
     Args:
         num_classes, size, precision: as in `deeplab_v3_plus`; the others are described where they are annotated.
@@ -46,7 +46,7 @@ def fcn(
         DeepLabError: for an invalid output stride, backbone, width or number of channels.
     """
     check_positive(head_channels=head_channels)
-    momentum, stride = batch_norm_momentum, output_stride
+    momentum, stride = batch_norm_momentum, int(output_stride)
     with dtype_policy(precision):
         image, features = encode(
             backbone, size, width=width, output_stride=output_stride, multi_grid=multi_grid, momentum=momentum

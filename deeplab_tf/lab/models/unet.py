@@ -37,7 +37,7 @@ def unet(
 ) -> keras.Model:
     """Build a U-Net: upsample, join with the features of that stride, and convolve 3x3 twice, step by step.
 
-    Upsampling is bilinear, without the paper's 2x2 convolution.
+    Upsampling is bilinear, without Ronneberger et al.'s 2x2 convolution.
 
     Args:
         num_classes, size, precision: as in `deeplab_v3_plus`; the others are described where they are annotated.
@@ -49,7 +49,7 @@ def unet(
         DeepLabError: for an invalid output stride, backbone, width or number of channels.
     """
     check_positive(decoder_channels=tuple(decoder_channels))
-    momentum, stride = batch_norm_momentum, output_stride
+    momentum, stride = batch_norm_momentum, int(output_stride)
     with dtype_policy(precision):
         image, features = encode(
             backbone, size, width=width, output_stride=output_stride, multi_grid=multi_grid, momentum=momentum
