@@ -15,7 +15,8 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_ids, read_image, read_instance_ids
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.synth import draw_scene
-from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name, scene_paths, write_scene
+from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_paths, write_scene
+from deeplab_tf.synth.domains.streets import scene_name
 from deeplab_tf.synth.light import draw_light
 from deeplab_tf.synth.painter import Camera, Painter
 

@@ -1,4 +1,4 @@
-"""`deeplab-tf sample`: drawn street scenes in Cityscapes' layout."""
+"""`deeplab-tf sample`: drawn images with labels: streets, cells, fields."""
 
 import multiprocessing
 import os
@@ -8,6 +8,7 @@ import sys
 import click
 
 from deeplab_tf.cli.options import (
+    Choice,
     IntRange,
     PathType,
     SizeType,
@@ -19,6 +20,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core import signals
+from deeplab_tf.core.files import modules_in
 from deeplab_tf.core.progress import progress
 
 NEEDS = ("numpy", "cv2")
@@ -26,7 +28,7 @@ NEEDS = ("numpy", "cv2")
 
 @click.command(
     epilog=example(
-        "deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample scenes --scenes 10 --seed 3"
+        "deeplab-tf sample scenes --scenes 200 --size 256x512", "deeplab-tf sample cells --domain cells --scenes 30"
     )
 )
 @click.argument("out", type=PathType(file_okay=False))
@@ -35,9 +37,21 @@ NEEDS = ("numpy", "cv2")
     type=IntRange(1, 1000000),
     default=100,
     show_default=True,
-    help="Number of scenes; every fifth is for validation.",
+    help="Number of scenes; every fifth is for validation, but cells are not split.",
 )
-@click.option("--size", type=SizeType(), default="512x1024", show_default=True, help="Height x width in pixels.")
+@click.option(
+    "--domain",
+    type=Choice(modules_in(os.path.join(os.path.dirname(os.path.dirname(__file__)), "synth", "domains"))),
+    default="streets",
+    show_default=True,
+    help="What is drawn: streets in Cityscapes' layout; cells, gray, with masks of 0 and 255; or fields of crops and "
+    "weeds, with labels in colors.",
+)
+@click.option(
+    "--size",
+    type=SizeType(),
+    help="Height x width in pixels.  [default: streets 512x1024, cells 256x256, fields 384x512]",
+)
 @click.option("--seed", type=IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the streets.")
 @click.option(
     "--jobs",
@@ -47,19 +61,20 @@ NEEDS = ("numpy", "cv2")
 )
 @json_option
 @verbose_option
-def command(out, scenes, size, seed, jobs, json_target, verbose):
-    """Draw street scenes in Cityscapes' layout, with labels and instances.
+def command(out, scenes, domain, size, seed, jobs, json_target, verbose):
+    """Draw images with labels: street scenes with instances in Cityscapes' layout, cells, or fields.
 
-    OUT gets leftImg8bit/ and gtFine/, each with train/ and val/. The same seed and size give the same scenes. After an
-    interruption, run the same command again: it draws what is missing.
+    The same seed and size give the same scenes. After an interruption, run the same command again: it draws what is
+    missing.
     """
     from deeplab_tf.core.files import locked
-    from deeplab_tf.synth.dataset import Settings, begin_folder, missing_scenes, scene_name
+    from deeplab_tf.synth.dataset import Settings, begin_folder, load_domain, missing_scenes
 
     guard = new_guard(json_target)
     guard.makes(out, "OUT")
     guard.check()
-    settings = Settings(scenes, size, seed)
+    size = size or load_domain(domain).SIZE
+    settings = Settings(scenes, size, seed, domain)
     with locked(out):
         begin_folder(out, settings)
         missing = list(missing_scenes(out, settings))
@@ -70,11 +85,13 @@ def command(out, scenes, size, seed, jobs, json_target, verbose):
             except KeyboardInterrupt:
                 sentence = f"Interrupted: {bar.done} of {scenes} scenes are in {out}; the same command draws the rest."
                 raise KeyboardInterrupt(sentence) from None
-    splits = [scene_name(index, scenes)[0] for index in range(scenes)]
-    train, val = splits.count("train"), splits.count("val")
-    text = f"{out}: {train} scenes of {size[0]}x{size[1]} for training, {val} for validation."
-    show(text, json_target)
-    report = {"folder": out, "train": train, "val": val, "size": list(size), "seed": seed, "drawn": len(missing)}
+    splits = [load_domain(domain).split(index, scenes) for index in range(scenes)]
+    counts = {name: splits.count(name) for name in ("train", "val")}
+    what = f"{counts['train']} scenes of {size[0]}x{size[1]} for training, {counts['val']} for validation"
+    if not any(splits):
+        what = f"{scenes} scenes of {size[0]}x{size[1]}, not split"
+    show(f"{out}: {what}.", json_target)
+    report = {"folder": out, **counts, "domain": domain, "size": list(size), "seed": seed, "drawn": len(missing)}
     write_json(report, json_target)
 
 

@@ -18,7 +18,8 @@ from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.synth import draw_scene
-from deeplab_tf.synth.dataset import Settings, scene_name, write_scene
+from deeplab_tf.synth.dataset import Settings, write_scene
+from deeplab_tf.synth.domains.streets import scene_name
 
 
 def features(image: np.ndarray) -> np.ndarray:
