@@ -55,7 +55,6 @@ def test_a_scene_follows_from_seed_and_index(domain):
 
 
 def test_cells_are_relief_and_not_brightness():
-    """Inside and outside have the same mean, up to a gray level or two, and the inside varies more from pixel to pixel."""
     drawn = [cells.draw(0, index, (256, 256)) for index in range(8)]
     inside = np.concatenate([image[mask == 255] for image, mask in drawn]).mean()
     outside = np.concatenate([image[mask == 0] for image, mask in drawn]).mean()

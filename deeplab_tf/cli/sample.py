@@ -52,7 +52,7 @@ NEEDS = ("numpy", "cv2")
     type=SizeType(),
     help="Height x width in pixels.  [default: streets 512x1024, cells 256x256, fields 384x512]",
 )
-@click.option("--seed", type=IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the streets.")
+@click.option("--seed", type=IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the scenes.")
 @click.option(
     "--jobs",
     type=IntRange(1, 64),

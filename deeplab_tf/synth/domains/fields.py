@@ -66,7 +66,7 @@ class _Field:
             self.random.uniform(60, 170),
             self.random.uniform(70, 170),
         )
-        pixel = np.uint8([[[hue, saturation, value]]])
+        pixel = np.array([[[hue, saturation, value]]]).astype(np.uint8)
         return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(float)
 
     def lay_residue(self):
