@@ -17,6 +17,7 @@ CHOSEN = (
     "test_guard.py",
     "test_scenes.py::test_a_scene_depends_on_seed_and_index_alone",
     "test_scenes.py::test_the_same_street_at_every_size",
+    "test_processor.py",
     "test_score.py",
     "test_secrets.py::test_each_form_of_an_argument_is_overwritten",
     "test_secrets.py::test_ps_shows_no_secret_while_a_camera_does_not_answer",

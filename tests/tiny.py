@@ -97,6 +97,7 @@ def recipe(root, *, colors=False, instances=False, **changes):
         "training": {
             "steps": 30,
             "batch_size": 4,
+            "precision": "float32",  # the same numbers on every machine
             "validate_every": 10,
             "checkpoint_every": 4,
             "log_every": 1,

@@ -133,8 +133,9 @@ def _draw(path, layers, device, title, report):
 def _measure(path, layers, json_target):
     """Return the check of every precision that the bundle has a file for."""
     from deeplab_tf.core.bundle import open_bundle
+    from deeplab_tf.core.processor import physical_cores
     from deeplab_tf.core.tables import text_table
-    from deeplab_tf.deploy.runtimes.onnx import PRECISIONS, physical_cores
+    from deeplab_tf.deploy.runtimes.onnx import PRECISIONS
     from deeplab_tf.lab.export import layer_times
 
     bundle, found = open_bundle(path, verify=False), {}

@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Dict, List, Optional, Tuple
 
+from deeplab_tf.core import processor as cpu
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy import jetpack
 
@@ -39,11 +40,7 @@ def name(root: str = "/") -> str:
     board = jetpack.read_text(root, "proc/device-tree/model")
     if board:
         return board
-    for line in jetpack.read_text(root, "proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine() or "unknown machine"
+    return cpu.model_name(root) or platform.processor() or platform.machine() or "unknown machine"
 
 
 def temperature_c(root: str = "/") -> Optional[float]:
@@ -107,10 +104,8 @@ def memory_mb(root: str = "/") -> Tuple[Optional[float], Optional[float]]:
 
 def processor(root: str = "/") -> str:
     """Return the processor and how many of its cores this process may use."""
-    lines = dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", jetpack.read_text(root, "proc/cpuinfo"), re.MULTILINE))
-    kind = lines.get("model name") or lines.get("Hardware") or platform.processor() or platform.machine() or "unknown"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{kind}, {cores} cores"
+    kind = cpu.model_name(root) or platform.processor() or platform.machine() or "unknown"
+    return f"{kind}, {cpu.cores()} cores"
 
 
 def gpu() -> Optional[str]:
@@ -141,6 +136,7 @@ def fingerprint(root: str = "/") -> dict:
     """Return what measurements on this machine depend on, for a report."""
     return dict(
         {"name": name(root), "processor": processor(root), "gpu": gpu(), "memory_mb": memory_mb(root)[0]},
+        features=cpu.features(root),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         versions=versions(),
         **jetpack.describe(root),

@@ -25,9 +25,9 @@ from sides.table import cells, limit_lines, limits, peak_lines, ratio, repetitio
 from sides.worker import Worker, WorkerError
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.processor import physical_cores
 from deeplab_tf.core.tables import text_table
 from deeplab_tf.deploy import device
-from deeplab_tf.deploy.runtimes.onnx import physical_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")

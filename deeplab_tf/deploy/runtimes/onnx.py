@@ -16,6 +16,7 @@ import numpy as np
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.predictor import MAX_LANES
+from deeplab_tf.core.processor import physical_cores
 from deeplab_tf.deploy.runtimes import Runtime, _engines, fits
 
 PRECISIONS = {"int8": "model_int8_cpu.onnx", "float32": "model.onnx"}
@@ -174,22 +175,6 @@ class OnnxRuntime(Runtime):
 
     def close(self):
         self._session = None
-
-
-def physical_cores() -> int:
-    """Return how many cores this process may use; hyperthreads of one core count once."""
-    try:
-        usable = os.sched_getaffinity(0)
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
-    cores = set()  # by the text that its threads share
-    for cpu in usable:
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as file:
-                cores.add(file.read().strip())
-        except OSError:
-            cores.add(str(cpu))
-    return len(cores)
 
 
 def _release_memory():

@@ -8,8 +8,8 @@ from typing import Optional
 from deeplab_tf.core.bundle import Bundle
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.predictor import MAX_LANES
+from deeplab_tf.core.processor import physical_cores
 from deeplab_tf.deploy.runtimes import Runtime, _engines
-from deeplab_tf.deploy.runtimes.onnx import physical_cores
 
 PRECISIONS = {"float32": "saved_model"}
 PRIORITY = 10

@@ -13,7 +13,7 @@ MAX_BATCH_PIXELS = 2**29
 def check_precision(config: Config) -> None:
     """Raise WrongOption for quantization-aware training in another precision than float32."""
     precision = config.training.precision
-    if config.quantization.aware and precision != "float32":
+    if config.quantization.aware and precision not in ("auto", "float32"):
         raise WrongOption(
             "training.precision must be float32 with quantization.aware: shorter floats cannot hold INT8 values and "
             f"their scales exactly. Got {precision} instead.",

@@ -107,8 +107,9 @@ class Training(Section):
     steps: Annotated[Count, "training steps; one step is one batch"] = 60_000
     batch_size: Annotated[int, Ge(1), Le(4096), "images in a batch"] = 16
     precision: Annotated[
-        Literal["float32", "mixed_bfloat16", "mixed_float16"], "Keras dtype policy; saved weights are float32"
-    ] = "float32"
+        Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
+        "Keras dtype policy; saved weights are float32. auto: what is fast on this machine, which the run then keeps",
+    ] = "auto"
     seed: Annotated[int, Ge(0), Lt(2**32), "fixes the first weights, the order of the images, and augmentation"] = 0
     validate_every: Annotated[
         Count, "steps between scores on `val`; the best network is `best.keras`, the newest `last.keras`"

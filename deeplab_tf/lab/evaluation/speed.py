@@ -1,15 +1,12 @@
 """Frame rate of a network on this machine, and the machine's description."""
 
-import os
-import platform
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from deeplab_tf.core import __version__
+from deeplab_tf.core import __version__, processor
 from deeplab_tf.core.predictor import Predictor
 
 
@@ -32,14 +29,7 @@ def machine() -> str:
 
     Such as "AMD EPYC 9R14, 2 cores", or "NVIDIA H200; AMD EPYC 9R14, 16 cores".
     """
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass  # not Linux
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "; ".join([*_gpus(), f"{name}, {cores} cores"])
+    return "; ".join([*_gpus(), f"{processor.model_name()}, {processor.cores()} cores"])
 
 
 def _gpus():

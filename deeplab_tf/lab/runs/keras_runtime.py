@@ -12,8 +12,8 @@ from deeplab_tf.core.input_files import read_json
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import MAX_LANES, Predictor
+from deeplab_tf.core.processor import physical_cores
 from deeplab_tf.core.progress import say
-from deeplab_tf.deploy.runtimes.onnx import physical_cores
 from deeplab_tf.lab.config import Config, load_run
 from deeplab_tf.lab.models.taps import clear_untrained, describe
 from deeplab_tf.lab.runs.folder import network_file

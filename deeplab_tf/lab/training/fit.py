@@ -42,6 +42,7 @@ from deeplab_tf.lab.training.initial_weights import load_initial_weights
 from deeplab_tf.lab.training.losses import class_weights
 from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline
 from deeplab_tf.lab.training.optimizers import make_optimizer, make_schedule
+from deeplab_tf.lab.training.precision import with_precision
 from deeplab_tf.lab.training.rewind import rewind
 from deeplab_tf.lab.training.scoring import ValidationScorer
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
@@ -87,6 +88,7 @@ def train(
 
 
 def _train(config, run_dir, recipe, resume, callbacks):
+    config = with_precision(config, run_dir)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # a saved state knows variables by names, which count up within a session

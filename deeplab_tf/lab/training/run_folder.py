@@ -126,6 +126,11 @@ def steps_before(run_dir: Path) -> int | None:
     return load_run(run_dir).training.steps if has_begun(run_dir) else None
 
 
+def precision_before(run_dir: Path) -> str:
+    """Return the `training.precision` of a run that has begun."""
+    return load_run(run_dir).training.precision
+
+
 def saved_step(run_dir: Path) -> int:
     """Return the step that a run can be resumed from; 0 where nothing is saved."""
     return state.saved_step(run_dir / CHECKPOINTS)
