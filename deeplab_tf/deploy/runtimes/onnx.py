@@ -5,8 +5,10 @@ and, on a CPU, before ONNX Runtime 1.12.
 Copies to a GPU are part of `run`.
 """
 
+import base64
 import copy
 import ctypes
+import functools
 import importlib.util
 import os
 from typing import List, Optional, Sequence, Tuple, Union
@@ -26,6 +28,14 @@ PACKAGE = "onnxruntime"
 CPU = "CPUExecutionProvider"
 CHANNELS_LAST_SINCE = (1, 12)
 """Earlier versions resize channels-last tensors wrongly, without an error; model_int8_cpu.onnx has such tensors."""
+EXACT_SUMS = ("session.x64quantprecision", "1")
+"""Option of ONNX Runtime: unsigned weights, zero point 128, and a kernel for x86-64 that is exact."""
+EXACT_SUMS_SINCE = (1, 12)
+_PRODUCT = base64.b64decode(
+    "CAc6XAoYCgFhCgFiEgFjIg1NYXRNdWxJbnRlZ2VyEgFnWhMKAWESDgoMCAISCAoCCAQKAghAWhMKAWISDgoMCAMSCAoCCEAKAgggYhMKAWMSDgoM"
+    "CAYSCAoCCAQKAgggQgQKABAN"
+)
+"""An ONNX file: the product (MatMulInteger) of uint8 (4, 64) and int8 (64, 32)."""
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
 """ONNX Runtime's execution providers that are tried, the best first."""
 
@@ -69,7 +79,9 @@ def load(
     Raises:
         DeepLabError: ONNX Runtime is missing or cannot load the model, or has no such provider.
     """
-    return OnnxRuntime(bundle, precision, _providers(providers), threads or physical_cores(), strict=strict, say=say)
+    chosen = _providers(providers)
+    precision = _exact_precision(bundle, precision, chosen[0], strict, say)
+    return OnnxRuntime(bundle, precision, chosen, threads or physical_cores(), strict=strict, say=say)
 
 
 def session(
@@ -93,6 +105,8 @@ def session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings are of no use to the person who converts or watches
     options.intra_op_num_threads = threads or 0
+    if saturates():
+        options.add_session_config_entry(*EXACT_SUMS)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
     try:
@@ -101,6 +115,19 @@ def session(
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         name = model if isinstance(model, str) else "the model"
         raise DeepLabError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}: {reason}") from error
+
+
+@functools.lru_cache(maxsize=None)
+def saturates() -> bool:
+    """Return whether ONNX Runtime's INT8 kernel adds two products in 16 bits here, in which they saturate.
+
+    It does so on x86-64 without VNNI, but not on processors without AVX2. The answer is that of the kernel itself, not
+    of a list of processors: the exact kernel would be slower where it is not needed.
+    """
+    onnxruntime = _onnxruntime()
+    product = onnxruntime.InferenceSession(_PRODUCT, providers=[CPU])
+    most = {"a": np.full((4, 64), 255, np.uint8), "b": np.full((64, 32), 127, np.int8)}
+    return bool((product.run(None, most)[0] != 64 * 255 * 127).any())
 
 
 class OnnxRuntime(Runtime):
@@ -125,6 +152,8 @@ class OnnxRuntime(Runtime):
             if self.provider == CPU:
                 self._session = self._open([CPU])
         file = _file(precision, on_cpu=self.provider == CPU)
+        if precision == "int8" and self.provider == CPU and saturates():
+            say("This processor has no VNNI: ONNX Runtime computes INT8 with an exact kernel, which is slower.")
         inputs, wanted = self._session.get_inputs(), (1,) + tuple(self.size) + (3,)
         if len(inputs) != 1 or not fits(inputs[0].shape, wanted):
             there = ", ".join("x".join(map(str, each.shape)) for each in inputs)
@@ -175,6 +204,17 @@ class OnnxRuntime(Runtime):
 
     def close(self):
         self._session = None
+
+
+def _exact_precision(bundle, precision, provider, strict, say):
+    """Return float32 for INT8 where this version has no kernel that is exact on this processor."""
+    if precision != "int8" or provider != CPU or _version() >= EXACT_SUMS_SINCE or not saturates():
+        return precision
+    reason = f"ONNX Runtime {_onnxruntime().__version__} computes INT8 wrongly on a processor without VNNI"
+    if strict or PRECISIONS["float32"] not in bundle:
+        raise DeepLabError(f"{reason}; it needs version 1.12 or newer.")
+    say(f"{reason}: float32 instead.")
+    return "float32"
 
 
 def _release_memory():
