@@ -33,7 +33,13 @@ _Path = Union[str, _os.PathLike]
 
 
 def load(
-    path: _Path, runtime: str = "auto", precision: Optional[str] = None, checkpoint: Union[str, int, None] = None
+    path: _Path,
+    runtime: str = "auto",
+    precision: Optional[str] = None,
+    checkpoint: Union[str, int, None] = None,
+    *,
+    mode: Optional[str] = None,
+    overlap: Optional[float] = None,
 ) -> "Model":
     """Load a trained network.
 
@@ -42,12 +48,16 @@ def load(
         runtime: of a bundle: "tensorrt", "tf_trt", "onnx" or "saved_model"; "auto" is the fastest that works here.
         precision: of a bundle: "int8", "float16" or "float32"; the best that the bundle holds if left out.
         checkpoint: of a run: a saved step, "last" or "best", the default.
+        mode: how images of other sizes are put before the network; as `convert` wrote it, or "stretch", if left out.
+            "stretch": resized to its size. "pad": resized to fit into it, and padded. "slide": windows of its size over
+            the whole image, blended. "keep_aspect", "native", for runs: resized to fit into its size; not resized.
+        overlap: of windows in the mode slide: the least share of a window that its neighbor covers, too; 0 to 0.9.
 
     Returns:
         A `deeplab_tf.deploy.model.Model`, which predicts images of any size and is a context manager.
 
     Raises:
-        DeepLabError: no bundle or run at `path`, or no such runtime, precision or checkpoint.
+        DeepLabError: no bundle or run at `path`, or no such runtime, precision, checkpoint or mode.
 
     Example:
         model = deeplab_tf.load("demo/bundle", runtime="onnx", precision="int8")
@@ -61,12 +71,17 @@ def load(
     if is_bundle(path) and checkpoint is None:
         from deeplab_tf.deploy.runtimes import open_runtime as open_bundle_runtime
 
-        return Model(open_bundle_runtime(open_bundle(path), runtime, precision))
-    check_run_or_bundle(path)
-    _need_lab(f"{path} is a run, which")
-    from deeplab_tf.lab.runs import open_runtime
+        predictor: Any = open_bundle_runtime(open_bundle(path), runtime, precision)
+    else:
+        check_run_or_bundle(path)
+        _need_lab(f"{path} is a run, which")
+        from deeplab_tf.lab.runs import open_runtime
 
-    return Model(open_runtime(path, checkpoint, None if runtime == "auto" else runtime, precision))
+        predictor = open_runtime(path, checkpoint, None if runtime == "auto" else runtime, precision)
+    from deeplab_tf.core.fitting import choose_mode
+
+    choose_mode(predictor, mode, overlap)
+    return Model(predictor)
 
 
 def open_video(uri: str, *, paced: bool = False, retries: Optional[int] = None) -> "VideoReader":
@@ -187,6 +202,8 @@ def evaluate(
     root: Optional[str] = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    mode: Optional[str] = None,
+    overlap: Optional[float] = None,
     images: Optional[str] = None,
     labels: Optional[str] = None,
     class_ids: bool = False,
@@ -203,6 +220,7 @@ def evaluate(
             own.
         root: where the dataset lies now, if not where the recipe says.
         flip, scales: average over the mirrored image and over these factors of the network's size.
+        mode, overlap: as for `load`.
         images, labels: folders to score on in place of a split; files are paired by name.
         class_ids: the files in `labels` hold class ids 0 to C-1, and not ids or colors as in the dataset.
         out: write the report here: report.json, report.md and figures. Nothing is written if left out.
@@ -236,6 +254,8 @@ def evaluate(
             root=root,
             flip=flip,
             scales=scales,
+            mode=mode,
+            overlap=overlap,
             images=images,
             labels=labels,
             class_ids=class_ids,

@@ -10,11 +10,12 @@ from deeplab_tf.cli import group
 from deeplab_tf.core import image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.fitting import scaled_size
 from deeplab_tf.core.guard import MANIFEST
 from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import View, best_class, predict, scaled_size
+from deeplab_tf.core.prediction import View, best_class, predict
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID

@@ -97,6 +97,7 @@ def command(bundle, uri, runtimes, precision, labels, frames, seconds, rounds, o
         rounds=rounds,
         truth=loaded.truth,
         panoptic=loaded.panoptic,
+        whole=loaded.whole,
         say=lambda line: click.echo(line, err=True),
     )
     found = report(opened, loaded, outcomes, missing, jetpack.problems())

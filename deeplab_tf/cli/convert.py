@@ -1,6 +1,7 @@
 """`deeplab-tf convert`: on the machine that trained, from a run to a bundle; on a device, from a bundle to engines."""
 
 import os
+from typing import Tuple
 
 import click
 
@@ -20,6 +21,7 @@ from deeplab_tf.cli.options import (
     write_json,
 )
 from deeplab_tf.core.calibration import METHODS
+from deeplab_tf.core.modes import BUNDLE_MODES
 from deeplab_tf.deploy.conversion import TARGETS
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
@@ -49,6 +51,14 @@ OPTION_NEEDS = {"a run": "export"}
 )
 @root_option
 @checkpoint_option("Convert")
+@click.option(
+    "--mode",
+    type=Choice(BUNDLE_MODES),
+    default="stretch",
+    show_default=True,
+    help="What the bundle does with images of another size, unless a command is told otherwise: stretch, pad, or slide "
+    "windows over them.",
+)
 @click.option("--size", type=SizeType(), help="Height and width that the network takes. [default: the run's]")
 @click.option(
     "--output", type=Choice(("labels", "logits")), default="labels", show_default=True, help="Output of the network."
@@ -107,7 +117,8 @@ def _bundle(source, options, guard, say):
     from deeplab_tf.deploy.convert_bundle import convert_bundle
     from deeplab_tf.deploy.video.sources import local_files
 
-    unused = ("out", "size", "checkpoint", "calibration", "calibration_images", "label_stride", "output", "root")
+    unused: Tuple[str, ...] = ("out", "size", "checkpoint", "calibration", "calibration_images", "label_stride")
+    unused += ("output", "root", "mode")
     _refuse("a bundle: convert the run again", unused)
     guard.reads(*(local_files(options["images"]) if options["images"] else ()), whole=False)
     guard.check()

@@ -9,6 +9,7 @@ from deeplab_tf.cli.options import (
     checkpoint_option,
     example,
     json_option,
+    mode_options,
     new_guard,
     root_option,
     runtime_options,
@@ -37,6 +38,7 @@ def parse_scales(ctx, param, value):
         "deeplab-tf evaluate runs/camvid",
         "deeplab-tf evaluate runs/camvid --checkpoint 10000 --checkpoint 60000 --flip --scales 0.75,1,1.25",
         "deeplab-tf evaluate camvid_bundle --runtime onnx --root camvid",
+        "deeplab-tf evaluate runs/fields --mode slide --overlap 0.5",
         "deeplab-tf evaluate runs/camvid --images camvid/test --labels camvid/testannot --out report_test --json -",
     )
 )
@@ -45,6 +47,7 @@ def parse_scales(ctx, param, value):
 @runtime_options
 @click.option("--split", metavar="NAME", help="Score on this split of the run's dataset. [default: val]")
 @root_option
+@mode_options
 @click.option("--flip", is_flag=True, help="Average with the prediction for the mirrored image.")
 @click.option(
     "--scales",

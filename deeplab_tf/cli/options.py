@@ -12,6 +12,7 @@ from deeplab_tf import deploy
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import is_device, modules_in, remove_parts, write_text
 from deeplab_tf.core.guard import STANDARD_OUTPUT, Guard, expand, written_by
+from deeplab_tf.core.modes import MAX_OVERLAP, MODES
 from deeplab_tf.core.standard_streams import output_is_closed
 
 VERBOSE_KEY = "deeplab_tf.verbose"
@@ -73,6 +74,21 @@ def checkpoint_option(verb: str, **attributes):
     if attributes.get("multiple"):
         help_text = f"{help_text[:-1]}; repeatable."
     return click.option("--checkpoint", metavar="STEP", help=f"{help_text} [default: best]", **attributes)
+
+
+def mode_options(function):
+    """Add `--mode NAME` and `--overlap X`, both None by default, to a command that predicts images of any size."""
+    help_text = (
+        "Images of another size than the network's: stretch: resize them to it. pad: resize them to fit into it, and "
+        "pad. slide: move windows of its size over them, blended. keep_aspect, native (runs only): resize them to fit "
+        "into it; take their own size. [default: as `convert --mode` wrote it, else stretch]"
+    )
+    overlap = click.option(
+        "--overlap",
+        type=FloatRange(0, MAX_OVERLAP),
+        help="With the mode slide: the least share of a window that its neighbor covers, too. [default: 0.25]",
+    )
+    return click.option("--mode", type=Choice(MODES), help=help_text)(overlap(function))
 
 
 def root_option(function):

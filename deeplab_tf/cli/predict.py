@@ -11,6 +11,7 @@ from deeplab_tf.cli.options import (
     checkpoint_option,
     example,
     json_option,
+    mode_options,
     new_guard,
     opacity_option,
     require,
@@ -60,10 +61,11 @@ OVERLAY_SUFFIX = "_overlay.jpg"
     "--legend", is_flag=True, help="Add a legend beside each overlay (with --overlay): the classes in the image."
 )
 @runtime_options
+@mode_options
 @checkpoint_option("Predict with")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, opacity, legend, runtime, precision, checkpoint, json_target, verbose):
+def command(run, images, out, layout, overlay, opacity, legend, json_target, verbose, **options):
     """Predict label maps for images (PNG or JPEG), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
@@ -84,7 +86,7 @@ def command(run, images, out, layout, overlay, opacity, legend, runtime, precisi
     writer = None
     written: List[str] = []
     warnings: List[str] = []
-    with locked(out), deeplab_tf.load(run, runtime or "auto", precision, checkpoint) as model:
+    with locked(out), deeplab_tf.load(run, **_given(options)) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
         if layout == "panoptic":
@@ -126,6 +128,11 @@ def command(run, images, out, layout, overlay, opacity, legend, runtime, precisi
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
     show(f"Predicted {counted(len(jobs), 'images')}. {hint}", json_target)
     write_json({"images": len(jobs), "format": layout, "files": written, "warnings": warnings}, json_target)
+
+
+def _given(options):
+    """Return the options that were given; the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def plan(inputs: Sequence[str], out: str, layout: str) -> Dict[str, str]:

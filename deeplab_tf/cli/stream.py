@@ -15,6 +15,7 @@ from deeplab_tf.cli.options import (
     check_standard_output,
     example,
     json_option,
+    mode_options,
     new_guard,
     opacity_option,
     overwriting,
@@ -95,6 +96,7 @@ def _read_token(ctx, param, value):
 )
 # the network
 @runtime_options
+@mode_options
 # the outputs
 @click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
 @click.option(
@@ -131,7 +133,22 @@ def _read_token(ctx, param, value):
 @opacity_option("over the image")
 @json_option
 @verbose_option
-def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opacity, json_target, verbose, **outputs):
+def command(
+    bundle,
+    uri,
+    runtime,
+    precision,
+    mode,
+    overlap,
+    frames,
+    retries,
+    paced,
+    loop,
+    opacity,
+    json_target,
+    verbose,
+    **outputs,
+):
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
@@ -140,6 +157,7 @@ def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opaci
     import cv2
 
     from deeplab_tf.core.bundle import open_bundle
+    from deeplab_tf.core.fitting import choose_mode
     from deeplab_tf.deploy.runtimes import open_runtime
     from deeplab_tf.deploy.video.address import parse
     from deeplab_tf.deploy.video.loop import Stream
@@ -163,6 +181,7 @@ def command(bundle, uri, runtime, precision, frames, retries, paced, loop, opaci
         if outputs["serve"] and ends and not loop:
             source.say("The page ends with the source; --loop plays it again and again.")
         network = open_runtime(opened, runtime or "auto", precision)
+        choose_mode(network, mode, overlap)
     except BaseException:
         for sink in sinks:
             sink.close()

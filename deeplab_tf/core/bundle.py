@@ -59,6 +59,7 @@ class Bundle:
         output: "labels" or "logits".
         gives_instances: whether the network also predicts centers and offsets.
         outputs: names of the network's outputs: `output`, then INSTANCE_OUTPUTS if it predicts instances.
+        mode: how an image of another size is put before the network, one of `modes.BUNDLE_MODES`.
         label_ids: id in the label files of the run's dataset -> class id or IGNORE_LABEL; None if not known.
         digests: file name -> SHA-256.
     """
@@ -71,6 +72,7 @@ class Bundle:
         self.size = bundle_schema.size(whole["size"])
         self.label_stride = whole["label_stride"].one_of(bundle_schema.LABEL_STRIDES)
         self.output = whole["output"].one_of(bundle_schema.OUTPUTS)
+        self.mode = bundle_schema.mode(whole.get("mode"))
         instances = whole.get("instances")
         self.gives_instances = instances is not None and instances.flag()
         self.outputs = (self.output,) + INSTANCE_OUTPUTS * self.gives_instances

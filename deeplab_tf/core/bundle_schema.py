@@ -7,6 +7,7 @@ from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.input_files import Value, shown
 from deeplab_tf.core.labels import IGNORE_LABEL
+from deeplab_tf.core.modes import BUNDLE_MODES, MODES
 
 LABEL_STRIDES = (1, 2, 4, 8, 16)
 OUTPUTS = ("labels", "logits")
@@ -23,6 +24,11 @@ def size(value: Value) -> Tuple[int, int]:
     """Return height, width."""
     height, width = (side.integer(1, MAX_SIDE) for side in value.rows(2, 2))
     return height, width
+
+
+def mode(value: Optional[Value]) -> str:
+    """Return one of BUNDLE_MODES; "stretch" for a bundle that was written before there were others."""
+    return MODES[0] if value is None else value.one_of(BUNDLE_MODES)
 
 
 def label_ids(value: Optional[Value], classes: int) -> Optional[Dict[int, int]]:

@@ -1,6 +1,6 @@
 """A network's interface: what the runtimes of bundles and of runs have in common. Needs NumPy only."""
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ class Predictor:
         label_stride: stride of the output label map, in input pixels.
         gives_probabilities: whether a prediction holds logits.
         gives_instances: whether a prediction holds centers and offsets.
+        takes_any_size: whether it takes frames of other sizes, too.
+        mode: how an image of another size is put before it, one of `modes.MODES`.
+        overlap: of windows in the mode slide: the least share of a window that its neighbor covers, too.
         data: the `data` section of the recipe that it was trained by; empty where that is not known.
     """
 
@@ -32,11 +35,18 @@ class Predictor:
     label_stride = 1
     gives_probabilities = False
     gives_instances = False
+    takes_any_size = False
+    mode = "stretch"
+    overlap = 0.25
     data: Dict[str, Any] = {}
 
     def predict(self, frame: np.ndarray) -> Prediction:
         """Run the network on a (H, W, 3) uint8 RGB frame of its size. Raises DeepLabError for another size or type."""
         raise NotImplementedError
+
+    def predict_many(self, frames: Sequence[np.ndarray]) -> List[Prediction]:
+        """Return the predictions of frames. A network that can runs them in one batch."""
+        return [self.predict(frame) for frame in frames]
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Return the (H/s, W/s) uint8 label map of a frame, at the label stride s."""

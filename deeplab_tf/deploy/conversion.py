@@ -117,6 +117,7 @@ def measured(
     truth: Sequence[Optional["np.ndarray"]],
     seconds: float,
     panoptic: Optional[Sequence["np.ndarray"]] = None,
+    whole: Optional[Sequence["np.ndarray"]] = None,
 ) -> List[Row]:
     """Return the rows with frames/s, memory, mIoU and PQ of those that run here, each in a process of its own.
 
@@ -125,6 +126,7 @@ def measured(
         truth: their label maps; None for an image that has none.
         seconds: how long each is timed.
         panoptic: true panoptic maps of the images; no PQ if left out.
+        whole: the images at their own sizes, to score on, where the bundle's mode is not stretch.
     """
     from deeplab_tf.deploy.compare.plan import Variant
     from deeplab_tf.deploy.compare.runner import run_all
@@ -133,7 +135,9 @@ def measured(
     variants = [Variant(row.target, row.precision) for row in able]
     outcomes = {}
     if variants:
-        found = run_all(bundle.path, variants, images, seconds=seconds, once=True, truth=truth, panoptic=panoptic)
+        found = run_all(
+            bundle.path, variants, images, seconds=seconds, once=True, truth=truth, panoptic=panoptic, whole=whole
+        )
         outcomes = dict(zip(able, found))
     return [_with(row, outcomes.get(row)) for row in rows]
 

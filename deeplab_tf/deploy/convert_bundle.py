@@ -57,7 +57,7 @@ def convert_bundle(
         rows += conversion.build_engines(bundle, precision(int8, fp16), targets, strict=strict, say=say, **own)
         if frames is not None:
             panoptic = frames.panoptic if bundle.gives_instances else None
-            rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS, panoptic)
+            rows = conversion.measured(bundle, rows, frames.images, frames.truth, TIMED_SECONDS, panoptic, frames.whole)
         return report(bundle, rows, say, truth=() if frames is None else frames.truth, built_here=True)
 
 

@@ -51,6 +51,11 @@ class Model:
         return self.predictor.size
 
     @property
+    def mode(self) -> str:
+        """How images of another size are put before the network; see `deeplab_tf.load`."""
+        return self.predictor.mode
+
+    @property
     def runtime(self) -> str:
         """What runs the network, such as "onnx", "tensorrt" or, for a run, "keras"."""
         return self.predictor.name

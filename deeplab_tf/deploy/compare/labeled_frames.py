@@ -33,12 +33,14 @@ class LabeledFrames(NamedTuple):
         truth: (h, w) uint8 class ids of each frame, at the label's own size; None for a frame without labels.
         source: where they come from, without passwords.
         panoptic: (h, w) int32 panoptic map of each frame, where all have instances.
+        whole: the frames at their own sizes, where the bundle's mode is not stretch.
     """
 
     images: np.ndarray
     truth: List[Optional[np.ndarray]]
     source: str
     panoptic: Optional[List[np.ndarray]] = None
+    whole: Optional[List[np.ndarray]] = None
 
 
 def load_frames(uri: str, bundle: Bundle, count: int, labels: Optional[str] = None) -> LabeledFrames:
@@ -68,21 +70,24 @@ def load_frames(uri: str, bundle: Bundle, count: int, labels: Optional[str] = No
         truth = [_read_labels(path, frame, bundle) for path, frame in zip(files, frames)]
         panoptic = _read_instances(files, bundle)
     images = np.stack([resize_image(frame.image, bundle.size) for frame in frames])
-    return LabeledFrames(images, truth, address.safe, panoptic)
+    whole = None if bundle.mode == "stretch" else [frame.image for frame in frames]
+    return LabeledFrames(images, truth, address.safe, panoptic, whole)
 
 
 def _drawn(address, bundle, count):
     from deeplab_tf.core.progress import progress
     from deeplab_tf.synth import draw_scene
 
-    options, images, truth, panoptic = address.options, [], [], []
+    options, images, truth, panoptic, whole = address.options, [], [], [], []
     cityscapes = bundle.table.names == CITYSCAPES.names
     for i in progress(count, "sample", unit="frames drawn"):
         scene = draw_scene(options["seed"], options["scene"] + i // 4, options["size"], time=SECONDS_BETWEEN * i)
         images.append(resize_image(scene.image, bundle.size))
+        whole.append(scene.image)
         truth.append(CITYSCAPES_TO_CLASS[scene.label_ids] if cityscapes else None)
         panoptic.append(from_instance_ids(scene.instance_ids.astype(np.int32), "a drawn scene"))
-    return LabeledFrames(np.stack(images), truth, address.safe, panoptic if cityscapes else None)
+    kept = None if bundle.mode == "stretch" else whole
+    return LabeledFrames(np.stack(images), truth, address.safe, panoptic if cityscapes else None, kept)
 
 
 def _label_files(names, folder):

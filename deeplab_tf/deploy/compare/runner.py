@@ -46,6 +46,7 @@ def run_all(
     say=None,
     truth: Sequence[Optional[np.ndarray]] = (),
     panoptic: Optional[Sequence[np.ndarray]] = None,
+    whole: Optional[Sequence[np.ndarray]] = None,
 ) -> List[Outcome]:
     """Run every variant on the same frames, in the order of `plan.visit_order`, each visit in a process of its own.
 
@@ -59,12 +60,13 @@ def run_all(
         say: called with a line for each failure.
         truth: label maps of the images to score on, None for each that has none.
         panoptic: panoptic maps of all images; no PQ if left out.
+        whole: the images at their own sizes, to score on in place of `images`.
     """
     outcomes = [Outcome(variant, [], None, None) for variant in variants]
     with temporary_folder("compare") as folder:
         place = os.path.join(folder, "frames.npy")
         np.save(place, images)
-        answers = _write_truth(folder, truth, panoptic)
+        answers = _write_truth(folder, truth, panoptic, whole)
         visits = list(range(len(variants))) if once else visit_order(len(variants), rounds)
         with progress(len(visits), "compare", unit="visits") as bar:
             for number, i in enumerate(visits):
@@ -78,12 +80,13 @@ def run_all(
     return outcomes
 
 
-def _write_truth(folder, truth, panoptic):
+def _write_truth(folder, truth, panoptic, whole):
     """Write what `worker.score` reads, and return its path; None where there is nothing to score on."""
     arrays = {f"labels_{i}": label_map for i, label_map in enumerate(truth) if label_map is not None}
     arrays.update((f"panoptic_{i}", each) for i, each in enumerate(panoptic or ()))
     if not arrays:
         return None
+    arrays.update((f"image_{i}", each) for i, each in enumerate(whole or ()))
     path = os.path.join(folder, "truth.npz")
     np.savez_compressed(path, **arrays)
     return path

@@ -130,7 +130,8 @@ def score(runtime: Runtime, frames: np.ndarray, truth: Mapping[str, np.ndarray])
 
     Args:
         frames: (N, H, W, 3) uint8 RGB.
-        truth: the label map of frame 3 as `labels_3` and its panoptic map as `panoptic_3`, where there are such.
+        truth: the label map of frame 3 as `labels_3` and its panoptic map as `panoptic_3`, where there are such, and
+            the frame at its own size as `image_3`.
     Returns:
         `miou`; `pq`, `pq_things`, `pq_stuff` and `pq_method`; None for what is undefined or has no truth.
     """
@@ -139,9 +140,10 @@ def score(runtime: Runtime, frames: np.ndarray, truth: Mapping[str, np.ndarray])
         if f"labels_{i}" not in truth:
             continue
         labels = truth[f"labels_{i}"]
-        predicted = predict(runtime, frame, labels.shape)
+        predicted = predict(runtime, truth.get(f"image_{i}", frame), labels.shape)
         pixels.update(labels, predicted.label_map)
-        if f"panoptic_{i}" in truth:
+        joined = not (runtime.gives_instances and runtime.mode == "slide")
+        if joined and f"panoptic_{i}" in truth:
             method = predicted.panoptic_method
             quality.update(truth[f"panoptic_{i}"], predicted.panoptic)
     scores = quality.report(method)

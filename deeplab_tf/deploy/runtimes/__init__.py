@@ -38,6 +38,7 @@ class Runtime(Predictor):
     def __init__(self, bundle: Bundle, precision: str):
         self.bundle, self.precision = bundle, precision
         self.table, self.size, self.label_stride = bundle.table, bundle.size, bundle.label_stride
+        self.mode = bundle.mode
         self.gives_probabilities, self.gives_instances = bundle.output == "logits", bundle.gives_instances
         self.data = bundle.info.get("data") or {}
 

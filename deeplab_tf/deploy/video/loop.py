@@ -19,9 +19,8 @@ import numpy as np
 
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.panoptic import Prediction, instance_counts
-from deeplab_tf.core.prediction import ImagePrediction
+from deeplab_tf.core.prediction import ImagePrediction, prepare, run_prepared
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import Runtime
 from deeplab_tf.deploy.video.frame import AnnotatedFrame, StreamStats, VideoFrame
@@ -40,9 +39,10 @@ class _Work(NamedTuple):
     """A frame in flight."""
 
     frame: VideoFrame
-    input: np.ndarray  # the frame at the network's size
+    input: np.ndarray  # of `prediction.prepare`
     seconds: Dict[str, float]  # capture, run, post
     prediction: Optional[Prediction] = None
+    stride: int = 1
     annotated: Optional[AnnotatedFrame] = None
 
 
@@ -162,7 +162,7 @@ class Stream:
     def _prepare(self):
         for turn, frame in enumerate(self._to_prepare):
             start = awake()
-            image = resize_image(frame.image, self._runtime.size)
+            image = prepare(self._runtime, frame.image)
             work = _Work(frame, image, {"capture": frame.seconds + awake() - start})
             self._to_run[turn % len(self._lanes)].put(work)
         for queue in self._to_run:
@@ -172,15 +172,15 @@ class Stream:
         expected = tuple(side // self._runtime.label_stride for side in self._runtime.size)
         for work in self._to_run[lane]:
             start = awake()
-            prediction = self._lanes[lane].predict(work.input)
+            prediction, stride = run_prepared(self._lanes[lane], work.input, work.frame.image.shape[:2])
             work.seconds["run"] = awake() - start
-            if prediction.label_map.shape != expected:
+            if self._runtime.mode == "stretch" and prediction.label_map.shape != expected:
                 found, wanted = ("x".join(map(str, shape)) for shape in (prediction.label_map.shape, expected))
                 raise DeepLabError(
                     f"The runtime {self._runtime.name} returns labels of {found}, but its bundle says {wanted}; "
                     "convert the run again."
                 )
-            self._to_render[lane].put(work._replace(prediction=prediction))
+            self._to_render[lane].put(work._replace(prediction=prediction, stride=stride))
         self._to_render[lane].close()
 
     def _render(self):
@@ -200,7 +200,7 @@ class Stream:
     def _maps(self, work):
         """Return the label map at the frame's size and, where the network predicts instances, the panoptic map."""
         runtime, size = self._runtime, work.frame.image.shape[:2]
-        sized = ImagePrediction(work.prediction, runtime.table, size, label_stride=runtime.label_stride)
+        sized = ImagePrediction(work.prediction, runtime.table, size, label_stride=work.stride)
         return sized.label_map, None if work.prediction.center is None else sized.panoptic
 
     def _stats(self, work, panoptic) -> StreamStats:

@@ -43,6 +43,7 @@ class Evaluation:
     size: tuple[int, int]  # height and width of the network's input
     flip: bool
     scales: tuple[float, ...]
+    mode: str  # of deeplab_tf.core.modes.MODES
     seconds: float  # in total, reading the files included
     panoptic: PanopticQuality | None = None  # where the split has instances
     pq_method: str | None = None  # of deeplab_tf.core.panoptic.METHODS
@@ -69,6 +70,7 @@ class Evaluation:
             "size": list(self.size),
             "flip": self.flip,
             "scales": list(self.scales),
+            "mode": self.mode,
             "images_per_second": len(self.images) / self.seconds if self.seconds else None,
             "best_images": [score.to_dict() for score in self.best(3)],
             "worst_images": [score.to_dict() for score in self.worst(3)],
@@ -103,7 +105,8 @@ def evaluate(
         raise DeepLabError("The split has no images; there is nothing to score.")
     table, images, start = split.table, [], time.perf_counter()
     total, of_components, method = ConfusionMatrix(len(table)), None, None
-    quality = PanopticQuality(table) if split.has_instances() else None
+    joined = not (network.gives_instances and network.mode == "slide")
+    quality = PanopticQuality(table) if joined and split.has_instances() else None
 
     def read(index):
         return split.scored_sample(index), split.panoptic_map(index) if quality else None
@@ -126,7 +129,8 @@ def evaluate(
             of_components = of_components or PanopticQuality(table)
             of_components.merge(regions)
     seconds = time.perf_counter() - start
-    return Evaluation(table, total, images, network.size, flip, tuple(scales), seconds, quality, method, of_components)
+    how = network.size, flip, tuple(scales), network.mode
+    return Evaluation(table, total, images, *how, seconds, quality, method, of_components)
 
 
 def _qualities(predicted, truth, table):

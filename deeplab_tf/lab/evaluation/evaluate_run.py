@@ -6,9 +6,10 @@ from pathlib import Path
 
 from deeplab_tf.core.bundle import check_run_or_bundle, files_read, is_bundle
 from deeplab_tf.core.files import locked, write_json, write_text
+from deeplab_tf.core.fitting import choose_mode
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.prediction import NO_INSTANCES, predict
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.core.progress import counted, say
 from deeplab_tf.core.tables import number
@@ -40,6 +41,8 @@ def evaluate_run(
     root: str | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    mode: str | None = None,
+    overlap: float | None = None,
     images: str | None = None,
     labels: str | None = None,
     class_ids: bool = False,
@@ -75,6 +78,7 @@ def evaluate_run(
         reports = []
         for name in names:
             network = runs.open_runtime(path, None if name == "bundle" else name, runtime, precision)
+            choose_mode(network, mode, overlap)
             if images is not None and labels is not None:
                 frames: Split = open_folders(images, labels, network.table, None if class_ids else network.data)
             else:
@@ -82,7 +86,8 @@ def evaluate_run(
             watch = with_text(progress, f"evaluate {name}")
             evaluation = evaluate(network, frames, flip=flip, scales=scales, progress=watch)
             if evaluation.panoptic is None and network.gives_instances:
-                say("The frames have no instance files; PQ is not computed.")
+                windows = network.mode == "slide"
+                say(f"{NO_INSTANCES if windows else 'The frames have no instance files;'} PQ is not computed.")
             report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
             report["warnings"] = data_warnings(path, frames, report)
             if folder:

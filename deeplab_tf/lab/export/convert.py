@@ -11,6 +11,7 @@ from deeplab_tf.core.bundle import Bundle, check_run_or_bundle, check_target, ne
 from deeplab_tf.core.calibration import METHODS
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.files import locked
+from deeplab_tf.core.modes import BUNDLE_MODES
 from deeplab_tf.core.tables import number
 from deeplab_tf.deploy import conversion, convert_bundle
 from deeplab_tf.lab.export import bundle_writer
@@ -37,6 +38,7 @@ def convert_run(
     root: str | None = None,
     checkpoint: str | int | None = None,
     size: tuple[int, int] | None = None,
+    mode: str = "stretch",
     output: str = "labels",
     label_stride: int = 1,
     calibration: str | None = None,
@@ -61,6 +63,7 @@ def convert_run(
         root: where the run's dataset lies now, if not where its recipe says.
         checkpoint: a saved step, "last" or "best", the default.
         size: height, width that the network will take; the run's own where left out.
+        mode: what the bundle does with images of another size: "stretch", "pad" or "slide"; see `deeplab_tf.load`.
         output: "labels" or "logits".
         label_stride: stride of the output label map, in input pixels: 1, 4 or 8.
         calibration: "min-max", "percentile" or "entropy"; where left out, the one that agrees best with FP32 or, after
@@ -81,10 +84,11 @@ def convert_run(
     run, out = os.fspath(run), os.fspath(out or Path(run, "bundle"))
     check_run_or_bundle(run)
     check_target(out, overwrite=overwrite)
-    _check(target, output, calibration, int8, calibrate_on_gpu, images, labels)
+    _check(target, output, mode, calibration, int8, calibrate_on_gpu, images, labels)
     precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
     with locked(out):
         keras = open_run(run, checkpoint)
+        keras.mode = mode
         size = size or keras.size
         trained = load(run) if int8 and calibration is None else None
         if trained and images is not None and labels is None and not calibrate_on_gpu:
@@ -109,7 +113,8 @@ def convert_run(
             rows += [row for row in engines if fp16 or not row.note.startswith("no engine")]
         panoptic = scored.panoptic if keras.gives_instances else None
         seconds = convert_bundle.TIMED_SECONDS
-        measured = conversion.measured(bundle, rows, scored.images, scored.truth, seconds, panoptic)
+        whole = scored.whole if mode != "stretch" else None
+        measured = conversion.measured(bundle, rows, scored.images, scored.truth, seconds, panoptic, whole=whole)
         _say_calibration(bundle, say)
         _say_scores(written, options, scored, say)
         report = convert_bundle.report(bundle, [written.keras, *measured], say, truth=scored.truth)
@@ -117,10 +122,11 @@ def convert_run(
         return {"label_stride": written.costs, "calibration": written.info.get("calibration"), **counts, **report}
 
 
-def _check(target, output, calibration, int8, calibrate_on_gpu, images, labels):
+def _check(target, output, mode, calibration, int8, calibrate_on_gpu, images, labels):
     for name, value, choices in (
         ("target", target, ("all", *conversion.TARGETS)),
         ("output", output, OUTPUTS),
+        ("mode", mode, BUNDLE_MODES),
         ("calibration", calibration, (None, *METHODS)),
     ):
         if value not in choices:
@@ -146,7 +152,7 @@ def _write_bundle(folder, keras: KerasRuntime, options, scored: ScoringFrames, f
     with folder as part:
         info = bundle_writer.write(part, keras.model, keras.table, options, frames, trained)
         reference, costs = label_stride_costs(
-            keras, scored.images, scored.truth, scored.panoptic, output=options.output
+            keras, scored.whole, scored.truth, scored.panoptic, output=options.output, size=options.size
         )
         compared = scored.images[:COMPARED_FRAMES]
         differences = largest_differences(part, keras.model, compared, options.label_stride)
@@ -156,6 +162,7 @@ def _write_bundle(folder, keras: KerasRuntime, options, scored: ScoringFrames, f
         }
         if info["instances"]:
             scores["pq"] = reference.pq
+        info["mode"] = keras.mode
         info["label_ids"] = scored.label_ids
         bundle_writer.finish(part, info, scores, keras.data)
     return _Written(info, reference, costs, differences)

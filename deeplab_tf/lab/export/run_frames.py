@@ -41,6 +41,7 @@ class ScoringFrames(NamedTuple):
 
     Attributes:
         images: (N, H, W, 3) uint8 RGB.
+        whole: the same images at their own sizes.
         truth: label maps.
         panoptic: panoptic maps, where the data has instances.
         label_ids: see `Split`.
@@ -48,6 +49,7 @@ class ScoringFrames(NamedTuple):
     """
 
     images: np.ndarray
+    whole: list[np.ndarray]
     truth: list[np.ndarray]
     panoptic: list[np.ndarray] | None
     label_ids: dict[int, int] | None
@@ -74,6 +76,7 @@ def scoring_frames(
     panoptic = [some.required(some.panoptic_map(i), i) for i in range(len(some))] if some.has_instances() else None
     return ScoringFrames(
         np.stack([resize_image(sample.image, size) for sample in samples]),
+        [sample.image for sample in samples],
         [sample.label_map for sample in samples],
         panoptic,
         split.label_ids,

@@ -1,5 +1,6 @@
 """Compare the files of a bundle with the Keras network, and measure what label strides cost."""
 
+import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
+from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.metrics import none_if_nan
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.panoptic import Prediction
-from deeplab_tf.core.prediction import ImagePrediction
+from deeplab_tf.core.prediction import predict
+from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.core.progress import progress
 from deeplab_tf.deploy.conversion import Row
 from deeplab_tf.deploy.runtimes.onnx import session
@@ -76,11 +79,12 @@ def _onnx(path):
 
 def label_stride_costs(
     runtime,
-    images: np.ndarray,
+    images: Sequence[np.ndarray],
     truth: Sequence[np.ndarray],
     panoptic: Sequence[np.ndarray] | None = None,
     *,
     output: str = "labels",
+    size: tuple[int, int] | None = None,
 ) -> tuple[Row, list[dict]]:
     """Return the scores of the Keras network, as `evaluate` counts them, and the mIoU and time per frame of each label
     stride that a bundle of it can have.
@@ -90,49 +94,83 @@ def label_stride_costs(
 
     Args:
         runtime: the Keras network.
-        images: (N, H, W, 3) uint8 RGB.
+        images: (H, W, 3) uint8 RGB each, of any size.
         truth: their label maps, at their own size.
         panoptic: their panoptic maps, for the PQ of a panoptic network.
+        size: of the bundle; the run's own if left out. The run itself is scored at its own.
         output: of the bundle. "labels" are resized by nearest neighbors, "logits" as those of Keras.
 
     Returns:
         The row of Keras in the table, and for each stride {label_stride, miou, ms}.
     """
-    runtime(images[0])  # traces
-    network, seconds = read_network(runtime.model), []
-    times = _milliseconds(network, images)
+    remembered, size = _Remembered(runtime), size or runtime.size
+    frames = [resize_image(image, size) for image in images[: ROUNDS + 1]]
+    runtime(resize_image(images[0], runtime.size))  # traces
+    times = _milliseconds(read_network(runtime.model), frames)
+    bundles = {stride: _Strided(remembered, stride, output, size) for stride in times}
     scores = {stride: ConfusionMatrix(len(runtime.table)) for stride in (0, *times)}  # 0: of Keras
     quality = PanopticQuality(runtime.table)
+    with_instances = panoptic is not None and runtime.gives_instances and runtime.mode != "slide"
     for i, image in enumerate(progress(images, "score keras")):
-        start = time.perf_counter()
-        prediction = runtime.predict(image)
-        seconds.append(time.perf_counter() - start)
-        height, width = truth[i].shape
-        whole = ImagePrediction(prediction, runtime.table, (height, width))
+        remembered.forget()
+        whole = predict(remembered, image, truth[i].shape)
         scores[0].update(truth[i], whole.label_map)
-        if panoptic is not None and runtime.gives_instances:
+        if panoptic is not None and with_instances:
             quality.update(panoptic[i], whole.panoptic)
         for stride in times:
-            outputs = _strided(prediction, stride, output)
-            resized = ImagePrediction(outputs, runtime.table, (height, width), label_stride=stride)
-            scores[stride].update(truth[i], resized.label_map)
+            strided = predict(bundles[stride], image, truth[i].shape)
+            scores[stride].update(truth[i], strided.label_map)
     found = {stride: none_if_nan(confusion.miou()) for stride, confusion in scores.items()}
     costs = [{"label_stride": stride, "miou": found[stride], "ms": ms} for stride, ms in times.items()]
     note = "the run itself, as evaluate scores it"
-    pq = quality.report()["pq"]
-    return Row("keras", "float32", fps=1 / float(np.median(seconds)), miou=found[0], pq=pq, note=note), costs
+    pq, fps = quality.report()["pq"], 1 / float(np.median(remembered.seconds))
+    return Row("keras", "float32", fps=fps, miou=found[0], pq=pq, note=note), costs
 
 
-def _strided(prediction, stride, output):
-    """Return what a bundle with a label stride gives in place of a prediction at stride 1."""
-    logits = np.asarray(prediction.logits)[::stride, ::stride] if output == "logits" else None
-    return Prediction(prediction.label_map[::stride, ::stride], logits=logits)
+class _Remembered(Predictor):
+    """A network that computes each frame once.
+
+    Attributes:
+        seconds: that each frame took.
+    """
+
+    def __init__(self, network: Predictor):
+        self.network, self.table, self.size, self.mode = network, network.table, network.size, network.mode
+        self.gives_probabilities, self.gives_instances = network.gives_probabilities, network.gives_instances
+        self.seconds: list[float] = []
+        self._known: dict[bytes, Prediction] = {}
+
+    def predict(self, frame):
+        key = hashlib.sha256(frame).digest()
+        if key not in self._known:
+            start = time.perf_counter()
+            self._known[key] = self.network.predict(frame)
+            self.seconds.append(time.perf_counter() - start)
+        return self._known[key]
+
+    def forget(self) -> None:
+        """Forget all frames."""
+        self._known.clear()
+
+
+class _Strided(Predictor):
+    """What a bundle with a label stride gives, in place of a network at stride 1."""
+
+    def __init__(self, network: Predictor, stride: int, output: str, size: tuple[int, int]):
+        self.network, self.table, self.size, self.mode = network, network.table, size, network.mode
+        self.label_stride, self.gives_probabilities = stride, output == "logits"
+
+    def predict(self, frame):
+        prediction = self.network.predict(frame)
+        here = np.s_[:: self.label_stride, :: self.label_stride]
+        logits = np.asarray(prediction.logits)[here] if self.gives_probabilities else None
+        return Prediction(prediction.label_map[here], logits=logits)
 
 
 def _milliseconds(network, images):
     """Return the milliseconds per frame in TensorFlow by label stride: the least of ROUNDS, taken in turns."""
     functions = {
-        stride: _traced(with_head(network, label_stride=stride), images.shape[1:]) for stride in label_strides(network)
+        stride: _traced(with_head(network, label_stride=stride), images[0].shape) for stride in label_strides(network)
     }
     times: dict[int, list[float]] = {stride: [] for stride in functions}
     for turn in range(ROUNDS + 1):

@@ -33,28 +33,34 @@ class KerasRuntime(Predictor):
 
     name = "keras"
     gives_probabilities = True
+    takes_any_size = True
 
     def __init__(self, model: keras.Model, table: LabelTable, config: Config):
         self.model, self.table, self.config, self.size, self.data = model, table, config, config.size, config.data
         self.gives_instances = "center" in model.output
-        signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
+        signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
         self._function = tf.function(self._outputs, input_signature=signature, jit_compile=False)
 
     def predict(self, frame: np.ndarray) -> Prediction:
-        outputs = self._function(frame)
+        return self.predict_many([frame])[0]
+
+    def predict_many(self, frames):
+        outputs = self._function(np.stack(frames))
         arrays = {name: outputs[name].numpy() for name in outputs if name != "logits"}
-        return Prediction(logits=outputs["logits"], **arrays)  # 40 MB at 512x1024, copied only when they are needed
+        logits = outputs["logits"]  # 40 MB at 512x1024, copied only when they are needed
+        rows = ({name: array[i] for name, array in arrays.items()} for i in range(len(frames)))
+        return [Prediction(logits=logits[i], **row) for i, row in enumerate(rows)]
 
     def lanes(self) -> Sequence["KerasRuntime"]:
         """On a CPU, itself for each of up to MAX_LANES cores: a call keeps nothing."""
         return [self] * (1 if tf.config.list_physical_devices("GPU") else min(physical_cores(), MAX_LANES))
 
-    def _outputs(self, frame):
-        outputs = self.model(tf.cast(frame[None], tf.float32), training=False)
-        logits = outputs["logits"][0]
+    def _outputs(self, frames):
+        outputs = self.model(tf.cast(frames, tf.float32), training=False)
+        logits = outputs["logits"]
         found = {"logits": logits, "label_map": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)}
         if self.gives_instances:
-            found.update(center=outputs["center"][0, ..., 0], offset=outputs["offset"][0])
+            found.update(center=outputs["center"][..., 0], offset=outputs["offset"])
         return found
 
 
