@@ -90,12 +90,6 @@ BAD_FILES = [
     ("images", lambda path: path.write_bytes(b""), "is empty"),
     ("images", lambda path: path.write_bytes(b"hello"), "not a PNG or JPEG"),
     ("images", cut, "truncated"),
-    ("images", lambda path: image_files.write_image(path, IMAGE[..., 0]), "8-bit RGB, got 8-bit gray"),
-    (
-        "images",
-        lambda path: image_files.write_image(path, IMAGE[..., 0].astype(np.uint16)),
-        "8-bit RGB, got 16-bit gray",
-    ),
     ("images", lambda path: image_files.write_image(path, IMAGE[:4]), "same size, height x width: 4x12 against 8x12"),
     ("labels", lambda path: path.write_bytes(b""), "is empty"),
     ("labels", cut, "truncated"),
@@ -249,7 +243,7 @@ def described(tmp_path, **changes):
         ("records", 7, "a string or none"),
         ("images", 5, "a string"),
         ("image_suffix", [".png"], "a string or none"),
-        ("label_format", 1, "one of ids, colors"),
+        ("label_format", 1, "one of binary, coco, coco_panoptic, colors, ids, labelme, palette"),
         ("label_format", "color", "Did you mean 'colors'?"),
         ("classes", 3, "a list of mappings"),
         ("classes", [], "a list of mappings"),
@@ -287,7 +281,7 @@ def test_a_wrong_class_is_named_by_its_row(row, fact, tmp_path):
     [
         ({"label_format": "colors", "ignore_colors": [[1, 2, 3]]}, ("[1, 2, 3]", "data.ignore_colors")),
         ({"ignore_ids": [1]}, ("[0, 1]", "[1]", "data.ignore_ids")),
-        ({"images": "photos"}, ("'photos'", "{split}")),
+        ({"images": "photos", "labels": "truth"}, ("'photos'", "{split}", "data.split_lists", "data.val_fraction")),
         ({"label_suffix": "_id.png"}, ("1 image has no label",)),
     ],
 )

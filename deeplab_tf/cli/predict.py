@@ -1,7 +1,7 @@
 """`deeplab-tf predict`: label maps for images, at their own resolution."""
 
 import os
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
 import click
 
@@ -74,7 +74,7 @@ def command(run, images, out, layout, overlay, opacity, legend, json_target, ver
     require("overlay", overlay, "opacity", "legend")
     import deeplab_tf
     from deeplab_tf.core.bundle import files_read
-    from deeplab_tf.core.image_header import about_turned
+    from deeplab_tf.core.image_header import about_image
     from deeplab_tf.deploy.model import check_cityscapes
 
     jobs = plan(images, out, layout)
@@ -86,6 +86,7 @@ def command(run, images, out, layout, overlay, opacity, legend, json_target, ver
     writer = None
     written: List[str] = []
     warnings: List[str] = []
+    said: Set[str] = set()
     with locked(out), deeplab_tf.load(run, **_given(options)) as model:
         if layout == "cityscapes":
             check_cityscapes(model.table)
@@ -100,10 +101,9 @@ def command(run, images, out, layout, overlay, opacity, legend, json_target, ver
         for image, stem in progress(sorted(jobs.items()), "predict"):
             try:
                 result = model.predict(image)
-                if not warnings:
-                    warnings = about_turned(image)
-                    for sentence in warnings:
-                        say(f"Warning: {sentence}")
+                for sentence in about_image(image, said):
+                    warnings.append(sentence)
+                    say(f"Warning: {sentence}")
                 if writer is None:
                     result.save(stem + SUFFIXES[layout], layout)
                 else:

@@ -6,4 +6,5 @@ EXTRAS = {
     "train": ("tensorflow", "keras", "tensorflow_datasets", "yaml", "pydantic", "matplotlib"),
     "convert": ("onnx", "onnxruntime"),
     "page": ("tornado",),
+    "coco": ("pycocotools",),
 }

@@ -1,7 +1,6 @@
 """Reads and writes image files, and refuses every file that would silently become wrong pixels.
 
-OpenCV decodes what it can: a 16-bit image loses its low byte, an RGBA image its alpha channel. So each file's bits and
-channels are checked before it is decoded; `image_formats` refuses damaged files.
+Images become 8-bit RGB; label files are read as they stand, or refused. `image_formats` refuses damaged files.
 
 Arrays are RGB, (H, W, 3). Any thread may call any function; decoding releases Python's lock.
 """
@@ -16,37 +15,52 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_bytes
 from deeplab_tf.core.image_formats import ImageFile
 from deeplab_tf.core.image_header import parse_header, turn_upright
-from deeplab_tf.core.input_files import read_bytes
+from deeplab_tf.core.input_files import natural_key, read_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Endings of the files that `list_images` returns, in small or capital letters."""
 
 
 def read_image(path, *, upright: bool = True) -> np.ndarray:
-    """Return the (H, W, 3) uint8 RGB pixels of an 8-bit RGB PNG, or of a JPEG.
+    """Return the (H, W, 3) uint8 RGB pixels of an image file.
+
+    Gray is repeated in three channels, 16 bits are scaled to 8 (65535 becomes 255), alpha is left out, CMYK is
+    converted; `image_header.about_pixels` says so.
 
     With `upright` they are turned as the file's EXIF orientation says; without, they lie as they are stored.
 
-    Raises DeepLabError, naming the file, if it is missing, empty, truncated, damaged, or of another kind (16-bit, gray,
-    RGBA, palette).
+    Raises DeepLabError, naming the file, if it is missing, empty, truncated, damaged, or no image.
     """
     return decode_image(read_bytes(path), path, upright=upright)
 
 
 def decode_image(data: bytes, name, *, upright: bool = True) -> np.ndarray:
     """Decode the bytes of a file as `read_image` does; errors call it `name`."""
-    file = ImageFile(data, name)
-    header = file.header
-    if (header.kind, header.bits) != ("RGB", 8):
-        raise DeepLabError(f"Image {name}: expected 8-bit RGB, got {header}; convert it.")
-    pixels, turned = _decode_rgb(file), parse_header(data) if upright else None
-    return pixels if turned is None or turned.orientation == 1 else turn_upright(pixels, turned.orientation)
+    pixels = _to_rgb(ImageFile(data, name))
+    header = parse_header(data) if upright else None
+    return pixels if header is None else turn_upright(pixels, header.orientation)
+
+
+def read_mask(path, *, lossy: bool = False) -> np.ndarray:
+    """Return the (H, W) uint8 gray values of a file that is gray, or whose three channels are equal.
+
+    With `lossy` it may be a JPEG, whose values are not exact. Raises DeepLabError as `read_image` does.
+    """
+    file = ImageFile(read_bytes(path), path)
+    if file.header.format == "JPEG" and not lossy:
+        raise DeepLabError(
+            f"Mask {path} is a JPEG, whose values are not exact; set data.threshold, such as 128, or write it as PNG."
+        )
+    gray = _one_channel(_to_rgb(file))
+    if gray is None:
+        raise DeepLabError(f"Mask {path}: expected gray values, got {file.header} of colors.")
+    return gray
 
 
 def read_ids(path) -> np.ndarray:
-    """Return the (H, W) uint8 ids of a label file: an 8-bit PNG with one channel.
+    """Return the (H, W) uint8 ids of a label file: a PNG with one channel, or with equal ones.
 
-    Raises DeepLabError, naming the file, as `read_image` does.
+    Raises DeepLabError, naming the file, as `read_image` does, and for an id above 255.
     """
     return decode_ids(read_bytes(path), path)
 
@@ -54,10 +68,18 @@ def read_ids(path) -> np.ndarray:
 def decode_ids(data: bytes, name) -> np.ndarray:
     """Decode the bytes of a file as `read_ids` does; errors call it `name`."""
     file = ImageFile(data, name)
-    header = file.header
-    if header[:3] != ("PNG", "gray", 8):
-        raise DeepLabError(f"Label file {name}: expected an 8-bit PNG with one channel of ids, got {header}.")
-    return file.decode(cv2.IMREAD_UNCHANGED)
+    ids = None if file.header.kind == "palette" or file.header.format not in _EXACT else _ids(file)
+    if ids is None or ids.max() > 255:
+        raise DeepLabError(f"Label file {name}: expected an 8-bit PNG with one channel of ids, got {file.header}.")
+    return ids.astype(np.uint8)
+
+
+def read_palette_ids(path) -> np.ndarray:
+    """Return the (H, W) uint8 indices of a PNG with a palette. Raises DeepLabError as `read_image` does."""
+    file = ImageFile(read_bytes(path), path)
+    if file.header[:2] != ("PNG", "palette"):
+        raise DeepLabError(f"Label file {path}: expected a PNG with a palette, got {file.header}.")
+    return _small_values(file.decode_indices(), file.header.bits)
 
 
 def read_instance_ids(path) -> np.ndarray:
@@ -81,13 +103,19 @@ def decode_instance_ids(data: bytes, name) -> np.ndarray:
 def read_colors(path) -> np.ndarray:
     """Return the (H, W, 3) uint8 RGB colors of a label file: an 8-bit RGB PNG, or one with a palette.
 
-    A JPEG is refused, because it changes colors. Raises DeepLabError as `read_image` does.
+    An alpha channel is left out. A JPEG is refused, because it changes colors. Raises DeepLabError as `read_image`
+    does.
     """
     file = ImageFile(read_bytes(path), path)
     header = file.header
-    if header.format != "PNG" or not (header.kind == "palette" or (header.kind, header.bits) == ("RGB", 8)):
+    exact = header.format in _EXACT
+    if not exact or not (header.kind == "palette" or (header.kind in ("RGB", "RGBA") and header.bits == 8)):
         raise DeepLabError(f"Label file {path}: expected an 8-bit RGB PNG of class colors, got {header}.")
-    return _decode_rgb(file)
+    return _to_rgb(file)
+
+
+_EXACT = ("PNG",)
+"""Formats that keep every value."""
 
 
 def walk(folder) -> Iterator[Tuple[str, List[str]]]:
@@ -117,7 +145,7 @@ def walk(folder) -> Iterator[Tuple[str, List[str]]]:
 
 
 def list_images(folder, *, recursive: bool = False) -> List[str]:
-    """Return the paths of the images in a folder, sorted, without hidden files.
+    """Return the paths of the images in a folder, in natural order (frame_2 before frame_10), without hidden files.
 
     Raises DeepLabError if there is no such folder, or one below it cannot be read.
     """
@@ -133,7 +161,7 @@ def list_images(folder, *, recursive: bool = False) -> List[str]:
         ]
         if not recursive:
             break
-    return sorted(found)
+    return sorted(found, key=natural_key)
 
 
 def write_image(path, array: np.ndarray) -> None:
@@ -186,6 +214,31 @@ def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return image
 
 
-def _decode_rgb(file: ImageFile) -> np.ndarray:
-    """Decode as stored: versions of OpenCV differ in what they turn by an EXIF orientation."""
-    return cv2.cvtColor(file.decode(cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
+def _to_rgb(file: ImageFile) -> np.ndarray:
+    """Return the (H, W, 3) uint8 RGB pixels as stored: versions of OpenCV differ in what they turn by an EXIF
+    orientation."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    wide = file.header.bits > 8 and file.header.format != "JPEG"
+    pixels = file.decode(flags | cv2.IMREAD_ANYDEPTH if wide else flags)
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _one_channel(pixels):
+    """Return the first of three channels, or None where they are not equal."""
+    first = np.ascontiguousarray(pixels[..., 0])
+    return first if all(np.array_equal(first, pixels[..., i]) for i in (1, 2)) else None
+
+
+def _ids(file):
+    """Return the (H, W) values as they stand in the file; None for colors."""
+    pixels = file.decode(cv2.IMREAD_UNCHANGED)
+    if pixels.ndim == 3:
+        return _one_channel(pixels)
+    return _small_values(pixels, file.header.bits)
+
+
+def _small_values(pixels, bits):
+    """Return values of fewer than 8 bits, which OpenCV scales to 0..255, as they stand in the file."""
+    return pixels // (255 // ((1 << bits) - 1)) if bits < 8 else pixels

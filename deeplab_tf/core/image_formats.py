@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_header import JPEG_KINDS, PNG_KINDS
 
 MAX_PIXELS = 1 << 27
 """A larger image is refused before it is decoded: a few bytes can say that they are a billion pixels."""
@@ -28,10 +29,8 @@ MAX_PIXELS_VARIABLE = "DEEPLAB_TF_MAX_PIXELS"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
-_PNG_KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGBA"}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_JPEG_KINDS = {1: "gray", 3: "RGB", 4: "CMYK"}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row, first column, and steps of rows and columns in the passes of an interlaced PNG."""
 _LAST_FILTER = 4
@@ -54,7 +53,7 @@ class Header(NamedTuple):
     """What a file says of its pixels."""
 
     format: str  # "PNG" or "JPEG"
-    kind: str  # a value of _PNG_KINDS or _JPEG_KINDS
+    kind: str  # a value of PNG_KINDS or JPEG_KINDS
     bits: int  # for one channel of one pixel
     size: Tuple[int, int]  # height, width
 
@@ -71,7 +70,7 @@ class ImageFile:
 
     def __init__(self, data: bytes, name):
         """Raise DeepLabError, naming the file, unless it is a PNG or JPEG whose structure is whole."""
-        self._name = name
+        self._name, self._data = name, data
         self._part: Union[_Png, _Jpeg]
         if data.startswith(_PNG_SIGNATURE):
             self._part = _Png(data, name)
@@ -83,13 +82,21 @@ class ImageFile:
 
     def decode(self, flags: int) -> np.ndarray:
         """Return the pixels as OpenCV does with `flags`. Raises DeepLabError for damage, and above the pixel limit."""
+        self._check_pixels()
+        return self._part.decode(flags)
+
+    def decode_indices(self) -> np.ndarray:
+        """Return the (H, W) uint8 indices of a PNG with a palette; those of fewer than 8 bits are scaled to 0..255."""
+        self._check_pixels()
+        return _Png(_indices_as_gray(self._data), self._name).decode(cv2.IMREAD_UNCHANGED)
+
+    def _check_pixels(self):
         limit, (height, width) = _pixel_limit(), self.header.size
         if height * width > limit:
             raise DeepLabError(
                 f"{self._name} has {height}x{width} pixels, and at most {limit} are decoded; if that is meant, set the "
                 f"environment variable {MAX_PIXELS_VARIABLE}={height * width}."
             )
-        return self._part.decode(flags)
 
 
 def _pixel_limit():
@@ -184,7 +191,7 @@ class _Png:
         known = bits in _PNG_BITS.get(color, ()) and (compression, filtering) == (0, 0) and interlacing in (0, 1)
         if not known or not 1 <= min(width, height) <= max(width, height) < 1 << 31:
             raise _damaged(self._name, "its header is none")
-        self.header = Header("PNG", _PNG_KINDS[color], bits, (height, width))
+        self.header = Header("PNG", PNG_KINDS[color], bits, (height, width))
         depth = bits * _PNG_CHANNELS[color]
         sizes = [(height, width)]
         if interlacing:
@@ -246,6 +253,20 @@ class _Png:
             first = last
 
 
+def _indices_as_gray(data: bytes) -> bytes:
+    """Return a PNG with a palette, whose structure is whole, as one whose gray values are the indices."""
+    start, kept = len(_PNG_SIGNATURE), [_PNG_SIGNATURE]
+    header = bytearray(data[start + 8 : start + 21])
+    header[9] = 0  # the kind of color: gray
+    kept += _chunk(b"IHDR", [bytes(header)])
+    while start < len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        kept += [data[start:end]] if kind in (b"IDAT", b"IEND") else []
+        start = len(data) if kind == b"IEND" else end
+    return b"".join(kept)
+
+
 def _chunk(kind, parts):
     crc = functools.reduce(lambda before, part: zlib.crc32(part, before), parts, zlib.crc32(kind)) & 0xFFFFFFFF
     return [struct.pack(">I", sum(map(len, parts))), kind, *parts, struct.pack(">I", crc)]
@@ -292,7 +313,7 @@ class _Jpeg:
         if min(down, right) == 0:
             raise _damaged(self._name, "its header is none")
         self._coding, self._blocks = marker, -(-height // down) * -(-width // right)
-        self.header = Header("JPEG", _JPEG_KINDS.get(self._components, "unknown"), bits, (height, width))
+        self.header = Header("JPEG", JPEG_KINDS.get(self._components, "unknown"), bits, (height, width))
 
     def _scans(self, position) -> int:
         """Walk the markers in and between the scans; return where the end marker is."""

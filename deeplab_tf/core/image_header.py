@@ -6,12 +6,15 @@ differ: some draw on the upright photo, some on the pixels as they are stored.
 
 import os
 import struct
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.input_files import open_file
+
+PNG_KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGBA"}
+JPEG_KINDS = {1: "gray", 3: "RGB", 4: "CMYK"}
 
 _HEAD = 1 << 16
 """Bytes that hold the header of almost every file."""
@@ -24,8 +27,10 @@ _ORIENTATION_TAG = 0x0112
 class ImageHeader(NamedTuple):
     """What a file says of its pixels."""
 
+    format: str  # "PNG", "JPEG"
     size: Tuple[int, int]  # height, width as stored
-    rgb: bool  # 8-bit RGB
+    kind: str  # "gray", "RGB", "palette", "gray + alpha", "RGBA", "CMYK" or "unknown"
+    bits: int  # for one channel of one pixel
     orientation: int  # EXIF: 1 (upright) to 8
     whole: bool = True  # ends as such a file does; unknown for a file's first bytes
 
@@ -72,22 +77,26 @@ def _png(data):
         if kind == b"IDAT":
             break
         position += 12 + length
-    return ImageHeader((height, width), data[24:26] == b"\x08\x02", orientation)
+    return ImageHeader("PNG", (height, width), PNG_KINDS.get(data[25], "unknown"), data[24], orientation)
 
 
 def _jpeg(data):
-    position, size, kind, orientation = 2, None, b"", None
+    position, frame, orientation = 2, None, None
     while True:
         marker, length = struct.unpack_from(">xBH", data, position)
         if marker == 0xFF:  # a fill byte
             position += 1
             continue
         if marker == 0xDA:  # start of scan
-            return size and ImageHeader(size, kind == b"\x08\x03", orientation or 1)
+            if frame is None:
+                return None
+            bits, height, width, channels = frame
+            kind = JPEG_KINDS.get(channels, "unknown")
+            return ImageHeader("JPEG", (height, width), kind, bits, orientation or 1)
         if marker == 0xE1 and orientation is None and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = _orientation(data[position + 10 : position + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            size, kind = struct.unpack_from(">HH", data, position + 5), data[position + 4 : position + 10 : 5]
+            frame = struct.unpack_from(">BHHB", data, position + 4)
         position += 2 + length
 
 
@@ -109,9 +118,11 @@ def _orientation(exif):
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Return (H, W, 3) pixels as stored, turned as their EXIF orientation says."""
+    """Return an array (H, W) or (H, W, 3) as stored, turned as an EXIF orientation says."""
+    if orientation == 1:
+        return pixels
     if orientation > 4:
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
@@ -133,20 +144,48 @@ def lies_upright(header: ImageHeader, image, label_size: Sequence[int], label) -
     if header.orientation == 1:
         return False
     if tuple(label_size) == header.size:
-        raise DeepLabError(
-            f"Photo {image} is stored turned (EXIF orientation {header.orientation}), and its label {label} may lie on "
-            "the pixels as stored or on the upright ones. If as stored, remove the photo's orientation tag; if "
-            "upright, turn the photo's pixels (mogrify -auto-orient)."
-        )
+        raise DeepLabError(about_orientation(header, image, label))
     return tuple(label_size) == header.upright_size
 
 
-def about_turned(path) -> List[str]:
-    """Return the sentence that an image is stored turned and what is predicted for it is not; none for other images."""
+def about_orientation(header: ImageHeader, image, label) -> str:
+    """Return the sentence that a label may lie on its image either way; its arguments are those of `lies_upright`."""
+    return (
+        f"Photo {image} is stored turned (EXIF orientation {header.orientation}), and its label {label} may lie on "
+        "the pixels as stored or on the upright ones. Say which in the recipe of a folder (label_orientation: stored "
+        "or upright), or, if as stored, remove the photo's orientation tag; if upright, turn the photo's pixels "
+        "(mogrify -auto-orient)."
+    )
+
+
+def about_pixels(header: ImageHeader) -> Tuple[str, ...]:
+    """Return what is done to the pixels of an image so that they are 8-bit RGB, as ends of a sentence; nothing for
+    gray, whose channel is repeated."""
+    said = []
+    if header.bits > 8:
+        said.append(f"{header.bits}-bit and scaled to 8 bits ({(1 << header.bits) - 1} becomes 255)")
+    if header.kind.endswith(("alpha", "RGBA")):
+        said.append(f"{header.kind}, whose alpha channel is left out")
+    if header.kind == "CMYK":
+        said.append("CMYK and converted to RGB without its color profile")
+    return tuple(said)
+
+
+def about_image(path, said: Set[str]) -> List[str]:
+    """Return what a person should know of an image that is predicted, a sentence each, unless it was said of another.
+
+    Args:
+        said: what has been said so far, of any image; filled here.
+    """
     header = read_header(path)
-    if header is None or header.orientation == 1:
+    if header is None:
         return []
-    return [
-        f"{path} is stored turned (EXIF orientation {header.orientation}): such images are turned upright, and so is "
-        "what is predicted for them."
-    ]
+    found = {each: f"{path} is {each}; so are other images like it." for each in about_pixels(header)}
+    if header.orientation != 1:
+        found["turned"] = (
+            f"{path} is stored turned (EXIF orientation {header.orientation}): such images are turned upright, and so "
+            "is what is predicted for them."
+        )
+    new = [sentence for each, sentence in found.items() if each not in said]
+    said.update(found)
+    return new

@@ -61,6 +61,12 @@ def read_bytes(path, limit: int = MAX_BYTES) -> bytes:
     return data
 
 
+def natural_key(name: str) -> Tuple:
+    """Return the key of a file's name in natural order: frame_2 is before frame_10."""
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)), name
+
+
 def read_json(path, limit: int = MAX_JSON_BYTES) -> Any:
     """Return the value in a JSON file.
 

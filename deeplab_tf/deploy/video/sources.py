@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Set
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES, list_images, read_image
-from deeplab_tf.core.image_header import about_turned
+from deeplab_tf.core.image_header import about_image
+from deeplab_tf.core.input_files import natural_key
 from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
 from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
@@ -164,7 +165,7 @@ def _check_exists(path, name):
 
 
 def _image_paths(address, without=()) -> List[str]:
-    """Return the images of a folder and its subfolders, or of a pattern, sorted."""
+    """Return the images of a folder and its subfolders, or of a pattern, in natural order."""
     location = address.location
     if os.path.isdir(location):
         whole, *outside = (os.path.join(os.path.realpath(folder), "") for folder in (location, *without))
@@ -173,7 +174,8 @@ def _image_paths(address, without=()) -> List[str]:
         paths = [path for path in found if not os.path.realpath(path).startswith(below)]
         problem = f"The folder {location} has no PNG or JPEG image in it."
     else:
-        paths = [path for path in sorted(glob.glob(location, recursive=True)) if path.lower().endswith(IMAGE_SUFFIXES)]
+        found = sorted(glob.glob(location, recursive=True), key=natural_key)
+        paths = [path for path in found if path.lower().endswith(IMAGE_SUFFIXES)]
         problem = f"No PNG or JPEG image matches {address.safe}."
     if not paths:
         raise DeepLabError(problem)
@@ -193,13 +195,13 @@ class ImageSource(Source):
 
     def run(self, deliver, stopped):
         pacer = _Pacer(DEFAULT_FPS, self.live, stopped)
+        said: Set[str] = set()
         for path in self._paths:
             start = awake()
             image = read_image(path)
-            if not self.warnings:
-                self.warnings = about_turned(path)
-                for sentence in self.warnings:
-                    self.say(f"Warning: {sentence}")
+            for sentence in about_image(path, said):
+                self.warnings = [*self.warnings, sentence]
+                self.say(f"Warning: {sentence}")
             seconds = awake() - start
             pacer.wait()
             captured_at, seconds = (awake(), 0.0) if self.live else (start, seconds)

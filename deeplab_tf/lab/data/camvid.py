@@ -8,7 +8,9 @@ scenes.
 from typing import Annotated
 
 from deeplab_tf.core.labels import Label, LabelTable, id_map
-from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, open_root, pair_files, split_folder
+from deeplab_tf.lab.data.file_split import FileSplit, list_files, open_root, pair_files
+from deeplab_tf.lab.data.label_reader import IdReader
+from deeplab_tf.lab.data.split_choice import split_place
 
 # Colors are CamVid's own.
 _CLASSES = (
@@ -35,7 +37,7 @@ LABEL_READER = IdReader(id_map({label.id: label.id for label in CAMVID}), range(
 def open_split(split: str, *, root: Annotated[str, "the folder that holds `images` and `labels`"]) -> FileSplit:
     """Open `train`, `val`, or `test` where its files are there."""
     folder = open_root(root)
-    images = split_folder(folder, "images/{split}", split)
-    labels = split_folder(folder, "labels/{split}", split)
+    images = split_place(folder, "images/{split}", split)
+    labels = split_place(folder, "labels/{split}", split)
     rows = pair_files(list_files(images, ".png"), list_files(labels, ".png"), images)
     return FileSplit(CAMVID, rows, LABEL_READER)

@@ -32,6 +32,7 @@ class LabelCounts(NamedTuple):
     images_with: dict[str, int]  # by class: in how many images it occurs
     ignored: dict[str, int]  # pixels of each ignored id or color, as the files have it
     unlabeled: list[str]  # the images without a pixel of any class
+    remarks: Sequence[Sequence] = ()  # what is done to images so that they are 8-bit RGB, to how many, which first
 
 
 class Problem(NamedTuple):
@@ -111,7 +112,17 @@ def counts_of(split: Split, contents: Sequence[LabelContent], names: Sequence[st
         dict(zip(split.table.names, (table > 0).sum(axis=0).tolist())),
         dict(ignored.most_common()),
         [names[index] for index in np.flatnonzero(~table.any(axis=1))],
+        _remarks(split, contents, names),
     )
+
+
+def _remarks(split, contents, names):
+    """Return what is done to images so that they are 8-bit RGB, to how many, and to which first."""
+    found: dict[str, list[str]] = {}
+    for content, name in zip(contents, names):
+        for remark in content.remarks:
+            found.setdefault(remark, []).append(name)
+    return [[remark, len(those), split.paths(split.names.index(those[0]))[0]] for remark, those in found.items()]
 
 
 def _inspected(split, index):
@@ -134,10 +145,16 @@ def examine(
     problems = []
     for name, split in splits.items():
         problems += _of_labels(name, split, counts[name], data or {})
-        problems += [Problem(sentence) for sentence in split.remarks]
+        problems += [Problem(sentence) for sentence in (*split.remarks, *about_images(name, counts[name]))]
     if {"train", "val"} <= splits.keys():
         problems += map(Problem, shared_images(splits["train"], splits["val"]))
     return sorted(dict.fromkeys(problems), key=lambda problem: not problem.fatal)
+
+
+def about_images(name: str, counts: LabelCounts) -> list[str]:
+    """Return what is done to images of a split so that they are 8-bit RGB, a sentence each."""
+    images = f"{counts.images} {TITLES.get(name, name)} images"
+    return [f"{count} of {images} are {remark}; the first is {first}." for remark, count, first in counts.remarks]
 
 
 def _of_labels(name, split, counts, data):
@@ -178,8 +195,9 @@ def _advice(absent, counts, data):
     value = next(iter(counts.ignored))
     if data.get("label_format") == "colors":
         return f"{sentence} If {value} is '{absent[0]}', make it the color of that class, and no ignored one."
-    rest = [i for i in data.get("ignore_ids", [IGNORE_LABEL]) if str(i) != value]
-    return f"{sentence} If {value} is '{absent[0]}', give that class id: {value}, and set ignore_ids: {rest}."
+    rest = [i for i in data.get("ignore_ids") or [IGNORE_LABEL] if str(i) != value]
+    masks = " These look like 0/255 masks: label_format: binary." if value == "255" and len(counts.pixels) == 2 else ""
+    return f"{sentence} If {value} is '{absent[0]}', give that class id: {value}, and set ignore_ids: {rest}.{masks}"
 
 
 def shared_images(train: Split, val: Split) -> list[str]:

@@ -23,8 +23,10 @@ from deeplab_tf.core.cityscapes import (
 )
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.data import file_split
-from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files
+from deeplab_tf.lab.data.file_split import FileSplit, list_files
+from deeplab_tf.lab.data.label_reader import IdReader
 from deeplab_tf.lab.data.split import UnknownSplit
+from deeplab_tf.lab.data.split_choice import split_place
 
 TABLE = CITYSCAPES
 
@@ -35,10 +37,10 @@ LABEL_READER = IdReader(CITYSCAPES_TO_CLASS, [*CITYSCAPES_FILE_IDS, IGNORE_LABEL
 def open_split(split: str, *, root: Annotated[str, "the folder that holds `leftImg8bit` and `gtFine`"]) -> FileSplit:
     """Open `train` or `val`. Raise UnknownSplit for `test` without labels: the benchmark keeps them to itself."""
     folder = file_split.open_root(root)
-    images = file_split.split_folder(folder, "leftImg8bit/{split}", split)
+    images = split_place(folder, "leftImg8bit/{split}", split)
     if split == "test" and not (folder / "gtFine" / "test").is_dir():
         raise UnknownSplit("The labels of Cityscapes' test split are not public; use 'train' or 'val'.")
-    labels = file_split.split_folder(folder, "gtFine/{split}", split)
+    labels = split_place(folder, "gtFine/{split}", split)
     rows = file_split.pair_files(list_files(images, IMAGE_SUFFIX), list_files(labels, LABEL_SUFFIX), images)
     rows = file_split.add_instances(rows, list_files(labels, INSTANCE_SUFFIX))
     return FileSplit(CITYSCAPES, rows, LABEL_READER, read_instances)

@@ -16,58 +16,98 @@ An image and its label have the same path below their folders, up to the suffix.
 class nor ignored is an error that names the file.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import cv2
 import numpy as np
-from annotated_types import Ge, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from deeplab_tf.core import image_files
-from deeplab_tf.core.errors import DeepLabError, some_of
-from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable, id_map
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, panoptic_map, thing_classes
-from deeplab_tf.lab.data import file_split
-from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, split_folder
-from deeplab_tf.lab.data.split import LabelContent, check_same_size
-from deeplab_tf.lab.schema import Byte, Section
+from deeplab_tf.lab.data import file_split, label_formats
+from deeplab_tf.lab.data.file_split import FileRow, FileSplit, list_files
+from deeplab_tf.lab.data.label_formats import ClassRow, Color, LabelOptions
+from deeplab_tf.lab.data.label_reader import LabelReader
+from deeplab_tf.lab.data.split import check_same_size
+from deeplab_tf.lab.data.split_choice import SplitChoice
+from deeplab_tf.lab.schema import Byte, WrongOption
 
-Color = tuple[Byte, Byte, Byte]
-
-
-class ClassRow(Section):
-    """A row of `classes`."""
-
-    name: str | Annotated[int, Ge(0), Le(999_999)]
-    color: Color
-    thing: bool = False
-    id: Byte | None = None
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[tuple(label_formats.names())]
 
 
 def open_split(
     split: str,
     *,
     root: Annotated[str, "the folder of the others"],
-    images: Annotated[str, "the folder of the images; `{split}` becomes `train` and `val`"] = ("images/{split}"),
-    labels: Annotated[str, "the folder of the labels"] = "labels/{split}",
+    images: Annotated[
+        str,
+        "the folder of the images; `{split}` becomes `train` and `val`. It may be missing where the labels, "
+        "`split_lists` or `val_fraction` say which image is in which split",
+    ] = ("images/{split}"),
+    labels: Annotated[
+        str,
+        "the folder of the labels, which may be that of the images; with `coco` and `coco_panoptic` the JSON file, "
+        "such as `annotations/instances_{split}2017.json`",
+    ] = "labels/{split}",
     classes: Annotated[
         tuple[ClassRow, ...],
         MinLen(1),
         MaxLen(IGNORE_LABEL),
         "a row for each class: `name`, `color` [R, G, B], `thing: true` for what is countable (cars, "
-        "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order",
+        "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order. Polygons have the "
+        "names of their classes",
     ],
     label_format: Annotated[
-        Literal["ids", "colors"],
-        "`ids`: 8-bit PNG with one channel; `colors`: RGB or palette PNG in the colors of `classes`",
+        FormatName,
+        "`ids`: PNG with one channel; `palette`: the indices of a PNG with a palette; `colors`: PNG in the colors of "
+        "`classes`; `binary`: masks of 0 (the first of two classes) and 255; `labelme`: a JSON file of polygons for "
+        "each image; `coco`, `coco_panoptic`: a JSON file for each split, see `labels`",
     ] = "ids",
     ignore_ids: Annotated[
-        tuple[Byte, ...], "with `ids`: what else label files may hold; it counts in no loss or score"
-    ] = (IGNORE_LABEL,),
-    ignore_colors: Annotated[tuple[Color, ...], "with `colors`: the same, such as [[0, 0, 0]]"] = (),
-    image_suffix: Annotated[
-        str | None, "the end of image names, such as `_rgb.jpg`; none: .png, .jpg and .jpeg"
+        tuple[Byte, ...] | None,
+        "with `ids`, `palette` and `binary`: what else label files may hold; it counts in no loss or score; none: "
+        "[255], with `binary` []",
     ] = None,
-    label_suffix: Annotated[str, "the end of label names, such as `_labels.png`"] = ".png",
+    ignore_colors: Annotated[tuple[Color, ...], "with `colors`: the same, such as [[0, 0, 0]]"] = (),
+    ignore_names: Annotated[tuple[str, ...], "with polygons: names of what counts in no loss or score"] = (),
+    background: Annotated[
+        str | None, "with polygons: the class of pixels in none, where there is such a class; else they are ignored"
+    ] = "background",
+    threshold: Annotated[
+        Annotated[int, Ge(1), Le(255)] | None,
+        "with `binary`: gray values from this on are 255, smaller ones 0, for masks with soft edges",
+    ] = None,
+    image_suffix: Annotated[
+        str | None,
+        "the end of image names, such as `_rgb.jpg`; none: any of .png, .jpg, .jpeg, .tif, .tiff, .webp, .bmp. A file "
+        "with the end of labels in their folder is no image",
+    ] = None,
+    label_suffix: Annotated[
+        str | None, "the end of label names, such as `_mask.png`; none: .png, of `labelme` .json"
+    ] = None,
+    splits: Annotated[
+        dict[str, str] | None, "what splits are called on disk, such as {train: training, val: validation}"
+    ] = None,
+    split_lists: Annotated[
+        str | None,
+        "a file for each split, such as `ImageSets/Segmentation/{split}.txt`, with the names of its images, one a "
+        "line, below `images`",
+    ] = None,
+    val_fraction: Annotated[
+        Annotated[float, Gt(0), Lt(1)] | None,
+        "where there is no split `val`: the share of the training images that is, chosen by their names",
+    ] = None,
+    split_seed: Annotated[int, Ge(0), Le(2**32 - 1), "of `val_fraction`: another seed is another choice"] = 0,
+    label_orientation: Annotated[
+        Literal["auto", "upright", "stored"],
+        "where photos have an EXIF orientation: whether labels lie on the `upright` photo or on its pixels as "
+        "`stored`; `auto`: as the sizes say",
+    ] = "auto",
     instances: Annotated[
         str | None,
         "the folder of instance files, such as `instances/{split}`: PNG with one channel of 8 or 16 "
@@ -76,27 +116,72 @@ def open_split(
     instance_suffix: Annotated[str, "the end of instance names"] = ".png",
 ) -> FileSplit:
     """Open a split of the folder. Raise DeepLabError for classes, ids or colors that contradict each other."""
-    table = LabelTable(Label(i, str(row.name), row.color, row.thing) for i, row in enumerate(classes))
-    reader = _id_reader(classes, ignore_ids) if label_format == "ids" else ColorReader(table, ignore_colors)
-    folder = file_split.open_root(root)
-    image_folder, label_folder = split_folder(folder, images, split), split_folder(folder, labels, split)
-    photos = list_files(image_folder, *([image_suffix] if image_suffix else image_files.IMAGE_SUFFIXES))
-    rows = file_split.pair_files(photos, list_files(label_folder, label_suffix), image_folder)
+    options = LabelOptions(classes, ignore_ids, ignore_colors, ignore_names, background, threshold)
+    table, reader = options.table, label_formats.open_labels(label_format, options)
+    if not any("{split}" in each for each in (images, labels, split_lists or "")) and val_fraction is None:
+        raise DeepLabError(
+            f"Neither the folder '{images}' nor '{labels}' holds {{split}} where the name of the split stands, as in "
+            "'images/{split}'; without it, set data.split_lists or data.val_fraction: 0.2."
+        )
+    choice = SplitChoice(file_split.open_root(root), splits or {}, split_lists, val_fraction, split_seed)
+    source = choice.source(split, images)
+    rows = _find_rows(choice, source, reader, images, labels, image_suffix, label_suffix or reader.suffix)
     if instances is not None:
-        rows = file_split.add_instances(rows, list_files(split_folder(folder, instances, split), instance_suffix))
-    return FileSplit(table, rows, reader, InstanceReader(table))
+        found = list_files(choice.place(instances, source), instance_suffix)
+        if not all("{split}" in each for each in (images, instances)):
+            found = {row.name: found[row.name] for row in rows if row.name in found}
+        rows = file_split.add_instances(rows, found)
+    elif reader.has_instances:
+        rows = [row._replace(instances=row.label) for row in rows]
+    chosen = choice.part([row.name for row in rows], split)
+    read_instances = InstanceReader(table, reader.instance_ids if instances is None else image_files.read_instance_ids)
+    return FileSplit(table, [row for row in rows if row.name in chosen], reader, read_instances, label_orientation)
+
+
+def _find_rows(
+    choice: SplitChoice,
+    split: str,
+    reader: LabelReader,
+    images: str,
+    labels: str,
+    image_suffix: str | None,
+    label_suffix: str,
+) -> list[FileRow]:
+    """Return the images of a split on disk with their labels."""
+    folder, place = choice.place(images, split), choice.place(labels, split)
+    label_files, own = reader.find(place, label_suffix), set[str]()
+    if label_files is None:
+        if not place.is_dir():
+            raise WrongOption(f"data.labels must be a folder of label files; {place} is none.", ("data", "labels"))
+        label_files = list_files(place, label_suffix)
+        own = {*label_files.values()}
+    photos = list_files(folder, *([image_suffix] if image_suffix else image_files.IMAGE_SUFFIXES), but=own)
+    listed = choice.listed(split, photos, folder)
+    if listed is not None:
+        photos = {name: photos[name] for name in listed}
+        label_files = {name: label_files[name] for name in listed if name in label_files}
+    elif "{split}" in labels and "{split}" not in images:
+        photos = {name: path for name, path in photos.items() if name in label_files}
+    elif "{split}" in images and "{split}" not in labels:
+        label_files = {name: path for name, path in label_files.items() if name in photos}
+    return file_split.pair_files(photos, label_files, folder)
 
 
 class InstanceReader:
     """Reads instance files of numbers, and joins them with their label maps."""
 
-    def __init__(self, table: LabelTable):
-        self._things = thing_classes(table)
+    def __init__(self, table: LabelTable, read: Callable[[str], np.ndarray] = image_files.read_instance_ids):
+        """
+        Args:
+            table: the classes.
+            read: path of an instance file -> (H, W) int32 numbers.
+        """
+        self._things, self._read = thing_classes(table), read
 
     def __call__(self, path: str, label_map: np.ndarray) -> np.ndarray:
         """Return the (H, W) int32 panoptic map. Raise DeepLabError for another size than the label map's, and for an
         instance on stuff."""
-        numbers = image_files.read_instance_ids(path)
+        numbers = self._read(path)
         check_same_size(numbers, label_map, f"Instance map {path} and its label map")
         single = (numbers > 0) & (label_map != IGNORE_LABEL)
         wrong = np.argwhere(single & ~self._things[label_map])
@@ -116,64 +201,3 @@ class InstanceReader:
             )
         ids[single] = counts[positions]
         return panoptic_map(label_map, ids)
-
-
-class ColorReader:
-    """Reads label files of colors as class ids."""
-
-    _UNKNOWN = 256
-
-    def __init__(self, table: LabelTable, ignore_colors: tuple[Color, ...]):
-        """Raise DeepLabError for two classes of one color, or a class whose color is ignored."""
-        meanings = [(label.color, label.id) for label in table] + [(color, IGNORE_LABEL) for color in {*ignore_colors}]
-        colors = [color for color, _ in meanings]
-        repeated = sorted({color for color in colors if colors.count(color) > 1})
-        if repeated:
-            raise DeepLabError(
-                f"Colors in data.classes and data.ignore_colors must differ; {list(repeated[0])} appears twice."
-            )
-        self._ignored = {*ignore_colors}
-        # All 2^24 colors, 32 MB: one look-up per pixel, whatever the number of classes.
-        self._to_class = np.full(1 << 24, self._UNKNOWN, np.uint16)
-        for color, class_id in meanings:
-            self._to_class[_pack(color)] = class_id
-
-    def __call__(self, path: str) -> np.ndarray:
-        """Return (H, W) uint8 class ids. Raise DeepLabError for a file that holds an unknown color."""
-        return self._to_ids(_packed(path), path)
-
-    def content(self, path: str, classes: int) -> tuple[LabelContent, tuple[int, ...]]:
-        """Return what a file holds, and its height and width. Raise DeepLabError as a call does."""
-        packed = _packed(path)
-        counts = np.bincount(self._to_ids(packed, path).ravel(), minlength=256)
-        ignored = {str(list(color)): cv2.countNonZero(np.uint8(packed == _pack(color))) for color in self._ignored}
-        return LabelContent(counts[:classes], {color: count for color, count in ignored.items() if count}), packed.shape
-
-    def _to_ids(self, packed, path):
-        ids = self._to_class[packed]
-        unknown = ids == self._UNKNOWN
-        if unknown.any():
-            colors = [[int(value) >> shift & 255 for shift in (0, 8, 16)] for value in np.unique(packed[unknown])]
-            raise DeepLabError(
-                f"Label file {path} holds colors outside the class table, as [R, G, B]: {some_of(colors)}."
-            )
-        return ids.astype(np.uint8)
-
-
-def _pack(color):
-    return color[0] | color[1] << 8 | color[2] << 16
-
-
-def _packed(path):
-    """Return (H, W) uint32, the colors of a label file in 24 bits."""
-    return cv2.cvtColor(image_files.read_colors(path), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF
-
-
-def _id_reader(classes: tuple[ClassRow, ...], ignore_ids: tuple[int, ...]) -> IdReader:
-    class_ids = [i if row.id is None else row.id for i, row in enumerate(classes)]
-    if len({*class_ids}) < len(class_ids) or {*class_ids} & {*ignore_ids}:
-        raise DeepLabError(
-            f"An id in label files must have one meaning; data.classes have {class_ids}, data.ignore_ids "
-            f"{list(ignore_ids)}."
-        )
-    return IdReader(id_map({file_id: i for i, file_id in enumerate(class_ids)}), [*class_ids, *ignore_ids])

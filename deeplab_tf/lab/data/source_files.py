@@ -1,5 +1,6 @@
 """The files that records were made from, and which of them have changed since."""
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,10 @@ Files = Mapping[str, Sequence[Sequence]]
 def describe_files(split: Split, name: str) -> Files:
     """Read all files of a split, and return what `changed_files` compares."""
 
+    digest = functools.cache(sha256)  # a file may hold the labels of all images
+
     def describe(index):
-        return [[size, time, sha256(path)] for path, size, time in stats(split.files(index))]
+        return [[size, time, digest(path)] for path, size, time in stats(split.files(index))]
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         rows = threads.map(describe, range(len(split)))
@@ -31,18 +34,19 @@ def changed_files(split: Split, before: Files) -> list[str]:
     came_or_went = sorted(before.keys() ^ set(split.names))
     indices = [index for index, name in enumerate(split.names) if name in before]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = threads.map(lambda index: _changed(split.files(index), before[split.names[index]]), indices)
-        return came_or_went + [path for paths in found for path in paths]
+        digest = functools.cache(sha256)
+        found = threads.map(lambda index: _changed(split.files(index), before[split.names[index]], digest), indices)
+        return [*dict.fromkeys(came_or_went + [path for paths in found for path in paths])]
 
 
-def _changed(paths, before):
+def _changed(paths, before, digest):
     if len(paths) != len(before):
         return paths
-    return [path for (path, *now), then in zip(stats(paths), before) if not _is_same(path, now, then)]
+    return [path for (path, *now), then in zip(stats(paths), before) if not _is_same(path, now, then, digest)]
 
 
-def _is_same(path, now, then):
-    return now == then[:2] or now[0] == then[0] and sha256(path) == then[2]
+def _is_same(path, now, then, digest):
+    return now == then[:2] or now[0] == then[0] and digest(path) == then[2]
 
 
 def summary(changed: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ class LabelContent(NamedTuple):
 
     classes: np.ndarray  # (C,) int64: pixels of each class
     ignored: dict[str, int]  # an ignored id or color, as the file has it -> its pixels
+    remarks: tuple[str, ...] = ()  # what is done to the image's pixels, such as "is 16-bit, ..."
 
 
 class Split:

@@ -7,14 +7,15 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import IMAGE_SUFFIXES
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable, id_map
 from deeplab_tf.lab.data import load_data_set, open_split
-from deeplab_tf.lab.data.file_split import FileSplit, IdReader, list_files, pair_files
+from deeplab_tf.lab.data.file_split import FileSplit, list_files, pair_files
+from deeplab_tf.lab.data.label_reader import IdReader
 
 
 def open_folders(images: str, labels: str, table: LabelTable, data: dict | None = None) -> FileSplit:
     """Pair images with label files of the same name (Cityscapes' two suffixes count as the same), in subfolders too.
 
     Args:
-        images: folder of 8-bit RGB PNG or JPEG files.
+        images: folder of image files.
         labels: folder of label files.
         table: the classes of the network.
         data: the `data` section of a recipe: label files are as in its dataset (Cityscapes' 34 ids, ignored ids,
@@ -23,11 +24,13 @@ def open_folders(images: str, labels: str, table: LabelTable, data: dict | None 
     Raises:
         DeepLabError: a folder that is not there, no images, an image without a label or the reverse.
     """
+    described = data if data and data["name"] == "folder" else None
     for folder, option in ((images, "--images (images=)"), (labels, "--labels (labels=)")):
-        if not Path(folder).is_dir():
+        one_file = described is not None and folder == labels and Path(folder).is_file()  # of COCO
+        if not Path(folder).is_dir() and not one_file:
             raise DeepLabError(f"There is no folder {folder} for {option}.")
-    if data and data["name"] == "folder":
-        return _open_described(images, labels, data)
+    if described is not None:
+        return _open_described(images, labels, described)
     image_files = list_files(Path(images), IMAGE_SUFFIX) or list_files(Path(images), *IMAGE_SUFFIXES)
     label_files = list_files(Path(labels), LABEL_SUFFIX) or list_files(Path(labels), ".png")
     rows = pair_files(image_files, label_files, Path(images))
@@ -43,5 +46,6 @@ def _class_ids(table):
 def _open_described(images, labels, data):
     """Open the dataset that a recipe describes, with these two folders in place of its own."""
     split = {"images": "{split}" + str(Path(images).absolute()), "labels": "{split}" + str(Path(labels).absolute())}
-    places = {"root": "/", **split, "instances": None, "records": None}
+    none = dict.fromkeys(("instances", "records", "splits", "split_lists", "val_fraction"))
+    places = {"root": "/", **split, **none}
     return open_split({**data, **places}, ".")  # its folders must hold {split}; "." leaves the path as it is

@@ -74,7 +74,7 @@ def read_data(run: str | Path) -> dict:
 
 def _check_counts(counts):
     """Raise DeepLabError for what is no `lab.data.check.LabelCounts`."""
-    counts.only("images", "pixels", "images_with", "ignored", "unlabeled")
+    counts.only("images", "pixels", "images_with", "ignored", "unlabeled", "remarks")
     numbers = [
         counts["images"],
         *(each for key in ("pixels", "images_with", "ignored") for _, each in counts[key].items()),
@@ -83,3 +83,8 @@ def _check_counts(counts):
         number.integer(0, 10**18)
     for name in counts["unlabeled"].rows():
         name.text()
+    remarks = counts.get("remarks")
+    for row in remarks.rows() if remarks is not None else []:
+        remark, images, first = row.rows(3, 3)
+        images.integer(1, 10**18)
+        remark.text(), first.text(MAX_WARNING)
