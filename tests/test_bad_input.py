@@ -116,7 +116,7 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD_FILES)
+@pytest.mark.parametrize("kind", [kind for kind in BAD_FILES if kind not in ("16 bits", "gray", "RGBA")])
 def test_a_bad_image(kind, run, data, recipe, tmp_path):
     damage, word = BAD_FILES[kind]
     damage(data / IMAGE)

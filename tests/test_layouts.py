@@ -139,9 +139,7 @@ def test_one_folder_with_suffixes_and_masks(tmp_path):
     names = [f"f{i}" for i in range(1, 11)]
     photos(tmp_path, *(f"{name}.png" for name in names))
     labels(tmp_path, TRUTH * 255, *(f"{name}_mask.png" for name in names))
-    data = folder(
-        tmp_path, images=".", labels=".", label_suffix="_mask.png", label_format="binary", val_fraction=0.2
-    )
+    data = folder(tmp_path, images=".", labels=".", label_suffix="_mask.png", label_format="binary", val_fraction=0.2)
     train, val = open_split(data, "train"), open_split(data, "val")
     assert len(train) == 8 and len(val) == 2
     assert sorted(train.names + val.names, key=lambda name: int(name[1:])) == names

@@ -57,21 +57,26 @@ def read_mask(path, *, lossy: bool = False) -> np.ndarray:
     return gray
 
 
-def read_ids(path) -> np.ndarray:
-    """Return the (H, W) uint8 ids of a label file: a PNG with one channel, or with equal ones.
+def read_ids(path, *, any_gray: bool = False) -> np.ndarray:
+    """Return the (H, W) uint8 ids of a label file: an 8-bit PNG with one channel.
 
-    Raises DeepLabError, naming the file, as `read_image` does, and for an id above 255.
+    With `any_gray` it may also have other bits, or three equal channels. Raises DeepLabError, naming the file, as
+    `read_image` does, and for an id above 255.
     """
-    return decode_ids(read_bytes(path), path)
+    return decode_ids(read_bytes(path), path, any_gray=any_gray)
 
 
-def decode_ids(data: bytes, name) -> np.ndarray:
+def decode_ids(data: bytes, name, *, any_gray: bool = False) -> np.ndarray:
     """Decode the bytes of a file as `read_ids` does; errors call it `name`."""
     file = ImageFile(data, name)
-    ids = None if file.header.kind == "palette" or file.header.format not in _EXACT else _ids(file)
+    header = file.header
+    ids = None
+    if header[:3] == ("PNG", "gray", 8) or (any_gray and header.kind != "palette" and header.format in _EXACT):
+        ids = _ids(file)
     if ids is None or ids.max() > 255:
-        raise DeepLabError(f"Label file {name}: expected an 8-bit PNG with one channel of ids, got {file.header}.")
-    return ids.astype(np.uint8)
+        expected = "a PNG" if any_gray else "an 8-bit PNG"
+        raise DeepLabError(f"Label file {name}: expected {expected} with one channel of ids, got {header}.")
+    return ids.astype(np.uint8, copy=False)
 
 
 def read_palette_ids(path) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Readers of label files: what a dataset needs to know about one format."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from deeplab_tf.core.errors import DeepLabError, some_of
 from deeplab_tf.core.image_header import read_header
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.data.split import LabelContent
+
+
+read_gray_ids = functools.partial(image_files.read_ids, any_gray=True)
 
 
 class Annotation(str):
@@ -92,7 +96,7 @@ class IdReader(LabelReader):
         self,
         to_class: np.ndarray,
         file_ids: Iterable[int],
-        read: Callable[[str], np.ndarray] = image_files.read_ids,
+        read: Callable[[str], np.ndarray] = read_gray_ids,
         label_format: str = "ids",
     ):
         """
@@ -170,7 +174,7 @@ def repair(path: str, label_format: str) -> str:
 
 def _is_mask(path):
     try:
-        return set(np.unique(image_files.read_ids(path)).tolist()) == {0, 255}
+        return set(np.unique(image_files.read_ids(path, any_gray=True)).tolist()) == {0, 255}
     except DeepLabError:
         return False
 

@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import IGNORE_LABEL, id_map
 from deeplab_tf.lab.data.label_formats import LabelOptions
-from deeplab_tf.lab.data.label_reader import IdReader
+from deeplab_tf.lab.data.label_reader import IdReader, read_gray_ids
 
 
 def open_labels(options: LabelOptions) -> IdReader:
     """Return the reader. Raise DeepLabError for an id with two meanings."""
-    return id_reader(options, range(len(options.classes)), image_files.read_ids, "ids")
+    return id_reader(options, range(len(options.classes)), read_gray_ids, "ids")
 
 
 def id_reader(

@@ -110,7 +110,7 @@ def _paste(label_map, shape, points, class_id):
         data = base64.b64decode(shape["mask"].text(MAX_BYTES), validate=True)
     except (binascii.Error, ValueError):
         raise DeepLabError(f"{shape.file}: {shape.key}.mask must be a PNG in base64.") from None
-    mask = decode_ids(data, f"{shape.file}: {shape.key}.mask") > 0
+    mask = decode_ids(data, f"{shape.file}: {shape.key}.mask", any_gray=True) > 0
     left, top = np.rint(points.min(axis=0)).astype(int).tolist()
     region = label_map[max(top, 0) : max(top + mask.shape[0], 0), max(left, 0) : max(left + mask.shape[1], 0)]
     mask = mask[max(-top, 0) :, max(-left, 0) :][: region.shape[0], : region.shape[1]]

@@ -1,0 +1,129 @@
+"""Images of every kind become 8-bit RGB, as another decoder or the arithmetic says, and it is said."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from click_runner import CliRunner
+from PIL import Image
+
+from deeplab_tf.cli import group
+from deeplab_tf.core.image_files import list_images, read_image, write_image
+from deeplab_tf.core.image_header import about_pixels, read_header
+from deeplab_tf.lab.data import open_split
+from deeplab_tf.lab.data.check import check_splits
+
+RGB = np.random.RandomState(1).randint(0, 256, (20, 30, 3)).astype(np.uint8)
+GRAY = RGB[..., 0]
+WIDE = (np.arange(600).reshape(20, 30) * 109).astype(np.uint16)
+ALPHA = np.dstack([RGB, GRAY])
+
+
+def gray(array):
+    return np.repeat(array[..., None], 3, axis=2)
+
+
+def opencv(path, array):
+    cv2.imwrite(str(path), array[..., ::-1] if array.ndim == 3 and array.shape[2] == 3 else array)
+
+
+def pillow(mode):
+    return lambda path, array: Image.fromarray(array).convert(mode).save(path)
+
+
+def cmyk(path, array):
+    Image.fromarray(array).convert("CMYK").save(path, quality=100)
+
+
+SCALED = gray(((WIDE.astype(int) + 128) // 257).astype(np.uint8))
+KINDS = {  # name -> file, how it is written, of which array, what it becomes, what is said
+    "gray PNG": ("a.png", pillow("L"), GRAY, gray(GRAY), ()),
+    "16-bit gray PNG": ("a.png", opencv, WIDE, SCALED, ("16-bit and scaled to 8 bits (65535 becomes 255)",)),
+    "16-bit RGB PNG": (
+        "a.png",
+        opencv,
+        RGB * np.uint16(257),
+        RGB,
+        ("16-bit and scaled to 8 bits (65535 becomes 255)",),
+    ),
+    "RGBA PNG": ("a.png", pillow("RGBA"), ALPHA, RGB, ("RGBA, whose alpha channel is left out",)),
+    "gray + alpha PNG": ("a.png", pillow("LA"), GRAY, gray(GRAY), ("gray + alpha, whose alpha channel is left out",)),
+    "1-bit PNG": ("a.png", pillow("1"), GRAY // 128 * 255, gray(GRAY // 128 * 255), ()),
+    "palette PNG": ("a.png", pillow("P"), GRAY, gray(GRAY), ()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_of_any_kind_is_rgb(kind, tmp_path, capfd):
+    name, write, array, expected, said = KINDS[kind]
+    write(tmp_path / name, array)
+    np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+    header = read_header(tmp_path / name)
+    assert header.whole and header.size == (20, 30) and about_pixels(header) == said
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_gray_jpeg(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), GRAY)
+    expected = cv2.imread(str(tmp_path / "a.jpg"), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), gray(expected))
+
+
+def test_a_cmyk_jpeg_has_the_colors_that_pillow_gives(tmp_path):
+    flat = np.zeros((32, 48, 3), np.uint8)
+    flat[:, :16], flat[:, 16:32], flat[:, 32:] = (200, 30, 60), (20, 180, 90), (240, 240, 10)
+    cmyk(tmp_path / "a.jpg", flat)
+    expected = np.asarray(Image.open(tmp_path / "a.jpg").convert("RGB")).astype(int)
+    assert np.abs(read_image(tmp_path / "a.jpg")[8::16, 8::16] - expected[8::16, 8::16]).max() <= 6
+    (said,) = about_pixels(read_header(tmp_path / "a.jpg"))
+    assert said == "CMYK and converted to RGB without its color profile"
+
+
+def test_names_are_in_natural_order(tmp_path):
+    for name in ("frame_10", "frame_9", "frame_2", "frame_1", "a12b2", "a12b10", "a2b30", "frame_02"):
+        write_image(tmp_path / f"{name}.png", RGB)
+    names = [path.rpartition("/")[2][:-4] for path in list_images(tmp_path)]
+    assert names == ["a2b30", "a12b2", "a12b10", "frame_1", "frame_02", "frame_2", "frame_9", "frame_10"]
+
+
+def test_a_check_says_what_is_done_to_images(tmp_path):
+    for split in ("train", "val"):
+        opencv_folder = tmp_path / "images" / split
+        opencv_folder.mkdir(parents=True)
+        for i in range(3):
+            write_image(tmp_path / "labels" / split / f"{i}.png", (GRAY > 100).astype(np.uint8))
+        opencv(opencv_folder / "0.png", WIDE)
+        opencv(opencv_folder / "1.png", WIDE)
+        pillow("RGBA")(opencv_folder / "2.png", ALPHA)
+    classes = [{"name": name, "color": [i, i, i]} for i, name in enumerate("ab")]
+    data = {"name": "folder", "root": str(tmp_path), "classes": classes}
+    checked = check_splits({split: open_split(data, split) for split in ("train", "val")}, data)
+    assert checked.warnings == [
+        f"{count} of 3 {title} images are {what}; the first is {tmp_path}/images/{split}/{first}.png."
+        for split, title in (("train", "training"), ("val", "validation"))
+        for count, what, first in (
+            (2, "16-bit and scaled to 8 bits (65535 becomes 255)", 0),
+            (1, "RGBA, whose alpha channel is left out", 2),
+        )
+    ]
+    again = check_splits({split: open_split(data, split) for split in ("train", "val")}, data, checked.to_json())
+    assert again == checked
+
+
+def test_predictions_say_each_kind_once(tmp_path):
+    import tiny_bundle
+
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    opencv(photos / "a.png", WIDE)
+    opencv(photos / "b.png", WIDE)
+    pillow("RGBA")(photos / "c.png", ALPHA)
+    options = ["--out", str(tmp_path / "out"), "--format", "ids", "--runtime", "onnx", "--json", "-"]
+    result = CliRunner().invoke(group, ["predict", str(bundle.path), str(photos), *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["warnings"] == [
+        f"{photos}/a.png is 16-bit and scaled to 8 bits (65535 becomes 255); so are other images like it.",
+        f"{photos}/c.png is RGBA, whose alpha channel is left out; so are other images like it.",
+    ]
