@@ -14,7 +14,6 @@ from deeplab_tf.core.image_header import read_header
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.data.split import LabelContent
 
-
 read_gray_ids = functools.partial(image_files.read_ids, any_gray=True)
 
 
