@@ -98,7 +98,8 @@ def test_every_key_is_on_the_page():
         "| `ema` | none | a number >= 0 and < 1 or none | ",
         "| `scale` | [1.0, 1.0] | a list of 2 numbers from 0.01 to 100 | ",
         "| `backbone` | resnet50 | one of efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, "
-        "efficientnet_lite3, efficientnet_lite4, mobilenet_v3_large, mobilenet_v3_small, resnet101, resnet18, resnet34, resnet50 | ",
+        "efficientnet_lite3, efficientnet_lite4, mobilenet_v3_large, mobilenet_v3_small, "
+        "resnet101, resnet18, resnet34, resnet50 | ",
     ],
 )
 def test_rows_hold_default_and_range(row):
