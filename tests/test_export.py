@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 
+import exports
 import keras
 import numpy as np
 import onnxruntime
@@ -126,6 +127,7 @@ def test_onnx_equals_tf2onnx(network, make_images, rng):
 TENSORRT_8_2 = {
     *("Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "GlobalAveragePool", "HardSigmoid", "MaxPool"),
     *("Mul", "Relu", "Resize", "Sigmoid", "Slice", "Transpose"),
+    *("Div", "MatMul", "ReduceSum", "Reshape"),
 }
 """Of the operators that onnx-tensorrt supports for TensorRT 8.2."""
 
@@ -137,7 +139,7 @@ def test_onnx_is_reproducible_and_has_the_names_of_the_nodes(network):
     made = {output for node in first.graph.node for output in node.output}
     assert {node.name for node in head.nodes} - made == {"image"}
     kinds = [node.op_type for node in first.graph.node]
-    assert kinds.count("Transpose") == 1 and set(kinds) <= TENSORRT_8_2 - {"Slice"}
+    assert kinds.count("Transpose") == 1 and set(kinds) <= TENSORRT_8_2 - {"Slice", "Reshape", "MatMul"}
 
 
 def every_node():
@@ -150,6 +152,8 @@ def every_node():
         return Node(name, op, (source,), {"stride": 1, "rate": 1, "padding": "same", **attributes}, weights)
 
     explicit = {"stride": 2, "padding": ((2, 1), (1, 2))}
+    tokens = conv("tokens", "average", (1, 1, 4, 12))
+    tokens.weights["bias"] = rng.normal(0, 0.3, 12).astype(np.float32)
     scale = {"scale": np.full(3, 0.02, np.float32), "shift": np.array([-1, 0, 1], np.float32)}
     return Network(
         (
@@ -168,7 +172,9 @@ def every_node():
             Node("sigmoid", "sigmoid", ("shifted",)),
             Node("sum", "add", ("sigmoid", "max")),
             Node("relu", "relu", ("sum",)),
-            Node("both", "concat", ("relu", "average")),
+            tokens,
+            Node("attended", "linear_attention", ("tokens",), {"dim": 2}),  # two heads
+            Node("both", "concat", ("relu", "attended")),
             Node("large", "upsample", ("both", "first"), {"factor": 2}),
             conv("logits_conv", "large", (1, 1, 8, 4), stride=2),
             Node("logits", "upsample", ("logits_conv", "image"), {"factor": 4}),
@@ -208,14 +214,15 @@ print(tf.__version__)
 """
 
 
-def test_tensorflow_2_6_on_python_3_6_equals_keras(model, network, make_images, rng, tmp_path):
+def test_tensorflow_2_6_on_python_3_6_equals_keras(model, randomize, make_images, rng, tmp_path):
     """Frozen, with dilation as SpaceToBatch, at even and odd sizes and at 360x480; logits and labels."""
     python = python36()
-    cases = {}
-    for size in [(64, 96), (97, 163), (360, 480)]:
+    attending = exports.make(randomize, make_images, "efficientvit")
+    cases, models = {}, {}
+    for size, tested in [((64, 96), model), ((97, 163), model), ((360, 480), model), ((65, 97), attending)]:
         name = f"{size[0]}x{size[1]}"
-        graph.write_saved_model(graph.frozen_graph(with_head(network), size), tmp_path / name)
-        cases[name] = make_images(rng, 1, *size).astype(np.uint8)
+        graph.write_saved_model(graph.frozen_graph(with_head(read_network(tested)), size), tmp_path / name)
+        cases[name], models[name] = make_images(rng, 1, *size).astype(np.uint8), tested
         np.save(tmp_path / f"{name}.npy", cases[name])
     (tmp_path / "cases.json").write_text(json.dumps(list(cases)))
     run = subprocess.run(
@@ -227,6 +234,7 @@ def test_tensorflow_2_6_on_python_3_6_equals_keras(model, network, make_images, 
     assert run.returncode == 0, run.stdout.decode()
     assert run.stdout.decode().strip().endswith("2.6.2")
     for name, frame in cases.items():
-        got, expected = np.load(tmp_path / f"{name}.npz"), model(frame.astype(np.float32))["logits"].numpy()
+        expected = models[name](frame.astype(np.float32), training=False)["logits"].numpy()
+        got = np.load(tmp_path / f"{name}.npz")
         assert np.abs(got["logits"] - expected).max() <= 1e-3
         assert np.mean(got["labels"] == expected.argmax(-1)) >= 0.9999

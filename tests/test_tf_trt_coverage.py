@@ -264,6 +264,25 @@ def test_mobile_networks_are_one_engine(export_to):
         assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
 
 
+def test_unet_fcn_and_efficientvit_are_one_engine(export_to):
+    """Skips at every stride, summed logits, and attention of linear cost."""
+    asked = []
+    narrow = {"backbone": "resnet18", "width": 0.125}
+    networks = {
+        "unet": {**narrow, "decoder_channels": (16, 16, 8, 8)},
+        "fcn": {**narrow, "head_channels": 16},
+        "efficientvit": {},
+    }
+    for build, options in networks.items():
+        folder = str(export_to(build, (97, 161), build=build, **options))
+        asked += coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8")
+    graphs = coverage.examine(asked)["graphs"]
+    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 3
+    for each in graphs:
+        assert each["single_engine"] and len(each["engines"]) == 1
+        assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
+
+
 def test_operations_that_split_a_graph_are_named(export_to, tmp_path, capsys):
     """The SavedModel for TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without align_corners."""
     folder = export_to(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deeplab_tf.lab.export.nodes import Network, Node
-from deeplab_tf.lab.models.custom_layers import upsample
+from deeplab_tf.lab.models.custom_layers import linear_attention, upsample
 
 Tensors = dict[str, tf.Tensor]
 
@@ -181,5 +181,6 @@ _EMITTERS: dict[str, Callable[..., tf.Tensor]] = {
     "concat": lambda node, *parts, **_: tf.concat(parts, axis=3),
     "mean": lambda node, x, **_: tf.reduce_mean(x, axis=(1, 2), keepdims=True),
     "upsample": _upsample,
+    "linear_attention": lambda node, x, **_: linear_attention(x, node.attributes["dim"]),
     "argmax": lambda node, x, **_: tf.argmax(x, axis=3, output_type=tf.int32),
 }

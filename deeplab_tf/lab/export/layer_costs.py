@@ -48,6 +48,9 @@ def recipe_layers(model: dict, size: tuple[int, int], classes: int) -> list[Laye
 def _layer(node, shapes, reads, writes):
     height, width, channels = shapes[node.name]
     weights = sum(value.size for value in node.weights.values())
+    if node.op == "linear_attention":  # matrix products, with what a position costs
+        dim = node.attributes["dim"]
+        return Layer(node.name, "conv1x1", height * width * channels * (2 * dim + 1), 0, reads, writes)
     if node.op not in CONVOLUTIONS:
         return Layer(node.name, "other", 0, weights, reads, writes)
     rows, columns, inputs = node.weights["kernel"].shape[:3]

@@ -7,13 +7,21 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from deeplab_tf.core.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.export.fold import fold
 from deeplab_tf.lab.export.nodes import Network, Node
-from deeplab_tf.lab.models.custom_layers import BatchNormalization, DepthwiseConv2D, Upsample
+from deeplab_tf.lab.models.custom_layers import (
+    BatchNormalization,
+    BlockDiagonalConv,
+    DepthwiseConv2D,
+    LinearAttention,
+    Upsample,
+    block_diagonal,
+)
 from deeplab_tf.lab.models.layer_graph import layer_inputs, output_layer
 
 
@@ -98,6 +106,13 @@ def _read_convolution(layer, inputs, weights):
     return made
 
 
+def _read_block_diagonal(layer, inputs, weights):
+    kernel = block_diagonal(tf.convert_to_tensor(weights[0]))
+    kernel = kernel.numpy() if isinstance(weights[0], np.ndarray) else kernel
+    attributes = {"stride": 1, "rate": 1, "padding": "same"}
+    return [Node(layer.name, "conv", inputs, attributes, {"kernel": kernel, "bias": np.zeros(kernel.shape[3])})]
+
+
 def _padding(layer):
     return "same" if layer.padding == "same" else ((0, 0), (0, 0))
 
@@ -173,4 +188,6 @@ _READERS: dict[type, Callable] = {
     layers.GlobalAveragePooling2D: _read_mean,
     layers.Dropout: _read_nothing,
     Upsample: _plain("upsample", factor="factor"),
+    LinearAttention: _plain("linear_attention", dim="dim"),
+    BlockDiagonalConv: _read_block_diagonal,
 }

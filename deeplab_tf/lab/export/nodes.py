@@ -29,6 +29,7 @@ class Node(NamedTuple):
     concat        a, b, ...
     mean          x                                                  over height and width, (B, 1, 1, C)
     upsample      x, reference   factor                              see models.custom_layers.Upsample
+    linear_attention  x          dim                                 see models.custom_layers.LinearAttention
     argmax        x
 
     Weights are arrays or, in training, tensors.

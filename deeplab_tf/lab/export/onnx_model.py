@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deeplab_tf.lab.export.nodes import CONVOLUTIONS, Network, Node
 from deeplab_tf.lab.export.shapes import Shape, kernel_size, network_shapes, padding
+from deeplab_tf.lab.models.custom_layers import LinearAttention
 
 OPSET, IR_VERSION = 13, 7
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -93,6 +94,8 @@ class _Writer:
         elif node.op == "hard_swish":
             gate = self._add("HardSigmoid", inputs, f"{name}/hardsigmoid", **_HARD_SIGMOID)
             self._add("Mul", [*inputs, gate], name)
+        elif node.op == "linear_attention":
+            self._linear_attention(node, inputs[0], name)
         else:
             self._upsample(node, inputs[0], name)
 
@@ -134,8 +137,35 @@ class _Writer:
         self._add("Resize", inputs, resized, **modes)
         if crop:
             bounds = {"starts": (0, 0), "ends": after, "axes": (2, 3)}
-            inputs = [self._constant(f"{name}/{end}", np.array(sides, np.int64)) for end, sides in bounds.items()]
+            inputs = [self._integers(f"{name}/{end}", sides) for end, sides in bounds.items()]
             self._add("Slice", [resized, *inputs], name)
+
+    def _linear_attention(self, node, x, name):
+        """Write it with channels first, as the convolutions around it are: a head is (dim, N)."""
+        dim, (height, width, channels) = node.attributes["dim"], self.shapes[node.name]
+        count = height * width
+        heads = (1, channels // dim, 3 * dim, count)
+        tokens = self._add("Reshape", [x, self._integers(f"{name}/heads", heads)], f"{name}/tokens")
+        parts = {}
+        for i, part in enumerate(("queries", "keys", "values")):
+            bounds = {"starts": [i * dim], "ends": [(i + 1) * dim], "axes": [2]}
+            inputs = [self._integers(f"{name}/{part}/{end}", values) for end, values in bounds.items()]
+            parts[part] = self._add("Slice", [tokens, *inputs], f"{name}/{part}")
+        queries, keys = (self._add("Relu", [parts[part]], f"{parts[part]}/relu") for part in ("queries", "keys"))
+        keys = self._add("Mul", [keys, self._constant(f"{name}/share", np.float32(1 / count))], f"{name}/keys/mean")
+        turned = self._add("Transpose", [keys], f"{name}/keys/turned", perm=(0, 1, 3, 2))  # (1, heads, N, dim)
+        summed = self._add("MatMul", [parts["values"], turned], f"{name}/summed")  # (1, heads, dim, dim)
+        over = self._add("MatMul", [summed, queries], f"{name}/over")
+        total = self._add("ReduceSum", [turned, self._integers(f"{name}/positions", [2])], f"{name}/total", keepdims=1)
+        under = self._add("MatMul", [total, queries], f"{name}/under")  # (1, heads, 1, N)
+        epsilon = self._constant(f"{name}/epsilon", np.float32(LinearAttention.EPSILON))
+        under = self._add("Add", [under, epsilon], f"{name}/under/positive")
+        quotient = self._add("Div", [over, under], f"{name}/quotient")
+        shape = self._integers(f"{name}/shape", (1, channels, height, width))
+        self._add("Reshape", [quotient, shape], name)
+
+    def _integers(self, name, values):
+        return self._constant(name, np.array(values, np.int64))
 
     def _add(self, kind, inputs, name, **attributes):
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))

@@ -7,7 +7,7 @@
 - Every convolution reads quantized input and weights, unless it is excluded by name.
 - All inputs of a concatenation, and input and output of pooling or upsampling, share one range, so that nothing is
   rounded twice.
-- The input of a hard swish is quantized, and so is the map that a gate multiplies: the convolution before it must end
+- The input of a hard swish or of linear attention is quantized (what happens within is not), and so is the map that a gate multiplies: the convolution before it must end
   in INT8. The gate itself, of a single position, stays float.
 - A ReLU6 has a range below 6, so that quantization clips it there, and it can be a ReLU.
 - Of a residual sum, the skip branch is quantized and the convolution's own branch is not: TensorRT adds it before it
@@ -182,7 +182,7 @@ def _also_quantized(network, node, ties, branches):
         for part in node.reads:
             _tie(ties, node.name, part)
         return node.reads
-    if node.op == "hard_swish":
+    if node.op in ("hard_swish", "linear_attention"):
         return node.inputs
     if node.op == "multiply":
         single = network.single_position()

@@ -58,6 +58,8 @@ def _shape(node: Node, inputs: list[Shape], size: tuple[int, int]) -> Shape:
         height = width = 1
     elif node.op == "upsample":
         height, width, _ = inputs[1]
+    elif node.op == "linear_attention":
+        channels //= 3
     elif node.op == "argmax":
         channels = 1
     return height, width, channels

@@ -1,6 +1,6 @@
 """Smaller networks for `budget --suggest`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deeplab_tf.deploy.budget.workload import Layer
 from deeplab_tf.lab.export.layer_costs import recipe_layers
@@ -16,12 +16,15 @@ class SmallerNetworks:
     def __init__(self, model: dict, size: tuple[int, int], classes: int):
         self._model = {**model, "channels": None}  # channels of a pruned network would outweigh the width
         self._size, self._classes = size, classes
-        widths = [width for width in WIDTHS if width <= model["width"]]
+        widths = [width for width in WIDTHS if width <= model.get("width", 0)]
         self._changes = [self._change(width, stride) for width in widths for stride in OUTPUT_STRIDES]
 
     def _change(self, width, stride):
-        channels = {"aspp_channels": WIDTHS[width], "decoder_channels": WIDTHS[width]}
+        channels = {"aspp_channels": WIDTHS[width], "decoder_channels": WIDTHS[width], "head_channels": WIDTHS[width]}
         changes = {"width": width, "output_stride": stride, "separable": True, **channels}
+        steps = self._model.get("decoder_channels")
+        if isinstance(steps, Sequence):  # of a U-Net, in proportion
+            changes["decoder_channels"] = tuple(max(8, int(each * width / self._model["width"])) for each in steps)
         return {key: value for key, value in changes.items() if key in self._model}
 
     def __len__(self) -> int:

@@ -42,6 +42,13 @@ def bn_relu(x, *, name: str, momentum: float):
     return layers.ReLU(name=f"{name}_relu")(batch_norm(x, name=f"{name}_bn", momentum=momentum))
 
 
+def activate(x, activation: str, *, name: str):
+    """Apply `relu`, `relu6`, or `hard_swish`: x * relu6(x + 3) / 6 (Howard et al., ICCV 2019, section 5.2)."""
+    if activation == "hard_swish":
+        return layers.Activation("hard_silu", name=name)(x)
+    return layers.ReLU(6.0 if activation == "relu6" else None, name=name)(x)
+
+
 def conv_bn(x, filters: int, kernel: int, *, name: str, rate: int = 1, separable: bool = False, momentum: float = 0.99):
     """Convolve, normalize, ReLU; `separable` does so depthwise first, and then with a 1x1 convolution."""
     if separable:

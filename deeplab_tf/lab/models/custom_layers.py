@@ -140,3 +140,76 @@ def _kernel_gradient_5x5(inputs, upstream, stride, padding):
 
     upper, lower = (tf.concat([corner(top, 0), corner(top, 2)[:, 1:]], axis=1) for top in (0, 2))
     return tf.concat([upper, lower[1:]], axis=0)
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class LinearAttention(layers.Layer):
+    """Attention of every position to every other one, at a cost that grows with their number alone (Cai et al., ICCV
+    2023, section 3.1): queries and keys pass a ReLU in place of the softmax, so that keys and values are summed once.
+
+    Call with (B, H, W, heads * 3 * dim), of each head its queries, keys and values in turn; returns (B, H, W, heads *
+    dim). Sums over positions are means, which stay in float16's range; the quotient is the same.
+    """
+
+    EPSILON = 1e-6
+
+    def __init__(self, dim: int, **options):
+        super().__init__(**options)
+        self.dim = dim
+
+    def call(self, inputs):
+        return linear_attention(inputs, self.dim)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], input_shape[3] // 3)
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim}
+
+
+def linear_attention(x, dim: int):
+    """Return the result of `LinearAttention`. Known sides become constants of the graph, as TF-TRT needs them."""
+    batch = 1 if x.shape[0] == 1 else tf.shape(x)[0]
+    height, width = _sides(x)
+    heads, count = x.shape[3] // (3 * dim), height * width
+    tokens = tf.transpose(tf.reshape(x, (batch, count, heads, 3 * dim)), (0, 2, 1, 3))  # (B, heads, N, 3 * dim)
+    queries, keys = (tf.nn.relu(tokens[..., start : start + dim]) for start in (0, dim))
+    keys = keys * tf.cast(1 / count, keys.dtype)
+    over = tf.matmul(queries, tf.matmul(keys, tokens[..., 2 * dim :], transpose_a=True))  # (B, heads, N, dim)
+    under = tf.matmul(queries, tf.reduce_sum(keys, 2, keepdims=True), transpose_b=True)  # (B, heads, N, 1)
+    heads_last = tf.transpose(over / (under + LinearAttention.EPSILON), (0, 2, 1, 3))
+    return tf.reshape(heads_last, (batch, height, width, heads * dim))
+
+
+@keras.saving.register_keras_serializable("deeplab_tf")
+class BlockDiagonalConv(layers.Layer):
+    """A 1x1 convolution in groups of `group` channels, without bias: a dense one whose kernel is zero outside the blocks
+    on its diagonal. TensorFlow has no gradient of grouped convolutions on a CPU.
+
+    Call with (B, H, W, groups * group); returns the same shape. `kernel` is (groups, group, group): in, out.
+    """
+
+    def __init__(self, group: int, **options):
+        super().__init__(**options)
+        self.group = group
+
+    def build(self, input_shape):
+        shape = (input_shape[-1] // self.group, self.group, self.group)
+        initializer = keras.initializers.TruncatedNormal(stddev=(2 / self.group) ** 0.5)
+        self.kernel = self.add_weight(shape=shape, initializer=initializer, name="kernel")
+
+    def call(self, inputs):
+        return tf.nn.conv2d(inputs, block_diagonal(tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype)), 1, "SAME")
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "group": self.group}
+
+
+def block_diagonal(kernel):
+    """Return (1, 1, C, C) with the blocks (groups, c, c) on its diagonal."""
+    groups, side, _ = kernel.shape
+    blocks = kernel[:, :, None, :] * tf.eye(groups, dtype=kernel.dtype)[:, None, :, None]  # (groups, in, groups, out)
+    return tf.reshape(blocks, (1, 1, groups * side, groups * side))

