@@ -89,7 +89,9 @@ def published(model, *, segments=True):
             epsilon = layers[f"{ours}_bn"].epsilon
             if norm:
                 values = gamma, beta, mean, variance + np.float32(epsilon - 1e-5)
-                made.update(zip((f"{theirs}.norm.{p}" for p in ("weight", "bias", "running_mean", "running_var")), values))
+                made.update(
+                    zip((f"{theirs}.norm.{p}" for p in ("weight", "bias", "running_mean", "running_var")), values)
+                )
                 made[f"{theirs}.norm.num_batches_tracked"] = np.zeros((1,), np.float32)
             else:
                 scale = gamma / np.sqrt(variance + epsilon)

@@ -55,7 +55,9 @@ def load_network_weights(model: keras.Model, name: str, weights: str) -> None:
     path = expand(weights)
     load = getattr(load_network_module(name), "load_pretrained", None)
     if load is None:
-        raise DeepLabError(f"There are no published weights for the network {name}; set model.weights to none or a run.")
+        raise DeepLabError(
+            f"There are no published weights for the network {name}; set model.weights to none or a run."
+        )
     if weights == "imagenet" or not Path(path).is_file():
         raise DeepLabError(
             f"model.weights must be none, a run, or the path of a file that the authors of {name} publish; there is no "
