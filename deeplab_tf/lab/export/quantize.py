@@ -7,8 +7,9 @@
 - Every convolution reads quantized input and weights, unless it is excluded by name.
 - All inputs of a concatenation, and input and output of pooling or upsampling, share one range, so that nothing is
   rounded twice.
-- The input of a hard swish or of linear attention is quantized (what happens within is not), and so is the map that a gate multiplies: the convolution before it must end
-  in INT8. The gate itself, of a single position, stays float.
+- The input of a hard swish or of linear attention is quantized, and what happens within stays float. So is the map that
+  a gate multiplies quantized: the convolution before it must end in INT8. The gate itself, of a single position, stays
+  float.
 - A ReLU6 has a range below 6, so that quantization clips it there, and it can be a ReLU.
 - Of a residual sum, the skip branch is quantized and the convolution's own branch is not: TensorRT adds it before it
   rounds. ONNX Runtime on a CPU cannot do that and quantizes both (`Plan.branches`). Sum and branches share one range,

@@ -183,8 +183,8 @@ def linear_attention(x, dim: int):
 
 @keras.saving.register_keras_serializable("deeplab_tf")
 class BlockDiagonalConv(layers.Layer):
-    """A 1x1 convolution in groups of `group` channels, without bias: a dense one whose kernel is zero outside the blocks
-    on its diagonal. TensorFlow has no gradient of grouped convolutions on a CPU.
+    """A 1x1 convolution in groups of `group` channels, without bias: a dense one whose kernel is zero outside the
+    blocks on its diagonal. TensorFlow has no gradient of grouped convolutions on a CPU.
 
     Call with (B, H, W, groups * group); returns the same shape. `kernel` is (groups, group, group): in, out.
     """

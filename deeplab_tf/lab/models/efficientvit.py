@@ -86,15 +86,16 @@ def efficientvit(
         x = _joined(features, rows.head[0], batch_norm_momentum)  # (B, H/8, W/8, 32)
         for i in range(rows.head[1]):
             x = block.residual(x, rows.head[0], name=f"decoder_block{i + 1}")
-        x = pointwise(x, EXPANSION * rows.head[0], name="decoder_last", activation=activation, **block.norm)
+        last = {"activation": activation, "momentum": batch_norm_momentum}
+        x = pointwise(x, EXPANSION * rows.head[0], name="decoder_last", **last)
         x = layers.Dropout(dropout, name="decoder_dropout")(x)
         outputs = {"logits": output_head(x, image, 8, num_classes, name="logits")}
     return keras.Model(image, outputs, name="efficientvit")
 
 
 def _joined(features, channels, momentum):
-    """Project the last three stages to the same channels, and add them at stride 8, from coarse to fine: the same sum as
-    of each upsampled by itself, and each has a convolution of its own to be added to."""
+    """Project the last three stages to the same channels, and add them at stride 8, from coarse to fine: the same sum
+    as of each upsampled by itself, and each has a convolution of its own to be added to."""
     total = None
     for stage in ("res5", "res4", "res3"):
         part = pointwise(features[stage], channels, name=f"decoder_{stage}", momentum=momentum)
@@ -109,18 +110,19 @@ class _Blocks:
     """The blocks of one network: an activation, and the momentum of batch normalization."""
 
     def __init__(self, activation: str, momentum: float):
-        self.activation, self.norm = activation, {"momentum": momentum}
+        self.activation, self.momentum = activation, momentum
 
     def stem(self, x, channels):
         x = layers.ZeroPadding2D(1, name="conv1_pad")(x)
         x = conv(x, channels, 3, strides=2, padding="valid", name="conv1_conv")
-        return activate(batch_norm(x, name="conv1_bn", **self.norm), self.activation, name="conv1_out")
+        return activate(batch_norm(x, name="conv1_bn", momentum=self.momentum), self.activation, name="conv1_out")
 
     def residual(self, x, channels, *, name, stride=1, expansion=EXPANSION):
         """An inverted residual block of a 3x3 kernel; without expansion, a depthwise separable one."""
         inner = None if expansion == 1 else expansion * x.shape[-1]
         block = Block(3, inner, channels, stride, self.activation)
-        return inverted_residual(x, block, stride=stride, rate=1, width=1.0, norm=self.norm, name=name)
+        norm = {"momentum": self.momentum}
+        return inverted_residual(x, block, stride=stride, rate=1, width=1.0, norm=norm, name=name)
 
     def attention(self, x, head_dim, *, name):
         """Attend at two scales: positions by themselves, and with the 5x5 around them (section 3.1, multi-scale)."""
@@ -130,5 +132,5 @@ class _Blocks:
         near = BlockDiagonalConv(head_dim, name=f"{name}_near_conv")(near)
         both = layers.Concatenate(name=f"{name}_concat")([tokens, near])  # (B, h, w, 6 * C)
         y = LinearAttention(head_dim, dtype="float32", name=f"{name}_heads")(both)  # (B, h, w, 2 * C)
-        y = pointwise(y, channels, name=f"{name}_project", zero=True, **self.norm)
+        y = pointwise(y, channels, name=f"{name}_project", zero=True, momentum=self.momentum)
         return layers.Add(name=f"{name}_add")([x, y])

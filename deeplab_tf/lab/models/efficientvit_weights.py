@@ -1,4 +1,4 @@
-"""Weights that the authors of EfficientViT publish (github.com/mit-han-lab/efficientvit), for ImageNet and Cityscapes."""
+"""The weights of EfficientViT that its authors publish (github.com/mit-han-lab/efficientvit)."""
 
 import keras
 import numpy as np
@@ -15,12 +15,15 @@ _HEAD.update({"head.input_ops.2": "decoder_res3", "head.output_ops.0.op_list.0":
 
 
 def load_efficientvit_weights(model: keras.Model, path: str) -> None:
-    """Load a PyTorch file into the layers of `efficientvit`: the backbone's and, from one of a segmentation network, the
-    head's; of the logits where it has as many classes.
+    """Load a PyTorch file into the layers of `efficientvit`: the backbone's and, from one of a segmentation network,
+    the head's; of the logits where it has as many classes.
 
     Raises:
-        DeepLabError: the file holds other tensors than such a network has.
+        DeepLabError: the network has another activation than these weights were trained with, or the file holds other
+            tensors than such a network has.
     """
+    if not any(isinstance(layer, keras.layers.Activation) for layer in model.layers):
+        raise DeepLabError(f"The weights in {path} were trained with hard swish; set model.activation to hard_swish.")
     tensors = {name: value for name, value in read_tensors(path).items() if not name.endswith("num_batches_tracked")}
     segments = any(name.startswith("head.input_ops.") for name in tensors)
     if not segments:  # an image classifier's head is left out
@@ -92,7 +95,8 @@ class _Reader:
 
 
 def _theirs(place: str) -> str:
-    """Return the name there of what is `place` here: "res2_block1_2" is "backbone.stages.0.op_list.0.main.depth_conv"."""
+    """Return the name there of what is `place` here: of "res2_block1_2" it is
+    "backbone.stages.0.op_list.0.main.depth_conv"."""
     if place == "conv1":
         return "backbone.input_stem.op_list.0"
     for theirs, ours in _HEAD.items():
