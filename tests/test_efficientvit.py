@@ -18,7 +18,8 @@ SIZE = (65, 97)
 
 @pytest.fixture(scope="module")
 def model(randomize, make_images):
-    return exports.make(randomize, make_images, "efficientvit")
+    """As published: with hard swish."""
+    return exports.make(randomize, make_images, "efficientvit", activation="hard_swish")
 
 
 @pytest.mark.parametrize("variant, millions", [("b0", 0.7), ("b1", 4.8)])
@@ -141,7 +142,7 @@ def published(model, *, segments=True):
 
 def test_a_file_of_the_published_form_gives_the_same_network(model, make_images, rng, tmp_path):
     path = write_archive(tmp_path / "b0.pt", {"state_dict": published(model)})
-    own, image = efficientvit(5), make_images(rng, 1, *SIZE)
+    own, image = efficientvit(5, activation="hard_swish"), make_images(rng, 1, *SIZE)
     pretrained.load_network_weights(own, "efficientvit", str(path))
     expected = model(image, training=False)["logits"]
     np.testing.assert_allclose(own(image, training=False)["logits"], expected, atol=1e-4 * np.abs(expected).max())
@@ -149,7 +150,7 @@ def test_a_file_of_the_published_form_gives_the_same_network(model, make_images,
 
 def test_of_an_image_classifier_the_backbone_is_taken(model, tmp_path):
     path = write_archive(tmp_path / "b0.pt", {"state_dict": published(model, segments=False)})
-    own = efficientvit(3)
+    own = efficientvit(3, activation="hard_swish")
     before = own.get_layer("decoder_last_conv").kernel.numpy()
     pretrained.load_network_weights(own, "efficientvit", str(path))
     np.testing.assert_array_equal(own.get_layer("conv1_conv").kernel, model.get_layer("conv1_conv").kernel)
@@ -172,7 +173,7 @@ def test_a_file_of_another_network_is_refused(model, tmp_path, change, sentence)
     change(tensors)
     path = write_archive(tmp_path / "b0.pt", {"state_dict": tensors})
     with pytest.raises(DeepLabError, match=sentence):
-        pretrained.load_network_weights(efficientvit(5), "efficientvit", str(path))
+        pretrained.load_network_weights(efficientvit(5, activation="hard_swish"), "efficientvit", str(path))
 
 
 def test_it_is_a_recipe_like_any_other(tmp_path):
@@ -183,7 +184,10 @@ def test_it_is_a_recipe_like_any_other(tmp_path):
         resolve({"data": data, "model": {"name": "efficientvit", "backbone": "resnet50"}})
 
 
-def test_what_cannot_be_had_is_said(model):
+def test_what_cannot_be_had_is_said(model, tmp_path):
+    path = write_archive(tmp_path / "b0.pt", {"state_dict": published(model)})
+    with pytest.raises(DeepLabError, match="trained with hard swish; set model.activation to hard_swish"):
+        pretrained.load_network_weights(efficientvit(5), "efficientvit", str(path))
     with pytest.raises(DeepLabError, match="a file that the authors of efficientvit publish"):
         pretrained.load_network_weights(model, "efficientvit", "imagenet")
     with pytest.raises(DeepLabError, match="BlockDiagonalConv, through which channels cannot be followed"):

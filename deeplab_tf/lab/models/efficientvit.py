@@ -86,8 +86,8 @@ def efficientvit(
         x = _joined(features, rows.head[0], batch_norm_momentum)  # (B, H/8, W/8, 32)
         for i in range(rows.head[1]):
             x = block.residual(x, rows.head[0], name=f"decoder_block{i + 1}")
-        last = {"activation": activation, "momentum": batch_norm_momentum}
-        x = pointwise(x, EXPANSION * rows.head[0], name="decoder_last", **last)
+        channels = EXPANSION * rows.head[0]
+        x = pointwise(x, channels, name="decoder_last", activation=activation, momentum=batch_norm_momentum)
         x = layers.Dropout(dropout, name="decoder_dropout")(x)
         outputs = {"logits": output_head(x, image, 8, num_classes, name="logits")}
     return keras.Model(image, outputs, name="efficientvit")
