@@ -229,6 +229,16 @@ def test_a_folder_of_any_ids(tmp_path):
         open_split(data, "train").label_map(0)
 
 
+def test_ids_are_merged_to_one_class(tmp_path):
+    label = np.resize([40, 7, 8, 255], (8, 12)).astype(np.uint8)
+    data = write_aerial(tmp_path, label)
+    data["classes"] = [{**data["classes"][0], "id": [7, 8]}, {**data["classes"][1], "id": 40}]
+    np.testing.assert_array_equal(open_split(data, "train").label_map(0)[0, :4], [1, 0, 0, 255])
+    data["classes"][1]["id"] = [40, 8]
+    with pytest.raises(DeepLabError, match=r"must have one meaning; data.classes have \[7, 8, 40, 8\]"):
+        open_split(data, "train")
+
+
 def described(tmp_path, **changes):
     """The message for a description that is wrong."""
     with pytest.raises(DeepLabError) as caught:
@@ -269,7 +279,7 @@ def test_a_wrong_option_reports_what_is_expected(key, value, expected, tmp_path)
         ({"name": "a", "color": [0, 0]}, "data.classes[0].color must be a list of 3 integers"),
         ({"name": "a", "color": [0, 0, 0], "think": True}, "data.classes[0].think. Did you mean 'thing'?"),
         ({"name": "a", "color": [0, 0, 0], "thing": "x"}, "data.classes[0].thing must be true or false. Got x"),
-        ({"name": "a", "color": [0, 0, 0], "id": 256}, "data.classes[0].id must be an integer"),
+        ({"name": "a", "color": [0, 0, 0], "id": 256}, "data.classes[0].id must be"),
     ],
 )
 def test_a_wrong_class_is_named_by_its_row(row, fact, tmp_path):

@@ -59,8 +59,8 @@ def open_split(
         MinLen(1),
         MaxLen(IGNORE_LABEL),
         "a row for each class: `name`, `color` [R, G, B], `thing: true` for what is countable (cars, "
-        "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order. Polygons have the "
-        "names of their classes",
+        "not road), and `id` where the ids in label files are not 0, 1, 2, ... in this order: one, or a list of "
+        "ids that are merged. Polygons have the names of their classes",
     ],
     label_format: Annotated[
         FormatName,

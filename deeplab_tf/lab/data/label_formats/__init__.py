@@ -23,7 +23,13 @@ class ClassRow(Section):
     name: str | Annotated[int, Ge(0), Le(999_999)]
     color: Color
     thing: bool = False
-    id: Byte | None = None
+    id: Byte | tuple[Byte, ...] | None = None
+
+    def ids(self, default: int) -> tuple[int, ...]:
+        """Return the ids in label files: several are merged to one class. `default` is that of a row without."""
+        if self.id is None:
+            return (default,)
+        return self.id if isinstance(self.id, tuple) else (self.id,)
 
 
 class LabelOptions(NamedTuple):

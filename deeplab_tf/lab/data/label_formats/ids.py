@@ -34,7 +34,8 @@ def id_reader(
     Raises:
         DeepLabError: an id has two meanings.
     """
-    class_ids = [ids[i] if row.id is None else row.id for i, row in enumerate(options.classes)]
+    classes = {row_id: i for i, row in enumerate(options.classes) for row_id in row.ids(ids[i])}
+    class_ids = [row_id for i, row in enumerate(options.classes) for row_id in row.ids(ids[i])]
     ignore_ids = ignored if options.ignore_ids is None else options.ignore_ids
     twice = sorted({*class_ids} & {*ignore_ids})
     if twice:
@@ -43,7 +44,6 @@ def id_reader(
             f"An id in label files must have one meaning; data.classes have {class_ids}, data.ignore_ids "
             f"{list(ignore_ids)}: id: {twice[0]} needs ignore_ids: {rest}."
         )
-    if len({*class_ids}) < len(class_ids):
+    if len(classes) < len(class_ids):
         raise DeepLabError(f"An id in label files must have one meaning; data.classes have {class_ids}.")
-    to_class = id_map({file_id: i for i, file_id in enumerate(class_ids)})
-    return IdReader(to_class, [*class_ids, *ignore_ids], read, label_format)
+    return IdReader(id_map(classes), [*class_ids, *ignore_ids], read, label_format)
