@@ -25,6 +25,7 @@ SMALL = {
     "sample": "--scenes 10",
     "train": " ".join(f"--set {setting}" for setting in SETTINGS.split()),
     "prepare": "--set data.size=[64,128]",
+    "init": "--steps 20",
     "convert": "--calibration-images 2 --score-images 2",
     "compare": "--runtimes onnx --seconds 0",
     "stream": "--frames 5",

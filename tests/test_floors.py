@@ -16,6 +16,7 @@ LAB_ROOMS = (
     "yaml_text",
     "schema",
     "data",
+    "layouts",
     "models",
     "config",
     "checks",

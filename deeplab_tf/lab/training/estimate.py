@@ -45,8 +45,9 @@ def estimate(config: Config, val_images: int) -> Estimate:
     """
     scored = min(config.training.validation_images or val_images, val_images)
     few = min(VALIDATED, scored)
+    every = WARM_UP + MIN_STEPS // 2
     short = config.training.model_copy(
-        update={"validate_every": WARM_UP + 2, "validation_images": few, "save_steps": (), "checkpoint_every": 10**7}
+        update={"validate_every": every, "validation_images": few, "save_steps": (), "checkpoint_every": 10**7}
     )
     clock = _Clock()
     with tempfile.TemporaryDirectory(prefix="deeplab_tf_") as folder:
