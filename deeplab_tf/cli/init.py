@@ -61,9 +61,8 @@ def command(folder, out, minutes, steps, json_target, verbose):
     guard.check()
     found = describe(folder)
     pictures, pretrained = look(found.images), _pretrained()
-    called = shlex.join(
-        ["deeplab-tf", "init", folder, *(["--steps", str(steps)] if steps else ["--minutes", f"{minutes:g}"])]
-    )
+    length = ["--steps", str(steps)] if steps else ["--minutes", f"{minutes:g}"]
+    called = " ".join(map(shlex.quote, ["deeplab-tf", "init", folder, *length]))
     options = {"root": os.path.abspath(folder), "path": out, "command": called, "pretrained": pretrained}
     timing = None
     if steps is None:
