@@ -263,6 +263,15 @@ def test_smaller_networks_change_only_keys_of_the_network():
     )
 
 
+def test_smaller_networks_of_other_kinds():
+    """EfficientViT comes in sizes; a U-Net's steps shrink with its backbone, to 24 * 0.375 / 0.5 = 18, not below 8."""
+    made = SmallerNetworks({"name": "efficientvit", "variant": "b1", "activation": "relu"}, SIZE, 5)
+    assert [changes for changes, _ in made] == [{"variant": "b0"}, {"variant": "b1"}]
+    narrow = {"name": "unet", "backbone": "resnet18", "width": 0.5, "decoder_channels": (24, 8), "output_stride": 32}
+    changes = SmallerNetworks(narrow, SIZE, 5)._changes
+    assert [each["decoder_channels"] for each in changes[2:4]] == [[18, 8]] * 2
+
+
 WRONG = [
     ({"output_stride": 4}, "must be 8, 16 or 32. Got 4"),
     ({"aspp_channels": 0}, "aspp_channels must be greater than 0"),

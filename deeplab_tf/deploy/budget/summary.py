@@ -108,7 +108,9 @@ def _device_cells(found):
 def _suggestion_cells(found):
     cells = [["change", "GMAC", "million parameters", "frames/s", "meets target"]]
     for row in sorted(found["suggestions"], key=lambda row: row["estimated_fps"]):
-        changes = " ".join(f"model.{key}={str(value).lower()}" for key, value in row["changes"].items())
+        changes = " ".join(
+            f"model.{key}={str(value).lower().replace(' ', '')}" for key, value in row["changes"].items()
+        )
         figures = [f"{row['gmac']:.1f}", f"{row['parameters'] / 1e6:.1f}", f"{row['estimated_fps']:.1f}"]
         cells.append([changes, *figures, _yes(row["meets_target"])])
     return cells
