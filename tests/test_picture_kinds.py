@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from click_runner import CliRunner
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deeplab_tf.cli import group
-from deeplab_tf.core.image_files import list_images, read_image, write_image
+from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.image_files import decode_image, list_images, read_ids, read_image, write_image
 from deeplab_tf.core.image_header import about_pixels, read_header
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.check import check_splits
@@ -32,6 +33,14 @@ def pillow(mode):
     return lambda path, array: Image.fromarray(array).convert(mode).save(path)
 
 
+def compressed(compression):
+    return lambda path, array: Image.fromarray(array).save(path, compression=compression)
+
+
+def lossless(path, array):
+    Image.fromarray(array).save(path, lossless=True, exact=True)
+
+
 def cmyk(path, array):
     Image.fromarray(array).convert("CMYK").save(path, quality=100)
 
@@ -51,6 +60,18 @@ KINDS = {  # name -> file, how it is written, of which array, what it becomes, w
     "gray + alpha PNG": ("a.png", pillow("LA"), GRAY, gray(GRAY), ("gray + alpha, whose alpha channel is left out",)),
     "1-bit PNG": ("a.png", pillow("1"), GRAY // 128 * 255, gray(GRAY // 128 * 255), ()),
     "palette PNG": ("a.png", pillow("P"), GRAY, gray(GRAY), ()),
+    "gray TIFF": ("a.tif", pillow("L"), GRAY, gray(GRAY), ()),
+    "RGB TIFF": ("a.tiff", pillow("RGB"), RGB, RGB, ()),
+    "LZW TIFF": ("a.tif", compressed("tiff_lzw"), RGB, RGB, ()),
+    "deflated TIFF": ("a.tif", compressed("tiff_adobe_deflate"), GRAY, gray(GRAY), ()),
+    "16-bit TIFF": ("a.tif", opencv, WIDE, SCALED, ("16-bit and scaled to 8 bits (65535 becomes 255)",)),
+    "RGBA TIFF": ("a.tif", pillow("RGBA"), ALPHA, RGB, ("RGBA, whose alpha channel is left out",)),
+    "palette TIFF": ("a.tif", pillow("P"), GRAY, gray(GRAY), ()),
+    "1-bit TIFF": ("a.tif", pillow("1"), GRAY // 128 * 255, gray(GRAY // 128 * 255), ()),
+    "WebP": ("a.webp", lossless, RGB, RGB, ()),
+    "WebP with alpha": ("a.webp", lossless, ALPHA, RGB, ("RGBA, whose alpha channel is left out",)),
+    "BMP": ("a.bmp", opencv, RGB, RGB, ()),
+    "gray BMP": ("a.bmp", opencv, GRAY, gray(GRAY), ()),
 }
 
 
@@ -78,6 +99,73 @@ def test_a_cmyk_jpeg_has_the_colors_that_pillow_gives(tmp_path):
     assert np.abs(read_image(tmp_path / "a.jpg")[8::16, 8::16] - expected[8::16, 8::16]).max() <= 6
     (said,) = about_pixels(read_header(tmp_path / "a.jpg"))
     assert said == "CMYK and converted to RGB without its color profile"
+
+
+def test_a_cmyk_tiff_has_about_the_colors_that_pillow_gives(tmp_path):
+    flat = np.full((20, 30, 3), (200, 30, 60), np.uint8)
+    Image.fromarray(flat).convert("CMYK").save(tmp_path / "a.tif")
+    expected = np.asarray(Image.open(tmp_path / "a.tif").convert("RGB")).astype(int)
+    assert np.abs(read_image(tmp_path / "a.tif") - expected).max() <= 6
+    assert about_pixels(read_header(tmp_path / "a.tif")) == ("CMYK and converted to RGB without its color profile",)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("name", ["a.tif", "a.webp"])
+def test_the_exif_orientation_of_other_formats(name, order, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = order
+    options = {"lossless": True} if name.endswith("webp") else {}
+    Image.fromarray(RGB).save(tmp_path / name, exif=exif, **options)
+    header = read_header(tmp_path / name)
+    assert (header.orientation, header.size) == (order, (20, 30))
+    np.testing.assert_array_equal(read_image(tmp_path / name, upright=False), RGB)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / name)))
+    np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+
+
+def test_several_pages_are_refused_with_the_repair(tmp_path, capfd):
+    pages = [Image.fromarray(GRAY + np.uint8(i)) for i in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DeepLabError, match="stack.tif holds 3 pages, .*write each to a file of its own, .*stack.tif"):
+        read_image(tmp_path / "stack.tif")
+    frames = [Image.fromarray(np.roll(RGB, i, 0)) for i in range(2)]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
+    with pytest.raises(DeepLabError, match="moving.webp holds an animation"):
+        read_image(tmp_path / "moving.webp")
+    Image.fromarray(WIDE.astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(DeepLabError, match="float.tif is a 32-bit TIFF whose values have no known range"):
+        read_image(tmp_path / "float.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["RGB TIFF", "LZW TIFF", "16-bit TIFF", "WebP", "BMP"])
+def test_no_cut_of_a_file_is_taken_for_the_whole(kind, tmp_path, capfd):
+    name, write, array, _, _ = KINDS[kind]
+    write(tmp_path / name, array)
+    whole = (tmp_path / name).read_bytes()
+    for length in range(1, len(whole), 7):
+        cut = whole[:length]
+        try:
+            pixels = decode_image(cut, name)
+        except DeepLabError as error:
+            assert name in str(error)
+        else:  # what is missing is no part of the image
+            np.testing.assert_array_equal(pixels, decode_image(whole, name))
+        (tmp_path / "cut").write_bytes(cut)
+        header = read_header(tmp_path / "cut")
+        assert header is None or header.size == (20, 30)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_labels_in_tiff(tmp_path):
+    ids = (GRAY % 5).astype(np.uint8)
+    Image.fromarray(ids).save(tmp_path / "a.tif", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_ids(tmp_path / "a.tif", any_gray=True), ids)
+    Image.fromarray(GRAY > 100).save(tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_ids(tmp_path / "b.tif", any_gray=True), GRAY > 100)
+    Image.fromarray(RGB).save(tmp_path / "c.tif", compression="jpeg")
+    with pytest.raises(DeepLabError, match="one channel of ids, got 8-bit RGB TIFF of JPEG"):
+        read_ids(tmp_path / "c.tif", any_gray=True)
 
 
 def test_names_are_in_natural_order(tmp_path):

@@ -17,8 +17,10 @@ from deeplab_tf.core.image_formats import ImageFile
 from deeplab_tf.core.image_header import parse_header, turn_upright
 from deeplab_tf.core.input_files import natural_key, read_bytes
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 """Endings of the files that `list_images` returns, in small or capital letters."""
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Endings of the files that `write_image` writes."""
 
 
 def read_image(path, *, upright: bool = True) -> np.ndarray:
@@ -47,9 +49,10 @@ def read_mask(path, *, lossy: bool = False) -> np.ndarray:
     With `lossy` it may be a JPEG, whose values are not exact. Raises DeepLabError as `read_image` does.
     """
     file = ImageFile(read_bytes(path), path)
-    if file.header.format == "JPEG" and not lossy:
+    if file.header.format not in (*_EXACT, "BMP") and not lossy:
         raise DeepLabError(
-            f"Mask {path} is a JPEG, whose values are not exact; set data.threshold, such as 128, or write it as PNG."
+            f"Mask {path} is a {file.header.format}, whose values are not exact; set data.threshold, such as 128, or "
+            "write it as PNG."
         )
     gray = _one_channel(_to_rgb(file))
     if gray is None:
@@ -119,7 +122,7 @@ def read_colors(path) -> np.ndarray:
     return _to_rgb(file)
 
 
-_EXACT = ("PNG",)
+_EXACT = ("PNG", "TIFF")
 """Formats that keep every value."""
 
 
@@ -184,7 +187,7 @@ def encode_image(array: np.ndarray, suffix: str, name="the image") -> bytes:
     array = np.asarray(array)
     one_channel, rgb = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
     wide = one_channel and array.dtype == np.uint16 and suffix == ".png"
-    if suffix not in IMAGE_SUFFIXES:
+    if suffix not in WRITTEN_SUFFIXES:
         raise DeepLabError(f"{name}: an image file is .png or .jpg, not '{suffix}'.")
     if not (one_channel or rgb) or not (array.dtype == np.uint8 or wide) or array.size == 0:
         raise DeepLabError(f"{name}: cannot write {array.dtype} {array.shape} as {suffix}.")

@@ -20,6 +20,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 import cv2
 import numpy as np
 
+from deeplab_tf.core import other_formats
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_header import JPEG_KINDS, PNG_KINDS
 
@@ -52,8 +53,8 @@ _REMEMBERED = 1 << 17
 class Header(NamedTuple):
     """What a file says of its pixels."""
 
-    format: str  # "PNG" or "JPEG"
-    kind: str  # a value of PNG_KINDS or JPEG_KINDS
+    format: str  # as `image_header.ImageHeader.format`
+    kind: str  # as `image_header.ImageHeader.kind`
     bits: int  # for one channel of one pixel
     size: Tuple[int, int]  # height, width
 
@@ -69,15 +70,15 @@ class ImageFile:
     """
 
     def __init__(self, data: bytes, name):
-        """Raise DeepLabError, naming the file, unless it is a PNG or JPEG whose structure is whole."""
+        """Raise DeepLabError, naming the file, unless it is one image whose structure is whole."""
         self._name, self._data = name, data
-        self._part: Union[_Png, _Jpeg]
+        self._part: Union[_Png, _Jpeg, _Other]
         if data.startswith(_PNG_SIGNATURE):
             self._part = _Png(data, name)
         elif data.startswith(_JPEG_SIGNATURE):
             self._part = _Jpeg(data, name)
         else:
-            raise DeepLabError(f"{name} is not a PNG or JPEG image.")
+            self._part = _Other(data, name)
         self.header: Header = self._part.header
 
     def decode(self, flags: int) -> np.ndarray:
@@ -348,6 +349,44 @@ class _Jpeg:
             pixels = _imdecode(self._data, self._name, flags)
         if pixels is None or pixels.shape[:2] != self.header.size:
             raise _damaged(self._name, "its data ends before its pixels do")
+        return pixels
+
+
+class _Other:
+    """A TIFF, WebP or BMP file, of which OpenCV decodes all, and finds some damage."""
+
+    def __init__(self, data: bytes, name):
+        try:
+            found = other_formats.parse(data)
+        except struct.error:
+            raise _truncated(name) from None
+        if found is None:
+            raise DeepLabError(f"{name} is not a PNG or JPEG image, nor TIFF, WebP or BMP.")
+        if found.end > len(data):
+            raise _truncated(name)
+        if min(found.size) < 1:
+            raise _damaged(name, "its header is none")
+        if found.pages > 1:
+            kind = "an animation" if found.format == "WebP" else f"{found.pages} pages"
+            raise DeepLabError(
+                f"{name} holds {kind}, and an image file must hold one image; write each to a file of its own, such as "
+                f"with: magick {os.path.basename(str(name))} image_%03d.png"
+            )
+        if found.kind in ("float", "unknown"):
+            raise DeepLabError(
+                f"{name} is a {found.bits}-bit {found.format} whose values have no known range; write it with 8 or 16 "
+                "bits, gray or RGB."
+            )
+        self._data, self._name, self._plain = data, name, found.plain
+        self.header = Header(found.format, found.kind, found.bits, found.size)
+
+    def decode(self, flags):
+        data, one = self._data, b"\1\0" if self._data[:1] == b"I" else b"\0\1"
+        for at in self._plain:
+            data = data[:at] + one + data[at + 2 :]
+        pixels = _imdecode(data, self._name, flags)
+        if pixels is None or pixels.shape[:2] != self.header.size:
+            raise _damaged(self._name, "it cannot be decoded")
         return pixels
 
 

@@ -1,4 +1,4 @@
-"""Headers of PNG and JPEG files: size and EXIF orientation, without their pixels.
+"""Headers of image files: size and EXIF orientation, without their pixels.
 
 A photo's EXIF orientation says how its pixels must be turned to be upright. Label files have none, and label tools
 differ: some draw on the upright photo, some on the pixels as they are stored.
@@ -10,8 +10,10 @@ from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from deeplab_tf.core import other_formats
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.input_files import open_file
+from deeplab_tf.core.other_formats import exif_orientation
 
 PNG_KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGBA"}
 JPEG_KINDS = {1: "gray", 3: "RGB", 4: "CMYK"}
@@ -21,18 +23,18 @@ _HEAD = 1 << 16
 _TAIL = 1 << 10
 _ENDS = (b"IEND\xaeB`\x82", b"\xff\xd9")
 """What stands in the last bytes of a whole PNG and JPEG."""
-_ORIENTATION_TAG = 0x0112
 
 
 class ImageHeader(NamedTuple):
     """What a file says of its pixels."""
 
-    format: str  # "PNG", "JPEG"
+    format: str  # "PNG", "JPEG", "TIFF", "TIFF of JPEG", "WebP" or "BMP"
     size: Tuple[int, int]  # height, width as stored
     kind: str  # "gray", "RGB", "palette", "gray + alpha", "RGBA", "CMYK" or "unknown"
     bits: int  # for one channel of one pixel
     orientation: int  # EXIF: 1 (upright) to 8
     whole: bool = True  # ends as such a file does; unknown for a file's first bytes
+    pages: int = 1  # images in the file
 
     @property
     def upright_size(self) -> Tuple[int, int]:
@@ -41,13 +43,15 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(path) -> Optional[ImageHeader]:
-    """Return the header of an image file; None for one that cannot be read, or is no PNG or JPEG."""
+    """Return the header of an image file; None for one that cannot be read, or is no image."""
     try:
         with open_file(path) as file:
             head = file.read(_HEAD)
             header = parse_header(head) or parse_header(head + file.read())
             if header is None:
                 return None
+            if header.format not in ("PNG", "JPEG"):
+                return header._replace(whole=_end(head + file.read()) <= os.fstat(file.fileno()).st_size)
             file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read()
             return header._replace(whole=any(end in tail for end in _ENDS))
@@ -62,9 +66,21 @@ def parse_header(data: bytes) -> Optional[ImageHeader]:
             return _png(data)
         if data.startswith(b"\xff\xd8\xff"):
             return _jpeg(data)
+        found = other_formats.parse(data)
+        if found is not None and min(found.size) > 0:
+            return ImageHeader(*found[:5], whole=True, pages=found.pages)
     except struct.error:  # the data ends
         pass
     return None
+
+
+def _end(data):
+    """Return how many bytes a file has, at least, that is neither PNG nor JPEG."""
+    try:
+        found = other_formats.parse(data)
+    except struct.error:
+        found = None
+    return float("inf") if found is None else found.end
 
 
 def _png(data):
@@ -73,7 +89,7 @@ def _png(data):
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"eXIf":
-            orientation = _orientation(data[position + 8 : position + 8 + length])
+            orientation = exif_orientation(data[position + 8 : position + 8 + length])
         if kind == b"IDAT":
             break
         position += 12 + length
@@ -94,27 +110,10 @@ def _jpeg(data):
             kind = JPEG_KINDS.get(channels, "unknown")
             return ImageHeader("JPEG", (height, width), kind, bits, orientation or 1)
         if marker == 0xE1 and orientation is None and data[position + 4 : position + 10] == b"Exif\0\0":
-            orientation = _orientation(data[position + 10 : position + 2 + length])
+            orientation = exif_orientation(data[position + 10 : position + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
             frame = struct.unpack_from(">BHHB", data, position + 4)
         position += 2 + length
-
-
-def _orientation(exif):
-    """Return the orientation in a TIFF block: in its first directory, a short. 1 where it is absent or absurd."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", exif, 4)
-        (count,) = struct.unpack_from(order + "H", exif, start)
-        for i in range(count):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * i)
-            if tag == _ORIENTATION_TAG:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
