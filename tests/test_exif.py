@@ -112,6 +112,49 @@ def test_a_label_of_the_upright_size_lies_on_the_upright_photo(orientation, tmp_
     assert np.abs(image[8::16, 8::16].astype(int) - expected[8::16, 8::16]).max() < 12
 
 
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_label_of_the_stored_size_is_turned_with_its_photo(orientation, tmp_path):
+    split = dataset(tmp_path, orientation, (32, 48))
+    split.inspect(0)
+    image, label_map = split.sample(0)
+    assert np.abs(image[8::16, 8::16].astype(int) - blocks(UPRIGHT[orientation])[8::16, 8::16]).max() < 12
+    left = blocks(UPRIGHT[orientation])[8::16, 8::16]  # as stored, class 1 is the left half of ABC/DEF: A, D, half of B
+    for name in "AD":
+        where = (left == CORNERS.reshape(-1, 3)["ABCDEF".index(name)]).all(axis=2)
+        assert (label_map[8::16, 8::16][where] == 1).all()
+    np.testing.assert_array_equal(split.label_map(0), label_map)
+
+
+@pytest.mark.parametrize("given, says", [("stored", 1), ("upright", 0)])
+def test_a_recipe_says_how_ambiguous_labels_lie(given, says, tmp_path):
+    dataset(tmp_path, 3, (32, 48))
+    split = again(tmp_path, label_orientation=given)
+    split.inspect(0)
+    # the photo is turned by 180 degrees; the stored label has class 1 on the left
+    assert split.sample(0).label_map[0, -1] == says and split.sample(0).label_map[0, 0] == 1 - says
+
+
+def again(tmp_path, **options):
+    classes = [{"name": name, "color": [i, i, i]} for i, name in enumerate("ab")]
+    return open_split({"name": "folder", "root": str(tmp_path), "classes": classes, **options}, "val")
+
+
+@pytest.mark.parametrize("size, lies", [((48, 32), "upright"), ((32, 48), "stored")])
+def test_other_photos_of_the_split_decide(size, lies, tmp_path):
+    dataset(tmp_path, 3, (32, 48))
+    (tmp_path / "images" / "val" / "b.jpg").write_bytes(turned(blocks("ABC/DEF"), 6))
+    write_image(tmp_path / "labels" / "val" / "b.png", np.zeros(size, np.uint8))
+    split = again(tmp_path)
+    split.inspect(0)
+    assert split.sample(0).label_map[0, 0] == (lies == "upright")
+    with pytest.raises(DeepLabError, match=f"size of the {lies} photo .*label_orientation: .*; set it to auto"):
+        again(tmp_path, label_orientation={"upright": "stored", "stored": "upright"}[lies]).sample(1)
+    (tmp_path / "images" / "val" / "c.jpg").write_bytes(turned(blocks("ABC/DEF"), 8))
+    write_image(tmp_path / "labels" / "val" / "c.png", np.zeros(size[::-1], np.uint8))
+    with pytest.raises(DeepLabError, match="a.jpg is stored turned .*label_orientation.* other photos say both"):
+        again(tmp_path).sample(0)
+
+
 def test_a_label_of_another_size_gets_the_usual_sentence(tmp_path):
     split = dataset(tmp_path, 6, (20, 20))
     for read in (split.sample, split.inspect):

@@ -75,7 +75,7 @@ def _size(file):
 
 
 def _fill(label_map, shape: Value, class_id: int) -> None:
-    """Fill a shape: as labelme draws it, its points are corners of pixels plus fractions."""
+    """Fill a shape. The point 0, 0 is the corner of a pixel, whose center has whole numbers in OpenCV."""
     given = shape.get("shape_type")
     kind = "polygon" if given is None else given.text()
     if kind not in FILLED:
@@ -96,7 +96,7 @@ def _fill(label_map, shape: Value, class_id: int) -> None:
         center, radius = _fixed(points[0]), _fixed(np.hypot(*(points[1] - points[0])))
         cv2.circle(label_map, tuple(center.tolist()), int(radius), class_id, cv2.FILLED, cv2.LINE_8, _BITS)
     else:
-        cv2.fillPoly(label_map, [_fixed(points)], class_id, cv2.LINE_8, _BITS)
+        cv2.fillPoly(label_map, [_fixed(points - 0.5)], class_id, cv2.LINE_8, _BITS)
 
 
 def _fixed(values):
