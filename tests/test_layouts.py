@@ -1,16 +1,18 @@
 """Layouts of datasets that people have, each opened by a recipe alone: what comes out is what was drawn."""
 
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
+from environments import ROOT
 from PIL import Image
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.lab.data import open_split
-from deeplab_tf.lab.data.check import count_labels
+from deeplab_tf.lab.data.check import check_splits, count_labels
 from deeplab_tf.lab.data.split import UnknownSplit
 
 SIZE = (8, 12)
@@ -281,3 +283,23 @@ def test_soft_masks_need_a_threshold(tmp_path):
     with pytest.raises(DeepLabError, match="a.jpg is a JPEG, whose values are not exact; set data.threshold"):
         open_split(jpeg, "train").sample(0)
     check_split({**jpeg, "threshold": 128}, "train", ["a"])
+
+
+def test_the_dataset_in_code_of_the_documents(tmp_path):
+    page = (ROOT / "docs" / "your-data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(# cells.py\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert (
+        len([line for line in code.splitlines() if line.strip() and not line.startswith(("#", "import", "from"))]) <= 10
+    )
+    (tmp_path / "cells.py").write_text(code)
+    for split, count in (("train", 3), ("val", 2)):
+        np.savez(
+            tmp_path / f"{split}.npz", pixels=np.stack([PHOTO[..., 0]] * count), masks=np.stack([TRUTH > 0] * count)
+        )
+    data = {"name": str(tmp_path / "cells.py"), "root": str(tmp_path)}
+    opened = open_split(data, "val")
+    assert opened.names == ["0", "1"] and opened.table.names == ["rest", "cell"]
+    np.testing.assert_array_equal(opened.sample(1).label_map, TRUTH)
+    np.testing.assert_array_equal(opened.sample(1).image[..., 2], PHOTO[..., 0])
+    checked = check_splits({split: open_split(data, split) for split in ("train", "val")}, data)
+    assert checked.warnings == [] and checked.counts["train"].pixels["cell"] == 3 * int(TRUTH.sum())
