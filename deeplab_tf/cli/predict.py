@@ -66,7 +66,7 @@ OVERLAY_SUFFIX = "_overlay.jpg"
 @json_option
 @verbose_option
 def command(run, images, out, layout, overlay, opacity, legend, json_target, verbose, **options):
-    """Predict label maps for images (PNG or JPEG), or for all images in folders.
+    """Predict label maps for images (PNG, JPEG, TIFF, WebP, BMP), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
     ends the command; files already written are complete.
@@ -75,6 +75,7 @@ def command(run, images, out, layout, overlay, opacity, legend, json_target, ver
     import deeplab_tf
     from deeplab_tf.core.bundle import files_read
     from deeplab_tf.core.image_header import about_image
+    from deeplab_tf.core.input_files import natural_key
     from deeplab_tf.deploy.model import check_cityscapes
 
     jobs = plan(images, out, layout)
@@ -98,7 +99,7 @@ def command(run, images, out, layout, overlay, opacity, legend, json_target, ver
                     "This network predicts no instances; connected regions of a class count as one each.", err=True
                 )
             writer = PanopticWriter(out, model.table, "centers" if model.predictor.gives_instances else "components")
-        for image, stem in progress(sorted(jobs.items()), "predict"):
+        for image, stem in progress(sorted(jobs.items(), key=lambda job: natural_key(job[0])), "predict"):
             try:
                 result = model.predict(image)
                 for sentence in about_image(image, said):

@@ -5,7 +5,7 @@
       root: ~/data/aerial
       images: "images/{split}"          # the default
       labels: "labels/{split}"
-      label_format: colors              # or ids
+      label_format: colors              # or another file of label_formats/
       classes:
         - {name: road, color: [128, 64, 128]}
         - {name: car, color: [0, 0, 142], thing: true}
