@@ -11,6 +11,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of the C++ side only
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
+os.environ.setdefault("DEEPLAB_TF_RUNTIME", "onnx")  # what "auto" takes, the same on every machine
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
 GENERATED = pytest.StashKey()

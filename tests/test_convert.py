@@ -63,6 +63,7 @@ def made(run, tmp_path_factory):
 def test_bundle_has_every_file_and_its_description(made):
     bundle = open_bundle(made[0])
     names = {"model.onnx", "model_int8.onnx", "model_int8_cpu.onnx", "calibration.cache"}
+    names |= {"model_float16.tflite", "model_int8.tflite"}
     assert set(bundle.digests) == names | {
         f"{folder}/saved_model.pb" for folder in ("saved_model", "tf_trt/float", "tf_trt/int8")
     }

@@ -24,10 +24,12 @@ from deeplab_tf.deploy.runtimes import (
     _tf_trt_convert,
     available,
     by_priority,
+    litert,
     module,
     names,
     onnx,
     open_runtime,
+    openvino,
     saved_model,
     tf_trt,
 )
@@ -149,8 +151,8 @@ def test_runtimes_without_engines_build_nothing(bundle):
 
 
 def test_every_runtime_has_the_same_parts():
-    assert names() == ["onnx", "saved_model", "tensorrt", "tf_trt"]
-    assert by_priority() == ["tensorrt", "tf_trt", "onnx", "saved_model"]
+    assert names() == ["litert", "onnx", "openvino", "saved_model", "tensorrt", "tf_trt"]
+    assert by_priority() == ["tensorrt", "tf_trt", "onnx", "openvino", "litert", "saved_model"]
     for name in names():
         runtime = module(name)
         assert set(runtime.PRECISIONS) <= set(_engines.PRECISIONS) and callable(runtime.missing)
@@ -163,6 +165,8 @@ def test_every_runtime_has_the_same_parts():
 
 def test_on_a_machine_without_a_gpu(monkeypatch, bundle):
     monkeypatch.setattr(_cudart, "_load", lambda name: None)
+    monkeypatch.setattr(openvino, "missing", lambda: "not here")
+    monkeypatch.setattr(litert, "missing", lambda: "not here")
     assert list(available()) == ["onnx", "saved_model"]
     with open_runtime(bundle) as runtime:
         assert runtime.name == "onnx"

@@ -6,6 +6,8 @@ tf_trt/float/ int8/    what TF-TRT converts
 model.onnx             float32
 model_int8.onnx        quantized for TensorRT
 model_int8_cpu.onnx    quantized for ONNX Runtime on a CPU
+model_float16.tflite   float16 weights, for LiteRT
+model_int8.tflite      quantized for LiteRT
 calibration.cache      ranges in TensorRT's text format
 engines/FINGERPRINT/   built on a device, each beside its own description; not in bundle.json's list
 """

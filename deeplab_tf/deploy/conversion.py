@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # the command's help needs TARGETS, and no NumPy
 
     from deeplab_tf.core.bundle import Bundle
 
-TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt")
+TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt", "openvino", "litert")
 """What a network is converted to: the runtime that each is for."""
 BUILT_ON_THE_DEVICE = ("tf_trt", "tensorrt")
 
@@ -84,7 +84,8 @@ def _build(bundle, name, precision, strict, say, options):
 
 
 def exported(bundle: "Bundle", seconds: Dict[str, float], differences: Dict[str, float]) -> List[Row]:
-    """Return a row for each network in a bundle, under the first target and lowest precision that starts from it.
+    """Return a row for each network in a bundle, under the first target and lowest precision that starts from it; where
+    that one is built on the device, another for the first target that runs it as it is.
 
     Args:
         seconds, differences: by the file's name.
@@ -95,10 +96,12 @@ def exported(bundle: "Bundle", seconds: Dict[str, float], differences: Dict[str,
     for target in TARGETS:
         later = target in BUILT_ON_THE_DEVICE
         for precision, name in reversed(list(runtimes.module(target).PRECISIONS.items())):
-            if name in bundle and name not in rows:
+            known = rows.get(name)
+            if name in bundle and (known is None or not later and not known.timed):
                 measured = megabytes(bundle.file(name)), seconds.get(name), differences.get(name)
                 note = "built on the device" if later else ""
-                rows[name] = Row(target, precision, *measured, note=note, timed=not later)
+                key = name if known is None else f"{name} as it is"
+                rows[key] = Row(target, precision, *measured, note=note, timed=not later)
     return list(rows.values())
 
 

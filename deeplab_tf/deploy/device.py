@@ -31,6 +31,8 @@ _PACKAGES = (
     "tensorrt",
     "onnxruntime",
     "onnxruntime_gpu",
+    "openvino",
+    "ai_edge_litert",
     "deeplab_tf",
 )
 

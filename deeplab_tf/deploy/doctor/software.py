@@ -39,6 +39,7 @@ answer = {name: [reason, runtimes.module(name).PACKAGE] for name, reason in runt
 """
 _GPU = "from deeplab_tf.deploy import device\nanswer = device.gpu()"
 _INSTALL_SCRIPT = "sh jetson/install.sh"
+_OF_OTHERS = "not on a Jetson, whose GPU is faster: see the runtimes tensorrt and tf_trt"
 _JETPACK_OPENCV = "sudo apt-get install python3-opencv"
 _PIP_TENSORFLOW = "pip install tensorflow==2.17.1" if sys.version_info >= (3, 9) else "pip install tensorflow"
 
@@ -72,6 +73,18 @@ PACKAGES = {
         "import tensorrt\nanswer = {'version': tensorrt.__version__}",
     ),
     "onnxruntime": Package("ONNX Runtime", "pip install onnxruntime", _INSTALL_SCRIPT, _ONNX_RUNTIME),
+    "openvino": Package(
+        "OpenVINO",
+        "pip install openvino",
+        _OF_OTHERS,
+        "import openvino\nanswer = {'version': openvino.__version__.split('-')[0]}",
+    ),
+    "ai_edge_litert": Package(
+        "LiteRT",
+        "pip install ai-edge-litert",
+        _OF_OTHERS,
+        "import ai_edge_litert\nanswer = {'version': ai_edge_litert.__version__}",
+    ),
     "tornado": Package(
         "Tornado (stream --serve)",
         "pip install tornado",
@@ -91,7 +104,7 @@ TITLES = dict(
 
 _GROUPS = (
     ("numpy", "cv2", "tornado", "gpu", "runtimes"),  # the runtimes last: to look for TF-TRT may load TensorFlow
-    ("onnxruntime", "tensorrt"),
+    ("onnxruntime", "tensorrt", "openvino", "ai_edge_litert"),
     ("tensorflow",),
 )
 """What is asked in one process."""

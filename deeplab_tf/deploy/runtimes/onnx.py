@@ -51,6 +51,11 @@ def missing() -> Optional[str]:
     return None
 
 
+def runs_on_cpu() -> bool:
+    """Return whether it runs on the processor here."""
+    return _providers(None)[0] == CPU
+
+
 def build(
     bundle: Bundle, precision: str = "int8", *, strict: bool = False, rebuild: bool = False, say=print, **options
 ) -> dict:

@@ -18,7 +18,7 @@ from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import progress
 from deeplab_tf.deploy.budget.workload import to_rows
 from deeplab_tf.deploy.conversion import TARGETS
-from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize
+from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize, tflite
 from deeplab_tf.lab.export.calibration import Calibration, calibrate
 from deeplab_tf.lab.export.head import with_head
 from deeplab_tf.lab.export.layer_costs import network_layers
@@ -126,8 +126,10 @@ def _float_files(network, floats, options) -> Files:
     for target, name in (("tensorflow", "saved_model"), ("tf_trt", "tf_trt/float")):
         if name.split("/")[0] in options.targets:
             files[name] = partial(_write_graph, network, options.size, target, None)
-    if options.int8 or {"onnx", "tensorrt"} & set(options.targets):
+    if options.int8 or {"onnx", "openvino", "tensorrt"} & set(options.targets):
         files["model.onnx"] = partial(onnx_model.save, floats)
+    if "litert" in options.targets:
+        files["model_float16.tflite"] = partial(tflite.write_float16, network, options.size)
     return files
 
 
@@ -140,6 +142,10 @@ def _int8_files(network, floats, options, measured, plan) -> Files:
         files["model_int8.onnx"] = partial(_write_int8, qdq.for_tensorrt, floats, network, plan)
         cache = qdq.calibration_cache(qdq.tensor_ranges(floats, {**measured, **plan.all_ranges}))
         files["calibration.cache"] = lambda path: path.write_text(cache, encoding="ascii")
+    elif "openvino" in options.targets:
+        files["model_int8.onnx"] = partial(_write_int8, qdq.for_tensorrt, floats, network, plan)
+    if "litert" in options.targets:
+        files["model_int8.tflite"] = partial(tflite.write_int8, network, options.size, plan)
     files["model_int8_cpu.onnx"] = partial(_write_int8, qdq.for_cpu, floats, network, plan)
     return files
 

@@ -51,7 +51,12 @@ def run(
 
 
 def frozen_graph(
-    network: Network, size: tuple[int, int], *, target: str = "tensorflow", ranges: Mapping[str, float] | None = None
+    network: Network,
+    size: tuple[int, int],
+    *,
+    target: str = "tensorflow",
+    ranges: Mapping[str, float] | None = None,
+    rewrite: Callable[[Network], Network] | None = None,
 ) -> tf.Graph:
     """Return the network as a graph of constants for one image of one size, from a placeholder `image` to its outputs.
 
@@ -61,9 +66,11 @@ def frozen_graph(
         network: with its head.
         size: height, width.
         target, ranges: see `run`.
+        rewrite: called within the graph; returns the network to write, whose weights may be tensors of the graph.
     """
     graph = tf.Graph()
     with graph.as_default():
+        network = rewrite(network) if rewrite else network
         image = tf.compat.v1.placeholder(tf.uint8, (1, *size, 3), name="image")
         tensors = run(network, tf.cast(image, tf.float32, name="image_float"), target=target, ranges=ranges)
         tf.identity(tensors[network.logits], name=LOGITS)
