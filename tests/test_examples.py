@@ -15,7 +15,10 @@ import tiny
 import tiny_bundle
 from environments import ROOT, python36
 
+import deeplab_tf
 from deeplab_tf.core import image_files
+from deeplab_tf.core.bundle import open_bundle
+from deeplab_tf.deploy.runtimes import open_runtime
 
 EXAMPLES = ROOT / "docs" / "examples"
 SIZE = (32, 64)
@@ -123,6 +126,18 @@ def test_jetson_bundle(bundle, images, python):
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     output = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True).stdout.decode()
     assert "32x64, onnx int8" in output and output.count("frames/s") == 3
+
+
+def test_tflite_elsewhere(call, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    run = tiny.trained_run()
+    image = sorted((run.parent / "data" / "images" / "val").iterdir())[0]
+    deeplab_tf.convert(run, tmp_path / "bundle", target="litert", score_images=1)
+    output = call("tflite_elsewhere", tmp_path / "bundle" / "model_float16.tflite", image)
+    counts = ast.literal_eval(output.splitlines()[-1].partition(": ")[2])
+    with open_runtime(open_bundle(tmp_path / "bundle"), "litert", "float16") as runtime:
+        labels = runtime(cv2.resize(image_files.read_image(image), (64, 64), interpolation=cv2.INTER_AREA))
+    assert counts == {label: int((labels == label).sum()) for label in np.unique(labels)}
 
 
 def test_onnx_elsewhere(call, tmp_path):
