@@ -242,7 +242,7 @@ def test_auto_takes_the_fastest_and_remembers_it(own_bundle, monkeypatch, capsys
 def test_floats_compete_with_floats(own_bundle, monkeypatch):
     monkeypatch.delenv("DEEPLAB_TF_RUNTIME", raising=False)
     asked = []
-    monkeypatch.setattr(_fastest, "fastest", lambda bundle, rivals, **options: asked.append(rivals))
+    monkeypatch.setattr(_fastest, "fastest", lambda bundle, rivals, module, **options: asked.append(rivals))
     open_runtime(own_bundle, "auto", "float32").close()
     assert asked == [{"onnx": "float32", "openvino": "float32"}]
     assert open_runtime(own_bundle, "auto", "float16").name == "litert" and len(asked) == 1, "nothing to compare"

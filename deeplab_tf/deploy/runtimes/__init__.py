@@ -159,7 +159,7 @@ def _automatic(bundle: Bundle, precision: Optional[str], options: dict) -> str:
         return next(iter(rivals), first)
     from deeplab_tf.deploy.runtimes._fastest import fastest
 
-    return fastest(bundle, rivals, **dict({"say": say}, **options)) or first
+    return fastest(bundle, rivals, module, **dict({"say": say}, **options)) or first
 
 
 def _on_cpu(name) -> bool:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from deeplab_tf.core import processor
 from deeplab_tf.core.bundle import DIGEST, Bundle
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_json
-from deeplab_tf.deploy import device, runtimes
+from deeplab_tf.deploy import device
 
 FILE = "fastest.json"
 ROUNDS, SECONDS = 3, 0.1
@@ -29,11 +29,14 @@ class Timed(NamedTuple):
     memory_mb: float
 
 
-def fastest(bundle: Bundle, precisions: Dict[str, str], *, say=print, **options) -> Optional[str]:
+def fastest(
+    bundle: Bundle, precisions: Dict[str, str], module: Callable[[str], Any], *, say=print, **options
+) -> Optional[str]:
     """Return the fastest runtime on this machine; on ties the one with the least memory. None if none loads.
 
     Args:
         precisions: runtime -> its precision; several.
+        module: returns the module of a runtime.
         say: called with one line: the choice, with all times if they were measured now.
         options: for `load` of each.
     """
@@ -42,7 +45,7 @@ def fastest(bundle: Bundle, precisions: Dict[str, str], *, say=print, **options)
     if known in precisions:
         say(f"Runtime: {known}, the fastest here when it was measured ({path}).")
         return known
-    found = measure(bundle, precisions, **options)
+    found = measure(bundle, precisions, module, **options)
     if not found:
         return None
     chosen = choose(found)
@@ -63,7 +66,7 @@ def choose(found: Sequence[Timed]) -> Timed:
     return min((each for each in found if each.ms <= limit), key=lambda each: each.memory_mb)
 
 
-def measure(bundle: Bundle, precisions: Dict[str, str], **options) -> List[Timed]:
+def measure(bundle: Bundle, precisions: Dict[str, str], module: Callable[[str], Any], **options) -> List[Timed]:
     """Time the runtimes; one that does not load, or not at its precision, is left out."""
     frame = np.random.default_rng(0).integers(0, 256, tuple(bundle.size) + (3,)).astype(np.uint8)
     loaded: Dict[str, Any] = {}
@@ -72,7 +75,7 @@ def measure(bundle: Bundle, precisions: Dict[str, str], **options) -> List[Timed
         for name, precision in precisions.items():
             before = _resident_mb()
             try:
-                opened = runtimes.module(name).load(bundle, precision, say=lambda line: None, **options)
+                opened = module(name).load(bundle, precision, say=lambda line: None, **options)
                 loaded[name] = opened
                 opened.predict(frame)
             except DeepLabError:
