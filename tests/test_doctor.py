@@ -167,6 +167,15 @@ def test_advice_fits_the_machine(tmp_path):
         assert "pip" not in line
 
 
+def test_the_processors_features_are_listed(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text("model name\t: A CPU\nflags\t\t: avx avx2 avx512_vnni\n")
+    facts = machine.facts(str(tmp_path))
+    text = summary(dict(facts, gpu=None), {"python": Component(True, "3")}, [], [])
+    assert facts["features"] == ["AVX", "AVX2", "VNNI"]
+    assert "  features      AVX, AVX2, VNNI\n" in text
+
+
 def test_a_machine_of_another_kind_has_no_facts(tmp_path):
     facts = machine.facts(str(tmp_path))
     assert (

@@ -30,7 +30,6 @@ from deeplab_tf.core.tables import text_table
 from deeplab_tf.deploy import device
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 """Instruction sets that decide the speed."""
 
 
@@ -148,9 +147,7 @@ def int8_limits(found, peaks):
 def machine(options):
     """Return hardware, versions and threads, as a dict."""
     found = device.fingerprint()
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        words = set(file.read().split())
-    found.update(threads=options.threads, flags=[flag for flag in FLAGS if flag in words])
+    found.update(threads=options.threads)
     return found
 
 
@@ -159,7 +156,7 @@ def machine_line(found, rows_found):
     versions = [f"{name} {version}" for name, version in sorted(found["versions"].items())]
     versions += sorted({row["peer_about"]["name"] for row in rows_found if "peer_about" in row})
     return "{}; {}; {} threads; {}; {}".format(
-        found["processor"], " ".join(found["flags"]), found["threads"], found["system"], ", ".join(versions)
+        found["processor"], ", ".join(found["features"]), found["threads"], found["system"], ", ".join(versions)
     )
 
 

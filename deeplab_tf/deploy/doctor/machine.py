@@ -7,6 +7,7 @@ import re
 import shutil
 from typing import Any, Dict, List, Optional
 
+from deeplab_tf.core import processor
 from deeplab_tf.deploy import device, jetpack
 
 
@@ -17,6 +18,7 @@ def facts(root: str = "/") -> Dict[str, Any]:
         jetpack.describe(root),
         device=device.name(root),
         processor=device.processor(root),
+        features=processor.features(root),
         memory_mb=memory,
         available_mb=available,
         free_disk_mb=shutil.disk_usage(os.getcwd()).free / 1e6,

@@ -35,6 +35,8 @@ def _machine(found):
     """Yield (title, text) of every known fact."""
     yield "device", found["device"]
     yield "processor", found["processor"]
+    if found.get("features"):
+        yield "features", ", ".join(found["features"])
     yield "GPU", found["gpu"] or "no NVIDIA GPU that works"
     if found["memory_mb"]:
         available = (found["available_mb"] or 0) / 1024
