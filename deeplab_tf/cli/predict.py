@@ -25,14 +25,15 @@ from deeplab_tf.core.files import locked
 from deeplab_tf.core.progress import counted, progress, say
 
 NEEDS = ("numpy", "cv2", "lab or runtime")
-SUFFIXES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png", "panoptic": "_panoptic.png"}
-"""The end of the file name by format."""
-OVERLAY_SUFFIX = "_overlay.jpg"
+FORMATS = ("cityscapes", "color", "ids", "panoptic")
+PANOPTIC = "_panoptic.png"
+"""The end of a panoptic map's name; those of the others are in `core.map_files`."""
 
 
 @click.command(
     epilog=example(
         "deeplab-tf predict runs/camvid street.jpg --out predicted --overlay",
+        "deeplab-tf predict bundle field.png --out predicted --mode slide --format ids --polygons",
         "deeplab-tf predict runs/cityscapes cityscapes/leftImg8bit/val --out results --format cityscapes",
     )
 )
@@ -44,7 +45,7 @@ OVERLAY_SUFFIX = "_overlay.jpg"
 @click.option(
     "--format",
     "layout",
-    type=Choice(sorted(SUFFIXES)),
+    type=Choice(FORMATS),
     default="color",
     show_default=True,
     help="color: NAME_color.png, RGB in the class colors. ids: NAME.png, class ids 0 to C-1. cityscapes: "
@@ -60,65 +61,66 @@ OVERLAY_SUFFIX = "_overlay.jpg"
 @click.option(
     "--legend", is_flag=True, help="Add a legend beside each overlay (with --overlay): the classes in the image."
 )
+@click.option(
+    "--plain",
+    multiple=True,
+    metavar="CLASS",
+    help="Leave the image as it is under this class, such as a background, in the overlay (with --overlay); "
+    "repeatable.",
+)
+@click.option(
+    "--probabilities",
+    type=Choice(("npy", "png")),
+    help="Also write class probabilities. npy: NAME_probabilities.npy, (H, W, C) float32. png: NAME_probability_C.png "
+    "for each class id C, 16-bit gray, where 65535 is 1.",
+)
+@click.option(
+    "--confidence", is_flag=True, help="Also write NAME_confidence.png: the highest probability, 16-bit gray."
+)
+@click.option(
+    "--entropy",
+    is_flag=True,
+    help="Also write NAME_entropy.png: the entropy of the probabilities, 16-bit gray, where 65535 is log C.",
+)
+@click.option(
+    "--polygons",
+    is_flag=True,
+    help="Also write NAME_polygons.geojson: a polygon with holes for each region of a class, in pixels.",
+)
+@click.option(
+    "--rle", "run_lengths", is_flag=True, help="Also write NAME_rle.json: an annotation a class, in COCO's RLE."
+)
 @runtime_options
 @mode_options
 @checkpoint_option("Predict with")
 @json_option
 @verbose_option
-def command(run, images, out, layout, overlay, opacity, legend, json_target, verbose, **options):
+def command(run, images, out, layout, json_target, verbose, **options):
     """Predict label maps for images (PNG, JPEG, TIFF, WebP, BMP), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
     ends the command; files already written are complete.
+
+    In the mode slide, PNG images above 33 million pixels are read and written some rows at a time.
     """
-    require("overlay", overlay, "opacity", "legend")
+    require("overlay", options["overlay"], "opacity", "legend", "plain")
     import deeplab_tf
     from deeplab_tf.core.bundle import files_read
-    from deeplab_tf.core.image_header import about_image
-    from deeplab_tf.core.input_files import natural_key
-    from deeplab_tf.deploy.model import check_cityscapes
+    from deeplab_tf.deploy.prediction_files import Wanted, check
 
     jobs = plan(images, out, layout)
+    kinds = {name: options.pop(name) for name in Wanted._fields if name in options}
+    wanted = Wanted(None if layout == "panoptic" else layout, **kinds)
     guard = new_guard(json_target)
     guard.reads(*files_read(run))
     guard.reads(*images, *jobs, whole=False)
-    guard.fills(out, "--out", _outputs(jobs, out, layout, overlay))
+    guard.fills(out, "--out", _outputs(jobs, out, layout, wanted.suffixes(_class_count(run, wanted))))
     guard.check()
-    writer = None
-    written: List[str] = []
-    warnings: List[str] = []
-    said: Set[str] = set()
     with locked(out), deeplab_tf.load(run, **_given(options)) as model:
-        if layout == "cityscapes":
-            check_cityscapes(model.table)
-        if layout == "panoptic":
-            from deeplab_tf.core.panoptic.coco import PanopticWriter
-
-            if not model.predictor.gives_instances:
-                click.echo(
-                    "This network predicts no instances; connected regions of a class count as one each.", err=True
-                )
-            writer = PanopticWriter(out, model.table, "centers" if model.predictor.gives_instances else "components")
-        for image, stem in progress(sorted(jobs.items(), key=lambda job: natural_key(job[0])), "predict"):
-            try:
-                result = model.predict(image)
-                for sentence in about_image(image, said):
-                    warnings.append(sentence)
-                    say(f"Warning: {sentence}")
-                if writer is None:
-                    result.save(stem + SUFFIXES[layout], layout)
-                else:
-                    writer.add(os.path.relpath(stem, out), result.panoptic, image)
-                if overlay:
-                    result.save(stem + OVERLAY_SUFFIX, opacity=opacity, legend=legend)
-            except DeepLabError as error:
-                if writer is not None and written:
-                    writer.close()
-                before = len(written) // len(_suffixes(layout, overlay))
-                sentence = f"{error} {before} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
-                raise DeepLabError(sentence) from error
-            written += [stem + suffix for suffix in _suffixes(layout, overlay)]
-        picture = written[-1] if overlay or layout == "color" else None
+        check(model, wanted)
+        writer = _panoptic_writer(model, out) if layout == "panoptic" else None
+        written, warnings = _predict_all(model, jobs, out, wanted, writer)
+        picture = written[-1] if wanted.overlay or layout == "color" else None
         if writer is not None:
             written.append(writer.close())
     if picture:
@@ -129,6 +131,60 @@ def command(run, images, out, layout, overlay, opacity, legend, json_target, ver
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
     show(f"Predicted {counted(len(jobs), 'images')}. {hint}", json_target)
     write_json({"images": len(jobs), "format": layout, "files": written, "warnings": warnings}, json_target)
+
+
+def _predict_all(model, jobs, out, wanted, writer):
+    """Predict all images; return the files that were written, and what is to be known of the images."""
+    from deeplab_tf.core.image_header import about_image
+    from deeplab_tf.core.input_files import natural_key
+    from deeplab_tf.deploy.prediction_files import write
+
+    written: List[str] = []
+    warnings: List[str] = []
+    said: Set[str] = set()
+    suffixes = wanted.suffixes(len(model.table))
+    in_order = sorted(jobs.items(), key=lambda job: natural_key(job[0]))
+    for number, (image, stem) in enumerate(progress(in_order, "predict")):
+        try:
+            result = write(model, image, stem, wanted)
+            for sentence in about_image(image, said):
+                warnings.append(sentence)
+                say(f"Warning: {sentence}")
+            if writer is not None and result is not None:
+                writer.add(os.path.relpath(stem, out), result.panoptic, image)
+        except DeepLabError as error:
+            if writer is not None and written:
+                writer.close()
+            sentence = f"{error} {number} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
+            raise DeepLabError(sentence) from error
+        written += [stem + suffix for suffix in [PANOPTIC] * (writer is not None) + suffixes]
+    return written, warnings
+
+
+def _panoptic_writer(model, out):
+    from deeplab_tf.core.panoptic.coco import PanopticWriter
+    from deeplab_tf.core.prediction import NO_INSTANCES
+
+    instances = model.predictor.gives_instances
+    if instances and model.mode == "slide":
+        raise DeepLabError(NO_INSTANCES)
+    if not instances:
+        click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
+    return PanopticWriter(out, model.table, "centers" if instances else "components")
+
+
+def _class_count(run, wanted):
+    """Return how many classes a run or a bundle has, where that many files are written."""
+    if wanted.probabilities != "png":
+        return 0
+    from deeplab_tf.core.bundle import INFO, is_bundle
+    from deeplab_tf.core.input_files import read_json
+    from deeplab_tf.core.labels import LabelTable
+
+    bundle = is_bundle(run)
+    path = os.path.join(run, INFO if bundle else "classes.json")
+    found = read_json(path)
+    return len(LabelTable.from_dicts(found["classes"] if bundle else found, path))
 
 
 def _given(options):
@@ -161,10 +217,11 @@ def plan(inputs: Sequence[str], out: str, layout: str) -> Dict[str, str]:
     return jobs
 
 
-def _outputs(jobs, out, layout, overlay):
+def _outputs(jobs, out, layout, suffixes):
     from deeplab_tf.core.panoptic.coco import JSON_NAME
 
-    paths = [stem + suffix for stem in jobs.values() for suffix in _suffixes(layout, overlay)]
+    ends = [PANOPTIC] * (layout == "panoptic") + suffixes
+    paths = [stem + suffix for stem in jobs.values() for suffix in ends]
     return paths + [os.path.join(out, JSON_NAME)] * (layout == "panoptic")
 
 
@@ -186,7 +243,3 @@ def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
             raise DeepLabError(f"The folder {given} has no PNG or JPEG image in it.")
         for path in found:
             yield path, os.path.splitext(os.path.relpath(path, given))[0]
-
-
-def _suffixes(layout, overlay):
-    return [SUFFIXES[layout]] + [OVERLAY_SUFFIX] * overlay

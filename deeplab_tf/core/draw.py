@@ -40,6 +40,7 @@ def overlay(
     *,
     label_stride: int = 1,
     out: Optional[np.ndarray] = None,
+    plain: Iterable[int] = (),
 ) -> np.ndarray:
     """Return the image with the colors of its label map laid over it.
 
@@ -51,12 +52,13 @@ def overlay(
         opacity: 0 gives the image, 1 the colors alone.
         label_stride: see `resize_labels`.
         out: (H, W, 3) to draw into, such as a part of a larger image; None for a new array.
+        plain: further classes under which the image stays as it is.
     """
     label_map = resize_labels(label_map, image.shape[:2], label_stride)
     drawn = cv2.addWeighted(image, 1.0 - opacity, colorize(label_map, table), opacity, 0.0, dst=out)
-    plain = np.full(256, 255, np.uint8)
-    plain[[label.id for label in table if any(label.color)]] = 0
-    mask = cv2.LUT(label_map, plain)
+    left_alone = np.full(256, 255, np.uint8)
+    left_alone[[label.id for label in table if any(label.color) and label.id not in plain]] = 0
+    mask = cv2.LUT(label_map, left_alone)
     return cv2.copyTo(image, mask, drawn) if cv2.countNonZero(mask) else drawn
 
 

@@ -4,7 +4,6 @@ Values of 0 to 1 are 16-bit gray values of 0 to 65535 in a PNG, or float32 in a 
 """
 
 import contextlib
-import os
 import struct
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -15,6 +14,7 @@ from deeplab_tf.core.draw import colorize
 from deeplab_tf.core.files import replacing
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.png_rows import PngWriter
+from deeplab_tf.core.sliding import Block
 
 LABEL_FILES = {"color": "_color.png", "ids": ".png", "cityscapes": "_pred_labelIds.png"}
 """The end of the file name of each form of a label map."""
@@ -104,10 +104,8 @@ class _Npy:
 
 
 @contextlib.contextmanager
-def write_maps(
-    stem: str, size: Tuple[int, int], classes: int, files: Sequence[MapFile]
-) -> Iterator[Callable[[np.ndarray, Optional[np.ndarray]], None]]:
-    """Yield a function that appends rows to all files, which are there, whole, when the block ends without an error.
+def write_maps(stem: str, size: Tuple[int, int], classes: int, files: Sequence[MapFile]) -> Iterator["MapWriters"]:
+    """Yield the writers of files, which are there, whole, when the block ends without an error.
 
     Args:
         stem: path of the files without their suffixes.
@@ -116,20 +114,29 @@ def write_maps(
         files: what to write.
     """
     with contextlib.ExitStack() as stack:
-        writers = []
+        writers: List[Any] = []
         for file in files:
             part = stack.enter_context(replacing(stem + file.suffix))
-            writer = PngWriter(part, size, channels=file.channels, bits=file.bits) if file.channels else None
-            writers.append(writer or _Npy(part, size, classes))
+            if file.channels:
+                writers.append(PngWriter(part, size, channels=file.channels, bits=file.bits))
+            else:
+                writers.append(_Npy(part, size, classes))
             stack.callback(writers[-1].close)
-
-        def add(label_map, planes):
-            for file, writer in zip(files, writers):
-                writer.write(file.rows(label_map, planes))
-
-        yield add
+        yield MapWriters(files, writers, size[1])
 
 
-def names(stem: str, files: Sequence[MapFile]) -> List[str]:
-    """Return the paths that `write_maps` writes."""
-    return [os.fspath(stem) + file.suffix for file in files]
+class MapWriters:
+    """Take the blocks of an image, see `sliding.blocks`; keep those of one row of blocks, as the files hold them."""
+
+    def __init__(self, files: Sequence[MapFile], writers: Sequence[Any], width: int):
+        self._files, self._writers, self._width = files, writers, width
+        self._row: List[List[np.ndarray]] = [[] for _ in files]
+
+    def add(self, block: Block) -> None:
+        """Append a block to the row, and write the row where it is the last."""
+        for file, parts in zip(self._files, self._row):
+            parts.append(np.array(file.rows(block.label_map, block.planes)))
+        if block.left + block.label_map.shape[1] == self._width:
+            for writer, parts in zip(self._writers, self._row):
+                writer.write(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
+                parts.clear()

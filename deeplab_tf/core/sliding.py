@@ -203,15 +203,3 @@ def best_of(planes: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
         labels[planes[class_id] > best] = class_id
         np.maximum(best, planes[class_id], out=best)
     return labels, best
-
-
-def strips(found: Iterator[Block], width: int) -> Iterator[Block]:
-    """Join blocks that lie side by side to strips over the whole width."""
-    row: List[Block] = []
-    for block in found:
-        row.append(block)
-        if block.left + block.label_map.shape[1] == width:
-            label_map = np.concatenate([each.label_map for each in row], axis=1)
-            planes = None if block.planes is None else np.concatenate([each.planes for each in row], axis=2)
-            yield Block(block.top, 0, label_map, planes)
-            row = []

@@ -11,6 +11,7 @@ from deeplab_tf.core.errors import DeepLabError, did_you_mean
 from deeplab_tf.core.image_files import read_image, write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import instance_counts
+from deeplab_tf.core.polygons import geojson
 from deeplab_tf.core.prediction import ImagePrediction, predict
 from deeplab_tf.core.predictor import Predictor
 
@@ -165,6 +166,11 @@ class Result:
         return self._prediction.probabilities
 
     @property
+    def confidence(self) -> np.ndarray:
+        """(H, W) float32: the highest class probability of each pixel. Raises as `probabilities` does."""
+        return self._prediction.confidence
+
+    @property
     def panoptic(self) -> np.ndarray:
         """(H, W) int32 panoptic map: class id * 1000 + instance.
 
@@ -192,18 +198,23 @@ class Result:
         counts = instance_counts(self.panoptic, self.table)
         return {name: count for name, count in zip(self.table.names, counts) if count}
 
-    def overlay(self, opacity: float = 0.5, legend: bool = False) -> np.ndarray:
+    def polygons(self) -> Dict[str, Any]:
+        """Return the regions of each class as a GeoJSON FeatureCollection, in pixels; see `core.polygons`."""
+        return geojson(self.label_map, self.table)
+
+    def overlay(self, opacity: float = 0.5, legend: bool = False, *, plain: Sequence[str] = ()) -> np.ndarray:
         """Return the image with class colors over it, and with predicted instances outlined: (H, W, 3) uint8 RGB.
 
         Args:
             opacity: 0 gives the image, 1 the colors alone.
             legend: put the names of the classes that appear to the right, which makes the result wider.
+            plain: names of classes under which the image stays as it is, such as a background.
 
-        Raises DeepLabError for an opacity outside 0 to 1.
+        Raises DeepLabError for an opacity outside 0 to 1, or no such class.
         """
         if not 0 <= opacity <= 1:
             raise DeepLabError(f"The opacity must be 0 to 1; got {opacity}.")
-        drawn = draw.overlay(self.image, self.label_map, self.table, opacity)
+        drawn = draw.overlay(self.image, self.label_map, self.table, opacity, plain=class_ids(plain, self.table))
         if self._prediction.panoptic_method == "centers":
             draw.outline(drawn, self.panoptic)
         if legend:
@@ -211,14 +222,22 @@ class Result:
             drawn = draw.side_by_side([drawn, strip])
         return drawn
 
-    def save(self, path: Path, format: str = "overlay", *, opacity: float = 0.5, legend: bool = False) -> None:
+    def save(
+        self,
+        path: Path,
+        format: str = "overlay",
+        *,
+        opacity: float = 0.5,
+        legend: bool = False,
+        plain: Sequence[str] = (),
+    ) -> None:
         """Write the result as an image file, whole or not at all.
 
         Args:
             path: a PNG file or, for "overlay" and "color", a JPEG file; its folder is made if needed.
             format: "overlay"; "color", the class colors alone; "ids", class ids as gray values; "cityscapes", the
                 label ids of the Cityscapes benchmark.
-            opacity, legend: of an overlay, as for `overlay`.
+            opacity, legend, plain: of an overlay, as for `overlay`.
 
         Raises:
             DeepLabError: another format, a file that cannot be written, or other classes than Cityscapes'.
@@ -230,12 +249,20 @@ class Result:
         if format in ("ids", "cityscapes") and not os.fspath(path).lower().endswith(".png"):
             raise DeepLabError(f"{os.fspath(path)}: ids need a lossless file; let its name end in .png.")
         if format == "overlay":
-            pixels = self.overlay(opacity, legend)
+            pixels = self.overlay(opacity, legend, plain=plain)
         elif format == "color":
             pixels = draw.colorize(self.label_map, self.table)
         else:
             pixels = self.label_map if format == "ids" else CITYSCAPES_FROM_CLASS[self.label_map]
         write_image(path, pixels)
+
+
+def class_ids(names: Sequence[str], table: LabelTable) -> List[int]:
+    """Return the ids of classes. Raises DeepLabError, saying what was meant, for a name of none."""
+    for name in names:
+        if name not in table.names:
+            raise DeepLabError(f"The network has no class '{name}'. {did_you_mean(name, table.names)}")
+    return [table.names.index(name) for name in names]
 
 
 def check_cityscapes(table: LabelTable) -> None:
