@@ -91,7 +91,7 @@ def test_ids_worked_by_hand_with_json_on_stdout(tmp_path):
     result = score(*folders, "--json", "-")
     # class 0: 1 of 2 found; class 1: 1 hit and 1 false; the ignored pixel counts nowhere
     expected = {"miou": 0.5, "iou": {"0": 0.5, "1": 0.5}, "pixel_accuracy": pytest.approx(2 / 3), "images": 1}
-    expected["warnings"] = []
+    expected.update(warnings=[], miou_interval=None)
     assert json.loads(result.stdout) == expected
     assert "2 classes, as the highest id in the truth is 1" in result.stderr
     assert "mIoU" in result.stderr  # the table makes room for the JSON

@@ -114,11 +114,12 @@ def _show_scores(report, titled, json_target):
     from deeplab_tf.core.metrics import panoptic
     from deeplab_tf.core.metrics.confusion import iou_table
     from deeplab_tf.core.panoptic import METHODS
-    from deeplab_tf.lab.evaluation.pages import components_line
+    from deeplab_tf.lab.evaluation.pages import certainty_line, components_line
 
     if titled:
         show(f"\ncheckpoint {report['checkpoint']}\n", json_target)
     show(iou_table(report), json_target)
+    show(certainty_line(report), json_target)
     if "pq" in report:
         method = METHODS[report["pq_method"]]
         show(f"\nPanoptic quality, instances by {method}\n{panoptic.pq_table(report)}", json_target)

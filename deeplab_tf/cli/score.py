@@ -55,9 +55,15 @@ NEEDS = ("numpy", "cv2")
     help="Score panoptic maps, PQ beside mIoU: each folder holds PNG files and a JSON file in COCO's format (also "
     "Cityscapes' own), or *_gtFine_instanceIds.png.",
 )
+@click.option(
+    "--csv",
+    metavar="FILE",
+    type=PathType(),
+    help="Write a row for each image: mIoU, pixel accuracy; IoU, Dice, precision and recall of each class.",
+)
 @json_option
 @verbose_option
-def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, verbose):
+def command(pred, truth, layout, classes, ignore_label, panoptic, csv, json_target, verbose):
     """Score predicted label files: IoU per class, mIoU, pixel accuracy; with --panoptic PQ, SQ and RQ.
 
     Label files are 8-bit PNGs with one channel of ids, compared at their own resolution. Every truth needs its
@@ -70,9 +76,12 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
         )
     if own_classes and layout == "cityscapes":
         raise click.UsageError("--classes and --ignore-label go with --format ids; Cityscapes has its own 19 classes.")
+    if panoptic and csv:
+        raise click.UsageError("--csv does not go with --panoptic.")
     names = None if classes is None else _class_names(classes)
     guard = new_guard(json_target)
     guard.reads(pred, truth)
+    guard.writes(csv, "--csv")
     if panoptic:
         guard.reads(*(os.path.normpath(folder) + ".json" for folder in (pred, truth)))
     guard.check()
@@ -81,16 +90,19 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, json_target, v
     from deeplab_tf.core.metrics.label_folders import score_cityscapes_folders, score_id_folders
     from deeplab_tf.core.metrics.panoptic import pq_table
     from deeplab_tf.core.metrics.panoptic_folders import score_panoptic_folders
+    from deeplab_tf.core.metrics.per_image import interval_text
 
     if panoptic:
         report = score_panoptic_folders(truth, pred)
     elif layout == "cityscapes":
-        report = score_cityscapes_folders(truth, pred)
+        report = score_cityscapes_folders(truth, pred, csv=csv)
     else:
-        report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label)
+        report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label, csv=csv)
     for warning in report["warnings"]:
         say(f"Warning: {warning}")
     show(iou_table(report), json_target)
+    if "miou_interval" in report:
+        show(interval_text(report["miou_interval"]), json_target)
     if panoptic:
         show("\n" + pq_table(report), json_target)
     write_json(report, json_target)

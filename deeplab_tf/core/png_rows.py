@@ -17,6 +17,8 @@ from deeplab_tf.core.image_header import read_header
 MAX_WIDTH = 1 << 20
 """Of OpenCV."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHUNK = 1 << 20
+"""Bytes of a chunk; OpenCV warns of some that are larger."""
 _PIECE = 1 << 16
 """Bytes read and decompressed at a time."""
 
@@ -59,8 +61,12 @@ class PngRows:
         if self._before is not None:
             raw = b"\0" + self._before.tobytes() + raw
         rows = len(raw) // length
-        data = b"".join([_SIGNATURE, *_header(rows, width, 8, 2), *_chunk(b"IDAT", zlib.compress(raw, 0))])
-        pixels = cv2.imdecode(np.frombuffer(data + b"".join(_chunk(b"IEND", b"")), np.uint8), cv2.IMREAD_COLOR)
+        stored = zlib.compress(raw, 0)
+        parts = [_SIGNATURE, *_header(rows, width, 8, 2)]
+        for start in range(0, len(stored), _CHUNK):
+            parts += _chunk(b"IDAT", stored[start : start + _CHUNK])
+        data = b"".join([*parts, *_chunk(b"IEND", b"")])
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if pixels is None or pixels.shape != (rows, width, 3):
             raise _damaged(self._path, "it cannot be decoded")
         decoded = cv2.cvtColor(pixels[rows - count :], cv2.COLOR_BGR2RGB)

@@ -70,6 +70,7 @@ class ImagePrediction:
         self._averaged, self._refusals = bool(views) if averaged is None else averaged, refusals
         self._label_map: Optional[np.ndarray] = None
         self._panoptic: Optional[np.ndarray] = None
+        self._best: Optional[np.ndarray] = None  # the highest sum of the views' probabilities
 
     @property
     def label_map(self) -> np.ndarray:
@@ -85,7 +86,7 @@ class ImagePrediction:
             if not self._averaged and (unknown or not resized):
                 self._label_map = resize_labels(own, self.size, self._stride)
             else:
-                self._label_map = best_class(self._probability_views(), self.size, self._stride)
+                self._label_map, self._best = _best(self._probability_views(), self.size, self._stride)
         return self._label_map
 
     @property
@@ -99,10 +100,14 @@ class ImagePrediction:
     def confidence(self) -> np.ndarray:
         """(H, W) float32: the highest class probability of each pixel. Raises as `probabilities` does."""
         views = self._probability_views()
-        best = _class_sum(views, 0, self.size, self._stride)
-        for class_id in range(1, len(views[0].planes)):
-            np.maximum(best, _class_sum(views, class_id, self.size, self._stride), out=best)
-        return best / np.float32(len(views))
+        if self._best is None:
+            self._best = _best(views, self.size, self._stride)[1]
+        return self._best / np.float32(len(views))
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether there are `probabilities`."""
+        return "probabilities" not in self._refusals and bool(self._views or self._prediction.logits is not None)
 
     @property
     def panoptic(self) -> np.ndarray:
@@ -290,13 +295,18 @@ def best_class(views: Sequence[View], size: Tuple[int, int], label_stride: int =
     Args:
         views: (C, h, w) float32 probabilities, of any sizes; each is resized bilinearly to `size`.
     """
+    return _best(views, size, label_stride)[0]
+
+
+def _best(views, size, label_stride):
+    """Return the labels of `best_class`, and the highest sum of probabilities."""
     labels = np.zeros(size, np.uint8)
     best = _class_sum(views, 0, size, label_stride)
     for class_id in range(1, len(views[0].planes)):
         total = _class_sum(views, class_id, size, label_stride)
         labels[total > best] = class_id
         np.maximum(best, total, out=best)
-    return labels
+    return labels, best
 
 
 def _class_sum(views, class_id, size, stride):

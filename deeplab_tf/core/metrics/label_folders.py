@@ -11,34 +11,43 @@ from deeplab_tf.core.image_files import list_images, read_ids
 from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable, id_map
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
 from deeplab_tf.core.metrics.pairs import common_names, in_threads
+from deeplab_tf.core.metrics.per_image import counts_of, miou_interval, write_csv
 from deeplab_tf.core.progress import say
 
 Files = List[Tuple[str, str]]
 """(truth, prediction) paths."""
 
 
-def score_cityscapes_folders(truth: str, prediction: str) -> dict:
+def score_cityscapes_folders(truth: str, prediction: str, *, csv: Optional[str] = None) -> dict:
     """Return the scores of `ConfusionMatrix.report` over the 19 classes of Cityscapes, for label ids in both folders.
 
     Args:
         truth, prediction: folders, see `match_cityscapes`.
+        csv: a file to write with a row for each image.
 
     Raises:
         DeepLabError: files that do not match, are of different sizes, or hold unknown ids.
     """
     files = match_cityscapes(truth, prediction)
-    pairs, seen = count_files(files)
+    each: List[np.ndarray] = []
+    pairs, seen = count_files(files, each=each)
     hint = "Cityscapes label ids are 0 to 33 (road is 7); class ids go with --format ids"
     _check_ids(seen, set(CITYSCAPES_FILE_IDS), hint)
     if max(seen[1]) < len(CITYSCAPES) <= max(seen[0]):
         say("Warning: no prediction holds an id above 18; are these train ids? Expected label ids, where road is 7.")
     confusion = ConfusionMatrix(len(CITYSCAPES))
     confusion.add_pairs(pairs, CITYSCAPES_TO_CLASS, images=len(files))
-    return confusion.report(CITYSCAPES)
+    images = _images(files, each, CITYSCAPES, CITYSCAPES_TO_CLASS, csv)
+    return {**confusion.report(CITYSCAPES), "miou_interval": miou_interval(images)}
 
 
 def score_id_folders(
-    truth: str, prediction: str, *, names: Optional[Sequence[str]] = None, ignore_label: Optional[int] = None
+    truth: str,
+    prediction: str,
+    *,
+    names: Optional[Sequence[str]] = None,
+    ignore_label: Optional[int] = None,
+    csv: Optional[str] = None,
 ) -> dict:
     """Return the scores of `ConfusionMatrix.report` for class ids 0 to C-1 in both folders.
 
@@ -46,13 +55,15 @@ def score_id_folders(
         truth, prediction: folders, see `match_stems`.
         names: of the C classes; None for numbers up to the highest id in the truth.
         ignore_label: an id that counts nowhere, besides 255; where it is 255 itself, that is known to be ignored.
+        csv: a file to write with a row for each image.
 
     Raises:
         DeepLabError: files that do not match, are of different sizes, or hold unknown ids; and binary masks, whose 255
             is most likely their object.
     """
     files = match_stems(truth, prediction)
-    pairs, seen = count_files(files)
+    each: List[np.ndarray] = []
+    pairs, seen = count_files(files, each=each)
     ignored = {IGNORE_LABEL} if ignore_label is None else {IGNORE_LABEL, ignore_label}
     true_classes = set(seen[0]) - ignored
     if IGNORE_LABEL in seen[0] and len(true_classes) == 1 and ignore_label != IGNORE_LABEL:
@@ -74,13 +85,27 @@ def score_id_folders(
     confusion = ConfusionMatrix(len(table))
     classes = id_map({i: i for i in range(len(names)) if i not in ignored})
     confusion.add_pairs(pairs, classes, images=len(files))
-    report = confusion.report(table)
+    report = {**confusion.report(table), "miou_interval": miou_interval(_images(files, each, table, classes, csv))}
     if len(names) == 1:
         report["warnings"].append(
             f"The truth holds one class only, {names[0]}: whoever predicts nothing else scores 1."
         )
     report["warnings"] += _about_ignored(pairs, ignored, bool(report["warnings"]))
     return report
+
+
+def _images(files, each, table, classes, csv):
+    """Return the counts of each image, and write them where they are wanted."""
+    images = []
+    for (_, prediction), found in zip(files, each):
+        pairs = np.zeros((256, 256), np.int64)
+        pairs[found[0], found[1]] = found[2]
+        confusion = ConfusionMatrix(len(table))
+        confusion.add_pairs(pairs, classes)
+        images.append(counts_of(os.path.splitext(os.path.basename(prediction))[0], confusion))
+    if csv:
+        write_csv(csv, images, table)
+    return images
 
 
 def _about_ignored(pairs, ignored, absent):
@@ -157,8 +182,14 @@ def _only(paths):
     return paths[0]
 
 
-def count_files(files: Files) -> Tuple[np.ndarray, Tuple[Dict[int, str], Dict[int, str]]]:
+def count_files(
+    files: Files, *, each: Optional[List[np.ndarray]] = None
+) -> Tuple[np.ndarray, Tuple[Dict[int, str], Dict[int, str]]]:
     """Count how often each pair of ids meets, over all files.
+
+    Args:
+        files: of truth and prediction.
+        each: gets (3, N) int64 for each file: the true and the predicted ids that meet in it, and how often.
 
     Returns:
         (256, 256) int64 as in `count_pairs`; for truth and prediction, the first file that holds each id.
@@ -170,6 +201,9 @@ def count_files(files: Files) -> Tuple[np.ndarray, Tuple[Dict[int, str], Dict[in
     seen: Tuple[Dict[int, str], Dict[int, str]] = ({}, {})
     for pairs, paths in zip(in_threads(_count_file, files), files):
         total += pairs
+        if each is not None:
+            met = np.nonzero(pairs)
+            each.append(np.stack([*met, pairs[met]]))
         for side, path in enumerate(paths):
             for i in np.flatnonzero(pairs.any(axis=1 - side)):
                 seen[side].setdefault(int(i), path)

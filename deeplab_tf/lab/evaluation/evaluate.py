@@ -13,6 +13,8 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
+from deeplab_tf.core.metrics.per_image import ImageCounts, counts_of, miou_interval
+from deeplab_tf.core.metrics.reliability import Reliability
 from deeplab_tf.core.panoptic.grouping import components
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.predictor import Predictor
@@ -47,6 +49,8 @@ class Evaluation:
     seconds: float  # in total, reading the files included
     panoptic: PanopticQuality | None = None  # where the split has instances
     pq_method: str | None = None  # of deeplab_tf.core.panoptic.METHODS
+    counts: Sequence[ImageCounts] = ()  # in the order of the split
+    reliability: Reliability | None = None  # where it was asked for
     components: PanopticQuality | None = None  # of connected components, where the network predicts instances
 
     def best(self, count: int) -> list[ImageScore]:
@@ -60,6 +64,9 @@ class Evaluation:
     def report(self) -> dict:
         """Return the scores, as fractions, under the names that every command uses, and how they were measured."""
         report = self.confusion.report(self.table)
+        report["miou_interval"] = miou_interval(self.counts)
+        if self.reliability:
+            report.update(self.reliability.report())
         if self.panoptic:
             report.update(self.panoptic.report(self.pq_method))
         if self.components:
@@ -87,6 +94,7 @@ def evaluate(
     *,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    calibration: bool = False,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Evaluation:
     """Score a network on every frame of a split, at each label's own resolution: mIoU and, for instances, PQ.
@@ -95,6 +103,7 @@ def evaluate(
         network: a loaded network.
         split: frames with the classes of the network.
         flip, scales: as for `deeplab_tf.core.prediction.predict`.
+        calibration: also count how often the network is right at each confidence, where it gives probabilities.
         progress: wraps the iterable of frame numbers.
 
     Raises:
@@ -116,12 +125,17 @@ def evaluate(
         predicted = predict(lane, image, label_map.shape, flip=flip, scales=scales)
         pixels = ConfusionMatrix(len(table))
         pixels.update(label_map, predicted.label_map)
-        return pixels, predicted.panoptic_method, _qualities(predicted, truth, table)
+        sure = _reliability(predicted, label_map) if calibration else None
+        return pixels, predicted.panoptic_method, _qualities(predicted, truth, table), sure
 
     scored = _in_lanes(network, score, map(read, range(len(split))))
-    for index, (pixels, way, (segments, regions)) in zip(progress(range(len(split))), scored):
+    counts, reliability = [], Reliability() if calibration else None
+    for index, (pixels, way, (segments, regions), sure) in zip(progress(range(len(split))), scored):
         images.append(ImageScore(index, split.names[index], pixels.miou(), pixels.pixel_accuracy()))
+        counts.append(counts_of(split.names[index], pixels))
         total.merge(pixels)
+        if reliability is not None and sure is not None:
+            reliability.merge(sure)
         if quality is not None and segments is not None:
             method = way
             quality.merge(segments)
@@ -130,7 +144,16 @@ def evaluate(
             of_components.merge(regions)
     seconds = time.perf_counter() - start
     how = network.size, flip, tuple(scales), network.mode
-    return Evaluation(table, total, images, *how, seconds, quality, method, of_components)
+    return Evaluation(table, total, images, *how, seconds, quality, method, counts, reliability, of_components)
+
+
+def _reliability(predicted, truth):
+    """Return the counts of one image; None for a network that gives labels only."""
+    if not predicted.has_probabilities:
+        return None
+    found = Reliability()
+    found.update(truth, predicted.label_map, predicted.confidence)
+    return found
 
 
 def _qualities(predicted, truth, table):

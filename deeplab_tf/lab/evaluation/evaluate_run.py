@@ -9,6 +9,7 @@ from deeplab_tf.core.files import locked, write_json, write_text
 from deeplab_tf.core.fitting import choose_mode
 from deeplab_tf.core.guard import Guard
 from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.metrics.per_image import write_csv
 from deeplab_tf.core.prediction import NO_INSTANCES, predict
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.core.progress import counted, say
@@ -16,7 +17,7 @@ from deeplab_tf.core.tables import number
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.split import Split
 from deeplab_tf.lab.evaluation.evaluate import Evaluation, ImageScore, evaluate
-from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure, truth_title
+from deeplab_tf.lab.evaluation.figures import LabelPanel, comparison, confusion_figure, reliability_figure, truth_title
 from deeplab_tf.lab.evaluation.folders import open_folders
 from deeplab_tf.lab.evaluation.pages import evaluation_page
 from deeplab_tf.lab.evaluation.speed import measured_with
@@ -84,7 +85,9 @@ def evaluate_run(
             else:
                 frames = runs.open_run_split(network, split, root) if isinstance(split, str) else split
             watch = with_text(progress, f"evaluate {name}")
-            evaluation = evaluate(network, frames, flip=flip, scales=scales, progress=watch)
+            evaluation = evaluate(
+                network, frames, flip=flip, scales=scales, calibration=network.gives_probabilities, progress=watch
+            )
             if evaluation.panoptic is None and network.gives_instances:
                 windows = network.mode == "slide"
                 say(f"{NO_INSTANCES if windows else 'The frames have no instance files;'} PQ is not computed.")
@@ -94,6 +97,8 @@ def evaluate_run(
                 for page in PAGES:
                     (folder / page).unlink(missing_ok=True)  # a killed process leaves none with figures of another
                 suffix = "" if len(names) == 1 else f"_{name}"
+                report["per_image"] = str(folder / f"images{suffix}.csv")
+                write_csv(report["per_image"], evaluation.counts, frames.table)
                 report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
             reports.append(report)
         for sentence in reports[0]["warnings"]:  # of the data: the same for all
@@ -109,8 +114,9 @@ def evaluate_run(
 
 def _report_files(folder, names):
     suffixes = [""] if len(names) == 1 else [f"_{name}" for name in names]
-    figures = [f"{kind}{suffix}.png" for kind in ("confusion_matrix", "best_and_worst") for suffix in suffixes]
-    return [folder / name for name in (*PAGES, *figures)]
+    kinds = ("confusion_matrix", "best_and_worst", "reliability")
+    figures = [f"{kind}{suffix}.png" for kind in kinds for suffix in suffixes]
+    return [folder / name for name in (*PAGES, *figures, *(f"images{suffix}.csv" for suffix in suffixes))]
 
 
 def data_warnings(run: str | Path, split: Split, report: dict) -> list[str]:
@@ -133,11 +139,16 @@ def write_figures(folder: Path, network: Predictor, split: Split, evaluation: Ev
     """Write the confusion matrix, and the best and the worst images beside their truth.
 
     Returns:
-        {"confusion_matrix": path, "best_and_worst": path}; without the second where no image has a score.
+        {"confusion_matrix": path, "best_and_worst": path, "reliability": path}; without the second where no image has a
+        score, without the third where the network gives labels only.
     """
     title = f"{counted(evaluation.confusion.images, 'images')}, mIoU {number(evaluation.confusion.miou())}"
     paths = {"confusion_matrix": str(folder / f"confusion_matrix{suffix}.png")}
     write_image(paths["confusion_matrix"], confusion_figure(evaluation.confusion, evaluation.table, title))
+    if evaluation.reliability and evaluation.reliability.pixels.any():
+        found = evaluation.reliability.report()
+        paths["reliability"] = str(folder / f"reliability{suffix}.png")
+        write_image(paths["reliability"], reliability_figure(found, f"calibration, ECE {number(found['ece'])}"))
     worst = evaluation.worst(SHOWN)
     best = [image for image in evaluation.best(SHOWN) if image not in worst]
     rows = [

@@ -51,6 +51,25 @@ def confusion_figure(confusion: ConfusionMatrix, table: LabelTable, title: str) 
     return pixels(figure)
 
 
+def reliability_figure(report: dict, title: str) -> np.ndarray:
+    """Draw the share of pixels that are right by confidence as (H, W, 3) uint8 RGB, above how many there are.
+
+    Args:
+        report: `ece` and `calibration_bins`, of `core.metrics.reliability`.
+    """
+    bins = report["calibration_bins"]
+    figure = Figure(figsize=(4.4, 5.2), layout="constrained")
+    above, below = figure.subplots(2, height_ratios=(3, 1), sharex=True)
+    place = [0.5 * (each["low"] + each["high"]) for each in bins]
+    width = [0.9 * (each["high"] - each["low"]) for each in bins]
+    above.bar(place, [each["accuracy"] for each in bins], width, color="tab:blue")
+    above.plot([0, 1], [0, 1], "--", color="0.4")
+    above.set(ylabel="share that is right", title=title, xlim=(0, 1), ylim=(0, 1))
+    below.bar(place, [each["pixels"] for each in bins], width, color="0.6")
+    below.set(xlabel="confidence", ylabel="pixels", yscale="log")
+    return pixels(figure)
+
+
 def pixels(figure: Figure) -> np.ndarray:
     """Return a matplotlib figure as (H, W, 3) uint8 RGB."""
     canvas = FigureCanvasAgg(figure)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from deeplab_tf.core.metrics.per_image import interval_text
 from deeplab_tf.core.panoptic import METHODS
 from deeplab_tf.core.progress import counted
 from deeplab_tf.core.tables import markdown_table, number
@@ -35,11 +36,19 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
         class_table({step_title(report["checkpoint"]): report for report in reports}),
     ]
     for report in reports:
+        lines.append(f"{step_title(report['checkpoint'])}: {certainty_line(report)}.")
+    for report in reports:
         lines += panoptic_lines(report) if "pq" in report else []
     for report in reports:
         for kind, path in sorted(report["figures"].items()):
             lines.append(f"![{kind.replace('_', ' ')}, {step_title(report['checkpoint'])}]({Path(path).name})")
     return "\n\n".join(lines) + "\n"
+
+
+def certainty_line(report: dict) -> str:
+    """Return the interval of mIoU and, where it was counted, the calibration error."""
+    text = interval_text(report["miou_interval"])
+    return text if report.get("ece") is None else f"{text}; expected calibration error (ECE) {number(report['ece'])}"
 
 
 def warning_lines(report: dict) -> list[str]:
