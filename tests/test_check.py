@@ -179,6 +179,23 @@ def test_images_are_stretched_where_the_size_has_another_shape(data):
     assert (fault["level"], fault["kind"]) == ("note", "size") and "changes by 100%" in fault["sentence"]
 
 
+def test_colors_close_to_a_class_are_named(tmp_path):
+    root = tiny.write_data(tmp_path / "data", train=3, val=2, colors=True)
+    path = root / "labels" / "train" / "frame_1.png"
+    pixels = read_image(path)
+    pixels[5, 5] = (12, 20, 29)  # road is (10, 20, 30)
+    write_image(path, pixels)
+    pixels[5, 5] = (99, 99, 99)  # nothing
+    write_image(root / "labels" / "val" / "frame_0.png", pixels)
+    recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(root, colors=True))
+    result = CliRunner().invoke(group, ["check", str(recipe), "--out", str(tmp_path / "checks")])
+    assert result.exit_code == 1 and "2 errors" in result.output
+    assert (
+        "[12, 20, 29]. [12, 20, 29] is nearly 'road', [10, 20, 30]: smoothing or JPEG changes colors." in result.output
+    )
+    assert "[99, 99, 99]." in result.output and "[99, 99, 99] is nearly" not in result.output
+
+
 # Duplicates ----------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,10 @@ def open_labels(options: LabelOptions) -> "ColorReader":
     return ColorReader(options.table, options.ignore_colors)
 
 
+_CLOSE = 24
+"""Levels by which a channel of a color may differ from that of the class that is probably meant."""
+
+
 class ColorReader(LabelReader):
     """Reads label files of colors as class ids."""
 
@@ -31,6 +35,8 @@ class ColorReader(LabelReader):
                 f"Colors in data.classes and data.ignore_colors must differ; {list(repeated[0])} appears twice."
             )
         self._ignored = {*ignore_colors}
+        self._named = dict.fromkeys(ignore_colors, "an ignored color")
+        self._named.update({label.color: f"'{label.name}'" for label in table})
         # All 2^24 colors, 32 MB: one look-up per pixel, whatever the number of classes.
         self._to_class = np.full(1 << 24, self._UNKNOWN, np.uint16)
         for color, class_id in meanings:
@@ -54,8 +60,21 @@ class ColorReader(LabelReader):
             colors = [[int(value) >> shift & 255 for shift in (0, 8, 16)] for value in np.unique(packed[unknown])]
             raise DeepLabError(
                 f"Label file {path} holds colors outside the class table, as [R, G, B]: {some_of(colors)}."
+                f"{self._about_close(colors)}"
             )
         return ids.astype(np.uint8)
+
+    def _about_close(self, colors):
+        """Return what to say of colors that are nearly those of a class, as smoothing and JPEG leave them."""
+        for color in colors:
+            nearest = min(self._named, key=lambda known: _distance(known, color))
+            if _distance(nearest, color) <= _CLOSE:
+                return f" {color} is nearly {self._named[nearest]}, {list(nearest)}: smoothing or JPEG changes colors."
+        return ""
+
+
+def _distance(first, second):
+    return max(abs(a - b) for a, b in zip(first, second))
 
 
 def _pack(color):
