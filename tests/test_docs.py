@@ -20,7 +20,7 @@ from deeplab_tf.cli import group
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tools/README.md", "jetson/README.md"))]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 GUIDE = (ROOT / "docs" / "developer-guide.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"^`([\w./]+)`:\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
