@@ -119,6 +119,17 @@ def test_evaluate_and_predict_on_the_bundle(made, run, tmp_path):
     assert abs(report["miou"] - rows["onnx", "int8"]["miou"]) < 1e-9  # the same three images, labels and network
 
 
+def test_convert_and_evaluate_give_the_same_number(run, tmp_path):
+    """Of the run and of the bundle, whose windows are smaller than the images."""
+    options = ("--target", "onnx", "--size", "32x32", "--mode", "slide", "--output", "logits")
+    result = call(run, "--out", tmp_path / "b", *options, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    rows = {row["target"]: row["miou"] for row in json.loads((tmp_path / "r.json").read_text())["rows"]}
+    assert rows["keras"] == deeplab_tf.evaluate(run, mode="slide")["miou"]
+    assert rows["onnx"] == deeplab_tf.evaluate(tmp_path / "b", runtime="onnx")["miou"]
+    assert rows["onnx"] != deeplab_tf.evaluate(tmp_path / "b", runtime="onnx", mode="stretch")["miou"]
+
+
 @pytest.mark.parametrize("output", ["labels", "logits"])
 def test_scores_are_those_of_evaluate(run, output):
     """Of the run, and of bundles of it at each label stride, on labels of another size than the network's."""
