@@ -12,6 +12,7 @@ from deeplab_tf.lab.config import resolve
 from deeplab_tf.lab.models import custom_layers, pretrained
 from deeplab_tf.lab.models.efficientvit import efficientvit
 from deeplab_tf.lab.pruning.channel_graph import read_channel_graph
+from deeplab_tf.lab.training.optimizers import Muon
 
 SIZE = (65, 97)
 
@@ -30,7 +31,7 @@ def test_sizes_are_the_published_ones(variant, millions):
 
 
 def test_linear_attention_equals_its_quadratic_form(rng):
-    """Each position by itself: sum_j relu(q_i).relu(k_j) v_j / sum_j relu(q_i).relu(k_j)."""
+    """Each position by itself: sum_j relu(q_i).relu(k_j) v_j / (sum_j relu(q_i).relu(k_j) + N epsilon)."""
     heads, dim, height, width = 2, 4, 3, 5
     x = rng.normal(size=(2, height, width, heads * 3 * dim)).astype(np.float32)
     got = custom_layers.LinearAttention(dim)(x).numpy()
@@ -38,9 +39,8 @@ def test_linear_attention_equals_its_quadratic_form(rng):
     queries, keys = np.maximum(tokens[..., 0, :], 0), np.maximum(tokens[..., 1, :], 0)
     weights = np.einsum("bihd,bjhd->bhij", queries, keys)
     expected = np.einsum("bhij,bjhd->bihd", weights, tokens[..., 2, :])
-    total = np.moveaxis(weights.sum(3), 1, 2)[..., None]
-    expected = np.divide(expected, total, out=np.zeros_like(expected), where=total > 0)  # a query may be all negative
-    np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=1e-3, atol=1e-5)
+    expected /= np.moveaxis(weights.sum(3), 1, 2)[..., None] + height * width * custom_layers.LinearAttention.EPSILON
+    np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_its_sums_stay_in_the_range_of_float16(rng):
@@ -57,6 +57,14 @@ def test_a_block_diagonal_convolution_is_a_grouped_one(rng):
     kernel = layer.kernel.numpy()
     expected = np.concatenate([x[..., 4 * g : 4 * g + 4] @ kernel[g] for g in range(3)], axis=-1)
     np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_muon_makes_each_block_orthogonal_by_itself(rng):
+    optimizer = Muon(learning_rate=0.1)
+    blocks = tf.constant(rng.normal(size=(3, 4, 4)).astype(np.float32))
+    got = optimizer.zeropower_via_newtonschulz5(blocks, 6)
+    for block, given in zip(got, blocks):
+        np.testing.assert_allclose(block, optimizer.zeropower_via_newtonschulz5(given[None, None], 6)[0, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["relu", "hard_swish"])

@@ -41,6 +41,13 @@ def test_smaller_output_strides_hold_the_features_of_32(randomize, make_images, 
             np.testing.assert_allclose(features[name][:, ::step, ::step], expected[name], atol=1e-3, err_msg=name)
 
 
+def test_a_stage_of_as_many_channels_as_the_one_before_halves_its_skip_too():
+    """At width 1/16 res2 and res3 both have 8 channels."""
+    image = keras.Input((64, 64, 3))
+    features = keras.Model(image, resnet18.build(image, width=0.0625))(np.zeros((1, 64, 64, 3)))
+    assert features["res2"].shape == (1, 16, 16, 8) and features["res3"].shape == (1, 8, 8, 8)
+
+
 def test_two_blocks_take_no_multi_grid():
     with pytest.raises(DeepLabError, match="The backbone resnet18 takes no multi-grid"):
         resnet18.build(keras.Input((64, 64, 3)), multi_grid=(1, 2, 4))

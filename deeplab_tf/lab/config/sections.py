@@ -94,7 +94,7 @@ class Optimizer(Section):
     backbone_lr_multiplier: Annotated[float, Ge(0), Le(1000), "multiplies the backbone's learning rate"] = 1.0
     freeze: Annotated[
         Literal["none", "res2", "res3", "res4", "backbone"],
-        "what keeps its first weights: the whole backbone, or its stages up to and with this one",
+        "what keeps its first weights: the whole backbone, or its stages up to and including this one",
     ] = "none"
     freeze_steps: Annotated[Count | None, "steps after which it is trained too; none: never"] = None
     clip_norm: Annotated[Annotated[float, Gt(0), Le(1_000_000)] | None, "clips the gradient to this global norm"] = None

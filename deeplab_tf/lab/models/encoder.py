@@ -41,6 +41,13 @@ def in_backbone(path: str) -> bool:
     return not path.startswith(("aspp", "decoder", "logits", "auxiliary", "instance", "center", "offset"))
 
 
+def is_output(path: str, name: str) -> bool:
+    """Return whether a variable belongs to a convolution that makes an output, such as `logits`: one, or several that
+    are added (`logits_res4_conv`)."""
+    layer = path.split("/")[0]
+    return layer.startswith(f"{name}_") and layer.endswith("_conv")
+
+
 def check_positive(**values) -> None:
     """Raise DeepLabError for an option of a model, or an item of a tuple, that is not greater than 0."""
     for key, value in values.items():

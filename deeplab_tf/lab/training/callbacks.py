@@ -160,7 +160,8 @@ class Validation(StepCallback):
         self.step = step
         if step in self.options.save_steps:
             self.export.save(f"kept/step_{step:08d}.keras")
-        if self._scores(step):
+        # What is pending at no step to save is a score, also where the callback that ended the training is gone.
+        if self._scores(step) or step not in self.options.save_steps:
             for watcher in self.watchers:
                 watcher.on_test_begin()
             report = self.scorer(self.export.runtime(), step)

@@ -8,6 +8,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.guard import expand
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import say
+from deeplab_tf.lab.models.encoder import is_output
 from deeplab_tf.lab.models.pretrained import load_backbone_weights, load_network_weights
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime, open_run
 
@@ -45,11 +46,12 @@ def copy_classes(runtime: KerasRuntime, model: keras.Model, table: LabelTable) -
     """Copy the classifier's weights of the classes that both tables name; return their names."""
     known = [name for name in table.names if name in runtime.table.names]
     here, there = ([t.names.index(name) for name in known] for t in (table, runtime.table))
-    layer, other = (network.get_layer("logits_conv") for network in (model, runtime.model))
-    for variable, given in zip(layer.weights, other.weights):  # (1, 1, in, C) and (C,)
-        values = variable.numpy()
-        values[..., here] = given.numpy()[..., there]
-        variable.assign(values)
+    given = {variable.path: variable.numpy() for variable in runtime.model.weights}
+    for variable in model.weights:
+        if is_output(variable.path, "logits"):  # (1, 1, in, C) and (C,)
+            values = variable.numpy()
+            values[..., here] = given[variable.path][..., there]
+            variable.assign(values)
     return known
 
 
@@ -62,9 +64,8 @@ def copy_network_weights(
         DeepLabError: the networks differ.
     """
     values = {variable.path: variable for variable in source.weights}
-    own = ("auxiliary", "logits_conv/") if without_classifier else "auxiliary"
     for variable in model.weights:
-        if variable.path.startswith(own):
+        if variable.path.startswith("auxiliary") or without_classifier and is_output(variable.path, "logits"):
             continue
         given = values.get(variable.path)
         if given is None or given.shape != variable.shape:

@@ -1,13 +1,12 @@
 """Keras' optimizers with warm-up, poly decay, a lower learning rate for the backbone, and weight decay of kernels."""
 
-import re
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from deeplab_tf.lab.config import Optimizer
-from deeplab_tf.lab.models.encoder import in_backbone
+from deeplab_tf.lab.models.encoder import in_backbone, is_output
 
 
 def make_schedule(options: Optimizer, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -116,16 +115,21 @@ class Muon(_PerVariable, keras.optimizers.Muon):
     """
 
     def __init__(self, outputs=(), **options):
-        """Take the names of a model's outputs, which begin the names of their last convolutions."""
-        layers = [f"^{name}_conv/" for name in outputs]
-        super().__init__(exclude_layers=layers, weight_decay=None, adam_weight_decay=None, **options)
+        """Take the names of a model's outputs."""
+        super().__init__(weight_decay=None, adam_weight_decay=None, **options)
+        self.outputs = tuple(outputs)
 
     def _should_use_adamw(self, variable):
-        return not decays(variable) or any(re.match(layer, variable.path) for layer in self.exclude_layers)
+        return not decays(variable) or any(is_output(variable.path, name) for name in self.outputs)
 
     def zeropower_via_newtonschulz5(self, x, steps):
-        matrix = super().zeropower_via_newtonschulz5(tf.reshape(x, (-1, x.shape[-1])), steps)
-        return tf.reshape(super().lr_adjust(matrix), x.shape)
+        """Orthogonalize a kernel (kh, kw, in, out), or each block (in, out) of a block-diagonal one."""
+        if x.shape.rank == 3:
+            return tf.stack([self._orthogonal(block, steps) for block in tf.unstack(x)])
+        return tf.reshape(self._orthogonal(tf.reshape(x, (-1, x.shape[-1])), steps), x.shape)
+
+    def _orthogonal(self, matrix, steps):
+        return super().lr_adjust(super().zeropower_via_newtonschulz5(matrix, steps))
 
     def lr_adjust(self, x):
         return x  # adjusted above, where the shape is a matrix's

@@ -83,7 +83,8 @@ def bottleneck(x, channels, *, stride, rate, before, momentum, name):
 def basic(x, channels, *, stride, rate, before, momentum, name):
     """Convolve 3x3 twice. The stride is in the first one, which pads both sides alike and, in a first block, reads the
     map before the stride, so that it has the rate `before` the stage."""
-    shortcut = x if before is None or x.shape[-1] == channels else _projected(x, channels, stride, momentum, name)
+    same = stride == 1 and x.shape[-1] == channels
+    shortcut = x if before is None or same else _projected(x, channels, stride, momentum, name)
     if stride > 1:
         x = layers.ZeroPadding2D(1, name=f"{name}_1_pad")(x)
         x = conv(x, channels, 3, strides=stride, padding="valid", name=f"{name}_1_conv")
