@@ -11,7 +11,7 @@ _STAGES = ("conv1", "res1", "res2", "res3", "res4")
 
 
 def frozen_layers(model: keras.Model, freeze: str) -> list[keras.Layer]:
-    """Return the layers that `optimizer.freeze` names: the backbone's, or those of its stages up to and including one."""
+    """Return the layers that `optimizer.freeze` names: the backbone's, or those of its stages up to one."""
     if freeze == "none":
         return []
     if freeze == "backbone":
