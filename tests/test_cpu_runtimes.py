@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from deeplab_tf.core import processor
 from deeplab_tf.core.bundle import new_bundle, open_bundle, seal
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, WrongCall
+from deeplab_tf.deploy import runtimes
 from deeplab_tf.deploy.runtimes import _fastest, litert, open_runtime, openvino
 from deeplab_tf.deploy.runtimes._fastest import Timed, choose
 from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize, tflite
@@ -219,7 +220,7 @@ def test_auto_takes_the_fastest_and_remembers_it(own_bundle, monkeypatch, capsys
 
     def chosen(**options):
         asked.clear()
-        with open_runtime(own_bundle, **options) as runtime:
+        with open_runtime(own_bundle, live=True, **options) as runtime:
             return runtime.name, runtime.precision, bool(asked)
 
     assert chosen() == ("litert", "int8", True), "ONNX Runtime has no INT8 file in this bundle"
@@ -243,9 +244,36 @@ def test_floats_compete_with_floats(own_bundle, monkeypatch):
     monkeypatch.delenv("DEEPLAB_TF_RUNTIME", raising=False)
     asked = []
     monkeypatch.setattr(_fastest, "fastest", lambda bundle, rivals, module, **options: asked.append(rivals))
-    open_runtime(own_bundle, "auto", "float32").close()
+    open_runtime(own_bundle, "auto", "float32", live=True).close()
     assert asked == [{"onnx": "float32", "openvino": "float32"}]
-    assert open_runtime(own_bundle, "auto", "float16").name == "litert" and len(asked) == 1, "nothing to compare"
+    assert open_runtime(own_bundle, "auto", "float16", live=True).name == "litert" and len(asked) == 1, "one alone"
+    open_runtime(own_bundle).close()
+    assert len(asked) == 1, "only a live video is timed: elsewhere labels must not depend on a clock"
+
+
+def test_a_float_bundle_stays_in_float32(monkeypatch):
+    found = {"onnx": ["float32"], "openvino": ["float32"], "litert": ["float16"]}
+    monkeypatch.setattr(runtimes, "precisions", lambda bundle, name: found[name])
+    assert runtimes._rivals(None, None, list(found)) == {"onnx": "float32", "openvino": "float32"}
+
+
+def test_a_runtime_that_breaks_is_left_out_and_said(own_bundle, monkeypatch, capsys):
+    monkeypatch.delenv("DEEPLAB_TF_RUNTIME", raising=False)
+    monkeypatch.setattr(_fastest, "SECONDS", 0.0)
+
+    def broken(*_, **__):
+        raise RuntimeError("undefined symbol")
+
+    monkeypatch.setattr(openvino, "load", broken)
+    with open_runtime(own_bundle, live=True) as runtime:
+        assert runtime.name == "litert"
+    assert "Left out: openvino (undefined symbol)." in capsys.readouterr().err
+
+
+def test_a_wrong_name_in_the_environment_is_refused(own_bundle, monkeypatch):
+    monkeypatch.setenv("DEEPLAB_TF_RUNTIME", "onxx")
+    with pytest.raises(WrongCall, match="There is no runtime 'onxx'. Did you mean 'onnx'"):
+        open_runtime(own_bundle, live=True)
 
 
 def test_a_bundle_that_cannot_be_written_to_is_measured_each_time(own_bundle, monkeypatch):
@@ -257,5 +285,5 @@ def test_a_bundle_that_cannot_be_written_to_is_measured_each_time(own_bundle, mo
     monkeypatch.setattr(_fastest, "write_json", refused)
     monkeypatch.setattr(_fastest, "SECONDS", 0.0)
     for _ in range(2):
-        assert open_runtime(own_bundle).name in ("openvino", "litert")
+        assert open_runtime(own_bundle, live=True).name in ("openvino", "litert")
     assert not list(Path(own_bundle.engines).glob("*/*"))

@@ -180,7 +180,7 @@ def command(
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
         if outputs["serve"] and ends and not loop:
             source.say("The page ends with the source; --loop plays it again and again.")
-        network = open_runtime(opened, runtime or "auto", precision)
+        network = open_runtime(opened, runtime or "auto", precision, live=True)
         choose_mode(network, mode, overlap)
     except BaseException:
         for sink in sinks:

@@ -57,6 +57,11 @@ class PanopticWriter:
         self._images: List[dict] = []
         self._annotations: List[dict] = []
 
+    def begin(self) -> None:
+        """Remove the JSON file of an earlier writer, whose other files are about to change."""
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+
     def add(self, name: str, panoptic: np.ndarray, image: str = "") -> str:
         """Write the PNG of one image and return its path.
 
@@ -82,8 +87,8 @@ class PanopticWriter:
         ]
         file_name = name.replace(os.sep, "/") + PNG_SUFFIX
         path = os.path.join(self.folder, file_name)
-        if not self._images and os.path.exists(self.path):
-            os.unlink(self.path)
+        if not self._images:
+            self.begin()
         write_image(path, to_colors(ids[index].reshape(panoptic.shape)))
         image_id, (height, width) = os.path.basename(name), panoptic.shape
         image = os.path.basename(image) or image_id + ".png"

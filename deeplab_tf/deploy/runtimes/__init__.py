@@ -11,8 +11,8 @@ A runtime's file has
                                       `path`, `megabytes`, `seconds` and `reused`
     load(bundle, precision, *, strict=False, say=print, **options)
                                       returns a `Runtime`; builds first if no engine fits
-    runs_on_cpu()                     whether it runs on the processor here: of those that do, "auto" takes the fastest
-                                      (see _fastest.py); a runtime of GPUs leaves it out
+    runs_on_cpu()                     whether it runs on the processor here: of those that do, a live video takes the
+                                      fastest (see _fastest.py); a runtime of GPUs leaves it out
 and imports its SDK (TensorFlow, ONNX Runtime, TensorRT) inside functions only. Private files (_NAME.py) are parts of
 runtimes.
 """
@@ -28,7 +28,6 @@ from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
 from deeplab_tf.core.files import modules_in
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor, as_prediction
-from deeplab_tf.core.progress import say
 
 
 class Runtime(Predictor):
@@ -141,22 +140,25 @@ def precisions(bundle: Bundle, name: str) -> List[str]:
 
 
 RUNTIME_VARIABLE = "DEEPLAB_TF_RUNTIME"
+"""What a live video takes on a processor, in place of the fastest."""
 _SHARED_OPTIONS = {"say", "strict", "threads"}
 """Options that the `load` of every runtime for a processor takes."""
 
 
-def _automatic(bundle: Bundle, precision: Optional[str], options: dict) -> str:
+def _automatic(bundle: Bundle, precision: Optional[str], options: dict, live: bool) -> str:
     """Return the runtime that "auto" stands for; "" if none can run the bundle here."""
     able = (each for each in available() if precisions(bundle, each))
     first = next(able, "")
-    if not first or not _on_cpu(first) or not _SHARED_OPTIONS.issuperset(options):
+    if not live or not first or not _on_cpu(first) or not _SHARED_OPTIONS.issuperset(options):
         return first
-    rivals = _rivals(bundle, precision, [first] + [each for each in able if _on_cpu(each)])
     preferred = os.environ.get(RUNTIME_VARIABLE)
-    if preferred in rivals:
-        return str(preferred)
+    if preferred:
+        module(preferred)  # refuses a name that is none
+        return preferred if preferred in (first, *able) else first
+    rivals = _rivals(bundle, precision, [first] + [each for each in able if _on_cpu(each)])
     if len(rivals) < 2:
         return next(iter(rivals), first)
+    from deeplab_tf.core.progress import say  # click
     from deeplab_tf.deploy.runtimes._fastest import fastest
 
     return fastest(bundle, rivals, module, **dict({"say": say}, **options)) or first
@@ -167,29 +169,32 @@ def _on_cpu(name) -> bool:
 
 
 def _rivals(bundle, precision, on_cpu) -> Dict[str, str]:
-    """Return the precision of each runtime that gives what is asked for: INT8, if one of them has it, else floats."""
+    """Return the runtimes with the precision that is asked for, or that all of them take: INT8, if one of them has it,
+    else float32. float16 is never taken unasked."""
     best = {name: precisions(bundle, name) for name in on_cpu}
-    if precision is not None:
-        return {name: precision for name in on_cpu if precision in best[name]}
-    int8 = any("int8" in found for found in best.values())
-    return {name: found[0] for name, found in best.items() if ("int8" in found) is int8}
+    if precision is None:
+        precision = "int8" if any("int8" in found for found in best.values()) else "float32"
+    return {name: precision for name in on_cpu if precision in best[name]}
 
 
-def open_runtime(bundle: Bundle, name: str = "auto", precision: Optional[str] = None, **options) -> Runtime:
+def open_runtime(
+    bundle: Bundle, name: str = "auto", precision: Optional[str] = None, *, live: bool = False, **options
+) -> Runtime:
     """Load a bundle.
 
     Args:
         bundle: from `open_bundle`.
-        name: a runtime, or "auto": on a GPU the one of the highest priority that works here and can run the bundle; on
-            a processor the fastest, or the one in the environment variable RUNTIME_VARIABLE.
+        name: a runtime, or "auto": the one of the highest priority that works here and can run the bundle.
         precision: one of the runtime's; the best that the bundle holds if left out.
+        live: on a processor, let "auto" be the fastest, or what the environment variable RUNTIME_VARIABLE names. INT8
+            runtimes round differently, so that labels may then depend on the machine.
         options: for the runtime's `load`.
 
     Raises:
         DeepLabError: no such runtime, not installed here, or the bundle lacks what it needs.
     """
     if name == "auto":
-        name = _automatic(bundle, precision, options)
+        name = _automatic(bundle, precision, options, live)
         if not name:
             reasons = [f"{each}: {reason or 'the bundle has nothing for it.'}" for each, reason in missing().items()]
             raise DeepLabError(f"No runtime can run {bundle.path} here. {' '.join(reasons)}")

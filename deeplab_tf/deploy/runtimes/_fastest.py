@@ -45,7 +45,7 @@ def fastest(
     if known in precisions:
         say(f"Runtime: {known}, the fastest here when it was measured ({path}).")
         return known
-    found = measure(bundle, precisions, module, **options)
+    found = measure(bundle, precisions, module, say=say, **options)
     if not found:
         return None
     chosen = choose(found)
@@ -66,8 +66,10 @@ def choose(found: Sequence[Timed]) -> Timed:
     return min((each for each in found if each.ms <= limit), key=lambda each: each.memory_mb)
 
 
-def measure(bundle: Bundle, precisions: Dict[str, str], module: Callable[[str], Any], **options) -> List[Timed]:
-    """Time the runtimes; one that does not load, or not at its precision, is left out."""
+def measure(
+    bundle: Bundle, precisions: Dict[str, str], module: Callable[[str], Any], *, say=print, **options
+) -> List[Timed]:
+    """Time the runtimes; one that does not load is left out, said, and one that does not load at its precision."""
     frame = np.random.default_rng(0).integers(0, 256, tuple(bundle.size) + (3,)).astype(np.uint8)
     loaded: Dict[str, Any] = {}
     memory: Dict[str, float] = {}
@@ -78,8 +80,9 @@ def measure(bundle: Bundle, precisions: Dict[str, str], module: Callable[[str], 
                 opened = module(name).load(bundle, precision, say=lambda line: None, **options)
                 loaded[name] = opened
                 opened.predict(frame)
-            except DeepLabError:
+            except Exception as error:  # of any kind: an optional package may be broken
                 loaded.pop(name, None)
+                say(f"Left out: {name} ({' '.join(str(error).split())[:200] or type(error).__name__}).")
                 continue
             memory[name] = max(0.0, _resident_mb() - before)
             if opened.precision != precision:
