@@ -160,7 +160,7 @@ def main():
     from deeplab_tf.deploy.video import camera
 
     camera.TIMEOUT_S = float(os.environ.get("FAKE_STALL", camera.TIMEOUT_S))  # before camera_source is imported
-    runtimes.open_runtime = lambda bundle, name="auto", precision=None: FakeRuntime(
+    runtimes.open_runtime = lambda bundle, name="auto", precision=None, live=False: FakeRuntime(
         bundle, float(os.environ.get("FAKE_DELAY", "0"))
     )
     deeplab_tf()

@@ -345,7 +345,7 @@ def test_evaluate_reports_what_the_command_reports(tmp_path):
     for key in command.keys() - changing:
         assert report[key] == command[key], key
     again = deeplab_tf.evaluate(str(run), out=tmp_path / "api")
-    names = {"report.json", "report.md", "confusion_matrix.png", "best_and_worst.png"}
+    names = {"report.json", "report.md", "images.csv", "confusion_matrix.png", "best_and_worst.png", "reliability.png"}
     assert {path.name for path in (tmp_path / "api").glob("[!.]*")} == names
     assert json.loads((tmp_path / "api" / "report.json").read_text()) == again
 

@@ -94,7 +94,7 @@ def fake_runtime(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plan, "missing_runtimes", dict)
     monkeypatch.setattr(plan, "variants", lambda *arguments: [])
-    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *arguments: streams.FakeRuntime(bundle))
+    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *_, **__: streams.FakeRuntime(bundle))
 
 
 @pytest.fixture

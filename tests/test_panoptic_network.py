@@ -118,7 +118,8 @@ def test_maps_at_another_size(run):
     classes, things = large.panoptic // DIVISOR, thing_classes(runtime.table)[large.label_map]
     np.testing.assert_array_equal(classes[~things], large.label_map[~things])
     assert (classes == large.label_map).mean() > 0.98 and things.any()
-    assert len(np.unique(large.panoptic)) == len(np.unique(predict(runtime, image).panoptic))
+    found, finer = (set(np.unique(each.panoptic).tolist()) for each in (predict(runtime, image), large))
+    assert found <= finer and len(finer - found) <= 1  # a small instance may outvote its pixels only there
 
 
 def test_evaluate_shows_pq_and_its_method(run, tmp_path):
