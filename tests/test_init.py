@@ -321,4 +321,13 @@ def test_the_split_is_found_in_names_of_folders():
     assert split_pattern("images/training") == ("images/{split}", "training")
     assert split_pattern("train2017") == ("{split}2017", "train")
     assert split_pattern("trainannot") == ("{split}annot", "train")
-    assert split_pattern("strain") == ("strain", "")  # part of a word
+    for word in ("strain", "valley/images", "device_a", "testis", "validated"):  # parts of words
+        assert split_pattern(word) == (word, "")
+
+
+def test_two_ids_in_a_folder_of_annotations_are_not_camvid(tmp_path):
+    for name in ("a", "b"):
+        photo(tmp_path / "work" / "images" / f"{name}.png")
+        write_image(tmp_path / "work" / "annot" / f"{name}.png", np.where(TRUTH, 1, 0).astype(np.uint8))
+    recipe, said = init(tmp_path / "work")
+    assert "CamVid" not in said and len(recipe["data"]["classes"]) == 2

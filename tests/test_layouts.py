@@ -97,7 +97,7 @@ def test_pascal_voc(tmp_path):
     for i in (32, 39, 63):
         palette_png(tmp_path / "SegmentationClass" / f"2007_{i:06}.png", label)
     text(tmp_path / "ImageSets/Segmentation/train.txt", "2007_000063\n2007_000032\n")
-    text(tmp_path / "ImageSets/Segmentation/val.txt", "# one\n\n2007_000039.png\n")
+    text(tmp_path / "ImageSets/Segmentation/val.txt", "\ufeff# one\n\n2007_000039.png\n")  # as Windows' editor saves
     lists = "ImageSets/Segmentation/{split}.txt"
     places = {"images": "JPEGImages", "labels": "SegmentationClass", "split_lists": lists}
     data = folder(tmp_path, **places, label_format="palette")
@@ -167,6 +167,11 @@ def test_a_share_of_the_training_folder_where_there_is_no_val(tmp_path):
     photos(tmp_path, "images/val/9.png")
     with pytest.raises(DeepLabError, match="There is a validation split, .*images/val; data.val_fraction"):
         open_split(data, "val")
+    labels(tmp_path, TRUTH, "labels/val/9.png")
+    for i in range(4):
+        photos(tmp_path, f"photos/{i}.png")
+    with pytest.raises(DeepLabError, match="There is a validation split, .*labels/val; data.val_fraction"):
+        open_split({**data, "images": "photos"}, "val")
 
 
 BOX = [[3, 2], [8, 5]]

@@ -124,7 +124,7 @@ def open_split(
             "'images/{split}'; without it, set data.split_lists or data.val_fraction: 0.2."
         )
     choice = SplitChoice(file_split.open_root(root), splits or {}, split_lists, val_fraction, split_seed)
-    source = choice.source(split, images)
+    source = choice.source(split, images, labels)
     rows = _find_rows(choice, source, reader, images, labels, image_suffix, label_suffix or reader.suffix)
     if instances is not None:
         found = list_files(choice.place(instances, source), instance_suffix)

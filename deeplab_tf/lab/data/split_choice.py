@@ -20,7 +20,7 @@ class SplitChoice(NamedTuple):
     val_fraction: float | None
     seed: int
 
-    def source(self, split: str, images: str) -> str:
+    def source(self, split: str, images: str, labels: str) -> str:
         """Return the split on disk of which `split` is a part.
 
         Raises:
@@ -36,10 +36,13 @@ class SplitChoice(NamedTuple):
         val = self._named("val")
         places = [each for each in (images, self.lists) if each and "{split}" in each]
         there = [str(self.root / each.replace("{split}", val)) for each in places]
-        if there and all(map(os.path.exists, there)):
+        found = there[:1] if all(map(os.path.exists, there)) else []
+        found += [str(self.root / labels.replace("{split}", val))] if "{split}" in labels else []
+        existing = [path for path in found if os.path.exists(path)]
+        if existing:
             raise WrongOption(
-                f"There is a validation split, {there[0]}; data.val_fraction takes it from the training images: remove "
-                "one of them.",
+                f"There is a validation split, {existing[0]}; data.val_fraction takes it from the training images: "
+                "remove one of them.",
                 ("data", "val_fraction"),
             )
         return "train"
@@ -106,7 +109,7 @@ class SplitChoice(NamedTuple):
 
 def _text(path):
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DeepLabError(f"Cannot read {path}: byte {error.start} is no UTF-8 text.") from None
 

@@ -18,7 +18,9 @@ _LABEL_WORD = re.compile(
 )
 _LABEL_END = re.compile(r"[_.-](label(id)?s?|masks?|gt|seg(mentation)?|annot(ation)?|l)\.(png|tif|tiff|bmp)$", re.I)
 _SPLIT_WORD = re.compile(
-    "(?<![a-z])(" + "|".join(sorted((n for names in SPLITS.values() for n in names), key=len, reverse=True)) + ")", re.I
+    "(?<![a-z])(" + "|".join(sorted((n for names in SPLITS.values() for n in names), key=len, reverse=True)) + ")"
+    "(?=[^a-z]|$|annot|images?|labels?|masks?)",
+    re.I,
 )
 
 
