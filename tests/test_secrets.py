@@ -128,7 +128,7 @@ def test_each_form_of_an_argument_is_overwritten():
 @pytest.mark.parametrize("host, token, warned", [("", None, 0), ("0.0.0.0:", None, 1), ("0.0.0.0:", "auto", 0)])
 def test_the_start_says_who_can_watch(bundle, tmp_path, monkeypatch, host, token, warned):
     pytest.importorskip("tornado", reason="the page needs Tornado")
-    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *arguments: streams.FakeRuntime(bundle))
+    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *_, **__: streams.FakeRuntime(bundle))
     options = ["--source", "sample://?size=64x128&seconds=0.1", "--frames", "2", "--json", tmp_path / "a.json"]
     result = streams.invoke(bundle, *options, "--serve", f"{host}0", *(["--token", token] if token else []))
     assert result.exit_code == 0, result.stderr

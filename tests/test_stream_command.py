@@ -25,7 +25,7 @@ def bundle(tmp_path):
 def run(monkeypatch):
     """run(bundle, options...): the command in this process."""
     monkeypatch.setattr(
-        runtimes, "open_runtime", lambda bundle, name="auto", precision=None: streams.FakeRuntime(bundle)
+        runtimes, "open_runtime", lambda bundle, name="auto", precision=None, **_: streams.FakeRuntime(bundle)
     )
     return streams.invoke
 
