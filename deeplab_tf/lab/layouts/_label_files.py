@@ -93,8 +93,6 @@ def _is_binary(content):
     ends = sum(count for value, count in content.ids.items() if value < 16 or 239 < value < 256)
     if set(content.ids) <= {0, 255}:
         return 255 in content.ids
-    if {value < 128 for value in content.ids} == {True, False} and ends == total:
-        return True  # as JPEG leaves masks
     return len(content.ids) > 32 and ends > 0.6 * total and max(content.ids) < 256
 
 
