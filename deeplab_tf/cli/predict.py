@@ -146,9 +146,8 @@ def _predict_all(model, jobs, out, wanted, writer):
     in_order = sorted(jobs.items(), key=lambda job: natural_key(job[0]))
     for number, (image, stem) in enumerate(progress(in_order, "predict")):
         try:
-            if writer is not None and not number:
-                writer.begin()
-            result = write(model, image, stem, wanted)
+            first = writer.begin if writer is not None and not number else None
+            result = write(model, image, stem, wanted, before=first)
             for sentence in about_image(image, said):
                 warnings.append(sentence)
                 say(f"Warning: {sentence}")

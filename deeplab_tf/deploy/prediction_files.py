@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -69,12 +69,15 @@ def check(model: Model, wanted: Wanted) -> None:
     class_ids(wanted.plain, model.table)
 
 
-def write(model: Model, image: str, stem: str, wanted: Wanted) -> Optional[Result]:
+def write(
+    model: Model, image: str, stem: str, wanted: Wanted, *, before: Optional[Callable[[], None]] = None
+) -> Optional[Result]:
     """Predict an image and write its files.
 
     Args:
         image: its path.
         stem: the path of its files without their suffixes.
+        before: called when the image is predicted and nothing is written yet.
 
     Returns:
         The result; None for a large image, which is not in memory.
@@ -83,6 +86,8 @@ def write(model: Model, image: str, stem: str, wanted: Wanted) -> Optional[Resul
         _write_large(model, image, stem, wanted)
         return None
     result = model.predict(image)
+    if before is not None:
+        before()
     planes = np.moveaxis(result.probabilities, -1, 0) if wanted.of_probabilities() else None
     _write_maps(model, stem, result.label_map.shape, wanted, [Block(0, 0, result.label_map, planes)])
     _write_regions(model, image, stem, wanted, result.label_map)
