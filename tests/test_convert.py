@@ -195,7 +195,11 @@ def test_fp16_without_a_gpu(made):
         (["{run}", "--int8", "--fp16"], 2, "exclude each other"),
         (["{run}", "--calibration", "percentil"], 2, "percentile"),
         (["{run}", "--size", "12"], 2, "'12' is not a size"),
-        (["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"], 1, "has no PNG or JPEG image in it"),
+        (
+            ["{run}", "--int8", "--images", "{tmp}/empty", "--out", "{tmp}/b"],
+            1,
+            "has no image in it (PNG, JPEG, TIFF, WebP or BMP)",
+        ),
         (["{run}", "--int8", "--images", "{tmp}/none", "--out", "{tmp}/b"], 1, "There is no folder"),
         (["{run}", "--out", "{tmp}/full"], 2, "holds other files than a bundle's (letter.txt)"),
         (["{bundle}", "--out", "{tmp}/b"], 2, "does not go with a bundle"),

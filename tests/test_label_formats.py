@@ -81,6 +81,23 @@ def test_an_id_that_is_ignored_names_the_repair():
         reader("binary")
 
 
+@pytest.mark.parametrize("largest", [255, 65535])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_masks_of_16_bits_keep_0_and_255(largest, channels, tmp_path):
+    path = tmp_path / "a.png"
+    mask = IDS.astype(np.uint16) * largest
+    cv2.imwrite(str(path), mask if channels == 1 else np.dstack([mask] * 3))
+    np.testing.assert_array_equal(reader("binary", classes=TABLE[:2])(str(path)), IDS)
+    np.testing.assert_array_equal(reader("binary", classes=TABLE[:2], threshold=128)(str(path)), IDS)
+
+
+def test_16_bit_masks_of_0_and_1_are_ids(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), IDS.astype(np.uint16))
+    with pytest.raises(DeepLabError, match="outside the class table: 1; .* gray id maps: label_format: ids."):
+        reader("binary", classes=TABLE[:2])(str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(reader("ids", classes=TABLE[:2])(str(tmp_path / "a.png")), IDS)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_palettes_of_any_depth(bits, tmp_path):
     ids = np.random.RandomState(bits).randint(0, min(1 << bits, 3), SIZE).astype(np.uint8)
@@ -130,6 +147,18 @@ def test_polygons_of_labelme_are_those_of_pillow_within_half_a_pixel(tmp_path, r
         assert (drawn != by_pillow((1, points))).sum() <= 0.5 * cv2.arcLength(np.float32(points), True)
 
 
+@pytest.mark.parametrize("kind", ["polygon", "rectangle"])
+def test_edges_of_labelme_belong_to_the_shape(kind, tmp_path):
+    """As labelme draws it, with Pillow: 11x11 pixels between 10 and 20."""
+    corners = [[10, 10], [20, 10], [20, 20], [10, 20]]
+    points = corners if kind == "polygon" else corners[::2]
+    drawn = reader("labelme")(write_labelme(tmp_path / "a.json", ("a", kind, points, {})))
+    expected = np.zeros(SIZE, np.uint8)
+    expected[10:21, 10:21] = 1
+    np.testing.assert_array_equal(drawn, expected)
+    np.testing.assert_array_equal(by_pillow((1, corners)), expected)
+
+
 def test_circles_and_masks_of_labelme(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(np.array([[True, False], [True, True]])).save(buffer, "png")
@@ -148,6 +177,10 @@ def test_names_and_backgrounds_of_polygons(tmp_path):
     path = write_labelme(tmp_path / "a.json", ("c", "polygon", OUTER, {}), ("__ignore__", "polygon", HOLE, {}))
     with pytest.raises(DeepLabError, match=r"a.json holds names that are no class: c; .*ignore_names: \['c'\]"):
         reader("labelme")(path)
+    many = write_labelme(tmp_path / "b.json", *((name, "polygon", OUTER, {}) for name in "gfedca"))
+    with pytest.raises(DeepLabError, match=r"ignore_names: \['z', 'c', 'd', 'e', 'f', 'g'\]\."):
+        reader("labelme", ignore_names=("z",))(many)
+    reader("labelme", ignore_names=tuple("zcdefg"))(many)
     drawn = reader("labelme", ignore_names=("c",), background="b")(path)
     assert drawn[15, 22] == drawn[8, 10] == 255 and drawn[0, 0] == 2
     assert reader("labelme", ignore_names=("c",), background=None)(path)[0, 0] == 255
@@ -242,6 +275,12 @@ def test_a_wrong_annotation_is_named(row, message, tmp_path):
 def test_categories_and_classes_must_be_the_same(tmp_path):
     with pytest.raises(DeepLabError, match=r"categories that are no class: other; .* ignore_names: \['other'\]"):
         open_coco(tmp_path, ignore_names=())
+    file = json.loads((tmp_path / "a.json").read_text())
+    file["categories"] += [{"id": 20 + i, "name": name} for i, name in enumerate("gfed")]
+    (tmp_path / "a.json").write_text(json.dumps(file))
+    with pytest.raises(DeepLabError, match=r"ignore_names: \['other', 'd', 'e', 'f', 'g'\]\."):
+        reader("coco", ignore_names=("other",)).find(tmp_path / "a.json", ".png")
+    reader("coco", ignore_names=("other", *"defg")).find(tmp_path / "a.json", ".png")
     more = (*TABLE, ClassRow(name="c", color=(7, 7, 7)))
     with pytest.raises(DeepLabError, match="no category for the classes c; it has a, b, other"):
         open_coco(tmp_path, classes=more)

@@ -1,10 +1,14 @@
 """Images of every kind become 8-bit RGB, as another decoder or the arithmetic says, and it is said."""
 
 import json
+import re
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
+import tiny
 from click_runner import CliRunner
 from PIL import Image, ImageOps
 
@@ -197,6 +201,59 @@ def test_a_check_says_what_is_done_to_images(tmp_path):
     ]
     again = check_splits({split: open_split(data, split) for split in ("train", "val")}, data, checked.to_json())
     assert again == checked
+
+
+def narrow_data(root, largest, kind="png"):
+    """Two splits of gray 16-bit images: one with values from 0 to `largest`, one of half as much."""
+    values = (np.arange(600).reshape(20, 30) * largest // 599).astype(np.uint16)
+    for split in ("train", "val"):
+        (root / "images" / split).mkdir(parents=True)
+        for i, image in enumerate((values // 2, values)):
+            opencv(root / "images" / split / f"{i}.{kind}", image)
+            write_image(root / "labels" / split / f"{i}.png", (GRAY > 100).astype(np.uint8))
+    classes = [{"name": name, "color": [i, i, i]} for i, name in enumerate("ab")]
+    return {"name": "folder", "root": str(root), "classes": classes, "size": [32, 32]}, values
+
+
+@pytest.mark.parametrize(
+    "largest, kind, factor, black", [(4095, "png", 16, 16), (1023, "tif", 16, 4), (255, "png", 257, 1)]
+)
+def test_narrow_values_in_16_bits_are_said_with_a_repair_that_works(largest, kind, factor, black, tmp_path):
+    data, values = narrow_data(tmp_path, largest, kind)
+    said = check_splits({split: open_split(data, split) for split in ("train", "val")}, data).warnings
+    assert [sentence.split(",")[0] for sentence in said] == [
+        f"2 of 2 {title} images are 16-bit and scaled to 8 bits (65535 becomes 255)"
+        for title in ("training", "validation")
+    ]
+    assert (
+        f"their largest value is {largest}, and becomes {black}. Multiply all images of all splits by {factor},"
+        in said[0]
+    )
+    folder = tmp_path / "images" / "train"
+    assert read_image(folder / f"1.{kind}").max() == black and f"in {folder} such as" in said[0]
+    command = re.search('python -c "(.*?)"', said[0])[1]
+    subprocess.run([sys.executable, "-c", command], cwd=folder, check=True)
+    repaired = read_image(tmp_path / "images" / "scaled" / f"1.{kind}")
+    np.testing.assert_array_equal(repaired, gray(((values.astype(int) * factor + 128) // 257).astype(np.uint8)))
+
+
+def test_the_check_command_says_that_values_are_narrow(tmp_path):
+    data, _ = narrow_data(tmp_path, 4095)
+    recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(tmp_path, data=data))
+    CliRunner().invoke(
+        group, ["check", str(recipe), "--out", str(tmp_path / "out"), "--json", str(tmp_path / "a.json")]
+    )
+    faults = [fault["sentence"] for fault in json.loads((tmp_path / "a.json").read_text())["faults"]]
+    assert sum("their largest value is 4095, and becomes 16." in sentence for sentence in faults) == 2
+
+
+def test_16_bits_of_which_one_image_uses_more_are_not_called_narrow(tmp_path, monkeypatch):
+    data, _ = narrow_data(tmp_path, 4096)
+    alpha = np.dstack([np.full((20, 30, 3), 7, np.uint16), np.full((20, 30), 65535, np.uint16)])
+    for i in range(2):
+        opencv(tmp_path / "images" / "val" / f"{i}.png", alpha)  # which alone is large
+    train, val, _ = check_splits({split: open_split(data, split) for split in ("train", "val")}, data).warnings
+    assert "(65535 becomes 255); the first is" in train and "their largest value is 7, and becomes 0." in val
 
 
 def test_predictions_say_each_kind_once(tmp_path):

@@ -167,7 +167,8 @@ def test_earlier_outputs_inside_the_input_folder_are_not_inputs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, sentence", [("nowhere", "There is no image or folder"), ("empty", "has no PNG or JPEG image in it")]
+    "name, sentence",
+    [("nowhere", "There is no image or folder"), ("empty", "has no image in it (PNG, JPEG, TIFF, WebP or BMP)")],
 )
 def test_missing_inputs_are_one_sentence(tmp_path, name, sentence):
     (tmp_path / "empty").mkdir()

@@ -105,7 +105,7 @@ def test_stopped_source_ends():
     "uri, facts",
     [
         ("nothing.mp4", ["no file", "nothing.mp4"]),
-        ("nothing/*.png", ["No PNG or JPEG", "nothing/*.png"]),
+        ("nothing/*.png", ["No image matches", "nothing/*.png", "TIFF"]),
         ("nothing.png", ["no file", "nothing.png"]),
         ("/dev/video97", ["no camera", "/dev/video97", "this machine has"]),
         ("http://127.0.0.1:9/live", ["http://127.0.0.1:9/live", "127.0.0.1, port 9", "Connection refused"]),
@@ -138,7 +138,7 @@ def test_file_that_is_no_video_is_refused(tmp_path, content, fact):
 
 
 def test_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(DeepLabError, match="no PNG or JPEG image"):
+    with pytest.raises(DeepLabError, match=r"no image in it \(PNG, JPEG, TIFF, WebP or BMP\)"):
         open_source(str(tmp_path))
 
 

@@ -228,7 +228,7 @@ def _outputs(jobs, out, layout, suffixes):
 
 def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
     """Yield the path of each image and its name below `out`, without suffix."""
-    from deeplab_tf.core.image_files import list_images
+    from deeplab_tf.core.image_files import IMAGE_KINDS, list_images
 
     out_real = os.path.realpath(out)
     for given in inputs:
@@ -241,6 +241,6 @@ def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
         if out_real.startswith(os.path.join(os.path.realpath(given), "")):
             found = [path for path in found if not os.path.realpath(path).startswith(os.path.join(out_real, ""))]
         if not found:
-            raise DeepLabError(f"The folder {given} has no PNG or JPEG image in it.")
+            raise DeepLabError(f"The folder {given} has no image in it ({IMAGE_KINDS}).")
         for path in found:
             yield path, os.path.splitext(os.path.relpath(path, given))[0]

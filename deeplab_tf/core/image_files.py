@@ -19,6 +19,8 @@ from deeplab_tf.core.input_files import natural_key, read_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 """Endings of the files that `list_images` returns, in small or capital letters."""
+IMAGE_KINDS = "PNG, JPEG, TIFF, WebP or BMP"
+"""What they are, for sentences."""
 WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Endings of the files that `write_image` writes."""
 
@@ -36,6 +38,14 @@ def read_image(path, *, upright: bool = True) -> np.ndarray:
     return decode_image(read_bytes(path), path, upright=upright)
 
 
+def largest_value(path) -> int:
+    """Return the largest value of the colors in an image file, as stored, alpha left out: up to 65535 in 16 bits.
+
+    Raises DeepLabError as `read_image` does.
+    """
+    return int(_colors(ImageFile(read_bytes(path), path)).max())
+
+
 def decode_image(data: bytes, name, *, upright: bool = True) -> np.ndarray:
     """Decode the bytes of a file as `read_image` does; errors call it `name`."""
     pixels = _to_rgb(ImageFile(data, name))
@@ -46,7 +56,8 @@ def decode_image(data: bytes, name, *, upright: bool = True) -> np.ndarray:
 def read_mask(path, *, lossy: bool = False) -> np.ndarray:
     """Return the (H, W) uint8 gray values of a file that is gray, or whose three channels are equal.
 
-    With `lossy` it may be a JPEG, whose values are not exact. Raises DeepLabError as `read_image` does.
+    16 bits are scaled to 8 as there, but stay as they are where none is above 255: masks of 0 and 255 are written with
+    any bits. With `lossy` it may be a JPEG, whose values are not exact. Raises DeepLabError as `read_image` does.
     """
     file = ImageFile(read_bytes(path), path)
     if file.header.format not in (*_EXACT, "BMP") and not lossy:
@@ -54,7 +65,8 @@ def read_mask(path, *, lossy: bool = False) -> np.ndarray:
             f"Mask {path} is a {file.header.format}, whose values are not exact; set data.threshold, such as 128, or "
             "write it as PNG."
         )
-    gray = _one_channel(_to_rgb(file))
+    pixels = _colors(file)
+    gray = _one_channel(pixels.astype(np.uint8) if pixels.max() <= 255 else _to_8_bits(pixels))
     if gray is None:
         raise DeepLabError(f"Mask {path}: expected gray values, got {file.header} of colors.")
     return gray
@@ -223,14 +235,21 @@ def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _to_rgb(file: ImageFile) -> np.ndarray:
-    """Return the (H, W, 3) uint8 RGB pixels as stored: versions of OpenCV differ in what they turn by an EXIF
-    orientation."""
+    """Return the (H, W, 3) uint8 RGB pixels as they lie in the file."""
+    return cv2.cvtColor(_to_8_bits(_colors(file)), cv2.COLOR_BGR2RGB)
+
+
+def _colors(file):
+    """Return the (H, W, 3) BGR pixels, uint16 where the file has more than 8 bits, as they lie in the file: versions of
+    OpenCV differ in what they turn by an EXIF orientation."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     wide = file.header.bits > 8 and file.header.format != "JPEG"
-    pixels = file.decode(flags | cv2.IMREAD_ANYDEPTH if wide else flags)
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return file.decode(flags | cv2.IMREAD_ANYDEPTH if wide else flags)
+
+
+def _to_8_bits(pixels):
+    """Return uint8 pixels as they are, and uint16 ones scaled: 65535 becomes 255."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _one_channel(pixels):

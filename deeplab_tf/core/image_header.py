@@ -18,6 +18,9 @@ from deeplab_tf.core.other_formats import exif_orientation
 PNG_KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGBA"}
 JPEG_KINDS = {1: "gray", 3: "RGB", 4: "CMYK"}
 
+_SCALED = "{}-bit and scaled to 8 bits ({} becomes 255)"
+WIDE = _SCALED.format(16, 65535)
+"""What `about_pixels` says of 16 bits."""
 _HEAD = 1 << 16
 """Bytes that hold the header of almost every file."""
 _TAIL = 1 << 10
@@ -162,7 +165,7 @@ def about_pixels(header: ImageHeader) -> Tuple[str, ...]:
     gray, whose channel is repeated."""
     said = []
     if header.bits > 8:
-        said.append(f"{header.bits}-bit and scaled to 8 bits ({(1 << header.bits) - 1} becomes 255)")
+        said.append(_SCALED.format(header.bits, (1 << header.bits) - 1))
     if header.kind.endswith(("alpha", "RGBA")):
         said.append(f"{header.kind}, whose alpha channel is left out")
     if header.kind == "CMYK":

@@ -10,7 +10,7 @@ import numpy as np
 
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.image_files import IMAGE_SUFFIXES, list_images, read_image
+from deeplab_tf.core.image_files import IMAGE_KINDS, IMAGE_SUFFIXES, list_images, read_image
 from deeplab_tf.core.image_header import about_image
 from deeplab_tf.core.input_files import natural_key
 from deeplab_tf.deploy.video.address import Address, parse
@@ -172,11 +172,11 @@ def _image_paths(address, without=()) -> List[str]:
         below = tuple(folder for folder in outside if folder != whole and folder.startswith(whole))
         found = list_images(location, recursive=True)
         paths = [path for path in found if not os.path.realpath(path).startswith(below)]
-        problem = f"The folder {location} has no PNG or JPEG image in it."
+        problem = f"The folder {location} has no image in it ({IMAGE_KINDS})."
     else:
         found = sorted(glob.glob(location, recursive=True), key=natural_key)
         paths = [path for path in found if path.lower().endswith(IMAGE_SUFFIXES)]
-        problem = f"No PNG or JPEG image matches {address.safe}."
+        problem = f"No image matches {address.safe} ({IMAGE_KINDS})."
     if not paths:
         raise DeepLabError(problem)
     return paths

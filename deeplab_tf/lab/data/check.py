@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError, some_of
+from deeplab_tf.core.image_files import largest_value
+from deeplab_tf.core.image_header import WIDE
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.core.metrics.confusion import about_absent
 from deeplab_tf.core.progress import progress
@@ -22,6 +24,8 @@ from deeplab_tf.lab.data.file_split import identity, stats
 from deeplab_tf.lab.data.split import LabelContent, Split, Subset
 
 TITLES = {"train": "training", "val": "validation"}
+MAX_NARROW = 4095
+"""The largest value of 12 bits, which microscopes and X-ray detectors write into 16."""
 
 
 class LabelCounts(NamedTuple):
@@ -118,11 +122,33 @@ def counts_of(split: Split, contents: Sequence[LabelContent], names: Sequence[st
 
 def _remarks(split, contents, names):
     """Return what is done to images so that they are 8-bit RGB, to how many, and to which first."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[int]] = {}
+    indices = {name: index for index, name in enumerate(split.names)}
     for content, name in zip(contents, names):
         for remark in content.remarks:
-            found.setdefault(remark, []).append(name)
-    return [[remark, len(those), split.paths(split.names.index(those[0]))[0]] for remark, those in found.items()]
+            found.setdefault(remark, []).append(indices[name])
+    return [
+        [remark + (_narrow(split, those) if remark == WIDE else ""), len(those), split.paths(those[0])[0]]
+        for remark, those in found.items()
+    ]
+
+
+def _narrow(split, indices):
+    """Return what is wrong with 16-bit images that hold values of 12 bits or fewer; nothing where one holds more, at
+    which reading them ends."""
+    largest = 0
+    for index in indices:
+        largest = max(largest, *map(largest_value, split.files(index)[:1]))
+        if largest > MAX_NARROW:
+            return ""
+    factor = 257 if largest <= 255 else 16
+    folder, name = os.path.split(split.files(indices[0])[0])
+    return (
+        f", which leaves them nearly black: their largest value is {largest}, and becomes {(largest + 128) // 257}. "
+        f"Multiply all images of all splits by {factor}, and take the new files, in {folder} such as with: python -c "
+        "\"import cv2, glob, os; os.mkdir('../scaled'); [cv2.imwrite('../scaled/' + f, cv2.imread(f, -1) * "
+        f"{factor}) for f in glob.glob('*{os.path.splitext(name)[1]}')]\""
+    )
 
 
 def _inspected(split, index):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.image_files import list_images, read_image, resize_image
+from deeplab_tf.core.image_files import IMAGE_KINDS, list_images, read_image, resize_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.lab.data.split import Split, Subset
 from deeplab_tf.lab.evaluation.folders import open_folders
@@ -31,7 +31,9 @@ def calibration_frames(
         return (resize_image(split.sample(i).image, size) for i in range(len(split)))
     paths = list_images(images, recursive=True)
     if not paths:
-        raise DeepLabError(f"Calibration needs real images, and the folder {images} has no PNG or JPEG image in it.")
+        raise DeepLabError(
+            f"Calibration needs real images, and the folder {images} has no image in it ({IMAGE_KINDS})."
+        )
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)]
     return (resize_image(read_image(path), size) for path in chosen)
 

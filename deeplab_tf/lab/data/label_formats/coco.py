@@ -71,7 +71,7 @@ class CocoReader(LabelReader):
 
     def __init__(self, options: LabelOptions):
         self._background = options.background_class()
-        self.class_names = options.table.names
+        self.class_names, self._ignored = options.table.names, options.ignore_names
         self._classes = {name: i for i, name in enumerate(self.class_names)}
         self._classes.update({name: IGNORE_LABEL for name in options.ignore_names if name not in self._classes})
         self.things = {label.id for label in options.table if label.thing}
@@ -94,7 +94,8 @@ class CocoReader(LabelReader):
         if unknown:
             raise DeepLabError(
                 f"{place} has categories that are no class: {some_of(unknown)}; classes are "
-                f"{some_of(self.class_names)}. Add them to data.classes, or set ignore_names: {unknown[:3]}."
+                f"{some_of(self.class_names)}. Add them to data.classes, or set ignore_names: "
+                f"{[*self._ignored, *unknown]}."
             )
         if unnamed:
             raise DeepLabError(

@@ -41,7 +41,7 @@ class LabelmeReader(LabelReader):
         self._classes = {"__ignore__": IGNORE_LABEL, "_background_": self._background}
         self._classes.update(dict.fromkeys(options.ignore_names, IGNORE_LABEL))
         self._classes.update({name: i for i, name in enumerate(names)})
-        self._names = names
+        self._names, self._ignored = names, options.ignore_names
 
     def __call__(self, path: str) -> np.ndarray:
         file = _read(path)
@@ -51,7 +51,8 @@ class LabelmeReader(LabelReader):
         if unknown:
             raise DeepLabError(
                 f"Label file {path} holds names that are no class: {some_of(unknown)}; classes are "
-                f"{', '.join(self._names)}. Add them to data.classes, or set ignore_names: {unknown[:3]}."
+                f"{', '.join(self._names)}. Add them to data.classes, or set ignore_names: "
+                f"{[*self._ignored, *unknown]}."
             )
         for shape in shapes:
             _fill(label_map, shape, self._classes[shape["label"].text()])
@@ -75,7 +76,7 @@ def _size(file):
 
 
 def _fill(label_map, shape: Value, class_id: int) -> None:
-    """Fill a shape. The point 0, 0 is the corner of a pixel, whose center has whole numbers in OpenCV."""
+    """Fill a shape with the pixels of its edges, as labelme does: a square from 10 to 20 is 11 pixels wide."""
     given = shape.get("shape_type")
     kind = "polygon" if given is None else given.text()
     if kind not in FILLED:
