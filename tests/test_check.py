@@ -306,3 +306,23 @@ def test_the_estimate_adds_up_steps_and_validations(tmp_path, monkeypatch):
     # a map of 4x4 (64 pixels at stride 16) has no neighbors at 6, 12 and 18; 20x20 (320 pixels) is the first that has
     assert "24 of the 27 taps" in found["crop"] and "320x320 reach all" in found["crop"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("freeze_steps, timed", [(10, "none"), (None, "backbone"), (30, "backbone")])
+def test_what_is_frozen_for_some_steps_is_trained_in_those_that_are_timed(freeze_steps, timed, tmp_path, monkeypatch):
+    from deeplab_tf.lab.config import load
+    from deeplab_tf.lab.training import estimate
+
+    def train(config, run, *, callbacks):
+        options = config.optimizer
+        seen.append((options.freeze, options.freeze_steps, config.training.patience, config.training.steps))
+        clock = callbacks[0]
+        clock.ends, clock.validations = [0.0, 1.0, 2.0, 3.0], [0.5]
+
+    seen = []
+    monkeypatch.setattr(estimate, "train", train)
+    tree = tiny.recipe(tmp_path, training={"patience": 1, "steps": 30})
+    config = load(tiny.write_recipe(tmp_path / "recipe.yaml", tree), network=False)
+    frozen = config.optimizer.model_copy(update={"freeze": "backbone", "freeze_steps": freeze_steps})
+    estimate.estimate(config.model_copy(update={"optimizer": frozen}), 3)
+    assert seen == [(timed, None if timed == "none" else freeze_steps, None, 30)]

@@ -12,7 +12,7 @@ from PIL import Image
 from deeplab_tf.cli import group
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import write_image
-from deeplab_tf.lab.config.first_recipe import steps_for, training_size
+from deeplab_tf.lab.config.first_recipe import Step, cheaper_step, look, steps_for, training_size
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.layouts import describe
 from deeplab_tf.lab.layouts._classes import _row
@@ -43,7 +43,7 @@ def palette_png(path, ids):
 def init(root, *options, code=0):
     """Run the command: the recipe, and what was said."""
     out = root.parent / "recipe.yaml"
-    result = CliRunner().invoke(group, ["init", str(root), "--out", str(out), "--steps", "40", *options])
+    result = CliRunner().invoke(group, ["init", str(root), "--out", str(out), *(options or ("--steps", "40"))])
     assert result.exit_code == code, result.output
     return (yaml.safe_load(out.read_text()) if code == 0 else None), result.output
 
@@ -233,6 +233,43 @@ def test_masks_in_a_folder_of_their_own(kind, root):
         check_truth(recipe, ["background", "foreground"])
 
 
+@pytest.mark.parametrize("values, kind", [((0, 255), ".jpg"), ((3, 250), ".jpg"), ((0, 1, 254, 255), ".png")])
+def test_masks_whose_values_are_not_exact_get_a_threshold(values, kind, root):
+    steps = np.array(values, np.uint8)[np.arange(SIZE[1]) * len(values) // SIZE[1]]
+    for number in range(3):
+        photo(root / "images" / f"{number}.png", number)
+        (root / "masks").mkdir(exist_ok=True)
+        cv2.imwrite(str(root / "masks" / f"{number}{kind}"), steps[None].repeat(SIZE[0], axis=0))
+    data = init(root)[0]["data"]
+    assert (data["label_format"], data["threshold"]) == ("binary", 128)
+    check_truth({"data": data}, truth=(steps >= 128)[None].repeat(SIZE[0], axis=0))
+
+
+def test_ids_beside_255_are_classes_and_255_is_ignored(root):
+    ids = TRUTH.copy()
+    ids[:2], ids[-2:] = 255, 2
+    for number in range(3):
+        photo(root / "images" / f"{number}.png", number)
+        write_image(root / "labels" / f"{number}.png", ids)
+    recipe, said = init(root)
+    assert recipe["data"]["label_format"] == "ids" and "Pixels of id 255 are ignored" in said
+    check_truth(recipe, ["class_0", "class_1", "class_2"], ids)
+
+
+def test_a_file_without_a_partner_is_listed_and_the_check_refuses_it(root):
+    for name in "abcd":
+        photo(root / "images" / f"{name}.png", ord(name))
+        write_image(root / "masks" / f"{name}.png", TRUTH * 255)
+    (root / "masks" / "b.png").unlink()
+    (root / "images" / "d.png").unlink()
+    _, said = init(root)
+    assert "2 files without a partner" in said
+    assert said.count(f"{root}/images/b.png has no label.") == said.count(f"{root}/masks/d.png has no image.") == 1
+    recipe, out = str(root.parent / "recipe.yaml"), str(root.parent / "checks")
+    checked = CliRunner().invoke(group, ["check", recipe, "--out", out])
+    assert checked.exit_code == 1 and "images/b.png has no label" in checked.output
+
+
 def test_colors_with_a_file_of_names_and_another_name_for_val(root):
     colors = np.array([[10, 20, 30], [0, 200, 0], [255, 255, 255]], np.uint8)
     for split, count in (("train", 3), ("valid", 1)):
@@ -295,7 +332,43 @@ def test_large_images_are_shrunk_and_the_crop_reaches_all_taps():
     assert training_size((20, 100)) == ((32, 100), (32, 96))
 
 
+def test_it_is_said_that_large_images_are_shrunk(tmp_path):
+    for name, size in (("large", (1500, 2000)), ("small", (768, 1024))):
+        Image.new("RGB", size[::-1]).save(tmp_path / f"{name}.png")
+    (said,) = look([str(tmp_path / "large.png")]).assumed
+    assert "1500x2000 pixels are shrunk to 768x1024" in said and "data.size" in said and "--mode slide" in said
+    assert look([str(tmp_path / "small.png")]).assumed == []
+
+
+def test_a_cheaper_step_reaches_all_taps_if_it_can():
+    assert cheaper_step((320, 320), 1.0, 0.8) == Step((320, 320), 32)  # three quarters of the time
+    # 0.15 + 0.85 (256 / 320)^2 = 0.69, and 0.80 at 288
+    assert cheaper_step((320, 320), 1.0, 0.7) == Step((256, 256), 16)
+    assert cheaper_step((256, 320), 1.0, 0.95) == Step((256, 288), 16)  # 0.15 + 0.85 * 0.9 = 0.915
+    assert cheaper_step((320, 320), 1.0, -1.0) == Step((128, 128), 16)
+    assert cheaper_step((96, 128), 1.0, 0.1) == Step((96, 128), 16)  # no cheaper one
+
+
+@pytest.mark.parametrize("minutes, crop, stride", [(10, 320, 16), (5, 320, 32), (2.5, 192, 16)])
+def test_crops_are_smaller_where_few_steps_fit(minutes, crop, stride, root, monkeypatch):
+    from deeplab_tf.lab.training import estimate
+
+    monkeypatch.setattr(estimate, "estimate", lambda config, val: estimate.Estimate(
+        {320: 1.5, 192: 0.7}[config.training_size[0]] * {16: 1.0, 32: 0.7}[config.model["output_stride"]], 0, 10, 0, 0
+    ))  # fmt: skip
+    for number in range(3):
+        write_image(root / "images" / f"{number}.png", np.full((330, 330, 3), number, np.uint8))
+        write_image(root / "masks" / f"{number}.png", np.eye(330, dtype=np.uint8) * 255)
+    recipe, said = init(root, "--minutes", str(minutes))
+    assert (recipe["augment"]["crop"], recipe["model"]["output_stride"]) == ([crop, crop], stride)
+    # 1.5, 1.05 and 0.7 s a step, after 10 s
+    assert recipe["training"]["steps"] == {10: 390, 5: 270, 2.5: 200}[minutes]
+    assert ("Only 190 steps" in said) == (minutes == 5)
+    assert ("crops are 192x192" in said) == ("aspp_rate18" in said) == (minutes == 2.5)
+
+
 def test_steps_fill_the_time():
+
     assert steps_for(600, 30, 0.5, 10) == 1060  # (600 - 30 - 4 * 10) / 0.5
     assert steps_for(10, 30, 0.5, 10) == 20
 

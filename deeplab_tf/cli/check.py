@@ -92,7 +92,7 @@ def _time(config, overrides, scans, json_target):
     show(f"Note: {remark}" if remark else "The crop suits the network: every tap reads pixels.", json_target)
     show(
         f"Time: {found.step_seconds:.2f} s a step, {duration(found.total_seconds)} for {recipe.training.steps} steps "
-        f"with their validations, {found.memory_bytes / 2**30:.1f} GiB of memory, as busy as this machine is now.",
+        f"with their validations, {found.memory_bytes / 2**30:.1f} GiB of memory, at this machine's present load.",
         json_target,
     )
     return {**found._asdict(), "steps": recipe.training.steps, "crop": remark}

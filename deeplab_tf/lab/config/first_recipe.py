@@ -14,11 +14,13 @@ from deeplab_tf.lab.schema import show
 
 MAX_SIDE = 1024
 """Longer images are shrunk: the time of a validation grows with their pixels."""
-MAX_CROP = 320
-"""At output stride 16, from 320 pixels on every tap of the atrous convolutions reads pixels."""
+MAX_CROP, MIN_CROP = 320, 128
+"""From 320 pixels on every tap of the atrous convolutions reads pixels, at output strides 16 and 32."""
 _UNIT = 32
 _READ = 200
 VALIDATIONS = 4
+FEWEST_STEPS = 200
+"""In a training with fewer, a cheaper step is better."""
 
 BACKBONE = "efficientnet_lite0"
 
@@ -51,6 +53,13 @@ def look(paths: Sequence[str]) -> Pictures:
     if count < total:
         shown = "{}x{}".format(*size)
         assumed.append(f"{count} of {total} images have {shown} pixels; the others are resized to the same size.")
+    trained = training_size(size)[0]
+    if max(size) > MAX_SIDE:
+        assumed.append(
+            "Images of {}x{} pixels are shrunk to {}x{} for the training. If small things matter, set a larger "
+            "data.size; or cut the images into tiles, train on those, and predict whole images with --mode "
+            "slide.".format(*size, *trained)
+        )
     return Pictures(size, bool(gray) and all(gray), assumed)
 
 
@@ -79,6 +88,32 @@ def steps_for(seconds: float, start: float, step: float, validation: float) -> i
     return max(20, int((seconds - start - VALIDATIONS * validation) / step) // 10 * 10)
 
 
+class Step(NamedTuple):
+    """What one step of the training computes."""
+
+    crop: tuple[int, int]  # height, width
+    output_stride: int = 16
+
+
+def cheaper_step(crop: tuple[int, int], seconds: float, wanted: float) -> Step:
+    """Return a step that takes `wanted` seconds, or the cheapest, where one at `crop` and output stride 16 takes
+    `seconds`.
+
+    A crop that all atrous taps reach is kept where output stride 32 is enough. Times are reckoned: with
+    EfficientNet-Lite0 on 2 CPU cores, stride 32 takes 0.75 of stride 16, and crops of 256, 192 and 128 take 0.60, 0.42
+    and 0.26 of 320; a fixed share of 0.15 fits those.
+    """
+    if min(crop) >= MAX_CROP and 0.75 * seconds <= wanted:
+        return Step(crop, 32)
+    smaller = crop
+    for side in range(max(crop) - _UNIT, MIN_CROP - 1, -_UNIT):
+        smaller = min(crop[0], side), min(crop[1], side)
+        pixels = smaller[0] * smaller[1] / (crop[0] * crop[1])
+        if (0.15 + 0.85 * pixels) * seconds <= wanted:
+            break
+    return Step(smaller)
+
+
 def recipe_text(
     found: Found,
     pictures: Pictures,
@@ -88,6 +123,7 @@ def recipe_text(
     command: str,
     steps: int,
     pretrained: bool,
+    step: Step | None = None,
     batch: int = 4,
 ) -> str:
     """Return the recipe, with comments.
@@ -99,9 +135,11 @@ def recipe_text(
         command: the one that writes it.
         steps: of the training.
         pretrained: start from ImageNet weights.
+        step: its crop and output stride; those of `training_size` and 16 without it.
         batch: images in a batch.
     """
     size, crop = training_size(pictures.size)
+    step = step or Step(crop)
     data = {"name": "folder", "root": root, **found.data}
     data["size"] = list(size)
     weights = "imagenet" if pretrained else "none"
@@ -117,8 +155,8 @@ def recipe_text(
 # Written by `{command}`, which assumed:
 {head}data:
 {_indented(data)}augment:
-  crop: {list(crop)}          # what a step sees; evaluate and predict see whole images
-  flip: 0.5                 # left and right; false friends such as text need 0
+  crop: {list(step.crop)}          # part of an image that a step trains on; evaluate and predict take whole images
+  flip: 0.5                 # left and right; set 0 if mirrored images are wrong, such as those of text
   rotation: 8
   scale: [0.7, 1.5]
   brightness: 0.3
@@ -128,7 +166,7 @@ def recipe_text(
 model:
   backbone: {BACKBONE}
   weights: {weights}         # {about_weights}
-  output_stride: 16
+  output_stride: {step.output_stride}
   aspp_channels: 96
   decoder_channels: 64
   low_level_channels: 24
@@ -145,7 +183,7 @@ optimizer:
   clip_norm: 5.0
   ema: {_ema(steps)}
 training:
-  steps: {steps}               # more steps score better
+  steps: {steps}               # more steps usually score better
   batch_size: {batch}
   validate_every: {-(-steps // VALIDATIONS)}
   checkpoint_every: {max(1, min(500, steps // 4))}

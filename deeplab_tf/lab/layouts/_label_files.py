@@ -93,6 +93,10 @@ def _is_binary(content):
     ends = sum(count for value, count in content.ids.items() if value < 16 or 239 < value < 256)
     if set(content.ids) <= {0, 255}:
         return 255 in content.ids
+    both = {value < 128 for value in content.ids} == {True, False}
+    inexact = content.lossy or any(239 < value < IGNORED for value in content.ids)
+    if both and ends == total and inexact:  # exact ids beside 255 are classes, and 255 is ignored
+        return True
     return len(content.ids) > 32 and ends > 0.6 * total and max(content.ids) < 256
 
 
@@ -101,9 +105,10 @@ def _binary(content, named):
     classes = [{"name": names[0], "color": [0, 0, 0]}, {"name": names[1], "color": [255, 64, 64]}]
     keys: dict = {"label_format": "binary", "classes": classes}
     said = [f"Labels are masks: 0 is '{names[0]}', 255 is '{names[1]}'."]
-    if not set(content.ids) <= {0, 255}:
+    if content.lossy or not set(content.ids) <= {0, 255}:
         keys["threshold"] = 128
-        said.append("The masks have soft edges: gray values from 128 on are 255 (threshold: 128).")
+        why = "are JPEG files, whose values are not exact" if content.lossy else "have soft edges"
+        said.append(f"The masks {why}: gray values from 128 on are 255 (threshold: 128).")
     return keys, said
 
 

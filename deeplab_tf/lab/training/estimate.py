@@ -1,4 +1,4 @@
-"""How long a training will take on this machine, and how much memory: its first steps are taken, and thrown away."""
+"""How long a training will take on this machine, and how much memory, measured by some of its steps."""
 
 import math
 import resource
@@ -36,6 +36,9 @@ class Estimate(NamedTuple):
 def estimate(config: Config, val_images: int) -> Estimate:
     """Take some steps of a recipe in a temporary folder, as `train` does, and reckon what all will take.
 
+    Layers that are frozen for the first steps only are trained in those that are timed, so that the time is rather too
+    long than too short. A training that ends early by `training.patience` takes less.
+
     Args:
         config: a resolved recipe.
         val_images: in the validation split.
@@ -46,13 +49,16 @@ def estimate(config: Config, val_images: int) -> Estimate:
     scored = min(config.training.validation_images or val_images, val_images)
     few = min(VALIDATED, scored)
     every = WARM_UP + MIN_STEPS // 2
-    short = config.training.model_copy(
-        update={"validate_every": every, "validation_images": few, "save_steps": (), "checkpoint_every": 10**7}
-    )
+    limits = {"validate_every": every, "validation_images": few, "patience": None, "save_steps": ()}
+    training = config.training.model_copy(update={**limits, "checkpoint_every": 10**7})
+    optimizer = config.optimizer
+    if optimizer.freeze_steps is not None and optimizer.freeze_steps < config.training.steps:
+        optimizer = optimizer.model_copy(update={"freeze": "none", "freeze_steps": None})
+    short = config.model_copy(update={"training": training, "optimizer": optimizer})
     clock = _Clock()
     with tempfile.TemporaryDirectory(prefix="deeplab_tf_") as folder:
         began = time.monotonic()
-        train(config.model_copy(update={"training": short}), Path(folder, "run"), callbacks=[clock])
+        train(short, Path(folder, "run"), callbacks=[clock])
     start, step = clock.ends[0] - began, clock.step_seconds()
     pixels = math.prod(config.size) / (math.prod(config.training_size) * config.training.batch_size)
     validation = clock.validations[-1] + (scored - few) * pixels * step / 3
