@@ -45,7 +45,8 @@ def load(
 
     Args:
         path: a bundle, as `convert` writes it, or a run folder, as `train` does.
-        runtime: of a bundle: "tensorrt", "tf_trt", "onnx" or "saved_model"; "auto" is the first that works here.
+        runtime: of a bundle: "tensorrt", "tf_trt", "onnx" or "saved_model"; "auto" is the preferred one that works
+            here, on a processor ONNX Runtime.
         precision: of a bundle: "int8", "float16" or "float32"; the best that the bundle holds if left out.
         checkpoint: of a run: a saved step, "last" or "best", the default.
         mode: how images of other sizes are put before the network; as `convert` wrote it, or "stretch", if left out.

@@ -22,9 +22,12 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import read_image
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor, softmax
-from deeplab_tf.deploy.runtimes import open_runtime
+from deeplab_tf.deploy.conversion import DEFAULT_TARGETS
+from deeplab_tf.deploy.convert_bundle import targets_of
+from deeplab_tf.deploy.runtimes import _fastest, open_runtime
 from deeplab_tf.lab.data.split import Sample, Split
 from deeplab_tf.lab.evaluation.evaluate import evaluate
+from deeplab_tf.lab.export.bundle_writer import ExportOptions
 from deeplab_tf.lab.export.convert import convert_run
 from deeplab_tf.lab.export.verify import label_stride_costs
 from deeplab_tf.lab.runs import open_run_split
@@ -63,7 +66,6 @@ def made(run, tmp_path_factory):
 def test_bundle_has_every_file_and_its_description(made):
     bundle = open_bundle(made[0])
     names = {"model.onnx", "model_int8.onnx", "model_int8_cpu.onnx", "calibration.cache"}
-    names |= {"model_float16.tflite", "model_int8.tflite"}
     assert set(bundle.digests) == names | {
         f"{folder}/saved_model.pb" for folder in ("saved_model", "tf_trt/float", "tf_trt/int8")
     }
@@ -74,6 +76,12 @@ def test_bundle_has_every_file_and_its_description(made):
     nodes = onnx.load(bundle.file("model.onnx")).graph.node
     assert tensors >= {"image", *(node.output[0] for node in nodes if node.op_type not in ("ArgMax", "Cast"))}
     assert bundle.info["ranges"] and all(limit > 0 for limit in bundle.info["ranges"].values())
+
+
+def test_only_who_asks_gets_tflite_files():
+    default, every = (targets_of(name, DEFAULT_TARGETS) for name in (None, "all"))
+    assert set(every) - set(default) == {"litert"} and targets_of("litert", DEFAULT_TARGETS) == ("litert",)
+    assert ExportOptions((64, 64)).targets == default
 
 
 def test_table_has_figures_of_what_runs_here(made):
@@ -104,17 +112,22 @@ def test_runtimes_agree(made, run):
     assert labels[0].shape == (64, 64) and np.mean(labels[2] == labels[0]) > 0.9
 
 
-def test_evaluate_and_predict_on_the_bundle(made, run, tmp_path):
+def test_evaluate_and_predict_on_the_bundle(made, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPLAB_TF_RUNTIME", "saved_model")  # for `stream` only
+    monkeypatch.setattr(_fastest, "fastest", None)  # nothing is timed
     images = sorted((run.parent / "data/images/val").iterdir())
     result = CliRunner().invoke(
-        group, ["predict", str(made[0]), str(images[0]), "--out", str(tmp_path), "--format", "ids"]
+        group, ["predict", str(made[0]), str(images[0]), "--out", str(tmp_path), "--format", "ids", "--json", "-"]
     )
     assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(
-        group, ["evaluate", str(made[0]), "--runtime", "onnx", "--out", str(tmp_path), "--json", "-"]
-    )
+    predicted = json.loads(result.stdout)
+    assert (predicted["runtime"], predicted["precision"]) == ("onnx", "int8")
+    result = CliRunner().invoke(group, ["evaluate", str(made[0]), "--out", str(tmp_path), "--json", "-"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
+    assert (report["runtime"], report["precision"]) == ("onnx", "int8")
+    assert "Computed by onnx in int8" in (tmp_path / "report.md").read_text()
+    assert not list(Path(made[0]).glob("engines/*/fastest.json"))
     rows = {(row["target"], row["precision"]): row for row in made[2]["rows"]}
     assert abs(report["miou"] - rows["onnx", "int8"]["miou"]) < 1e-9  # the same three images, labels and network
 

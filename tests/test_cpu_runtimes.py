@@ -1,8 +1,10 @@
 """OpenVINO and LiteRT run a network that TensorFlow and ONNX Runtime run, in float and with the same INT8 ranges."""
 
+import importlib.abc
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,8 +274,45 @@ def test_a_runtime_that_breaks_is_left_out_and_said(own_bundle, monkeypatch, cap
 
 def test_a_wrong_name_in_the_environment_is_refused(own_bundle, monkeypatch):
     monkeypatch.setenv("DEEPLAB_TF_RUNTIME", "onxx")
-    with pytest.raises(WrongCall, match="There is no runtime 'onxx'. Did you mean 'onnx'"):
+    with pytest.raises(WrongCall, match="DEEPLAB_TF_RUNTIME: there is no runtime 'onxx'. Did you mean 'onnx'"):
         open_runtime(own_bundle, live=True)
+
+
+def test_a_runtime_in_the_environment_that_is_not_here_is_said(own_bundle, monkeypatch):
+    said = []
+    monkeypatch.setenv("DEEPLAB_TF_RUNTIME", "litert")
+    monkeypatch.setattr(litert, "missing", lambda: "not here")
+    with open_runtime(own_bundle, live=True, say=said.append) as runtime:
+        assert runtime.name == "onnx"
+    assert said == ["DEEPLAB_TF_RUNTIME: litert cannot run this bundle here; onnx instead."]
+
+
+def test_float16_is_taken_where_it_is_asked_for(own_bundle):
+    for precision, expected in ((None, "onnx"), ("float32", "onnx"), ("float16", "litert"), ("int8", "openvino")):
+        with open_runtime(own_bundle, precision=precision) as runtime:
+            assert runtime.name == expected and precision in (None, runtime.precision), precision
+
+
+@pytest.mark.parametrize("module, package", [(openvino, "openvino"), (litert, "ai_edge_litert.interpreter")])
+def test_a_package_that_breaks_when_it_is_imported_is_missing(own_bundle, module, package, monkeypatch):
+    class Broken(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name == package:
+                raise ValueError("numpy.dtype size changed")
+
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    assert "cannot be loaded: numpy.dtype size changed" in module.missing()
+
+
+def test_openvino_without_devices_is_one_sentence(bundle, monkeypatch):
+    def broken():
+        raise RuntimeError("no plugins.xml")
+
+    monkeypatch.setattr(openvino, "_openvino", lambda: SimpleNamespace(Core=broken))
+    with pytest.raises(DeepLabError, match="OpenVINO cannot list its devices: no plugins.xml"):
+        openvino.load(bundle)
 
 
 def test_a_bundle_that_cannot_be_written_to_is_measured_each_time(own_bundle, monkeypatch):

@@ -39,7 +39,7 @@ OPTION_NEEDS = {"a run": "export"}
 @click.option("--out", metavar="DIR", type=PathType(), help="Write the bundle here. [default: RUN/bundle]")
 @click.option("--int8", is_flag=True, help="Also write the INT8 network, calibrated on real images.")
 @click.option("--fp16", is_flag=True, help="Build FP16 engines where there is a GPU.")
-@click.option("--target", type=Choice(("all", *TARGETS)), default="all", show_default=True, help="Format to write.")
+@click.option("--target", type=Choice(("all", *TARGETS)), help="Format to write. [default: all but litert]")
 @click.option(
     "--images", metavar="DIR", type=PathType(), help="Calibrate on these images. [default: the run's training images]"
 )

@@ -55,7 +55,10 @@ PRECISIONS = ("int8", "float16", "float32")
 
 def runtime_options(function):
     """Add `--runtime NAME` and `--precision NAME`, both None by default, to a command that runs a bundle."""
-    help_text = "Run with this runtime (bundles only). [default: auto, the preferred one that works here]"
+    help_text = (
+        "Run with this runtime (bundles only). [default: auto, the preferred one that works here; on a processor ONNX "
+        "Runtime, and in `stream` the fastest]"
+    )
     precision = precision_option(
         "Run at this precision (bundles only). [default: the best that bundle and runtime have]"
     )

@@ -118,6 +118,7 @@ def command(run, images, out, layout, json_target, verbose, **options):
     guard.check()
     with locked(out), deeplab_tf.load(run, **_given(options)) as model:
         check(model, wanted)
+        runtime, precision = model.runtime, model.precision
         writer = _panoptic_writer(model, out) if layout == "panoptic" else None
         written, warnings = _predict_all(model, jobs, out, wanted, writer)
         picture = written[-1] if wanted.overlay or layout == "color" else None
@@ -129,8 +130,9 @@ def command(run, images, out, layout, json_target, verbose, **options):
         hint = f"{written[-1]} lists the segments."
     else:
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
-    show(f"Predicted {counted(len(jobs), 'images')}. {hint}", json_target)
-    write_json({"images": len(jobs), "format": layout, "files": written, "warnings": warnings}, json_target)
+    show(f"Predicted {counted(len(jobs), 'images')}. Runtime: {runtime}, {precision}. {hint}", json_target)
+    report = {"images": len(jobs), "format": layout, "runtime": runtime, "precision": precision}
+    write_json({**report, "files": written, "warnings": warnings}, json_target)
 
 
 def _predict_all(model, jobs, out, wanted, writer):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # the command's help needs TARGETS, and no NumPy
 
 TARGETS = ("saved_model", "tf_trt", "onnx", "tensorrt", "openvino", "litert")
 """What a network is converted to: the runtime that each is for."""
+DEFAULT_TARGETS = TARGETS[:-1]
+"""What a run is converted to unless it is told otherwise: all but .tflite files."""
 BUILT_ON_THE_DEVICE = ("tf_trt", "tensorrt")
 
 _FAILED = "failed: "

@@ -17,7 +17,7 @@ def convert_bundle(
     *,
     int8: bool = False,
     fp16: bool = False,
-    target: str = "all",
+    target: Optional[str] = None,
     images: Optional[str] = None,
     labels: Optional[str] = None,
     score_images: int = 50,
@@ -30,7 +30,7 @@ def convert_bundle(
     Args:
         path: the bundle's folder.
         int8, fp16: precision of the engines; neither for float32.
-        target: one of `conversion.TARGETS`, or "all".
+        target: one of `conversion.TARGETS`; all if left out.
         images: a folder, or another source of `stream`, to time and score on.
         labels: a folder with the labels of `images`.
         score_images: how many of them.
@@ -46,7 +46,7 @@ def convert_bundle(
     """
     from deeplab_tf.deploy.compare.labeled_frames import load_frames
 
-    bundle, targets = open_bundle(path), targets_of(target)
+    bundle, targets = open_bundle(path), targets_of(target, conversion.TARGETS)
     if calibrate_on_gpu and images is None:
         raise DeepLabError("--calibrate-on-gpu needs real images; name a folder of them with --images.")
     with locked(path):
@@ -61,8 +61,10 @@ def convert_bundle(
         return report(bundle, rows, say, truth=() if frames is None else frames.truth, built_here=True)
 
 
-def targets_of(target: str) -> Tuple[str, ...]:
-    """Return the targets that a name stands for."""
+def targets_of(target: Optional[str], default: Sequence[str]) -> Tuple[str, ...]:
+    """Return the targets that a name stands for: "all", or one; the default ones for None."""
+    if target is None:
+        return tuple(default)
     return tuple(conversion.TARGETS) if target == "all" else (target,)
 
 

@@ -147,21 +147,38 @@ _SHARED_OPTIONS = {"say", "strict", "threads"}
 
 def _automatic(bundle: Bundle, precision: Optional[str], options: dict, live: bool) -> str:
     """Return the runtime that "auto" stands for; "" if none can run the bundle here."""
+    preferred = _preferred() if live else None
     able = (each for each in available() if precisions(bundle, each))
     first = next(able, "")
-    if not live or not first or not _on_cpu(first) or not _SHARED_OPTIONS.issuperset(options):
+    if not first or not _on_cpu(first):
         return first
-    preferred = os.environ.get(RUNTIME_VARIABLE)
+    if not live or not _SHARED_OPTIONS.issuperset(options):
+        if precision in (None, *precisions(bundle, first)):
+            return first
+        return next((each for each in able if precision in precisions(bundle, each)), first)
+    on_cpu = [first] + [each for each in able if _on_cpu(each)]
+    if preferred in on_cpu:
+        return str(preferred)
+    from deeplab_tf.core.progress import say  # click
+
+    options = dict({"say": say}, **options)
     if preferred:
-        module(preferred)  # refuses a name that is none
-        return preferred if preferred in (first, *able) else first
-    rivals = _rivals(bundle, precision, [first] + [each for each in able if _on_cpu(each)])
+        options["say"](f"{RUNTIME_VARIABLE}: {preferred} cannot run this bundle here; {first} instead.")
+        return first
+    rivals = _rivals(bundle, precision, on_cpu)
     if len(rivals) < 2:
         return next(iter(rivals), first)
-    from deeplab_tf.core.progress import say  # click
     from deeplab_tf.deploy.runtimes._fastest import fastest
 
-    return fastest(bundle, rivals, module, **dict({"say": say}, **options)) or first
+    return fastest(bundle, rivals, module, **options) or first
+
+
+def _preferred() -> Optional[str]:
+    """Return the runtime in RUNTIME_VARIABLE, None for none. Raises WrongCall for a name that is no runtime."""
+    name = os.environ.get(RUNTIME_VARIABLE)
+    if name and name not in names():
+        raise WrongCall(f"{RUNTIME_VARIABLE}: there is no runtime '{name}'. {did_you_mean(name, names())}")
+    return name or None
 
 
 def _on_cpu(name) -> bool:
@@ -184,7 +201,8 @@ def open_runtime(
 
     Args:
         bundle: from `open_bundle`.
-        name: a runtime, or "auto": the one of the highest priority that works here and can run the bundle.
+        name: a runtime, or "auto": the one of the highest priority that works here and can run the bundle; on a
+            processor, ONNX Runtime unless it lacks the precision that is asked for.
         precision: one of the runtime's; the best that the bundle holds if left out.
         live: on a processor, let "auto" be the fastest, or what the environment variable RUNTIME_VARIABLE names. INT8
             runtimes round differently, so that labels may then depend on the machine.

@@ -99,6 +99,6 @@ class LiteRuntime(Runtime):
 def _interpreter():
     try:
         from ai_edge_litert.interpreter import Interpreter
-    except (ImportError, OSError) as error:
+    except Exception as error:  # a broken package raises errors of any kind
         raise DeepLabError(f"LiteRT cannot be loaded: {error}. Try pip install ai-edge-litert.") from error
     return Interpreter

@@ -168,7 +168,11 @@ def _saturates() -> bool:
 
 
 def _device(wanted) -> str:
-    present = _openvino().Core().available_devices
+    openvino = _openvino()
+    try:
+        present = openvino.Core().available_devices
+    except RuntimeError as error:
+        raise DeepLabError(f"OpenVINO cannot list its devices: {' '.join(str(error).split())}") from error
     if wanted is None:
         return next((name for name in present if name.startswith(GPU)), CPU)
     if wanted not in present:
@@ -179,6 +183,6 @@ def _device(wanted) -> str:
 def _openvino():
     try:
         import openvino
-    except (ImportError, OSError) as error:
+    except Exception as error:  # a broken package raises errors of any kind
         raise DeepLabError(f"OpenVINO cannot be loaded: {error}. Try pip install openvino.") from error
     return openvino

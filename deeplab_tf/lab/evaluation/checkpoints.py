@@ -66,6 +66,7 @@ def compare_checkpoints(
             network = network if name == names[0] else runs.open_runtime(run, name)
             evaluation = evaluate(network, opened, progress=with_text(progress, f"evaluate {name}"))
             row = {"pq": None, "pq_method": None, **evaluation.report(), "fps": speed.frames_per_second(network)}
+            row.update(runtime=network.name, precision=network.precision)
             rows.append({"checkpoint": name, "steps": int(name) if name.isdecimal() else steps, **row})
             predicted[name] = {i: _label_map(network, opened, i) for i in spread_indices(len(opened), frames)}
         for page in PAGES:

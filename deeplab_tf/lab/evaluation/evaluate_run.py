@@ -91,7 +91,8 @@ def evaluate_run(
             if evaluation.panoptic is None and network.gives_instances:
                 windows = network.mode == "slide"
                 say(f"{NO_INSTANCES if windows else 'The frames have no instance files;'} PQ is not computed.")
-            report = {"run": str(path), "checkpoint": name, **source, **evaluation.report()}
+            with_what = {"runtime": network.name, "precision": network.precision}
+            report = {"run": str(path), "checkpoint": name, **source, **with_what, **evaluation.report()}
             report["warnings"] = data_warnings(path, frames, report)
             if folder:
                 for page in PAGES:

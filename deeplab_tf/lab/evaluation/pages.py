@@ -31,7 +31,7 @@ def evaluation_page(reports: Sequence[dict], machine: str) -> str:
         f"# Scores of {Path(first['run']).resolve().name}",
         f"{source}, {counted(first['images'], 'images')}, at the labels' own resolution; network input "
         f"{height}x{width} "
-        f"(height x width){averaged}. Measured on {machine}.",
+        f"(height x width){averaged}. Computed by {first['runtime']} in {first['precision']}, on {machine}.",
         *warning_lines(first),
         class_table({step_title(report["checkpoint"]): report for report in reports}),
     ]

@@ -17,7 +17,7 @@ from deeplab_tf.core import __version__, bundle
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.progress import progress
 from deeplab_tf.deploy.budget.workload import to_rows
-from deeplab_tf.deploy.conversion import TARGETS
+from deeplab_tf.deploy.conversion import DEFAULT_TARGETS
 from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize, tflite
 from deeplab_tf.lab.export.calibration import Calibration, calibrate
 from deeplab_tf.lab.export.head import with_head
@@ -36,7 +36,7 @@ class ExportOptions(NamedTuple):
         size: height, width of the frames that the network takes.
         output: "labels" or "logits".
         label_stride: 1, 4 or 8; see `head.with_head`.
-        targets: of TARGETS.
+        targets: of `conversion.TARGETS`.
         int8: also calibrate and quantize.
         calibration: of `core.calibration.METHODS`; None selects by measured agreement.
         calibration_images: frames to calibrate on; those beyond are held out.
@@ -45,7 +45,7 @@ class ExportOptions(NamedTuple):
     size: tuple[int, int]
     output: str = "labels"
     label_stride: int = 1
-    targets: tuple[str, ...] = TARGETS
+    targets: tuple[str, ...] = DEFAULT_TARGETS
     int8: bool = False
     calibration: str | None = None
     calibration_images: int = 100

@@ -32,7 +32,7 @@ def convert_run(
     *,
     int8: bool = False,
     fp16: bool = False,
-    target: str = "all",
+    target: str | None = None,
     images: str | None = None,
     labels: str | None = None,
     root: str | None = None,
@@ -57,7 +57,7 @@ def convert_run(
             nothing else.
         int8: also write the INT8 network, calibrated on real images.
         fp16: build FP16 engines where there is a GPU.
-        target: "all", "saved_model", "tf_trt", "onnx" or "tensorrt".
+        target: one of `conversion.TARGETS`, or "all"; all but "litert" if left out.
         images: a folder of images to calibrate on, in place of the run's training images.
         labels: a folder with the labels of `images`, to score on, in place of the run's val split.
         root: where the run's dataset lies now, if not where its recipe says.
@@ -85,7 +85,8 @@ def convert_run(
     check_run_or_bundle(run)
     check_target(out, overwrite=overwrite)
     _check(target, output, mode, calibration, int8, calibrate_on_gpu, images, labels)
-    precision, targets = convert_bundle.precision(int8, fp16), convert_bundle.targets_of(target)
+    precision = convert_bundle.precision(int8, fp16)
+    targets = convert_bundle.targets_of(target, conversion.DEFAULT_TARGETS)
     with locked(out):
         keras = open_run(run, checkpoint)
         keras.mode = mode
@@ -124,7 +125,7 @@ def convert_run(
 
 def _check(target, output, mode, calibration, int8, calibrate_on_gpu, images, labels):
     for name, value, choices in (
-        ("target", target, ("all", *conversion.TARGETS)),
+        ("target", target, (None, "all", *conversion.TARGETS)),
         ("output", output, OUTPUTS),
         ("mode", mode, BUNDLE_MODES),
         ("calibration", calibration, (None, *METHODS)),

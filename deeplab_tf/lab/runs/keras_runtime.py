@@ -20,6 +20,8 @@ from deeplab_tf.lab.runs.folder import network_file
 from deeplab_tf.lab.runs.network_file import load_network_file
 
 CLASSES = "classes.json"
+SHORT = ("bfloat16", "float16")
+"""What layers of a network that was trained in mixed precision compute in."""
 
 
 class KerasRuntime(Predictor):
@@ -38,6 +40,7 @@ class KerasRuntime(Predictor):
     def __init__(self, model: keras.Model, table: LabelTable, config: Config):
         self.model, self.table, self.config, self.size, self.data = model, table, config, config.size, config.data
         self.gives_instances = "center" in model.output
+        self.precision = next((each.compute_dtype for each in model.layers if each.compute_dtype in SHORT), "float32")
         signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
         self._function = tf.function(self._outputs, input_signature=signature, jit_compile=False)
 

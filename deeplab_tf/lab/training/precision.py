@@ -37,7 +37,8 @@ def fastest() -> tuple[str, str]:
 
 def of_gpu(name: str, capability: tuple[int, int] | None) -> tuple[str, str]:
     """Return the precision for a GPU of a compute capability, None where it is not known, and why."""
-    capability = capability or (0, 0)
+    if capability is None:
+        return "float32", f"the compute capability of {name} is unknown"
     for precision, kind, since in (
         ("mixed_bfloat16", "bfloat16", BFLOAT16_SINCE),
         ("mixed_float16", "float16", FLOAT16_SINCE),
