@@ -52,7 +52,7 @@ def check_exports(model, frames, *, int8_error=0.15):
         )
     floats = onnx_model.onnx_model(head, size)
     np.testing.assert_allclose(run_onnx(floats, image), expected, **tolerance)
-    assert macs(network_layers(head, size)) == _multiply_adds(floats)
+    assert macs(network_layers(head, size)) == multiply_adds(floats)
     plan = quantize.make_plan(head, largest(head, frames))
     fake = graph.run(quantize.with_quantized_weights(head, plan), tf.constant(image), ranges=plan.all_ranges)
     trt, cpu = (run_onnx(write(floats, head, plan), image) for write in (qdq.for_tensorrt, qdq.for_cpu))
@@ -63,7 +63,7 @@ def check_exports(model, frames, *, int8_error=0.15):
     assert apart < int8_error / 2, f"{apart}: they round a half differently, and no more"
 
 
-def _multiply_adds(model):
+def multiply_adds(model):
     """Multiply-adds of the convolutions and matrix products of an ONNX model, from its own shapes."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {

@@ -1,11 +1,11 @@
 """Networks of inverted residuals, gates, hard swish and ReLU6 under every head: each export equals Keras."""
 
+import exports
 import keras
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import tensorflow as tf
+from exports import largest, multiply_adds, run_onnx
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.budget.workload import macs, parameters
@@ -34,12 +34,8 @@ HEADS = {
 
 
 def make(randomize, make_images, name, backbone, **options):
-    keras.utils.set_random_seed(0)
-    model = load_network(name)(5, backbone=backbone, width=0.25, **HEADS[name], **options)
-    for layer in model.layers:
-        if layer.name.startswith("logits") and layer.weights:
-            layer.set_weights([np.random.default_rng(6).normal(0, 0.3, w.shape) for w in layer.weights])
-    return randomize(model, make_images(np.random.default_rng(7), 2, *SIZE))
+    options.update(HEADS[name], backbone=backbone, width=0.25)
+    return exports.make(randomize, make_images, name, SIZE, **options)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +92,6 @@ def floats(network):
     return onnx_model.onnx_model(with_head(network, output="logits"), SIZE)
 
 
-def run_onnx(model, image):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"image": image})[0]
-
-
 def test_onnx_equals_keras(model, floats, make_images, rng):
     image = make_images(rng, 1, *SIZE)
     np.testing.assert_allclose(run_onnx(floats, image), model(image)["logits"], atol=1e-3)
@@ -113,26 +103,12 @@ def test_onnx_equals_keras(model, floats, make_images, rng):
 
 
 def test_multiply_adds_equal_onnx(model, network, floats):
-    inferred = onnx.shape_inference.infer_shapes(floats).graph
-    shapes = {
-        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*inferred.value_info, *inferred.output)
-    }
-    kernels = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
-    convolutions = [node for node in inferred.node if node.op_type == "Conv"]
-    counted = sum(int(np.prod(shapes[n.output[0]])) * int(np.prod(kernels[n.input[1]][1:])) for n in convolutions)
     layers = network_layers(with_head(network, output="logits"), SIZE)
-    assert macs(layers) == counted
+    assert macs(layers) == multiply_adds(floats)
     kernels = sum(v.numpy().size for v in model.trainable_variables if v.path.endswith("/kernel"))
     assert 0 < parameters(layers) - kernels < 0.2 * kernels, "biases"
     hard_swishes = [layer for layer in layers if layer.name.endswith("_out") and layer.kind == "other"]
     assert len(hard_swishes) == 18 and all(layer.reads == layer.writes for layer in hard_swishes)
-
-
-def largest(network, frames):
-    """The min-max range of every tensor."""
-    tensors = graph.run(network, tf.constant(frames.astype(np.float32)))
-    return {name: float(tf.reduce_max(tf.abs(tensor))) for name, tensor in tensors.items()}
 
 
 def test_int8_exports_agree(model, network, floats, make_images, rng):

@@ -259,3 +259,17 @@ def test_more_signals_change_nothing(tmp_path, bundle, number):
     output, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and errors == b"" and b"frames" in output
     assert open_source(str(out)).total == len(lines.read_text().splitlines())
+
+
+@pytest.mark.parametrize("options, live", [((), True), (("--labels-out", "ids"), False)])
+def test_label_files_do_not_depend_on_which_runtime_is_fast(bundle, tmp_path, monkeypatch, options, live):
+    asked = []
+
+    def open_runtime(bundle, name, precision, live):
+        asked.append(live)
+        return streams.FakeRuntime(bundle)
+
+    monkeypatch.setattr(runtimes, "open_runtime", open_runtime)
+    monkeypatch.chdir(tmp_path)
+    result = streams.invoke(bundle, "--source", "sample://?size=64x128&seconds=0.1", "--frames", "2", *options)
+    assert result.exit_code == 0 and asked == [live], result.stderr

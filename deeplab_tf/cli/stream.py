@@ -180,7 +180,8 @@ def command(
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
         if outputs["serve"] and ends and not loop:
             source.say("The page ends with the source; --loop plays it again and again.")
-        network = open_runtime(opened, runtime or "auto", precision, live=True)
+        live = not outputs["labels_out"]  # label files do not depend on how fast a runtime is today
+        network = open_runtime(opened, runtime or "auto", precision, live=live)
         choose_mode(network, mode, overlap)
     except BaseException:
         for sink in sinks:

@@ -174,7 +174,7 @@ def about_pixels(header: ImageHeader) -> Tuple[str, ...]:
 
 
 def about_image(path, said: Set[str]) -> List[str]:
-    """Return what a person should know of an image that is predicted, a sentence each, unless it was said of another.
+    """Return a sentence for each thing to know about an image before its labels are used, without those in `said`.
 
     Args:
         said: what has been said so far, of any image; filled here.

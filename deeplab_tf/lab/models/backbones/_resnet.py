@@ -73,7 +73,7 @@ def build(
 
 def bottleneck(x, channels, *, stride, rate, before, momentum, name):
     """Convolve 1x1, 3x3 and 1x1 to four times the channels. The stride is in the first 1x1, as in keras.applications,
-    whose weights fit: the 3x3 of a first block reads the thinned map, and has the new rate where that is dilation."""
+    whose weights fit: the 3x3 of a first block reads features behind the stride, so it has the new dilation."""
     shortcut = x if before is None else _projected(x, 4 * channels, stride, momentum, name)
     x = bn_relu(conv(x, channels, 1, strides=stride, name=f"{name}_1_conv"), name=f"{name}_1", momentum=momentum)
     x = bn_relu(conv(x, channels, 3, dilation_rate=rate, name=f"{name}_2_conv"), name=f"{name}_2", momentum=momentum)
@@ -81,8 +81,8 @@ def bottleneck(x, channels, *, stride, rate, before, momentum, name):
 
 
 def basic(x, channels, *, stride, rate, before, momentum, name):
-    """Convolve 3x3 twice. The stride is in the first one, which pads both sides alike and, in a first block, reads the
-    map before the stride, so that it has the rate `before` the stage."""
+    """Convolve 3x3 twice. The first convolution has the stride and pads both sides alike. In the first block of a stage
+    it reads the features before the stride, so it keeps the dilation of the stage before."""
     same = stride == 1 and x.shape[-1] == channels
     shortcut = x if before is None or same else _projected(x, channels, stride, momentum, name)
     if stride > 1:
