@@ -89,6 +89,7 @@ def test_an_undefined_score_is_never_best(recipe, scores, tmp_path, capsys):
 def test_a_score_line_leads_with_what_decides():
     report = {"miou": 0.71, "pixel_accuracy": 0.93, "pq": 0.46}
     assert score_line(9, report, "pq", 0.5) == "step 9: PQ 0.460, mIoU 0.710, pixel accuracy 0.930 (best: 0.500)"
+    assert score_line(9, report, "miou", 0.71).startswith("step 9: mIoU 0.710, PQ 0.460, pixel accuracy 0.930 (best so")
 
 
 def test_a_run_is_made_longer(recipe, tmp_path, capsys):
@@ -110,9 +111,11 @@ def test_a_run_is_made_longer(recipe, tmp_path, capsys):
 
 
 def test_a_run_cannot_become_shorter_than_it_is(recipe, tmp_path):
-    train(recipe(4), tmp_path / "run")
+    train(recipe(4, save_steps=[2, 4]), tmp_path / "run")
     with pytest.raises(DeepLabError, match=r"training.steps is 3, and .* has taken 4 steps; give at least as many"):
-        train(recipe(3), tmp_path / "run", resume=True)
+        train(recipe(3, save_steps=[2]), tmp_path / "run", resume=True)
+    with pytest.raises(DeepLabError, match=r"another recipe: training.save_steps: \[2, 4\] there, \[\] here"):
+        train(recipe(5), tmp_path / "run", resume=True)
 
 
 def test_the_time_left_counts_from_the_third_step_on(recipe, monkeypatch, capsys):

@@ -201,7 +201,8 @@ def score_line(step: int, report: dict, monitor: str, best: float) -> str:
         monitor: the key of the score that `best`, the highest so far or -1, is of.
     """
     names = {"pq": "PQ", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
-    scores = [f"{text} {number(report[key])}" for key, text in names.items() if key in report]
+    keys = [monitor, *(key for key in names if key in report and key != monitor)]
+    scores = [f"{names[key]} {number(report[key])}" for key in keys]
     mark = "best so far" if report[monitor] == best else f"best: {best:.3f}" if best >= 0 else "no best yet"
     return f"step {step}: {', '.join(scores)} ({mark})"
 

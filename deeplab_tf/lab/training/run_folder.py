@@ -78,7 +78,7 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
                 f"{run_dir} is not empty and holds no run (but {foreign[0]}); name another folder with --run."
             )
         return
-    different = config.difference(load_run(run_dir))
+    different = config.difference(_shortened(load_run(run_dir), config.training.steps))
     if different:
         raise DeepLabError(f"{run_dir} holds a run of another recipe: {different}. Name another folder with --run.")
     if not resume:
@@ -97,6 +97,12 @@ def check_run_folder(run_dir: Path, config: Config, *, resume: bool) -> None:
         raise DeepLabError(
             f"{path} is damaged ({reason}), and there is no other state to resume from; begin another run with --run."
         )
+
+
+def _shortened(run, steps):
+    """Return a run's recipe without the steps to save that a training of so many steps does not reach."""
+    reached = tuple(step for step in run.training.save_steps if step <= steps)
+    return run.model_copy(update={"training": run.training.model_copy(update={"save_steps": reached})})
 
 
 def _wrote_recipe(run_dir, config):
