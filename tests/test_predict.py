@@ -8,7 +8,7 @@ from deeplab_tf.cli import group
 from deeplab_tf.cli.predict import plan
 from deeplab_tf.core import draw, image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
-from deeplab_tf.core.metrics.label_folders import match_cityscapes, match_stems
+from deeplab_tf.core.metrics.label_matching import match_cityscapes, match_stems
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.lab import runs

@@ -173,12 +173,38 @@ class DeviceType(click.ParamType):
         return value
 
 
+class PartType(click.ParamType):
+    """i/n, the part of some files that this process takes; see `deeplab_tf.core.parts`."""
+
+    name = "part"
+
+    def get_metavar(self, param, ctx=None):
+        return "I/N"
+
+    def convert(self, value, param, ctx):
+        from deeplab_tf.core.parts import Part, parse_part
+
+        try:
+            return value if isinstance(value, Part) else parse_part(value)
+        except DeepLabError as error:
+            self.fail(str(error), param, ctx)
+
+
 def require(option: str, given, *names: str) -> None:
     """Raise a wrong call if options were given that only go with another one, which was not: `given` is its value."""
     source = click.get_current_context().get_parameter_source
     for name in names:
         if not given and source(name) == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} goes with --{option}; add it.")
+
+
+def require_not(option: str, *names: str) -> None:
+    """Raise a wrong call for options that were given and do not go with another one."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
+        if given and any(f"--{name}" in parameter.opts for name in names):
+            raise click.UsageError(f"{parameter.opts[0]} does not go with --{option}; leave it out.")
 
 
 def _check_source(ctx, param, value):

@@ -7,11 +7,13 @@ import click
 from deeplab_tf.cli.options import (
     Choice,
     IntRange,
+    PartType,
     PathType,
     example,
     json_option,
     new_guard,
     renamed_option,
+    require_not,
     show,
     verbose_option,
     write_json,
@@ -26,14 +28,13 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf score --pred results --truth cityscapes/gtFine/val --json scores.json",
         "deeplab-tf score --pred results --truth camvid/testannot --format ids --classes 11 --ignore-label 11",
         "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
+        "deeplab-tf score --pred results --truth cityscapes/gtFine/val --part 3/8 --out counts-3.json",
+        "deeplab-tf score --merge counts-*.json --json scores.json",
     )
 )
-@click.option(
-    "--pred", metavar="DIR", type=PathType(exists=True, file_okay=False), required=True, help="Folder of predictions."
-)
-@click.option(
-    "--truth", metavar="DIR", type=PathType(exists=True, file_okay=False), required=True, help="Folder of true labels."
-)
+@click.argument("counts", nargs=-1, type=PathType(exists=True, dir_okay=False), metavar="[COUNTS...]")
+@click.option("--pred", metavar="DIR", type=PathType(exists=True, file_okay=False), help="Folder of predictions.")
+@click.option("--truth", metavar="DIR", type=PathType(exists=True, file_okay=False), help="Folder of true labels.")
 @click.option(
     "--format",
     "layout",
@@ -61,14 +62,36 @@ NEEDS = ("numpy", "cv2")
     type=PathType(),
     help="Write a row for each image: mIoU, pixel accuracy; IoU, Dice, precision and recall of each class.",
 )
+@click.option(
+    "--part",
+    type=PartType(),
+    help="Count part I of N alone, into --out: N processes or machines share the images, whose names decide. A part "
+    "that is there already, of the same files, is not counted again.",
+)
+@click.option(
+    "--out", metavar="FILE", type=PathType(dir_okay=False), help="Write the counts of a --part here, as JSON."
+)
+@click.option(
+    "--merge", is_flag=True, help="Score from COUNTS, the files of all parts: the same scores as from one process."
+)
 @json_option
 @verbose_option
-def command(pred, truth, layout, classes, ignore_label, panoptic, csv, json_target, verbose):
+def command(counts, pred, truth, layout, classes, ignore_label, panoptic, csv, part, out, merge, json_target, verbose):
     """Score predicted label files: IoU per class, mIoU, pixel accuracy; with --panoptic PQ, SQ and RQ.
 
     Label files are 8-bit PNGs with one channel of ids, compared at their own resolution. Every truth needs its
     prediction, and every prediction its truth.
     """
+    if merge or counts:
+        _merge(counts, merge, csv, json_target)
+        return
+    for option, folder in (("--pred", pred), ("--truth", truth)):
+        if folder is None:
+            raise click.UsageError(f"Missing option '{option}'.")
+    if (part is None) != (out is None):
+        raise click.UsageError("--part and --out go together: --part 1/8 --out counts-1.json.")
+    if part is not None and csv:
+        raise click.UsageError("--csv goes with --merge, when all parts are counted.")
     own_classes = classes is not None or ignore_label is not None
     if panoptic and (own_classes or layout != "cityscapes"):
         raise click.UsageError(
@@ -82,15 +105,19 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, csv, json_targ
     guard = new_guard(json_target)
     guard.reads(pred, truth)
     guard.writes(csv, "--csv")
+    guard.writes(out, "--out", own=guard.wrote_report)
     if panoptic:
         guard.reads(*(os.path.normpath(folder) + ".json" for folder in (pred, truth)))
     guard.check()
 
-    from deeplab_tf.core.metrics.confusion import iou_table
+    if part is not None:
+        from deeplab_tf.core.metrics.score_parts import PANOPTIC, Settings
+
+        settings = Settings(PANOPTIC if panoptic else layout, names, ignore_label)
+        _count_part(truth, pred, settings, part, out, json_target)
+        return
     from deeplab_tf.core.metrics.label_folders import score_cityscapes_folders, score_id_folders
-    from deeplab_tf.core.metrics.panoptic import pq_table
     from deeplab_tf.core.metrics.panoptic_folders import score_panoptic_folders
-    from deeplab_tf.core.metrics.per_image import interval_text
 
     if panoptic:
         report = score_panoptic_folders(truth, pred)
@@ -98,12 +125,48 @@ def command(pred, truth, layout, classes, ignore_label, panoptic, csv, json_targ
         report = score_cityscapes_folders(truth, pred, csv=csv)
     else:
         report = score_id_folders(truth, pred, names=names, ignore_label=ignore_label, csv=csv)
+    _show_scores(report, json_target)
+
+
+def _count_part(truth, pred, settings, part, out, json_target):
+    from deeplab_tf.core.metrics.score_parts import score_part
+
+    report = score_part(truth, pred, settings, part, out)
+    done = "Counted" if report["written"] else "Already there:"
+    show(f"{done} {report['images']} of {report['all_images']} images, part {part}, in {out}.", json_target)
+    show("Score with all parts: deeplab-tf score --merge COUNTS...", json_target)
+    write_json(report, json_target)
+
+
+def _merge(counts, merge, csv, json_target):
+    """Score from the counts of parts; no other options go with that, since the counts hold them."""
+    if not merge:
+        raise click.UsageError(f"Got an unexpected argument ({counts[0]}); --merge scores from files of counts.")
+    if not counts:
+        raise click.UsageError(
+            "--merge needs the files that score --part wrote: deeplab-tf score --merge counts-*.json"
+        )
+    require_not("merge", "pred", "truth", "format", "classes", "ignore-label", "panoptic", "part", "out")
+    guard = new_guard(json_target)
+    guard.reads(*counts)
+    guard.writes(csv, "--csv")
+    guard.check()
+    from deeplab_tf.core.metrics.score_parts import merge_parts
+
+    _show_scores(merge_parts(counts, csv=csv), json_target)
+
+
+def _show_scores(report, json_target):
+    from deeplab_tf.core.metrics.confusion import iou_table
+    from deeplab_tf.core.metrics.panoptic import pq_table
+    from deeplab_tf.core.metrics.per_image import interval_text
+
     for warning in report["warnings"]:
         say(f"Warning: {warning}")
     show(iou_table(report), json_target)
     if "miou_interval" in report:
         show(interval_text(report["miou_interval"]), json_target)
-    if panoptic:
+    if "pq" in report:
         show("\n" + pq_table(report), json_target)
     write_json(report, json_target)
 

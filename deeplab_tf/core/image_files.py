@@ -6,7 +6,7 @@ Arrays are RGB, (H, W, 3). Any thread may call any function; decoding releases P
 """
 
 import os
-from typing import Iterator, List, Sequence, Set, Tuple
+from typing import Iterator, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from deeplab_tf.core.files import write_bytes
 from deeplab_tf.core.image_formats import ImageFile
 from deeplab_tf.core.image_header import parse_header, turn_upright
 from deeplab_tf.core.input_files import natural_key, read_bytes
+from deeplab_tf.core.listing import each_folder
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 """Endings of the files that `list_images` returns, in small or capital letters."""
@@ -139,49 +140,30 @@ _EXACT = ("PNG", "TIFF")
 
 
 def walk(folder) -> Iterator[Tuple[str, List[str]]]:
-    """Yield each folder below a folder, itself first, with the names of its files.
-
-    Links are followed, but no folder is visited twice; its own name goes before that of a link. Raises DeepLabError for
-    a folder that cannot be listed.
-    """
-    folders = [os.fspath(folder)]
-    links: List[str] = []
-    seen: Set[Tuple[int, int]] = set()
-    while folders or links:
-        parent = folders.pop() if folders else links.pop(0)
-        try:
-            status = os.stat(parent)
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(parent) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-            below = [entry for entry in entries if entry.is_dir()]
-        except OSError as error:
-            raise DeepLabError(f"Cannot list the folder {error.filename}: {error.strerror}.") from None
-        folders += [entry.path for entry in reversed(below) if not entry.is_symlink()]
-        links += [entry.path for entry in below if entry.is_symlink()]
-        yield parent, [entry.name for entry in entries if not entry.is_dir()]
+    """Yield each folder below a folder, itself first, with the sorted names of its files; see `each_folder`."""
+    for parent, names in each_folder(folder):
+        yield parent, sorted(names)
 
 
-def list_images(folder, *, recursive: bool = False) -> List[str]:
-    """Return the paths of the images in a folder, in natural order (frame_2 before frame_10), without hidden files.
+def each_image(folder, *, recursive: bool = False) -> Iterator[str]:
+    """Yield the paths of the images in a folder, in no order, without hidden files; in memory is one at a time.
 
     Raises DeepLabError if there is no such folder, or one below it cannot be read.
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise DeepLabError(f"There is no folder {folder}.")
-    found = []
-    for parent, files in walk(folder):
-        found += [
-            os.path.join(parent, name)
-            for name in files
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
+    for parent, names in each_folder(folder):
+        for name in names:
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                yield os.path.join(parent, name)
         if not recursive:
-            break
-    return sorted(found, key=natural_key)
+            return
+
+
+def list_images(folder, *, recursive: bool = False) -> List[str]:
+    """Return the paths of `each_image` in natural order (frame_2 before frame_10)."""
+    return sorted(each_image(folder, recursive=recursive), key=natural_key)
 
 
 def write_image(path, array: np.ndarray) -> None:

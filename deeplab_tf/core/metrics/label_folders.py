@@ -1,21 +1,34 @@
 """Label maps in files, from any program, against the truth."""
 
 import os
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS, LABEL_SUFFIX, frame_of
+from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FILE_IDS, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.image_files import list_images, read_ids
+from deeplab_tf.core.image_files import read_ids
 from deeplab_tf.core.labels import IGNORE_LABEL, Label, LabelTable, id_map
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix, count_pairs
-from deeplab_tf.core.metrics.pairs import common_names, in_threads
+from deeplab_tf.core.metrics.label_matching import CITYSCAPES_LAYOUT, IDS_LAYOUT, match
+from deeplab_tf.core.metrics.pairs import in_threads
 from deeplab_tf.core.metrics.per_image import counts_of, miou_interval, write_csv
 from deeplab_tf.core.progress import say
 
-Files = List[Tuple[str, str]]
-"""(truth, prediction) paths."""
+
+class Counted(NamedTuple):
+    """How often ids meet in one image.
+
+    Attributes:
+        name: by which truth and prediction belong together.
+        truth, prediction: the two files.
+        pairs: (3, N) int64: true id, predicted id, and in how many pixels they meet.
+    """
+
+    name: str
+    truth: str
+    prediction: str
+    pairs: np.ndarray
 
 
 def score_cityscapes_folders(truth: str, prediction: str, *, csv: Optional[str] = None) -> dict:
@@ -28,17 +41,7 @@ def score_cityscapes_folders(truth: str, prediction: str, *, csv: Optional[str] 
     Raises:
         DeepLabError: files that do not match, are of different sizes, or hold unknown ids.
     """
-    files = match_cityscapes(truth, prediction)
-    each: List[np.ndarray] = []
-    pairs, seen = count_files(files, each=each)
-    hint = "Cityscapes label ids are 0 to 33 (road is 7); class ids go with --format ids"
-    _check_ids(seen, set(CITYSCAPES_FILE_IDS), hint)
-    if max(seen[1]) < len(CITYSCAPES) <= max(seen[0]):
-        say("Warning: no prediction holds an id above 18; are these train ids? Expected label ids, where road is 7.")
-    confusion = ConfusionMatrix(len(CITYSCAPES))
-    confusion.add_pairs(pairs, CITYSCAPES_TO_CLASS, images=len(files))
-    images = _images(files, each, CITYSCAPES, CITYSCAPES_TO_CLASS, csv)
-    return {**confusion.report(CITYSCAPES), "miou_interval": miou_interval(images)}
+    return cityscapes_report(list(count_each(match(CITYSCAPES_LAYOUT, truth, prediction))), csv=csv)
 
 
 def score_id_folders(
@@ -61,12 +64,35 @@ def score_id_folders(
         DeepLabError: files that do not match, are of different sizes, or hold unknown ids; and binary masks, whose 255
             is most likely their object.
     """
-    files = match_stems(truth, prediction)
-    each: List[np.ndarray] = []
-    pairs, seen = count_files(files, each=each)
+    rows = list(count_each(match(IDS_LAYOUT, truth, prediction)))
+    return ids_report(rows, truth, names=names, ignore_label=ignore_label, csv=csv)
+
+
+def cityscapes_report(rows: Sequence[Counted], *, csv: Optional[str] = None) -> dict:
+    """Return the report of `score_cityscapes_folders` for its counted images."""
+    pairs, seen = _total(rows), check_ids(rows, CITYSCAPES_IDS)
+    if max(seen[1]) < len(CITYSCAPES) <= max(seen[0]):
+        say("Warning: no prediction holds an id above 18; are these train ids? Expected label ids, where road is 7.")
+    confusion = ConfusionMatrix(len(CITYSCAPES))
+    confusion.add_pairs(pairs, CITYSCAPES_TO_CLASS, images=len(rows))
+    images = _images(rows, CITYSCAPES, CITYSCAPES_TO_CLASS, csv)
+    return {**confusion.report(CITYSCAPES), "miou_interval": miou_interval(images)}
+
+
+def ids_report(
+    rows: Sequence[Counted],
+    truth: str,
+    *,
+    names: Optional[Sequence[str]] = None,
+    ignore_label: Optional[int] = None,
+    csv: Optional[str] = None,
+) -> dict:
+    """Return the report of `score_id_folders` for its counted images; `truth` names their folder in sentences."""
+    pairs = _total(rows)
     ignored = {IGNORE_LABEL} if ignore_label is None else {IGNORE_LABEL, ignore_label}
-    true_classes = set(seen[0]) - ignored
-    if IGNORE_LABEL in seen[0] and len(true_classes) == 1 and ignore_label != IGNORE_LABEL:
+    true_ids = set(np.flatnonzero(pairs.any(axis=1)).tolist())
+    true_classes = true_ids - ignored
+    if IGNORE_LABEL in true_ids and len(true_classes) == 1 and ignore_label != IGNORE_LABEL:
         raise DeepLabError(
             f"The truth in {truth} holds only {true_classes.pop()} and 255, and 255 is ignored: anything would score "
             "well. If 255 is a class, as in binary masks, write it as another id in all files; if it is to be "
@@ -78,14 +104,12 @@ def score_id_folders(
         names = [str(i) for i in range(max(true_classes) + 1)]
         count = "1 class" if len(names) == 1 else f"{len(names)} classes"
         say(f"{count}, as the highest id in the truth is {names[-1]}; --classes says otherwise.")
-    ids = " and ".join(str(i) for i in sorted(ignored))
-    hint = f"classes are 0 to {len(names) - 1}, ignored {ids}; see --classes and --ignore-label"
-    _check_ids(seen, set(range(len(names))) | ignored, hint)
+    check_ids(rows, known_ids(names, ignore_label))
     table = LabelTable(Label(i, name, (0, 0, 0), False) for i, name in enumerate(names))
     confusion = ConfusionMatrix(len(table))
     classes = id_map({i: i for i in range(len(names)) if i not in ignored})
-    confusion.add_pairs(pairs, classes, images=len(files))
-    report = {**confusion.report(table), "miou_interval": miou_interval(_images(files, each, table, classes, csv))}
+    confusion.add_pairs(pairs, classes, images=len(rows))
+    report = {**confusion.report(table), "miou_interval": miou_interval(_images(rows, table, classes, csv))}
     if len(names) == 1:
         report["warnings"].append(
             f"The truth holds one class only, {names[0]}: whoever predicts nothing else scores 1."
@@ -94,15 +118,13 @@ def score_id_folders(
     return report
 
 
-def _images(files, each, table, classes, csv):
+def _images(rows, table, classes, csv):
     """Return the counts of each image, and write them where they are wanted."""
     images = []
-    for (_, prediction), found in zip(files, each):
-        pairs = np.zeros((256, 256), np.int64)
-        pairs[found[0], found[1]] = found[2]
+    for row in rows:
         confusion = ConfusionMatrix(len(table))
-        confusion.add_pairs(pairs, classes)
-        images.append(counts_of(os.path.splitext(os.path.basename(prediction))[0], confusion))
+        confusion.add_pairs(from_sparse(row.pairs), classes)
+        images.append(counts_of(os.path.splitext(os.path.basename(row.prediction))[0], confusion))
     if csv:
         write_csv(csv, images, table)
     return images
@@ -122,92 +144,34 @@ def _about_ignored(pairs, ignored, absent):
     return found
 
 
-def match_cityscapes(truth: str, prediction: str) -> Files:
-    """Pair every *_gtFine_labelIds.png anywhere below `truth` with the PNG file of the same frame below `prediction`.
+def count_each(files: Sequence[Tuple[str, str, str]]) -> Iterator[Counted]:
+    """Yield the counts of each of the images of `match`, in their order.
 
-    Of several predictions of a frame the one that ends in labelIds.png is taken.
-
-    Raises:
-        DeepLabError: no truth, or a frame with no prediction, no truth, or several predictions.
+    Raises DeepLabError for a file that is no label file, and for a prediction whose size is not its truth's.
     """
-    truths: Dict[str, List[str]] = {}
-    predictions: Dict[str, List[str]] = {}
-    for path in list_images(truth, recursive=True):
-        if path.endswith(LABEL_SUFFIX):
-            frame = frame_of(path)
-            if frame is None:
-                raise DeepLabError(f"{path} is not named city_sequence_frame{LABEL_SUFFIX}, as Cityscapes' files are.")
-            truths.setdefault(frame, []).append(path)
-    for path in list_images(prediction, recursive=True):
-        frame = frame_of(path)
-        if frame is not None and path.lower().endswith(".png"):
-            predictions.setdefault(frame, []).append(path)
-    if not truths:
-        raise DeepLabError(f"No *{LABEL_SUFFIX} below {truth}; name the gtFine folder, or pass --format ids.")
-    chosen = {
-        frame: [path for path in paths if path.endswith("labelIds.png")] or paths
-        for frame, paths in predictions.items()
-    }
-    return _pairs(truths, chosen, truth, prediction)
+    for (name, truth, prediction), pairs in zip(files, in_threads(_count_file, [paths for _, *paths in files])):
+        yield Counted(name, truth, prediction, to_sparse(pairs))
 
 
-def match_stems(truth: str, prediction: str) -> Files:
-    """Pair the PNG files that have the same name in both folders, or in the same subfolder of both.
-
-    Raises:
-        DeepLabError: no truth, or an image that has no partner.
-    """
-
-    def by_stem(folder):
-        found: Dict[str, List[str]] = {}
-        for path in list_images(folder, recursive=True):
-            if path.lower().endswith(".png"):  # a JPEG is no label file, but an overlay, say
-                found.setdefault(os.path.splitext(os.path.relpath(path, folder))[0], []).append(path)
-        return found
-
-    truths = by_stem(truth)
-    if not truths:
-        raise DeepLabError(f"No PNG file in {truth}; --truth names the folder with the true label files.")
-    return _pairs(truths, by_stem(prediction), truth, prediction)
+def to_sparse(counts: np.ndarray) -> np.ndarray:
+    """Return (3, N) int64: row, column and value of each entry that is not 0."""
+    met = np.nonzero(counts)
+    return np.stack([*met, counts[met]])
 
 
-def _pairs(truths, predictions, truth, prediction):
-    true, predicted = ({name: _only(paths) for name, paths in side.items()} for side in (truths, predictions))
-    return [(true[name], predicted[name]) for name in common_names(true, predicted, truth, prediction)]
+def from_sparse(pairs: np.ndarray, size: Tuple[int, int] = (256, 256)) -> np.ndarray:
+    """Return the counts of `to_sparse`."""
+    counts = np.zeros(size, np.int64)
+    counts[pairs[0], pairs[1]] = pairs[2]
+    return counts
 
 
-def _only(paths):
-    if len(paths) > 1:
-        raise DeepLabError(f"Two label files for one frame: {paths[0]} and {paths[1]}; leave one.")
-    return paths[0]
-
-
-def count_files(
-    files: Files, *, each: Optional[List[np.ndarray]] = None
-) -> Tuple[np.ndarray, Tuple[Dict[int, str], Dict[int, str]]]:
-    """Count how often each pair of ids meets, over all files.
-
-    Args:
-        files: of truth and prediction.
-        each: gets (3, N) int64 for each file: the true and the predicted ids that meet in it, and how often.
-
-    Returns:
-        (256, 256) int64 as in `count_pairs`; for truth and prediction, the first file that holds each id.
-
-    Raises:
-        DeepLabError: a file that is no label file, or a prediction whose size is not its truth's.
-    """
+def _total(rows):
+    """Return the (256, 256) sum over counted images."""
     total = np.zeros((256, 256), np.int64)
-    seen: Tuple[Dict[int, str], Dict[int, str]] = ({}, {})
-    for pairs, paths in zip(in_threads(_count_file, files), files):
-        total += pairs
-        if each is not None:
-            met = np.nonzero(pairs)
-            each.append(np.stack([*met, pairs[met]]))
-        for side, path in enumerate(paths):
-            for i in np.flatnonzero(pairs.any(axis=1 - side)):
-                seen[side].setdefault(int(i), path)
-    return total, seen
+    for row in rows:
+        total[row.pairs[0], row.pairs[1]] += row.pairs[2]  # no pair of ids is there twice
+    return total
 
 
 def _count_file(paths):
@@ -220,10 +184,41 @@ def _count_file(paths):
     return count_pairs(truth, prediction)
 
 
-def _check_ids(seen, known, hint):
-    """Raise DeepLabError for ids outside the table: it names the file with the lowest, and all that are unknown."""
+class KnownIds(NamedTuple):
+    """The ids that label files may hold, and the end of an error for others."""
+
+    ids: Set[int]
+    hint: str
+
+
+CITYSCAPES_IDS = KnownIds(
+    set(CITYSCAPES_FILE_IDS), "Cityscapes label ids are 0 to 33 (road is 7); class ids go with --format ids"
+)
+
+
+def known_ids(names: Sequence[str], ignore_label: Optional[int]) -> KnownIds:
+    """Return the ids of the files of `score_id_folders`."""
+    ignored = sorted({IGNORE_LABEL, IGNORE_LABEL if ignore_label is None else ignore_label})
+    ids = " and ".join(str(i) for i in ignored)
+    hint = f"classes are 0 to {len(names) - 1}, ignored {ids}; see --classes and --ignore-label"
+    return KnownIds({*range(len(names)), *ignored}, hint)
+
+
+def check_ids(rows: Sequence[Counted], known: KnownIds) -> Tuple[Dict[int, str], Dict[int, str]]:
+    """Return, for truth and prediction, the first file that holds each id.
+
+    Raises DeepLabError for ids outside the table: it names the file with the lowest, and all that are unknown.
+    """
+    seen: Tuple[Dict[int, str], Dict[int, str]] = ({}, {})
+    for row in rows:
+        for side, path in enumerate((row.truth, row.prediction)):
+            for i in set(row.pairs[side].tolist()):
+                seen[side].setdefault(i, path)
     for kind, first_file in zip(("Truth", "Prediction"), seen):
-        unknown = sorted(set(first_file) - known)
+        unknown = sorted(set(first_file) - known.ids)
         if unknown:
             ids = ", ".join(str(i) for i in unknown)
-            raise DeepLabError(f"{kind} {first_file[unknown[0]]} holds an unknown id (all such ids: {ids}); {hint}.")
+            raise DeepLabError(
+                f"{kind} {first_file[unknown[0]]} holds an unknown id (all such ids: {ids}); {known.hint}."
+            )
+    return seen

@@ -12,17 +12,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def common_names(truths: Dict[str, str], predictions: Dict[str, str], truth: str, prediction: str) -> List[str]:
+def common_names(
+    truths: Dict[str, str], predictions: Dict[str, str], truth: str, prediction: str, *, empty: bool = False
+) -> List[str]:
     """Return the names of all images, sorted.
 
     Args:
         truths, predictions: name of an image -> what an error calls it, such as its path.
         truth, prediction: the two folders.
+        empty: there may be no images, as in one of many parts.
 
     Raises:
         DeepLabError: there is no truth, or a name is on one side only; how many are, and the first, are in the message.
     """
-    if not truths:
+    if not truths and not empty:
         raise DeepLabError(f"{truth} holds no true labels.")
     missing, extra = sorted(set(truths) - set(predictions)), sorted(set(predictions) - set(truths))
     if missing:
@@ -42,9 +45,14 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Ite
 
 
 def _results(function, items):
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        futures = deque(pool.submit(function, item) for item in items)
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        futures: deque = deque()
         try:
+            for item in items:
+                futures.append(pool.submit(function, item))
+                if len(futures) >= 8 * threads:  # of a million items not all at once
+                    yield futures.popleft().result()
             while futures:
                 yield futures.popleft().result()
         finally:

@@ -33,6 +33,10 @@ class PanopticFolder:
         """Return the (H, W) int32 panoptic map of an image. Raises DeepLabError for anything wrong with its files."""
         raise NotImplementedError
 
+    def file(self, name: str) -> str:
+        """Return the PNG file of an image."""
+        raise NotImplementedError
+
 
 def open_panoptic_folder(folder: str, *, truth: Optional[PanopticFolder] = None) -> PanopticFolder:
     """Open panoptic maps in either format.
@@ -92,6 +96,9 @@ class CityscapesFolder(PanopticFolder):
     def panoptic_map(self, name):
         return from_instance_ids(read_instance_ids(self._files[name]), self._files[name])
 
+    def file(self, name):
+        return self._files[name]
+
 
 class CocoFolder(PanopticFolder):
     """A JSON file and its PNG files."""
@@ -110,8 +117,7 @@ class CocoFolder(PanopticFolder):
         self.method = method if isinstance(method, str) and method in METHODS else None
 
     def panoptic_map(self, name):
-        file_name, segments = self._annotations[name]
-        path = os.path.join(self._png_folder, file_name)
+        segments, path = self._annotations[name][1], self.file(name)
         pixels = from_colors(read_colors(path))
         values, areas, index = distinct(pixels.reshape(-1))
         counted = dict(zip(values.tolist(), areas.tolist()))
@@ -132,6 +138,9 @@ class CocoFolder(PanopticFolder):
                     f"{path} has {counted[segment.id]}."
                 )
         return np.array([value_of.get(i, VOID) for i in counted], np.int32)[index].reshape(pixels.shape)
+
+    def file(self, name):
+        return os.path.join(self._png_folder, self._annotations[name][0])
 
     def _values(self, name, segments):
         """Return segment id -> value in the panoptic map."""

@@ -75,16 +75,17 @@ def our_files(pairs):
     """Count with ConfusionMatrix, from PNG files."""
     from deeplab_tf.core.cityscapes import CITYSCAPES_TO_CLASS
     from deeplab_tf.core.metrics.confusion import ConfusionMatrix
-    from deeplab_tf.core.metrics.label_folders import count_files, match_cityscapes
+    from deeplab_tf.core.metrics.label_folders import count_each, from_sparse
+    from deeplab_tf.core.metrics.label_matching import CITYSCAPES_LAYOUT, match
 
     folder = _write(pairs)
-    files = match_cityscapes(str(folder / "truth"), str(folder / "pred"))
+    files = match(CITYSCAPES_LAYOUT, str(folder / "truth"), str(folder / "pred"))
 
     def count():
         confusion = ConfusionMatrix(19)
         with contextlib.redirect_stderr(io.StringIO()):  # its progress
-            found, _ = count_files(files)
-        confusion.add_pairs(found, CITYSCAPES_TO_CLASS, images=len(files))
+            for image in count_each(files):
+                confusion.add_pairs(from_sparse(image.pairs), CITYSCAPES_TO_CLASS)
         return confusion.miou()
 
     return count
