@@ -31,6 +31,7 @@ def run(
             "tensorflow": atrous convolutions as SpaceToBatch, convolution and BatchToSpace, because TensorFlow 2.6
             computes a depthwise one wrongly if it is one operation.
             "tf_trt": atrous convolutions as one operation, resizing with align_corners: what TF-TRT converts.
+            "litert": atrous convolutions as one operation, resizing of quantized tensors in float and rounded.
         ranges: largest magnitude by tensor; those tensors are fake-quantized as in TensorRT: symmetric, 255 levels,
             scale = range / 127.
     """
@@ -39,13 +40,14 @@ def run(
     for node in network.nodes:
         quantize = quantizers.get(node.name, _identity)
         # TensorRT needs a range for the padded input of an operation, too.
-        around = quantizers.get(node.inputs[0], _identity) if node.inputs and target == "tf_trt" else _identity
+        around = quantizers.get(node.inputs[0], _identity) if node.inputs and target != "tensorflow" else _identity
         with tf.name_scope(node.name):
             if node.op == "input":
                 tensors[node.name] = quantize(image)
             else:
                 inputs = [tensors[name] for name in node.inputs]
-                made = _EMITTERS[node.op](node, *inputs, target=target, quantize=quantize, around=around)
+                limit = (ranges or {}).get(node.name)
+                made = _EMITTERS[node.op](node, *inputs, target=target, quantize=quantize, around=around, limit=limit)
                 tensors[node.name] = quantize(made)
     return tensors
 
@@ -160,9 +162,14 @@ def _avg_pool(node, x, **_):
     return tf.nn.avg_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
 
 
-def _upsample(node, x, reference, *, target, quantize, **_):
+def _upsample(node, x, reference, *, target, quantize, limit, **_):
     """Compute `models.custom_layers.Upsample`; all parts have the range of its result."""
     factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
+    if target == "litert" and limit is not None:
+        # LiteRT's INT8 resizing rounds halves upward, and its quantization multiplies by the rounded reciprocal of the
+        # scale. Whole steps give ONNX Runtime's values.
+        scale = limit / 127
+        return scale * tf.round(upsample(tf.round(x * (1 / scale)), reference, factor))
     if target != "tf_trt":
         return upsample(x, reference, factor)
     x = quantize(tf.concat([x, quantize(x[:, -1:])], axis=1))

@@ -44,7 +44,7 @@ def write_int8(network: Network, size: tuple[int, int], plan: Plan, path: str | 
 
     quantized = quantize.with_quantized_weights(network, plan)
     made = graph.frozen_graph(
-        quantized, size, target="tf_trt", ranges=plan.all_ranges, rewrite=with_fake_quantized_kernels
+        quantized, size, target="litert", ranges=plan.all_ranges, rewrite=with_fake_quantized_kernels
     )
     Path(path).write_bytes(_converted(made, network, size))
 
