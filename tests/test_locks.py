@@ -212,7 +212,7 @@ def test_other_folders_of_pictures_are_tidied_too(tmp_path):
     from deeplab_tf.deploy.compare.disagreement import write_disagreements
     from deeplab_tf.deploy.video import sinks
 
-    for tidy in (sinks._make_folder, lambda folder: write_disagreements(folder, np.zeros((0,)), [], CITYSCAPES)):
+    for tidy in (sinks.make_folder, lambda folder: write_disagreements(folder, np.zeros((0,)), [], CITYSCAPES)):
         (tmp_path / ".deeplab-tf.0123abcd.part.png").write_text("half")
         tidy(str(tmp_path))
         assert names(tmp_path) == []

@@ -92,7 +92,7 @@ def test_sample_source_shows_the_scenes_of_sample():
 def test_stopped_source_ends():
     stopped, seen = threading.Event(), []
 
-    def deliver(captured_at, image, seconds, name):
+    def deliver(captured_at, *_):
         seen.append(captured_at)
         stopped.set()
         return True
@@ -150,7 +150,7 @@ def test_truncated_avi_reports_how_much_was_read(tmp_path):
     source = open_source(str(cut))
     read = []
     with pytest.raises(DeepLabError, match=r"cut\.avi.*middle") as error:
-        source.run(lambda captured_at, image, seconds, name: read.append(image) or True, threading.Event())
+        source.run(lambda captured_at, image, *_: read.append(image) or True, threading.Event())
     assert 20 < len(read) < 40
     assert f"{len(read)} of the 60 frames" in str(error.value)
 

@@ -231,6 +231,7 @@ def _guard(bundle, uri, outputs, json_target, written):
     from deeplab_tf.core.image_files import IMAGE_SUFFIXES
     from deeplab_tf.deploy.video import sinks
     from deeplab_tf.deploy.video.sources import local_files
+    from deeplab_tf.deploy.video.video_sink import is_video_name, part_name
 
     save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
     guard, read = new_guard(json_target), local_files(uri, without=written)
@@ -238,9 +239,9 @@ def _guard(bundle, uri, outputs, json_target, written):
     folder = next(filter(os.path.isdir, read), "")
     guard.reads(bundle, click.get_current_context().meta.get(_TOKEN_FILE))
     guard.reads(*read, whole=False)
-    if save and sinks.is_video_name(save):
+    if save and is_video_name(save):
         guard.writes(save, "--save")
-        guard.makes(sinks.part_name(save), "--save")
+        guard.makes(part_name(save), "--save")
     elif save:
         guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images, folder))
     if labels_out:

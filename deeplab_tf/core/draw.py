@@ -12,8 +12,8 @@ import numpy as np
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID
+from deeplab_tf.core.text import is_plain, put_text, text_width
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT = 22  # of a capital letter at scale 1, in pixels, rounded up
 _PAPER = 255
 _INK = (0, 0, 0)
@@ -21,6 +21,7 @@ TITLE_HEIGHT = 24
 """Height in pixels of the titles above the panels of `side_by_side`."""
 LOWEST_LEGEND = 12
 """Pixels of height."""
+_LOWEST_ROW = 20  # of a legend with other letters than ASCII, where there is room
 
 
 def colorize(label_map: np.ndarray, table: LabelTable) -> np.ndarray:
@@ -116,7 +117,8 @@ def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = 
         raise DeepLabError(f"A legend needs a height of at least {LOWEST_LEGEND} pixels; got {height}.")
     wanted = set(range(len(table))) if class_ids is None else {int(i) for i in class_ids}
     labels = [label for label in table if label.id in wanted]
-    row = max(LOWEST_LEGEND, min(28, height // max(1, len(labels))))  # pixels a row
+    lowest = LOWEST_LEGEND if all(is_plain(label.name) for label in labels) else min(_LOWEST_ROW, height)
+    row = max(lowest, min(28, height // max(1, len(labels))))  # pixels a row
     rows = height // row
     columns = [labels[start : start + rows] for start in range(0, len(labels), rows)] or [[]]
     return np.concatenate([_legend_column(height, row, column) for column in columns], axis=1)
@@ -124,12 +126,12 @@ def legend(height: int, table: LabelTable, class_ids: Optional[Iterable[int]] = 
 
 def _legend_column(height: int, row: int, labels: Sequence) -> np.ndarray:
     scale, box = 0.55 * row / _FONT_HEIGHT, row - 4
-    text_widths = [cv2.getTextSize(label.name, _FONT, scale, 1)[0][0] for label in labels]
+    text_widths = [text_width(label.name, scale) for label in labels]
     strip = np.full((height, box + 16 + max(text_widths + [24]), 3), _PAPER, np.uint8)
     for i, label in enumerate(labels):
         top = i * row + 2
         cv2.rectangle(strip, (4, top), (4 + box, top + box - 1), tuple(int(c) for c in label.color), thickness=-1)
-        cv2.putText(strip, label.name, (10 + box, top + int(0.75 * box)), _FONT, scale, _INK, 1, cv2.LINE_AA)
+        put_text(strip, label.name, (10 + box, top + int(0.75 * box)), scale, _INK)
     return strip
 
 
@@ -138,7 +140,7 @@ def side_by_side(panels: Sequence[np.ndarray], titles: Optional[Sequence[str]] =
 
     Args:
         panels: (H, W, 3) images; resized to the height of the first, keeping their aspect ratio.
-        titles: one per panel, in ASCII (OpenCV's fonts have no more); long ones are drawn smaller. None for no titles,
+        titles: one per panel; long ones are drawn smaller. None for no titles,
             which otherwise take TITLE_HEIGHT more pixels.
     """
     if not panels:
@@ -178,8 +180,7 @@ def _to_height(panel: np.ndarray, height: int) -> np.ndarray:
 
 def _title(text: str, width: int) -> np.ndarray:
     strip = np.full((TITLE_HEIGHT, width, 3), _PAPER, np.uint8)
-    text_width = cv2.getTextSize(text, _FONT, 0.5, 1)[0][0]
-    scale = 0.5 * min(1.0, (width - 8) / float(max(1, text_width)))
+    scale = 0.5 * min(1.0, (width - 8) / float(max(1, text_width(text, 0.5))))
     if scale > 0:
-        cv2.putText(strip, text, (4, TITLE_HEIGHT - 8), _FONT, scale, _INK, 1, cv2.LINE_AA)
+        put_text(strip, text, (4, TITLE_HEIGHT - 8), scale, _INK)
     return strip

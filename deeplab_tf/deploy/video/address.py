@@ -3,7 +3,7 @@
 0   /dev/video0   usb://0?width=1280&height=720&fps=30     a USB camera
 csi://0?width=1280&height=720&fps=30&flip=2                a Jetson's CSI camera
 rtsp://USER:PASSWORD@HOST/PATH   http://HOST/PATH          a network camera
-street.mp4   images/   "images/*.png"                      a video file, a folder of images, a pattern
+street.mp4   images/   "images/*.png"   frame_%05d.png     a video file, a folder of images, patterns
 sample://?size=512x1024&fps=30&seed=1                      synthetic street scenes
 gst:v4l2src ! videoconvert   ffmpeg:udp://0.0.0.0:5000     a GStreamer pipeline, an FFmpeg input
 @FILE                                                      the URI in a file that only its owner can read
@@ -139,7 +139,7 @@ def _url(uri):
 
 def _path(uri, path):
     path = os.path.expanduser(path)
-    is_images = os.path.isdir(path) or (not os.path.exists(path) and re.search(r"[*?\[]", path))
+    is_images = os.path.isdir(path) or (not os.path.exists(path) and re.search(r"[*?\[]|%0?\d*d", path))
     return Address("images" if is_images else "file", path, {}, uri if os.path.exists(path) else shown(uri))
 
 

@@ -11,6 +11,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.deploy.video import camera
 from deeplab_tf.deploy.video.address import Address
 from deeplab_tf.deploy.video.source import Source
+from deeplab_tf.deploy.video.upright import Turner
 
 
 def backoff(attempt: int, first: float = 0.5, longest: float = 30.0) -> float:
@@ -159,7 +160,7 @@ class _Reader(threading.Thread):
             self.done.set()
 
     def _read(self, capture):
-        total = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        total, turner = capture.get(cv2.CAP_PROP_FRAME_COUNT), Turner(capture)
         while not self._abandoned:
             if not capture.grab():
                 complete = total > 0 and self.frames >= total - 1  # a video file over HTTP
@@ -168,7 +169,7 @@ class _Reader(threading.Thread):
             decoded, image = capture.retrieve()
             if not decoded:
                 return f"{self._address.safe}: it sent a frame that cannot be decoded."
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            image = turner.turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             with self._delivering:
                 if self._abandoned or not self._accept(capture, captured_at, image, awake() - captured_at):
                     return None

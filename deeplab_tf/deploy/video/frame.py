@@ -14,6 +14,9 @@ class VideoFrame(NamedTuple):
         image: (H, W, 3) uint8 RGB.
         seconds: decoding time; for a live source, the part of it after `captured_at`.
         name: path of an image file, else "".
+        time: seconds from the source's first frame to this one: a file's own, else since the first capture. None where
+            a source has not said it yet.
+        duration: seconds until a file's next frame; None if unknown.
     """
 
     number: int
@@ -21,6 +24,8 @@ class VideoFrame(NamedTuple):
     image: np.ndarray
     seconds: float = 0.0
     name: str = ""
+    time: Optional[float] = None
+    duration: Optional[float] = None
 
 
 class StreamStats(NamedTuple):
@@ -63,7 +68,7 @@ class AnnotatedFrame(NamedTuple):
     """A frame with its prediction, as sinks receive it.
 
     Attributes:
-        number, captured_at, name: of its `VideoFrame`.
+        number, captured_at, name, time, duration: of its `VideoFrame`.
         image: (H, W, 3) uint8 RGB, the frame as captured, at the source's size.
         label_map: (H, W) uint8 class ids.
         annotated: (H', W', 3) uint8 RGB: the frame under the class colors, statistics along its top and a legend to its
@@ -78,3 +83,5 @@ class AnnotatedFrame(NamedTuple):
     annotated: np.ndarray
     stats: StreamStats
     name: str = ""
+    time: Optional[float] = None
+    duration: Optional[float] = None

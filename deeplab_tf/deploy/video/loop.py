@@ -79,6 +79,7 @@ class Stream:
         self._queues: List[FrameQueue] = []
         self._threads: List[threading.Thread] = []
         self._captured = self._rendered = 0  # frames
+        self._first_at: Optional[float] = None
 
     def stop(self) -> None:
         """End the stream soon; for signal handlers and other threads."""
@@ -153,8 +154,10 @@ class Stream:
         finally:
             self._to_prepare.close()
 
-    def _deliver(self, captured_at, image, seconds=0.0, name="") -> bool:
-        frame = VideoFrame(self._captured, captured_at, image, seconds, name)
+    def _deliver(self, captured_at, image, seconds=0.0, name="", time=None, duration=None) -> bool:
+        self._first_at = captured_at if self._first_at is None else self._first_at
+        time = captured_at - self._first_at if time is None else time
+        frame = VideoFrame(self._captured, captured_at, image, seconds, name, time, duration)
         self._captured += 1
         taken = self._to_prepare.put(frame)
         return taken and not self._stopped.is_set() and (self._source.live or self._captured != self._limit)
@@ -192,7 +195,15 @@ class Stream:
             canvas = self._renderer.render(frame.image, label_map, stats, panoptic)
             work.seconds["post"] = awake() - start
             annotated = AnnotatedFrame(
-                frame.number, frame.captured_at, frame.image, label_map, canvas, stats, frame.name
+                frame.number,
+                frame.captured_at,
+                frame.image,
+                label_map,
+                canvas,
+                stats,
+                frame.name,
+                frame.time,
+                frame.duration,
             )
             self._to_show.put(work._replace(annotated=annotated))
         self._to_show.close()

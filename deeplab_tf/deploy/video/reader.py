@@ -52,7 +52,7 @@ class VideoReader:
         finally:
             self._queue.close()
 
-    def _deliver(self, captured_at, image, seconds=0.0, name=""):
+    def _deliver(self, captured_at, image, *rest):
         return self._queue.put(image) and not self._stopped.is_set()
 
     def close(self) -> None:

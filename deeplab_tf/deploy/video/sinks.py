@@ -1,49 +1,27 @@
-"""Where a stream's frames go: a window, a video file, a folder of images, label files, JSON lines."""
+"""Where a stream's frames go: a window, a folder of images, label files, JSON lines; video_sink.py has video files."""
 
-import contextlib
 import errno
-import fcntl
 import glob
-import itertools
 import json
 import os
 import re
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TextIO, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, TextIO
 
 import cv2
 
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.draw import resize_labels
-from deeplab_tf.core.errors import DeepLabError, WrongCall, did_you_mean
-from deeplab_tf.core.files import is_device, is_locked, put_in_place, remove_parts
+from deeplab_tf.core.errors import DeepLabError, did_you_mean
+from deeplab_tf.core.files import is_device
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.standard_streams import raise_output_error
-from deeplab_tf.deploy.video import camera, pipelines
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
-from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
-
-_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-_MAX_FPS = 60.0
-_MAX_GAP_S = 5.0
-
-
-class Sink:
-    """Receives a stream's frames; all sinks of a stream are called from one thread."""
-
-    def write(self, frame: AnnotatedFrame) -> None:
-        """Take the next frame, in order. Must not wait for a viewer, nor change the arrays."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Finish; called once, also after an error."""
-
-
-def is_video_name(path: str) -> bool:
-    """Return whether `--save` of this path is a video file, and not a folder."""
-    return os.path.splitext(path)[1].lower() in _CODECS and not os.path.isdir(path)
+from deeplab_tf.deploy.video.sink import Sink, make_folder
+from deeplab_tf.deploy.video.source import Source
+from deeplab_tf.deploy.video.video_sink import CODECS, VideoFileSink, is_video_name
 
 
 def save(path: str, source: Source) -> Sink:
@@ -59,9 +37,9 @@ def save(path: str, source: Source) -> Sink:
     if is_video_name(path):
         return VideoFileSink(path, source)
     if suffix and not is_folder and not path.endswith(os.sep):
-        hint = did_you_mean(suffix, _CODECS).split("Choose from")[0]
+        hint = did_you_mean(suffix, CODECS).split("Choose from")[0]
         raise DeepLabError(
-            f"--save {path}: a video file ends in {', '.join(sorted(_CODECS))}, a folder has no suffix. {hint}".rstrip()
+            f"--save {path}: a video file ends in {', '.join(sorted(CODECS))}, a folder has no suffix. {hint}".rstrip()
         )
     return ImageFolderSink(path, source.folder)
 
@@ -106,118 +84,6 @@ class WindowSink(Sink):
         cv2.destroyAllWindows()
 
 
-def part_name(path: str) -> str:
-    """Return where a video is recorded: NAME.part.SUFFIX; if a file has that name, NAME.2.part.SUFFIX, and so on."""
-    stem, suffix = os.path.splitext(path)
-    names = itertools.chain([f"{stem}.part{suffix}"], (f"{stem}.{i}.part{suffix}" for i in itertools.count(2)))
-    return next(name for name in names if not os.path.lexists(name))
-
-
-def _reserve(path: str) -> Tuple[str, int]:
-    """Make the file `part_name` of a video; return its name and a descriptor, whose lock ends with the process. Raise
-    DeepLabError if another process is recording the video."""
-    stem, suffix = os.path.splitext(path)
-    for there in glob.glob(f"{glob.escape(stem)}.*part{glob.escape(suffix)}"):
-        if os.path.isfile(there) and is_locked(there):
-            raise DeepLabError(f"Another process is recording {path}; wait for it, or name another file.")
-    while True:
-        name = part_name(path)
-        try:
-            descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        except FileExistsError:
-            continue  # another process came between
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return name, descriptor
-
-
-class VideoFileSink(Sink):
-    """A video file that plays in real time.
-
-    A file's frames are written once each, at the file's rate. A live source's come irregularly: each is repeated or
-    left out so that it stands where it was captured; of a gap, as when the source was lost, five seconds are kept.
-
-    It is recorded as `part_name`, which stays visible (unlike the hidden file of `core.files.replacing`): a recording
-    cut short by a power failure or a full disk is worth keeping. `close` renames it.
-    """
-
-    def __init__(self, path: str, source: Source):
-        """Raise DeepLabError if the folder cannot be made or written."""
-        self._path, self._source = path, source
-        self._codec = _CODECS[os.path.splitext(path)[1].lower()]
-        self._writer: Optional[Any] = None
-        self._size = (0, 0)  # width, height
-        self._written, self._start, self._fps = 0, 0.0, DEFAULT_FPS
-        _make_folder(os.path.dirname(path) or ".")
-        self._descriptor: Optional[int]
-        self._part, self._descriptor = _reserve(path)
-
-    def write(self, frame: AnnotatedFrame) -> None:
-        height, width = frame.annotated.shape[:2]
-        if self._writer is None:
-            self._fps = min(self._source.fps or DEFAULT_FPS, _MAX_FPS)
-            self._size, self._start = (width, height), frame.captured_at
-            self._writer = self._open()
-        if (width, height) != self._size:
-            raise DeepLabError(
-                f"{self._path}: the frames change from {self._size[1]}x{self._size[0]} to {height}x{width}, which a "
-                "video file cannot; save them into a folder."
-            )
-        image = cv2.cvtColor(frame.annotated, cv2.COLOR_RGB2BGR)
-        for _ in range(self._repeats(frame.captured_at)):
-            self._writer.write(image)
-            self._written += 1
-
-    def _repeats(self, captured_at: float) -> int:
-        if not self._source.live:
-            return 1
-        longest = int(_MAX_GAP_S * self._fps)
-        repeats = int(round((captured_at - self._start) * self._fps)) + 1 - self._written
-        if repeats > longest:  # the clock of the file goes on from here
-            self._start += (repeats - longest) / self._fps
-        return max(0, min(longest, repeats))
-
-    def _open(self):
-        fps, size = self._fps, self._size
-        writer = cv2.VideoWriter(self._part, cv2.CAP_FFMPEG, camera.fourcc(self._codec), fps, size)
-        if not writer.isOpened() and camera.has_gstreamer():
-            for hardware in (True, False) if camera.is_jetson() else (False,):
-                pipeline = pipelines.writer(self._part, hardware=hardware)
-                writer = cv2.VideoWriter(pipeline, cv2.CAP_GSTREAMER, 0, fps, size)
-                if writer.isOpened():
-                    break
-        if not writer.isOpened():
-            raise DeepLabError(f"OpenCV cannot write {self._path} at {size[1]}x{size[0]}; try .avi, or a folder.")
-        return writer
-
-    def close(self) -> None:
-        if self._descriptor is None:
-            return
-        descriptor, self._descriptor = self._descriptor, None
-        try:
-            if self._writer is None:  # no frame came
-                os.unlink(self._part)
-                return
-            self._writer.release()
-            self._writer = None
-            _check_written(self._part, self._written)
-            try:
-                put_in_place(self._part, self._path)
-            except WrongCall as error:
-                raise WrongCall(f"{error} The recording is in {self._part}.") from error
-        finally:
-            os.close(descriptor)
-
-
-def _check_written(path, frames):
-    """Count the frames by the file's header: OpenCV's writer reports no error, such as a full disk."""
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
-    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    capture.release()
-    if found < frames - 1:
-        raise DeepLabError(f"{path} is incomplete ({max(0, found)} of {frames} frames): is the disk full?")
-
-
 class ImageFolderSink(Sink):
     """One JPEG per frame: NAME_overlay.jpg for an image file, else 00000012.jpg by its number."""
 
@@ -234,7 +100,7 @@ class ImageFolderSink(Sink):
         """
         self._folder, self._source_folder = folder, source_folder
         self._stems: Set[str] = set()
-        _make_folder(folder)
+        make_folder(folder)
 
     def write(self, frame: AnnotatedFrame) -> None:
         write_image(self._path(frame), frame.annotated)
@@ -274,7 +140,8 @@ class LabelFolderSink(ImageFolderSink):
 
 
 class JsonLinesSink(Sink):
-    """One JSON object per frame, flushed at once: its number, time, statistics, and the share of every class."""
+    """One JSON object per frame, flushed at once: its number, its time by the clock and in the source, statistics, and
+    the share of every class."""
 
     _BEGINNING = re.compile(rb'\{"frame": \d+, "time": [\d.]+, "name": ')
 
@@ -308,6 +175,7 @@ class JsonLinesSink(Sink):
             "frame": frame.number,
             "time": round(time.time() - awake() + frame.captured_at, 4),
             "name": frame.name or None,
+            "source_time": None if frame.time is None else round(frame.time, 4),
             "fps": round(stats.fps, 3),
             "latency_ms": {name: round(ms, 3) for name, ms in stats.latency_ms.items()},
         }
@@ -357,13 +225,3 @@ def _check_writable(path: str) -> None:
 def _stem(path: str, source_folder: str) -> str:
     """Return the name of an image file without suffix, below the folder of the source if it is one."""
     return os.path.splitext(os.path.relpath(path, source_folder) if source_folder else os.path.basename(path))[0]
-
-
-def _make_folder(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise DeepLabError(f"Cannot make the folder {folder}: {error.strerror}.") from error
-    if not os.access(folder, os.W_OK):
-        raise DeepLabError(f"The folder {folder} cannot be written: permission denied.")
-    remove_parts(folder)

@@ -3,16 +3,16 @@
 import threading
 from typing import Callable, List, Optional
 
-import numpy as np
-
+from deeplab_tf.core.clock import awake
 from deeplab_tf.deploy.video.address import Address
 from deeplab_tf.deploy.video.frame import VideoFrame
 
 DEFAULT_FPS = 25.0
 """Frame rate of a source that reports none: images played with --paced, and videos written from them."""
 
-Deliver = Callable[[float, np.ndarray, float, str], bool]
-"""Takes captured_at, image, seconds and name as in `VideoFrame`; returns whether more frames are wanted."""
+Deliver = Callable[..., bool]
+"""Takes captured_at, image, seconds, name and, of a file, time and duration as in `VideoFrame`; returns whether more
+frames are wanted."""
 
 
 class Source:
@@ -23,6 +23,9 @@ class Source:
         live: True: the newest frame wins; False: every frame, in order.
         fps: frames per second as the source reports it; None if unknown, or not yet known.
         total: number of frames; None if unknown, or endless.
+        duration: seconds from the first frame to the end of the last; None if unknown.
+        sound: the file whose sound belongs to the frames; "" for none.
+        sound_delay: seconds from the first frame to the first sound; negative where the sound begins first.
         folder: of image files, below which saved frames keep their subfolders; "" for other sources.
         reconnects: times that the source was lost and came back.
         say: called with a message for the user: what was lost, what came back.
@@ -32,7 +35,9 @@ class Source:
     live = False
     fps: Optional[float] = None
     total: Optional[int] = None
-    folder = ""
+    duration: Optional[float] = None
+    folder = sound = ""
+    sound_delay = 0.0
     reconnects = 0
 
     def __init__(self, address: Address):
@@ -51,13 +56,28 @@ class Source:
         raise NotImplementedError
 
 
+class Pacer:
+    """Waits until a frame is due; does nothing for a source that is not live."""
+
+    def __init__(self, live: bool, stopped: threading.Event):
+        self._live, self._stopped, self._start = live, stopped, awake()
+
+    def wait(self, time: float) -> None:
+        """Wait until `time` seconds after the start."""
+        if self._live:
+            now = awake()
+            if now > self._start + time + 1.0:  # the machine slept or could not keep up: no burst to make up for it
+                self._start = now - time
+            self._stopped.wait(max(0.0, self._start + time - now))
+
+
 def collect(source: Source, count: int) -> List[VideoFrame]:
     """Return the first `count` frames of a source, or all if it has fewer."""
     frames: List[VideoFrame] = []
 
-    def deliver(captured_at, image, seconds=0.0, name=""):
+    def deliver(captured_at, image, seconds=0.0, name="", time=None, duration=None):
         if len(frames) < count:
-            frames.append(VideoFrame(len(frames), captured_at, image, seconds, name))
+            frames.append(VideoFrame(len(frames), captured_at, image, seconds, name, time, duration))
         return len(frames) < count
 
     source.run(deliver, threading.Event())

@@ -1,11 +1,10 @@
-"""Sources that are not cameras: video files, image files, synthetic street scenes; and `open_source` for all kinds."""
+"""`open_source` for sources of all kinds; image files and synthetic street scenes."""
 
 import glob
 import os
 import re
 from typing import List, Optional, Sequence, Set
 
-import cv2
 import numpy as np
 
 from deeplab_tf.core.clock import awake
@@ -15,7 +14,8 @@ from deeplab_tf.core.image_header import about_image
 from deeplab_tf.core.input_files import natural_key
 from deeplab_tf.deploy.video.address import Address, parse
 from deeplab_tf.deploy.video.camera_source import CameraSource
-from deeplab_tf.deploy.video.source import DEFAULT_FPS, Source
+from deeplab_tf.deploy.video.file_source import VideoFileSource
+from deeplab_tf.deploy.video.source import DEFAULT_FPS, Pacer, Source
 
 
 def open_source(
@@ -72,8 +72,7 @@ def _files_of(address, without):
 def _read_by_a_pipeline(path):
     """Return the files that a word of a pipeline names, as FFmpeg and GStreamer number images (%08d); a playlist may
     name any file beside it."""
-    pattern = re.sub(r"%0?\d*d", "*", glob.escape(path)) if "%" in path else glob.escape(path)
-    found = glob.glob(pattern)
+    found = numbered(path) if _NUMBER.search(path) else glob.glob(glob.escape(path))
     if path.lower().endswith(_PLAYLISTS) and found:
         folder = os.path.dirname(path) or "."
         found += [os.path.join(folder, name) for name in os.listdir(folder)]
@@ -81,82 +80,6 @@ def _read_by_a_pipeline(path):
 
 
 _PLAYLISTS = (".m3u8", ".m3u", ".ffconcat", ".concat", ".txt", ".mpd")
-
-
-class _Pacer:
-    """Waits until the next frame is due; does nothing for a source that is not live."""
-
-    def __init__(self, fps, live, stopped):
-        self.period, self.live, self.stopped = 1.0 / fps, live, stopped
-        self.due = awake()
-
-    def wait(self):
-        if self.live:
-            now = awake()
-            if now > self.due + 1.0:  # the machine slept or could not keep up: no burst to make up for it
-                self.due = now
-            self.stopped.wait(max(0.0, self.due - now))
-            self.due += self.period
-
-
-class VideoFileSource(Source):
-    """A video file, decoded by OpenCV with FFmpeg."""
-
-    def __init__(self, address: Address):
-        super().__init__(address)
-        self._path = address.location
-        capture = self._open()
-        fps, total = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        capture.release()
-        self.fps = fps if 0 < fps < 1000 else None
-        self.total = int(total) if total > 0 else None
-
-    def _open(self):
-        _check_exists(self._path, self.safe)
-        if not os.access(self._path, os.R_OK):
-            raise DeepLabError(f"{self._path} cannot be read: permission denied.")
-        if not os.path.isfile(self._path):
-            raise DeepLabError(
-                f"{self._path} is a pipe or a device; name a video file, a folder of images or a camera."
-            )
-        if os.path.getsize(self._path) == 0:
-            raise DeepLabError(f"{self._path} is empty (0 bytes); copy it again.")
-        capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
-        if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) <= 0:
-            raise DeepLabError(
-                f"{self._path} is not a video that OpenCV can read, or was cut off; copy it again or convert it."
-            )
-        return capture
-
-    def run(self, deliver, stopped):
-        capture, read, more = self._open(), 0, True
-        pacer = _Pacer(self.fps or DEFAULT_FPS, self.live, stopped)
-        try:
-            while more and not stopped.is_set():
-                start = awake()
-                if not capture.grab():  # decodes
-                    break
-                pacer.wait()
-                captured_at = awake() if self.live else start
-                decoded, image = capture.retrieve()
-                if not decoded:
-                    break
-                image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-                read, more = read + 1, deliver(captured_at, image, awake() - captured_at, "")
-        finally:
-            capture.release()
-        if more and not stopped.is_set():
-            self._check_end(read)
-
-    def _check_end(self, read):
-        """Headers without an index estimate the frame count from length and rate: allow 1 %, at least one frame."""
-        if read == 0:
-            raise DeepLabError(f"{self._path} is a video without a frame that can be read; copy it again.")
-        if self.total is not None and read < self.total - max(1, self.total // 100):
-            raise DeepLabError(
-                f"{self._path} ends in the middle: {read} of the {self.total} frames that its header announces could "
-                "be read; copy it again."
-            )
 
 
 def _check_exists(path, name):
@@ -174,12 +97,33 @@ def _image_paths(address, without=()) -> List[str]:
         paths = [path for path in found if not os.path.realpath(path).startswith(below)]
         problem = f"The folder {location} has no image in it ({IMAGE_KINDS})."
     else:
-        found = sorted(glob.glob(location, recursive=True), key=natural_key)
+        found = numbered(location) if _NUMBER.search(location) else glob.glob(location, recursive=True)
+        found = sorted(found, key=natural_key)
         paths = [path for path in found if path.lower().endswith(IMAGE_SUFFIXES)]
         problem = f"No image matches {address.safe} ({IMAGE_KINDS})."
     if not paths:
         raise DeepLabError(problem)
     return paths
+
+
+_NUMBER = re.compile(r"%(0\d+|\d*)d")
+
+
+def numbered(pattern: str) -> List[str]:
+    """Return the files that a pattern such as frame_%05d.png names: %d any number, %05d one of at least five digits."""
+    folder, name = os.path.split(pattern)
+    parts = _NUMBER.split(name)
+    form = "".join(
+        (rf"(?:\d{{{int(part)}}}|[1-9]\d{{{int(part)},}})" if int(part or 0) else r"\d+") if i % 2 else re.escape(part)
+        for i, part in enumerate(parts)
+    )
+    places = glob.glob(_NUMBER.sub("*", glob.escape(folder))) if folder else ["."]
+    found = (os.path.join(place if folder else "", each) for place in places for each in _names(place))
+    return [path for path in found if re.fullmatch(form, os.path.basename(path))]
+
+
+def _names(folder):
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 class ImageSource(Source):
@@ -194,18 +138,19 @@ class ImageSource(Source):
             raise DeepLabError(f"{paths[0]} is a pipe or a device; name an image file.")
 
     def run(self, deliver, stopped):
-        pacer = _Pacer(DEFAULT_FPS, self.live, stopped)
+        pacer = Pacer(self.live, stopped)
         said: Set[str] = set()
-        for path in self._paths:
+        for number, path in enumerate(self._paths):
             start = awake()
             image = read_image(path)
             for sentence in about_image(path, said):
                 self.warnings = [*self.warnings, sentence]
                 self.say(f"Warning: {sentence}")
             seconds = awake() - start
-            pacer.wait()
+            time = number / DEFAULT_FPS
+            pacer.wait(time)
             captured_at, seconds = (awake(), 0.0) if self.live else (start, seconds)
-            if stopped.is_set() or not deliver(captured_at, image, seconds, path):
+            if stopped.is_set() or not deliver(captured_at, image, seconds, path, time, 1.0 / DEFAULT_FPS):
                 return
 
 
@@ -218,15 +163,16 @@ class LoopedSource(Source):
         self.live, self.fps, self.folder = source.live, source.fps, source.folder
 
     def run(self, deliver, stopped):
-        more, frames = True, 1
+        more, frames, begin, end = True, 1, 0.0, 0.0
 
-        def count(*frame):
-            nonlocal more, frames
-            more, frames = deliver(*frame), frames + 1
+        def count(captured_at, image, seconds, name, time, duration):
+            nonlocal more, frames, end
+            more, frames = deliver(captured_at, image, seconds, name, begin + time, duration), frames + 1
+            end = begin + time + (duration or 1.0 / (self.fps or DEFAULT_FPS))
             return more
 
         while more and frames and not stopped.is_set():
-            frames = 0  # without any it would spin
+            frames, begin = 0, end  # without any frame it would spin
             self._source.run(count, stopped)
 
 
@@ -261,9 +207,9 @@ class SampleSource(Source):
         if not self._drawn:
             return
         loop, i = self._drawn + self._drawn[-2:0:-1], 0
-        pacer = _Pacer(self._fps, True, stopped)
+        pacer = Pacer(True, stopped)
         while True:
-            pacer.wait()
+            pacer.wait(i / self._fps)
             if stopped.is_set() or not deliver(awake(), loop[i % len(loop)], 0.0, ""):
                 return
             i += 1

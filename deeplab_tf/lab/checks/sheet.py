@@ -8,6 +8,7 @@ import numpy as np
 from deeplab_tf.core.draw import overlay, stacked
 from deeplab_tf.core.image_files import resize_image
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.text import put_text
 from deeplab_tf.lab.checks.scan import Scan
 from deeplab_tf.lab.data.check import TITLES
 
@@ -66,8 +67,7 @@ def _row(pictures):
 
 def _text(text, width, scale=0.5):
     strip = np.full((20, width, 3), _PAPER, np.uint8)
-    ascii_text = text.encode("ascii", "replace").decode()
-    cv2.putText(strip, ascii_text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
+    put_text(strip, text, (4, 14), scale, _INK)
     return strip
 
 
