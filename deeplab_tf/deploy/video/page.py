@@ -25,6 +25,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
 from deeplab_tf.deploy.video.frame_queue import FrameQueue
+from deeplab_tf.deploy.video.metrics import StreamMetrics
 from deeplab_tf.deploy.video.page_server import KEEP_ALIVE, application
 from deeplab_tf.deploy.video.sinks import Sink
 
@@ -182,6 +183,7 @@ class _State:
 
     def __init__(self, table, title):
         self.table, self.title = table, title
+        self.metrics = StreamMetrics(table)
         self.viewers = 0  # changed by the server's thread alone
         self.start = awake()
         self.points: Deque[list] = collections.deque(maxlen=HISTORY)  # of the server's thread
@@ -193,6 +195,7 @@ class _State:
         with self._lock:
             self._last = frame
             self._max_latency = max(self._max_latency, frame.stats.latency_ms["end_to_end"])
+        self.metrics.observe(frame)
 
     def hello(self):
         """Return a viewer's first message."""

@@ -1,4 +1,4 @@
-"""The web server of `PageSink`: the page's files, the video (MJPEG), the statistics (WebSocket). Needs Tornado 6.1.
+"""The web server of `PageSink`: page, video (MJPEG), statistics (WebSocket), metrics, health. Needs Tornado 6.1.
 
 Everything here runs in the server's thread. Tornado is optional, so `application` joins its classes with the handlers
 below.
@@ -13,6 +13,7 @@ import socket
 from typing import Any, Optional
 
 from deeplab_tf.core.progress import say
+from deeplab_tf.deploy.video.metrics import MISSING
 
 MAX_VIEWERS = 32
 STALLED_SECONDS = 15.0
@@ -44,11 +45,14 @@ def application(state, hosts, folder, *, token=None, port=0):
     from tornado.web import Application, HTTPError, RequestHandler
     from tornado.websocket import WebSocketHandler
 
-    file, video, missing = (type(part.__name__, (part, RequestHandler), {}) for part in (_File, _Video, _Missing))
+    parts = (_File, _Video, _Missing, _Metrics, _Health)
+    file, video, missing, metrics, health = (type(part.__name__, (part, RequestHandler), {}) for part in parts)
     stats = type("_Stats", (_Stats, WebSocketHandler), {})
     files = {"/" + name: _read(folder, name) for name in os.listdir(folder) if os.path.splitext(name)[1] in _TYPES}
     files["/"], files["/favicon.ico"] = files.pop("/index.html"), files["/favicon.svg"]
-    routes = [("/video", video), ("/stats", stats)] + [(path.replace(".", r"\."), file) for path in sorted(files)]
+    routes = [("/video", video), ("/stats", stats), ("/metrics", metrics), ("/healthz", health)] + [
+        (path.replace(".", r"\."), file) for path in sorted(files)
+    ]
     return Application(
         routes,
         default_handler_class=missing,
@@ -178,6 +182,33 @@ class _File(_Guarded):
 class _Missing(_Guarded):
     def get(self):
         self._refuse(404, "There is nothing here; the page is /.")
+
+    head = get
+
+
+class _Metrics(_Guarded):
+    """For Prometheus."""
+
+    def get(self):
+        state = self.settings["state"]
+        answer = state.metrics.text(state.viewers)
+        if answer is None:
+            self._refuse(501, MISSING)
+            return
+        self.set_header("Content-Type", answer[0])
+        self.finish(answer[1])
+
+
+class _Health(_Guarded):
+    """For a supervisor, which needs no token: 200 while frames come, else 503."""
+
+    def _has_token(self):
+        return True
+
+    def get(self):
+        well, words = self.settings["state"].metrics.health()
+        self.set_status(200 if well else 503)
+        self.finish(words)
 
     head = get
 
