@@ -11,6 +11,7 @@ from deeplab_tf.lab.export import graph, onnx_model, qdq, quantize
 from deeplab_tf.lab.export.head import with_head
 from deeplab_tf.lab.export.layer_costs import network_layers
 from deeplab_tf.lab.export.network import read_network
+from deeplab_tf.lab.models.encoder import in_backbone
 from deeplab_tf.lab.models.registry import load_network
 
 
@@ -21,7 +22,24 @@ def make(randomize, make_images, name, size=(65, 97), classes=5, **options):
     for layer in model.layers:
         if layer.name.startswith("logits") and layer.weights:
             layer.set_weights([np.random.default_rng(6).normal(0, 0.3, w.shape) for w in layer.weights])
+    randomize_transformer(model)
     return randomize(model, make_images(np.random.default_rng(7), 2, *size))
+
+
+def randomize_transformer(model, seed=8):
+    """Give a Transformer weights like a trained one's: kernels that keep the size of what they read, attention that
+    differs from position to position, and no bias, scale or embedding as it begins."""
+    rng = np.random.default_rng(seed)
+    norms = [layer.name for layer in model.layers if isinstance(layer, keras.layers.LayerNormalization)]
+    if not norms:
+        return
+    for layer in model.layers:
+        if not in_backbone(layer.name) or hasattr(layer, "moving_mean"):
+            continue
+        for weight in layer.weights:
+            spread = 1.5 * np.prod(weight.shape[:-1]) ** -0.5 if weight.name == "kernel" else 0.5
+            around = float(weight.name == "gamma")
+            weight.assign(rng.normal(around, spread, weight.shape))
 
 
 def run_onnx(model, image):
@@ -53,7 +71,10 @@ def check_exports(model, frames, *, int8_error=0.15):
     floats = onnx_model.onnx_model(head, size)
     np.testing.assert_allclose(run_onnx(floats, image), expected, **tolerance)
     assert macs(network_layers(head, size)) == multiply_adds(floats)
-    plan = quantize.make_plan(head, largest(head, frames))
+    measured = largest(head, frames)
+    plan = quantize.make_plan(head, measured)
+    cache = qdq.tensor_ranges(floats, {**measured, **plan.all_ranges})
+    assert plan.all_ranges.items() <= cache.items() and all(np.isfinite(limit) for limit in cache.values())
     fake = graph.run(quantize.with_quantized_weights(head, plan), tf.constant(image), ranges=plan.all_ranges)
     trt, cpu = (run_onnx(write(floats, head, plan), image) for write in (qdq.for_tensorrt, qdq.for_cpu))
     for name, result in (("TensorRT", trt), ("CPU", cpu), ("TensorFlow", fake[head.logits].numpy())):

@@ -127,7 +127,7 @@ def test_onnx_equals_tf2onnx(network, make_images, rng):
 TENSORRT_8_2 = {
     *("Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "GlobalAveragePool", "HardSigmoid", "MaxPool"),
     *("Mul", "Relu", "Resize", "Sigmoid", "Slice", "Transpose"),
-    *("Div", "MatMul", "ReduceSum", "Reshape"),
+    *("Div", "Erf", "MatMul", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Softmax", "SpaceToDepth", "Sqrt", "Sub"),
 }
 """Of the operators that onnx-tensorrt supports for TensorRT 8.2."""
 
@@ -139,7 +139,7 @@ def test_onnx_is_reproducible_and_has_the_names_of_the_nodes(network):
     made = {output for node in first.graph.node for output in node.output}
     assert {node.name for node in head.nodes} - made == {"image"}
     kinds = [node.op_type for node in first.graph.node]
-    assert kinds.count("Transpose") == 1 and set(kinds) <= TENSORRT_8_2 - {"Slice", "Reshape", "MatMul"}
+    assert kinds.count("Transpose") == 1 and set(kinds) <= TENSORRT_8_2 - {"Slice", "Reshape", "MatMul", "Pad"}
 
 
 def every_node():
@@ -152,8 +152,17 @@ def every_node():
         return Node(name, op, (source,), {"stride": 1, "rate": 1, "padding": "same", **attributes}, weights)
 
     explicit = {"stride": 2, "padding": ((2, 1), (1, 2))}
-    tokens = conv("tokens", "average", (1, 1, 4, 12))
-    tokens.weights["bias"] = rng.normal(0, 0.3, 12).astype(np.float32)
+
+    def qkv(name, source):
+        made = conv(name, source, (1, 1, 4, 12))
+        made.weights["bias"] = rng.normal(0, 0.3, 12).astype(np.float32)
+        return made
+
+    def values(*shape):
+        return rng.normal(0, 1, shape).astype(np.float32)
+
+    windows = {"heads": 2, "window": 2}
+    table = {"bias": values(12), "relative_bias": values(9, 2)}
     scale = {"scale": np.full(3, 0.02, np.float32), "shift": np.array([-1, 0, 1], np.float32)}
     return Network(
         (
@@ -172,11 +181,21 @@ def every_node():
             Node("sigmoid", "sigmoid", ("shifted",)),
             Node("sum", "add", ("sigmoid", "max")),
             Node("relu", "relu", ("sum",)),
-            tokens,
+            qkv("tokens", "average"),
             Node("attended", "linear_attention", ("tokens",), {"dim": 2}),  # two heads
-            Node("both", "concat", ("relu", "attended")),
+            Node("normed", "layer_norm", ("attended",), {"epsilon": 1e-5}, {"scale": values(4), "shift": values(4)}),
+            qkv("windows_qkv", "normed"),
+            Node("windows", "window_attention", ("windows_qkv",), {**windows, "shift": 0}, table),
+            qkv("shifted_qkv", "windows"),
+            Node("moved", "window_attention", ("shifted_qkv",), {**windows, "shift": 1}, table),
+            qkv("global_qkv", "moved"),
+            Node("global", "attention", ("global_qkv",), {"heads": 2}),
+            Node("gelu", "gelu", ("global",)),
+            Node("located", "position", ("gelu",), {}, {"embedding": values(3, 2, 4)}),
+            Node("both", "concat", ("relu", "located")),
             Node("large", "upsample", ("both", "first"), {"factor": 2}),
-            conv("logits_conv", "large", (1, 1, 8, 4), stride=2),
+            Node("stacked", "space_to_depth", ("large",), {"before": 1}),
+            conv("logits_conv", "stacked", (1, 1, 32, 4)),
             Node("logits", "upsample", ("logits_conv", "image"), {"factor": 4}),
         )
     )
@@ -218,8 +237,13 @@ def test_tensorflow_2_6_on_python_3_6_equals_keras(model, randomize, make_images
     """Frozen, with dilation as SpaceToBatch, at even and odd sizes and at 360x480; logits and labels."""
     python = python36()
     attending = exports.make(randomize, make_images, "efficientvit")
+    windows, patches = (
+        exports.make(randomize, make_images, "fcn", backbone=name, output_stride=stride, width=0.125, head_channels=8)
+        for name, stride in (("swin_tiny", 32), ("vit_tiny", 16))
+    )
     cases, models = {}, {}
-    for size, tested in [((64, 96), model), ((97, 163), model), ((360, 480), model), ((65, 97), attending)]:
+    tests = [((64, 96), model), ((97, 163), model), ((360, 480), model), ((65, 97), attending)]
+    for size, tested in [*tests, ((63, 99), windows), ((61, 95), patches)]:
         name = f"{size[0]}x{size[1]}"
         graph.write_saved_model(graph.frozen_graph(with_head(read_network(tested)), size), tmp_path / name)
         cases[name], models[name] = make_images(rng, 1, *size).astype(np.uint8), tested

@@ -283,6 +283,20 @@ def test_unet_fcn_and_efficientvit_are_one_engine(export_to):
         assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
 
 
+def test_transformers_are_one_engine(export_to):
+    """Windows that shift, padded at the border; attention of all positions, and an embedding of theirs."""
+    asked = []
+    for backbone, output_stride in (("swin_tiny", 32), ("vit_tiny", 16)):
+        options = {"width": 0.25, "head_channels": 16, "finest": 16, "output_stride": output_stride}
+        folder = str(export_to(backbone, (97, 161), build="fcn", backbone=backbone, **options))
+        asked += coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8")
+    graphs = coverage.examine(asked)["graphs"]
+    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 2
+    for each in graphs:
+        assert each["single_engine"] and len(each["engines"]) == 1
+        assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
+
+
 def test_operations_that_split_a_graph_are_named(export_to, tmp_path, capsys):
     """The SavedModel for TensorFlow: six atrous convolutions as SpaceToBatch, two resizes without align_corners."""
     folder = export_to(

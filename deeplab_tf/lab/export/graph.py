@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deeplab_tf.lab.export.nodes import Network, Node
+from deeplab_tf.lab.models.attention_layers import global_attention, resized_embedding, space_to_depth, window_attention
 from deeplab_tf.lab.models.custom_layers import linear_attention, upsample
 
 Tensors = dict[str, tf.Tensor]
@@ -162,9 +163,9 @@ def _avg_pool(node, x, **_):
     return tf.nn.avg_pool2d(x, node.attributes["size"], node.attributes["stride"], padding)
 
 
-def _upsample(node, x, reference, *, target, quantize, limit, **_):
+def _upsample(node, x, reference=None, *, target, quantize, limit, **_):
     """Compute `models.custom_layers.Upsample`; all parts have the range of its result."""
-    factor, (height, width) = node.attributes["factor"], reference.shape[1:3]
+    factor = node.attributes["factor"]
     if target == "litert" and limit is not None:
         # LiteRT's INT8 resizing rounds halves upward, and its quantization multiplies by the rounded reciprocal of the
         # scale. Whole steps give ONNX Runtime's values.
@@ -172,11 +173,24 @@ def _upsample(node, x, reference, *, target, quantize, limit, **_):
         return scale * tf.round(upsample(tf.round(x * (1 / scale)), reference, factor))
     if target != "tf_trt":
         return upsample(x, reference, factor)
+    sides = x.shape[1:3]
     x = quantize(tf.concat([x, quantize(x[:, -1:])], axis=1))
     x = quantize(tf.concat([x, quantize(x[:, :, -1:])], axis=2))
     size = [factor * (side - 1) + 1 for side in x.shape[1:3]]
     x = quantize(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True))
+    height, width = (factor * side for side in sides) if reference is None else reference.shape[1:3]
     return x if x.shape[1:3] == (height, width) else x[:, :height, :width]
+
+
+def _layer_norm(node, x, **_):
+    centered = x - tf.reduce_mean(x, 3, keepdims=True)
+    variance = tf.reduce_mean(centered * centered, 3, keepdims=True)
+    x = centered * tf.math.rsqrt(variance + node.attributes["epsilon"])
+    return x * node.weights["scale"] + node.weights["shift"]
+
+
+def _position(node, x, **_):
+    return x + resized_embedding(node.weights["embedding"], x.shape[1:3])[None]
 
 
 _EMITTERS: dict[str, Callable[..., tf.Tensor]] = {
@@ -196,5 +210,11 @@ _EMITTERS: dict[str, Callable[..., tf.Tensor]] = {
     "mean": lambda node, x, **_: tf.reduce_mean(x, axis=(1, 2), keepdims=True),
     "upsample": _upsample,
     "linear_attention": lambda node, x, **_: linear_attention(x, node.attributes["dim"]),
+    "attention": lambda node, x, **_: global_attention(x, node.attributes["heads"]),
+    "window_attention": lambda node, x, **_: window_attention(x, **node.weights, **node.attributes),
+    "layer_norm": _layer_norm,
+    "gelu": lambda node, x, **_: tf.nn.gelu(x),
+    "position": _position,
+    "space_to_depth": lambda node, x, **_: space_to_depth(x, node.attributes["before"]),
     "argmax": lambda node, x, **_: tf.argmax(x, axis=3, output_type=tf.int32),
 }

@@ -7,7 +7,7 @@ import keras
 from deeplab_tf.deploy.budget.workload import Layer
 from deeplab_tf.lab.export.head import with_head
 from deeplab_tf.lab.export.network import read_network
-from deeplab_tf.lab.export.nodes import CONVOLUTIONS, RELUS, Network
+from deeplab_tf.lab.export.nodes import CONVOLUTIONS, RELUS, Network, Node
 from deeplab_tf.lab.export.shapes import network_shapes
 from deeplab_tf.lab.models.registry import build_network
 
@@ -51,12 +51,23 @@ def _layer(node, shapes, reads, writes):
     if node.op == "linear_attention":  # matrix products, with what a position costs
         dim = node.attributes["dim"]
         return Layer(node.name, "conv1x1", height * width * channels * (2 * dim + 1), 0, reads, writes)
+    if node.op in ("attention", "window_attention"):
+        products = 2 * channels * attended_pairs(node, (height, width))
+        return Layer(node.name, "conv1x1", products, weights, reads, writes)
     if node.op not in CONVOLUTIONS:
         return Layer(node.name, "other", 0, weights, reads, writes)
     rows, columns, inputs = node.weights["kernel"].shape[:3]
     each = rows * columns * (1 if node.op == "depthwise" else inputs)
     kind = "depthwise" if node.op == "depthwise" else "conv1x1" if rows * columns == 1 else "conv"
     return Layer(node.name, kind, height * width * channels * each, weights, reads, writes)
+
+
+def attended_pairs(node: Node, size: tuple[int, int]) -> int:
+    """Return how many pairs of a query and a key an attention compares, each over all channels, on a map of a size."""
+    if node.op == "attention":
+        return (size[0] * size[1]) ** 2
+    window = node.attributes["window"]
+    return math.prod(-(-side // window) for side in size) * window**4
 
 
 def _fused(network):

@@ -14,6 +14,7 @@ from deeplab_tf.core.bundle import INSTANCE_OUTPUTS
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.export.fold import fold
 from deeplab_tf.lab.export.nodes import Network, Node
+from deeplab_tf.lab.models.attention_layers import Attention, PositionEmbedding, SpaceToDepth, WindowAttention
 from deeplab_tf.lab.models.custom_layers import (
     BatchNormalization,
     BlockDiagonalConv,
@@ -148,6 +149,7 @@ _ACTIVATIONS = {
     keras.activations.sigmoid: "sigmoid",
     keras.activations.hard_sigmoid: "hard_sigmoid",
     keras.activations.hard_silu: "hard_swish",
+    keras.activations.gelu: "gelu",
 }
 
 
@@ -159,6 +161,20 @@ def _read_activation(layer, inputs, _):
             f"These can: {known}."
         )
     return [Node(layer.name, _ACTIVATIONS[layer.activation], inputs)]
+
+
+def _read_layer_norm(layer, inputs, weights):
+    weights = dict(zip(("scale", "shift"), weights))
+    return [Node(layer.name, "layer_norm", inputs, {"epsilon": layer.epsilon}, weights)]
+
+
+def _read_window_attention(layer, inputs, weights):
+    attributes = {"heads": layer.heads, "window": layer.window, "shift": layer.shift}
+    return [Node(layer.name, "window_attention", inputs, attributes, dict(zip(("bias", "relative_bias"), weights)))]
+
+
+def _read_position(layer, inputs, weights):
+    return [Node(layer.name, "position", inputs, {}, {"embedding": weights[0]})]
 
 
 def _read_mean(layer, inputs, _):
@@ -190,4 +206,9 @@ _READERS: dict[type, Callable] = {
     Upsample: _plain("upsample", factor="factor"),
     LinearAttention: _plain("linear_attention", dim="dim"),
     BlockDiagonalConv: _read_block_diagonal,
+    layers.LayerNormalization: _read_layer_norm,
+    Attention: _plain("attention", heads="heads"),
+    WindowAttention: _read_window_attention,
+    PositionEmbedding: _read_position,
+    SpaceToDepth: _plain("space_to_depth", before="before"),
 }

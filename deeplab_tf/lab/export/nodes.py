@@ -28,8 +28,14 @@ class Node(NamedTuple):
     multiply      a, b                                               one may be (B, 1, 1, C)
     concat        a, b, ...
     mean          x                                                  over height and width, (B, 1, 1, C)
-    upsample      x, reference   factor                              see models.custom_layers.Upsample
+    upsample      x, reference   factor                              see models.custom_layers.Upsample; or x alone
     linear_attention  x          dim                                 see models.custom_layers.LinearAttention
+    attention     x              heads                               see models.attention_layers.Attention
+    window_attention  x          heads, window, shift                bias (3 * C,), relative_bias; see there
+    layer_norm    x              epsilon; over the channels          scale (C,), shift (C,)
+    gelu          x                                                  x (1 + erf(x / sqrt(2))) / 2
+    position      x                                                  embedding (rows, columns, C), resized and added
+    space_to_depth  x            before                              see models.attention_layers.SpaceToDepth
     argmax        x
 
     Weights are arrays or, in training, tensors.

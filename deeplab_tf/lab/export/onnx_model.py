@@ -7,8 +7,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from deeplab_tf.lab.export.nodes import CONVOLUTIONS, Network, Node
+from deeplab_tf.lab.export.onnx_attention import GraphWriter
+from deeplab_tf.lab.export.onnx_attention import write as write_attention
 from deeplab_tf.lab.export.shapes import Shape, kernel_size, network_shapes, padding
-from deeplab_tf.lab.models.custom_layers import LinearAttention
 
 OPSET, IR_VERSION = 13, 7
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -55,13 +56,12 @@ def onnx_model(network: Network, size: tuple[int, int]) -> onnx.ModelProto:
     return model
 
 
-class _Writer:
-    """Collects the nodes of an ONNX graph; `tensors` has the ONNX tensor of each node of the network."""
+class _Writer(GraphWriter):
+    """Writes the nodes of a network; `tensors` has the ONNX tensor of each."""
 
     def __init__(self, network: Network, shapes: dict[str, Shape]):
+        super().__init__()
         self.network, self.shapes = network, shapes
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
         self.tensors: dict[str, str] = {}
 
     def write_image(self) -> None:
@@ -72,7 +72,7 @@ class _Writer:
         if [node.op for node in readers] == ["affine"]:
             image = name = readers[0].name
             source = self._affine(readers[0].weights, source, f"{name}_nhwc", (-1,))
-        self.tensors[image] = self._add("Transpose", [source], name, perm=CHANNELS_FIRST)
+        self.tensors[image] = self.add("Transpose", [source], name, perm=CHANNELS_FIRST)
 
     def write(self, node: Node) -> None:
         """Write a node of the network."""
@@ -81,39 +81,37 @@ class _Writer:
         self.tensors[node.name] = name
         if node.op in _OPERATORS:
             kind, attributes = _OPERATORS[node.op]
-            self._add(kind, inputs, name, **attributes)
+            self.add(kind, inputs, name, **attributes)
         elif node.op in CONVOLUTIONS:
             self._convolution(node, inputs[0], name)
         elif node.op in ("max_pool", "avg_pool"):
-            self._add("MaxPool" if node.op == "max_pool" else "AveragePool", inputs, name, **self._window(node))
+            self.add("MaxPool" if node.op == "max_pool" else "AveragePool", inputs, name, **self._window(node))
         elif node.op == "affine":
             self._affine(node.weights, inputs[0], name, (-1, 1, 1))
         elif node.op == "relu6":
-            limits = [self._constant(f"{name}/{end}", np.float32(value)) for end, value in (("min", 0), ("max", 6))]
-            self._add("Clip", [*inputs, *limits], name)
+            limits = [self.constant(f"{name}/{end}", np.float32(value)) for end, value in (("min", 0), ("max", 6))]
+            self.add("Clip", [*inputs, *limits], name)
         elif node.op == "hard_swish":
-            gate = self._add("HardSigmoid", inputs, f"{name}/hardsigmoid", **_HARD_SIGMOID)
-            self._add("Mul", [*inputs, gate], name)
-        elif node.op == "linear_attention":
-            self._linear_attention(node, inputs[0], name)
-        else:
+            gate = self.add("HardSigmoid", inputs, f"{name}/hardsigmoid", **_HARD_SIGMOID)
+            self.add("Mul", [*inputs, gate], name)
+        elif not write_attention(self, node, inputs[0], name, self.shapes[node.inputs[0]], self.shapes[node.name]):
             self._upsample(node, inputs[0], name)
 
     def write_output(self, output: str, node: Node) -> onnx.ValueInfoProto:
         """Write labels as int32, other outputs with channels last; return the description of the output."""
         height, width, channels = self.shapes[node.name]
         if output == "labels":
-            self._add("Cast", [self.tensors[node.name]], output, to=TensorProto.INT32)
+            self.add("Cast", [self.tensors[node.name]], output, to=TensorProto.INT32)
             return helper.make_tensor_value_info(output, TensorProto.INT32, (1, height, width))
-        self._add("Transpose", [self.tensors[node.name]], output, perm=CHANNELS_LAST)
+        self.add("Transpose", [self.tensors[node.name]], output, perm=CHANNELS_LAST)
         return helper.make_tensor_value_info(output, TensorProto.FLOAT, (1, height, width, channels))
 
     def _convolution(self, node, x, name):
         groups = node.weights["kernel"].shape[2] if node.op == "depthwise" else 1
         constants = {"kernel": kernel_as_onnx(node.weights["kernel"], node), "bias": node.weights["bias"]}
-        inputs = [x, *(self._constant(f"{node.name}/{role}", values) for role, values in constants.items())]
+        inputs = [x, *(self.constant(f"{node.name}/{role}", values) for role, values in constants.items())]
         rates = [node.attributes["rate"]] * 2
-        self._add("Conv", inputs, name, dilations=rates, group=groups, **self._window(node))
+        self.add("Conv", inputs, name, dilations=rates, group=groups, **self._window(node))
 
     def _window(self, node):
         (top, bottom), (left, right) = padding(node, self.shapes[node.inputs[0]])
@@ -122,9 +120,9 @@ class _Writer:
 
     def _affine(self, weights, x, name, shape):
         if "scale" in weights:
-            scale = self._constant(f"{name}/scale", weights["scale"].reshape(shape))
-            x = self._add("Mul", [x, scale], f"{name}/scaled")
-        return self._add("Add", [x, self._constant(f"{name}/shift", weights["shift"].reshape(shape))], name)
+            scale = self.constant(f"{name}/scale", weights["scale"].reshape(shape))
+            x = self.add("Mul", [x, scale], f"{name}/scaled")
+        return self.add("Add", [x, self.constant(f"{name}/shift", weights["shift"].reshape(shape))], name)
 
     def _upsample(self, node, x, name):
         factor = node.attributes["factor"]
@@ -132,48 +130,11 @@ class _Writer:
         crop = tuple(factor * side for side in before) != after
         resized = f"{name}/resize" if crop else name
         constants = {"roi": [], "scales": [1, 1, factor, factor]}
-        inputs = [x, *(self._constant(f"{name}/{each}", np.array(v, np.float32)) for each, v in constants.items())]
+        inputs = [x, *(self.constant(f"{name}/{each}", np.array(v, np.float32)) for each, v in constants.items())]
         modes = {"mode": "linear", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        self._add("Resize", inputs, resized, **modes)
+        self.add("Resize", inputs, resized, **modes)
         if crop:
-            bounds = {"starts": (0, 0), "ends": after, "axes": (2, 3)}
-            inputs = [self._integers(f"{name}/{end}", sides) for end, sides in bounds.items()]
-            self._add("Slice", [resized, *inputs], name)
-
-    def _linear_attention(self, node, x, name):
-        """Write it with channels first, as the convolutions around it are: a head is (dim, N)."""
-        dim, (height, width, channels) = node.attributes["dim"], self.shapes[node.name]
-        count = height * width
-        heads = (1, channels // dim, 3 * dim, count)
-        tokens = self._add("Reshape", [x, self._integers(f"{name}/heads", heads)], f"{name}/tokens")
-        parts = {}
-        for i, part in enumerate(("queries", "keys", "values")):
-            bounds = {"starts": [i * dim], "ends": [(i + 1) * dim], "axes": [2]}
-            inputs = [self._integers(f"{name}/{part}/{end}", values) for end, values in bounds.items()]
-            parts[part] = self._add("Slice", [tokens, *inputs], f"{name}/{part}")
-        queries, keys = (self._add("Relu", [parts[part]], f"{parts[part]}/relu") for part in ("queries", "keys"))
-        keys = self._add("Mul", [keys, self._constant(f"{name}/share", np.float32(1 / count))], f"{name}/keys/mean")
-        turned = self._add("Transpose", [keys], f"{name}/keys/turned", perm=(0, 1, 3, 2))  # (1, heads, N, dim)
-        summed = self._add("MatMul", [parts["values"], turned], f"{name}/summed")  # (1, heads, dim, dim)
-        over = self._add("MatMul", [summed, queries], f"{name}/over")
-        total = self._add("ReduceSum", [turned, self._integers(f"{name}/positions", [2])], f"{name}/total", keepdims=1)
-        under = self._add("MatMul", [total, queries], f"{name}/under")  # (1, heads, 1, N)
-        epsilon = self._constant(f"{name}/epsilon", np.float32(LinearAttention.EPSILON))
-        under = self._add("Add", [under, epsilon], f"{name}/under/positive")
-        quotient = self._add("Div", [over, under], f"{name}/quotient")
-        shape = self._integers(f"{name}/shape", (1, channels, height, width))
-        self._add("Reshape", [quotient, shape], name)
-
-    def _integers(self, name, values):
-        return self._constant(name, np.array(values, np.int64))
-
-    def _add(self, kind, inputs, name, **attributes):
-        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
-        return name
-
-    def _constant(self, name, values):
-        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
+            self.slice(resized, name, starts=(0, 0), ends=after, axes=(2, 3))
 
 
 def kernel_as_onnx(kernel: np.ndarray, node: Node) -> np.ndarray:

@@ -69,7 +69,8 @@ def check(model: onnx.ModelProto, plan: Plan) -> None:
 def tensor_ranges(model: onnx.ModelProto, ranges: dict[str, float]) -> dict[str, float]:
     """Return the ranges of all float tensors of a model, with those of its input and between the network's own.
 
-    TensorRT leaves a layer in float that has a tensor without a range.
+    TensorRT leaves a layer in float that has a tensor without a range: so it is within attention, a layer normalization
+    and a GELU.
 
     Args:
         model: float, from `onnx_model.onnx_model`.
@@ -84,8 +85,11 @@ def tensor_ranges(model: onnx.ModelProto, ranges: dict[str, float]) -> dict[str,
         factors = [
             float(np.abs(constants[each]).max()) for each in node.input if each in constants and constants[each].size
         ]
+        follows = node.op_type in ("HardSigmoid", "Transpose", "Resize", "Slice") or node.op_type == "Mul" and factors
         if own in ranges:
             found[name] = ranges[own]
+        elif name.split("/")[0] in ranges and not (follows and node.input[0] in found):
+            continue
         elif node.op_type == "HardSigmoid":
             found[name] = 1.0
         elif node.op_type == "Mul" and factors:

@@ -10,6 +10,9 @@
 - The input of a hard swish or of linear attention is quantized, and what happens within stays float. So is the map that
   a gate multiplies quantized: the convolution before it must end in INT8. The gate itself, of a single position, stays
   float.
+- The same holds for a GELU and for softmax attention. A layer normalization reads the float sum of its Transformer,
+  which no step rounds: of a convolution that is added to it, ONNX Runtime on a CPU rounds the result
+  (`Plan.branches`), each with a range of its own.
 - A ReLU6 has a range below 6, so that quantization clips it there, and it can be a ReLU.
 - Of a residual sum, the skip branch is quantized and the convolution's own branch is not: TensorRT adds it before it
   rounds. ONNX Runtime on a CPU cannot do that and quantizes both (`Plan.branches`). Sum and branches share one range,
@@ -179,12 +182,15 @@ def _reads_float(network, node, excluded):
 
 def _also_quantized(network, node, ties, branches):
     """Return the tensors that must be quantized because the one of `node` is."""
-    if node.op in ("max_pool", "avg_pool", "concat", "upsample"):
+    if node.op in ("max_pool", "avg_pool", "concat", "upsample", "space_to_depth"):
         for part in node.reads:
             _tie(ties, node.name, part)
         return node.reads
-    if node.op in ("hard_swish", "linear_attention"):
+    if node.op in ("hard_swish", "gelu", "linear_attention", "attention", "window_attention"):
         return node.inputs
+    if node.op == "layer_norm":
+        branches.update(dict.fromkeys(_convolutions_of_sum(network, network[node.inputs[0]], set())))
+        return []
     if node.op == "multiply":
         single = network.single_position()
         return [name for name in node.inputs if name not in single]
@@ -195,6 +201,19 @@ def _also_quantized(network, node, ties, branches):
         for part in add.inputs:
             _tie(ties, node.name, part)
         return [name for name in add.inputs if name != own]
+    return []
+
+
+def _convolutions_of_sum(network, node, seen):
+    """Return the convolutions whose results make up a tensor that stays float: they end in INT8 where they must."""
+    if node.name in seen:
+        return []
+    seen.add(node.name)
+    if node.op in CONVOLUTIONS:
+        return [node.name]
+    if node.op in ("add", "affine", "position", "space_to_depth"):
+        parts = [_convolutions_of_sum(network, network[name], seen) for name in node.inputs]
+        return [name for part in parts for name in part]
     return []
 
 

@@ -57,9 +57,14 @@ def _shape(node: Node, inputs: list[Shape], size: tuple[int, int]) -> Shape:
     elif node.op == "mean":
         height = width = 1
     elif node.op == "upsample":
-        height, width, _ = inputs[1]
-    elif node.op == "linear_attention":
+        height, width = (
+            inputs[1][:2] if len(inputs) > 1 else (node.attributes["factor"] * side for side in (height, width))
+        )
+    elif node.op in ("linear_attention", "attention", "window_attention"):
         channels //= 3
+    elif node.op == "space_to_depth":
+        height, width = ((side + node.attributes["before"] + 1) // 2 for side in (height, width))
+        channels *= 4
     elif node.op == "argmax":
         channels = 1
     return height, width, channels

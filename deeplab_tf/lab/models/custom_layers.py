@@ -19,7 +19,7 @@ class Upsample(layers.Layer):
     `export.graph` writes the same function in a form that TF-TRT and TensorRT 8.2 both take into an engine.
 
     Call with [features (B, h, w, C), reference (B, H, W, *)], where H <= factor * h and W <= factor * w; returns (B, H,
-    W, C) in the layer's compute dtype.
+    W, C) in the layer's compute dtype. Called with features alone, it returns (B, factor * h, factor * w, C).
     """
 
     def __init__(self, factor: int, **options):
@@ -27,12 +27,15 @@ class Upsample(layers.Layer):
         self.factor = factor
 
     def call(self, inputs):
-        features, reference = inputs
+        features, reference = inputs if isinstance(inputs, list | tuple) else (inputs, None)
         return tf.cast(upsample(features, reference, self.factor), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        features, reference = input_shape
-        return (features[0], reference[1], reference[2], features[3])
+        if isinstance(input_shape[0], list | tuple):
+            features, reference = input_shape
+            return (features[0], reference[1], reference[2], features[3])
+        sides = (None if side is None else self.factor * side for side in input_shape[1:3])
+        return (input_shape[0], *sides, input_shape[3])
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
@@ -42,6 +45,8 @@ def upsample(features, reference, factor: int):
     """Return the result of `Upsample`, in float32."""
     size = [factor * side for side in _sides(features)]
     resized = tf.raw_ops.ResizeBilinear(images=features, size=size)  # pixel i from feature i / factor
+    if reference is None:
+        return resized
     height, width = _sides(reference)
     if not _are_known_and_equal(size, (height, width)):  # a crop's gradient costs as much as a convolution's
         resized = resized[:, :height, :width]

@@ -6,6 +6,7 @@ import keras
 from annotated_types import MaxLen, MinLen
 from keras import layers
 
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.models import arguments
 from deeplab_tf.lab.models.blocks import conv_bn, output_head
 from deeplab_tf.lab.models.custom_layers import Upsample
@@ -56,7 +57,7 @@ def unet(
         )
         x = features["res5"]
         for (stage, finer), channels in zip(STEPS, decoder_channels):
-            skip, name = features[stage], f"decoder_{stage}"
+            skip, name = _skip(features, stage, backbone), f"decoder_{stage}"
             if finer < stride:
                 x = Upsample(stride // finer, name=f"{name}_upsample")([x, skip])
                 stride = finer
@@ -66,3 +67,13 @@ def unet(
         x = layers.Dropout(dropout, name="decoder_dropout")(x)
         outputs = {"logits": output_head(x, image, stride, num_classes, name="logits")}
     return keras.Model(image, outputs, name="unet")
+
+
+def _skip(features, stage, backbone):
+    if stage not in features:  # of a Transformer, whose patches are coarser
+        steps = [name for name, _ in STEPS].index(stage)
+        raise DeepLabError(
+            f"The backbone {backbone} has no features of stride {dict(STEPS)[stage]}; give model.decoder_channels at "
+            f"most {steps} values, one a step."
+        )
+    return features[stage]

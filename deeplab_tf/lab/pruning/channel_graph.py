@@ -112,6 +112,11 @@ def _follow(layer, inputs, channels):
     passes = len(inputs) == 1 and layer.output.shape[-1] == len(inputs[0]) and not isinstance(layer, _REARRANGING)
     if isinstance(layer, Upsample) or passes and (isinstance(layer, _PER_CHANNEL) or not getattr(layer, "weights", ())):
         return inputs[0]
+    if isinstance(layer, layers.LayerNormalization):
+        raise DeepLabError(
+            f"A Transformer cannot be pruned: {layer.name} normalizes its channels together, so that without one the "
+            "others change."
+        )
     raise DeepLabError(
         f"The layer {layer.name} is a {type(layer).__name__}, through which channels cannot be followed for pruning."
     )
