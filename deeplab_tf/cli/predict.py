@@ -1,6 +1,7 @@
 """`deeplab-tf predict`: label maps for images, at their own resolution."""
 
 import os
+from contextlib import closing
 from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
 import click
@@ -139,28 +140,33 @@ def _predict_all(model, jobs, out, wanted, writer):
     """Predict all images; return the files that were written, and what is to be known of the images."""
     from deeplab_tf.core.image_header import about_image
     from deeplab_tf.core.input_files import natural_key
-    from deeplab_tf.deploy.prediction_files import write
+    from deeplab_tf.deploy.prediction_files import predict_images, write
 
     written: List[str] = []
     warnings: List[str] = []
     said: Set[str] = set()
     suffixes = wanted.suffixes(len(model.table))
     in_order = sorted(jobs.items(), key=lambda job: natural_key(job[0]))
-    for number, (image, stem) in enumerate(progress(in_order, "predict")):
+    number = 0  # of images that are done
+    with closing(predict_images(model, [image for image, _ in in_order], wanted)) as results:
         try:
-            first = writer.begin if writer is not None and not number else None
-            result = write(model, image, stem, wanted, before=first)
-            for sentence in about_image(image, said):
-                warnings.append(sentence)
-                say(f"Warning: {sentence}")
-            if writer is not None and result is not None:
-                writer.add(os.path.relpath(stem, out), result.panoptic, image)
+            for image, stem in progress(in_order, "predict"):
+                result = next(results)
+                if writer is not None and not number:
+                    writer.begin()
+                write(model, image, stem, wanted, result)
+                for sentence in about_image(image, said):
+                    warnings.append(sentence)
+                    say(f"Warning: {sentence}")
+                if writer is not None and result is not None:
+                    writer.add(os.path.relpath(stem, out), result.panoptic, image)
+                written += [stem + suffix for suffix in [PANOPTIC] * (writer is not None) + suffixes]
+                number += 1
         except DeepLabError as error:
             if writer is not None and written:
                 writer.close()
             sentence = f"{error} {number} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
             raise DeepLabError(sentence) from error
-        written += [stem + suffix for suffix in [PANOPTIC] * (writer is not None) + suffixes]
     return written, warnings
 
 

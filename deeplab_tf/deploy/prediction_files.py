@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Generator, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import write_text
 from deeplab_tf.core.image_files import read_image
 from deeplab_tf.core.image_header import read_header
+from deeplab_tf.core.lanes import in_lanes
 from deeplab_tf.core.map_files import LABEL_FILES, label_file, probability_files, write_maps
 from deeplab_tf.core.png_rows import PngRows, is_readable
 from deeplab_tf.core.polygons import MAX_PIXELS, coco_annotations, geojson
@@ -24,6 +25,10 @@ RUN_LENGTHS = "_rle.json"
 
 LARGE = 1 << 25
 """Pixels: in the mode slide a larger image is predicted some rows at a time."""
+
+
+FEW = 4
+"""Images; fewer are not worth the time in which a network opens its lanes."""
 
 
 class Wanted(NamedTuple):
@@ -69,31 +74,45 @@ def check(model: Model, wanted: Wanted) -> None:
     class_ids(wanted.plain, model.table)
 
 
-def write(
-    model: Model, image: str, stem: str, wanted: Wanted, *, before: Optional[Callable[[], None]] = None
-) -> Optional[Result]:
-    """Predict an image and write its files.
+def predict_images(
+    model: Model, images: Sequence[str], wanted: Wanted
+) -> Generator[Optional[Result], None, None]:
+    """Yield the result of each image, in order; None for a large one, which is predicted while it is written.
+
+    The next images are read and predicted while the caller writes: as many at a time as the network has lanes. In the
+    mode slide, in which an image may fill the memory, each begins when it is asked for.
+
+    Args:
+        images: paths.
+    """
+    if model.mode == "slide":
+        return (None if _is_large(model, image, wanted) else model.predict(image) for image in images)
+    lanes = model.predictor.lanes() if len(images) >= FEW else [model.predictor]
+
+    def predicted(lane, image):
+        result = Model(lane).predict(image)
+        getattr(result, "label_map" if wanted.layout else "panoptic")  # is computed here, not where files are written
+        return result
+
+    return in_lanes(lanes, predicted, images)
+
+
+def write(model: Model, image: str, stem: str, wanted: Wanted, result: Optional[Result]) -> None:
+    """Write the files of an image.
 
     Args:
         image: its path.
         stem: the path of its files without their suffixes.
-        before: called when the image is predicted and nothing is written yet.
-
-    Returns:
-        The result; None for a large image, which is not in memory.
+        result: of `predict_images`.
     """
-    if _is_large(model, image, wanted):
+    if result is None:
         _write_large(model, image, stem, wanted)
-        return None
-    result = model.predict(image)
-    if before is not None:
-        before()
+        return
     planes = np.moveaxis(result.probabilities, -1, 0) if wanted.of_probabilities() else None
     _write_maps(model, stem, result.label_map.shape, wanted, [Block(0, 0, result.label_map, planes)])
     _write_regions(model, image, stem, wanted, result.label_map)
     if wanted.overlay:
         result.save(stem + OVERLAY, opacity=wanted.opacity, legend=wanted.legend, plain=wanted.plain)
-    return result
 
 
 def _is_large(model, image, wanted):

@@ -1,16 +1,14 @@
 """Scoring a network on a split: over all pixels, and image by image."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.lanes import in_lanes
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.metrics.per_image import ImageCounts, counts_of, miou_interval
@@ -128,7 +126,8 @@ def evaluate(
         sure = _reliability(predicted, label_map) if calibration else None
         return pixels, predicted.panoptic_method, _qualities(predicted, truth, table), sure
 
-    scored = _in_lanes(network, score, map(read, range(len(split))))
+    # a split of one's own may not be read by several threads: items are read in this one
+    scored = in_lanes(network.lanes(), score, map(read, range(len(split))))
     counts, reliability = [], Reliability() if calibration else None
     for index, (pixels, way, (segments, regions), sure) in zip(progress(range(len(split))), scored):
         images.append(ImageScore(index, split.names[index], pixels.miou(), pixels.pixel_accuracy()))
@@ -167,38 +166,6 @@ def _qualities(predicted, truth, table):
     for one, panoptic in zip(counts, maps):
         one.update(truth, panoptic)
     return counts[0], counts[1] if len(counts) > 1 else None
-
-
-def _in_lanes(network, function, items):
-    """Yield function(lane, item) for each item, in order, with as many at a time as the network has lanes.
-
-    Items are read in the thread of the caller, because a split of one's own may not be read by several.
-    """
-    lanes = network.lanes()
-    free: SimpleQueue = SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
-
-    def run(item):
-        lane = free.get()
-        try:
-            return function(lane, item)
-        finally:
-            free.put(lane)
-
-    try:
-        with ThreadPoolExecutor(len(lanes)) as pool:
-            waiting: deque = deque()
-            for item in items:
-                waiting.append(pool.submit(run, item))
-                if len(waiting) > len(lanes):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        for lane in lanes:
-            if lane is not network:
-                lane.close()
 
 
 def check_classes(trained: LabelTable, truth: LabelTable) -> None:
