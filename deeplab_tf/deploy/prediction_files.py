@@ -74,9 +74,7 @@ def check(model: Model, wanted: Wanted) -> None:
     class_ids(wanted.plain, model.table)
 
 
-def predict_images(
-    model: Model, images: Sequence[str], wanted: Wanted
-) -> Generator[Optional[Result], None, None]:
+def predict_images(model: Model, images: Sequence[str], wanted: Wanted) -> Generator[Optional[Result], None, None]:
     """Yield the result of each image, in order; None for a large one, which is predicted while it is written.
 
     The next images are read and predicted while the caller writes: as many at a time as the network has lanes. In the
