@@ -51,9 +51,45 @@ def scene(size=(150, 220), seed=0):
 def test_windows_are_evenly_spaced_and_overlap_enough():
     assert window_starts(30, 48, 0.25) == [0] and window_starts(48, 48, 0.25) == [0]
     assert window_starts(49, 48, 0.25) == [0, 1]
-    # 48 * 0.75 = 36 pixels of step at most; (220 - 48) / 36 = 4.8, so 5 steps of 34.4
-    assert window_starts(220, 48, 0.25) == [0, 34, 69, 103, 138, 172]
     assert window_starts(96, 48, 0.0) == [0, 48]
+    # 384 * 0.75 = 288 pixels of step at most; (966 - 384) / 288 = 2.02, so 3 steps of 194, up to a multiple of 32
+    assert window_starts(966, 384, 0.25) == [0, 224, 416, 582]
+    # 48 * 0.75 = 36, of which 32 is too far away: multiples of 4. 172 / 36 = 4.8, so 5 steps of 34.4
+    assert window_starts(220, 48, 0.25) == [0, 36, 72, 104, 140, 172]
+    for length in range(1, 300):
+        for window in (1, 7, 32, 48, 96, 256):
+            for overlap in (0.0, 0.25, 0.6, 0.9):
+                starts = window_starts(length, window, overlap)
+                assert starts[0] == 0 and starts[-1] == max(0, length - window)
+                steps = np.diff(starts)
+                assert (steps > 0).all() and (steps <= max(1, window * (1 - overlap)) + 1e-9).all()
+
+
+class Coarse(Colors):
+    """The class is the strongest color of each 16x16 pixels of the frame, from its top left, as in a network of
+    stride 16."""
+
+    size = (128, 192)
+
+    def predict(self, frame):
+        height, width = frame.shape[:2]
+        logits = np.zeros((-(-height // 16) * 16, -(-width // 16) * 16, 3), np.float32)
+        for top in range(0, height, 16):
+            for left in range(0, width, 16):
+                here = np.s_[top : top + 16, left : left + 16]
+                logits[here] = frame[here].mean(axis=(0, 1)) / 16
+        logits = logits[:height, :width]
+        return Prediction(logits.argmax(-1).astype(np.uint8), logits=logits if self.gives_probabilities else None)
+
+
+@pytest.mark.parametrize("logits", [True, False])
+@pytest.mark.parametrize("overlap", [0.25, 0.5])
+def test_windows_see_the_image_in_the_phase_of_one_pass(logits, overlap):
+    """Every window starts where the network's cells do, so that all windows over a pixel agree."""
+    image = scene((304, 448), seed=4)
+    network = Coarse("slide", logits=logits)
+    network.overlap = overlap
+    np.testing.assert_array_equal(predict(network, image).label_map, network.predict(image).label_map)
 
 
 @pytest.mark.parametrize("logits", [True, False])
@@ -74,7 +110,7 @@ def test_probabilities_are_blended_with_gaussian_weights(overlap):
     image, network = scene((70, 100)), Colors("slide")
     choose_mode(network, None, overlap)
     total, weight = np.zeros((70, 100, 3)), np.zeros((70, 100, 1))
-    down, across = (np.exp(-0.5 * ((np.arange(n) + 0.5 - n / 2) / (n / 8)) ** 2) for n in (32, 48))
+    down, across = (np.exp(-0.5 * ((np.arange(n) + 0.5 - n / 2) / (n * 3 / 16)) ** 2) for n in (32, 48))
     bell = (down[:, None] * across)[..., None]
     for top in window_starts(70, 32, overlap):
         for left in window_starts(100, 48, overlap):
@@ -126,7 +162,8 @@ def test_the_place_of_the_grid_hardly_matters(logits):
 
 
 def test_a_mirrored_image_gives_the_mirrored_labels_with_flip():
-    image = scene((70, 100))
+    image = scene((70, 120))
+    assert window_starts(120, 48, 0.25) == [0, 36, 72]  # the same from the right
     network = Colors("slide", stride=1)
     one = predict(network, image, flip=True).probabilities
     other = predict(network, np.ascontiguousarray(image[:, ::-1]), flip=True).probabilities

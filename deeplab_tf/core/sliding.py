@@ -3,6 +3,8 @@
 The image is covered by windows of the network's size that overlap. Class probabilities are blended with Gaussian
 weights, highest at a window's center, that add up to 1 at each pixel (nnU-Net, Isensee et al., Nature Methods 2021). Of
 a network that gives labels only, each pixel takes the label of the window whose center is nearest.
+
+Windows start at multiples of the network's stride: moved by half a stride, the same pixels give other labels.
 """
 
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -14,8 +16,12 @@ from deeplab_tf.core.fitting import pad
 from deeplab_tf.core.predictor import Predictor, softmax
 from deeplab_tf.core.resizing import resize_linear
 
-SIGMA = 1 / 8
-"""Of the weights, as a share of the window's side."""
+SIGMA = 3 / 16
+"""Of the weights, as a share of the window's side: with 1/8, labels depend more on where the windows are."""
+STRIDE = 32
+"""Pixels: the largest stride of a network's features."""
+CLOSER = 1 / 16
+"""Windows may be closer than the overlap asks for by this share, to start at multiples of the stride."""
 BATCH = 4
 """Windows that a network gets at a time."""
 
@@ -73,12 +79,19 @@ class _Axis(NamedTuple):
 
 
 def window_starts(length: int, window: int, overlap: float) -> List[int]:
-    """Return the first pixels of evenly spaced windows that cover a length and overlap by at least that share."""
+    """Return the first pixels of windows that cover a length and overlap by at least that share.
+
+    They are spaced evenly, at multiples of the stride but for the last one, which ends with the image. Where windows
+    are too small for that, a part of the stride takes its place.
+    """
     if length <= window:
         return [0]
-    step = max(1.0, window * (1 - overlap))
-    count = int(np.ceil((length - window) / step - 1e-9)) + 1
-    return [int(round(i * (length - window) / (count - 1))) for i in range(count)]
+    step, stride = max(1.0, window * (1 - overlap)), STRIDE
+    while stride > 1 and step // stride * stride < (1 - CLOSER) * step:
+        stride //= 2
+    last = length - window
+    count = int(np.ceil(last / (step // stride * stride) - 1e-9))
+    return [-(-i * last // (count * stride)) * stride for i in range(count)] + [last]
 
 
 def _axis(length, window, overlap):
