@@ -1,4 +1,4 @@
-"""EfficientViT: attention of linear cost, the published sizes and files, and every path to a device."""
+"""EfficientViT: attention of linear cost, its sizes, files made in the published form, and every path to a device."""
 
 import exports
 import keras
@@ -84,7 +84,7 @@ def test_attention_reaches_everywhere(model, make_images, rng):
         assert (change > 0) == reached, name
 
 
-def published(model, *, segments=True):
+def in_published_form(model, *, segments=True):
     """The tensors of the authors' file of a network, by their names, with what this one holds; batch normalization
     within an attending stage as biases. Names and order of model/efficientvit/backbone.py and seg.py of their code."""
     layers = {layer.name: layer for layer in model.layers if layer.weights}
@@ -148,16 +148,16 @@ def published(model, *, segments=True):
     return {name: np.ascontiguousarray(value) for name, value in made.items()}
 
 
-def test_a_file_of_the_published_form_gives_the_same_network(model, make_images, rng, tmp_path):
-    path = write_archive(tmp_path / "b0.pt", {"state_dict": published(model)})
+def test_a_file_made_in_the_published_form_gives_the_same_network(model, make_images, rng, tmp_path):
+    path = write_archive(tmp_path / "b0.pt", {"state_dict": in_published_form(model)})
     own, image = efficientvit(5, activation="hard_swish"), make_images(rng, 1, *SIZE)
     pretrained.load_network_weights(own, "efficientvit", str(path))
     expected = model(image, training=False)["logits"]
     np.testing.assert_allclose(own(image, training=False)["logits"], expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_of_an_image_classifier_the_backbone_is_taken(model, tmp_path):
-    path = write_archive(tmp_path / "b0.pt", {"state_dict": published(model, segments=False)})
+def test_of_a_file_made_for_an_image_classifier_the_backbone_is_taken(model, tmp_path):
+    path = write_archive(tmp_path / "b0.pt", {"state_dict": in_published_form(model, segments=False)})
     own = efficientvit(3, activation="hard_swish")
     before = own.get_layer("decoder_last_conv").kernel.numpy()
     pretrained.load_network_weights(own, "efficientvit", str(path))
@@ -177,7 +177,7 @@ def test_of_an_image_classifier_the_backbone_is_taken(model, tmp_path):
     ],
 )
 def test_a_file_of_another_network_is_refused(model, tmp_path, change, sentence):
-    tensors = published(model)
+    tensors = in_published_form(model)
     change(tensors)
     path = write_archive(tmp_path / "b0.pt", {"state_dict": tensors})
     with pytest.raises(DeepLabError, match=sentence):
@@ -193,7 +193,7 @@ def test_it_is_a_recipe_like_any_other(tmp_path):
 
 
 def test_what_cannot_be_had_is_said(model, tmp_path):
-    path = write_archive(tmp_path / "b0.pt", {"state_dict": published(model)})
+    path = write_archive(tmp_path / "b0.pt", {"state_dict": in_published_form(model)})
     with pytest.raises(DeepLabError, match="trained with hard swish; set model.activation to hard_swish"):
         pretrained.load_network_weights(efficientvit(5), "efficientvit", str(path))
     with pytest.raises(DeepLabError, match="a file that the authors of efficientvit publish"):

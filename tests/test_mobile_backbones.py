@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from test_pretrained import write_as_published
+from test_pretrained import write_in_published_form
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.models import pretrained, registry
@@ -28,7 +28,9 @@ STOCK = {
 
 
 @pytest.mark.parametrize("name", STOCK)
-def test_equals_keras_applications_with_the_weights_of_its_file(name, randomize, make_images, rng, tmp_path):
+def test_equals_keras_applications_with_the_weights_of_a_file_made_in_its_form(
+    name, randomize, make_images, rng, tmp_path
+):
     """At a size of 32 n + 1 each way, where Keras' padding is the same on both sides."""
     kind, layers = STOCK[name]
     stock = getattr(keras.applications, kind)(include_top=False, weights=None, input_shape=(65, 97, 3))
@@ -36,7 +38,7 @@ def test_equals_keras_applications_with_the_weights_of_its_file(name, randomize,
     randomize(stock, np.stack(others))
     own = backbone(name, output_stride=32)
     assert own.count_params() == stock.count_params()
-    write_as_published(stock, tmp_path / "weights.h5")
+    write_in_published_form(stock, tmp_path / "weights.h5")
     registry.load_backbone(name).load_pretrained(own, str(tmp_path / "weights.h5"))
     inner = keras.Model(stock.input, [*(stock.get_layer(layer).output for layer in layers), stock.output])
     features = own((image[None] - 127.5) / 127.5, training=False)

@@ -20,7 +20,7 @@ def small():
     return backbone(width=0.125)
 
 
-def write_as_published(model, path):
+def write_in_published_form(model, path):
     """In the form of keras.applications' files: HDF5 with a group for each layer, in the order of the layers."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
@@ -31,9 +31,11 @@ def write_as_published(model, path):
                 group.create_dataset(f"{layer.name}/{weight.name}:0", data=weight.numpy())
 
 
-def test_a_published_file_gives_the_published_features(stock_resnet50, make_images, rng, tmp_path, monkeypatch):
+def test_a_file_made_in_the_published_form_gives_the_features_of_keras_applications(
+    stock_resnet50, make_images, rng, tmp_path, monkeypatch
+):
     path = tmp_path / "weights.h5"
-    write_as_published(stock_resnet50, path)
+    write_in_published_form(stock_resnet50, path)
     monkeypatch.setitem(resnet50.PRETRAINED, "md5", hashlib.md5(path.read_bytes()).hexdigest())
     own = backbone()
     pretrained.load_backbone_weights(own, "resnet50", str(path))

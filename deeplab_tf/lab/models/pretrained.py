@@ -18,7 +18,7 @@ def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> No
         model: of this folder, at width 1.
         backbone: its name.
         weights: `none` (change nothing), `imagenet` (of the installed package, or downloaded once, to Keras' cache), or
-            the path of the file.
+            the path of the file; for a Transformer that path only.
 
     Raises:
         DeepLabError: no package, no internet, no file, a file with other contents than published, a backbone without
@@ -31,7 +31,9 @@ def load_backbone_weights(model: keras.Model, backbone: str, weights: str) -> No
         raise DeepLabError(
             f"There are no published ImageNet weights for the backbone {backbone}; set model.weights to none."
         )
-    if weights == "imagenet":
+    if "from" in network.PRETRAINED:
+        path = _given(network.PRETRAINED, backbone, weights)
+    elif weights == "imagenet":
         path = _installed(network.PRETRAINED) if "package" in network.PRETRAINED else _download(network.PRETRAINED)
     else:
         path = _check(network.PRETRAINED, weights)
@@ -64,6 +66,17 @@ def load_network_weights(model: keras.Model, name: str, weights: str) -> None:
             f"file or folder {path}."
         )
     load(model, path)
+
+
+def _given(published: dict, backbone: str, weights: str) -> str:
+    """Return the path of a file that is not downloaded here, and has no known digest."""
+    path = expand(weights)
+    if weights == "imagenet" or not Path(path).is_file():
+        raise DeepLabError(
+            f"The weights of {backbone} are PyTorch files of {published['from']}: model.weights must be none, a run, "
+            f"or the path of one; there is no file or folder {path}."
+        )
+    return path
 
 
 def _installed(published: dict) -> str:

