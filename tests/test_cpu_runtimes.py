@@ -217,7 +217,7 @@ def test_openvino_gives_up_int8_where_it_saturates(bundle, monkeypatch):
 
 @pytest.mark.parametrize("module, package", [(openvino, "openvino"), (litert, "ai_edge_litert")])
 def test_without_the_package_one_sentence_says_how_to_install_it(module, package, monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert f"pip install {package.replace('_', '-')}" in module.missing()
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, package, None)
@@ -345,7 +345,7 @@ def test_a_package_that_breaks_when_it_is_imported_is_missing(own_bundle, module
 
     monkeypatch.delitem(sys.modules, package, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert "cannot be loaded: numpy.dtype size changed" in module.missing()
 
 

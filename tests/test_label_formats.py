@@ -37,6 +37,7 @@ FILES = {
     "0/1": lambda path: write_image(path, IDS),
     "colors": lambda path: write_image(path, np.dstack([IDS * 200, IDS, IDS * 3])),
     "palette": lambda path: Image.fromarray(np.dstack([IDS * 200, IDS, IDS * 3])).convert("P").save(path),
+    "wide masks": lambda path: cv2.imwrite(str(path), (IDS > 0).astype(np.uint16) * 65535),
     "polygons": lambda path: path.write_text(json.dumps({"shapes": []})),
 }
 
@@ -46,6 +47,7 @@ FILES = {
     [
         ("ids", "colors", "These are colors: label_format: colors."),
         ("ids", "palette", "These are ids with a palette: label_format: palette."),
+        ("ids", "wide masks", "These are 0/255 masks: label_format: binary."),
         ("ids", "polygons", "These are polygons: label_format: labelme, or coco."),
         ("palette", "ids", "These are gray id maps: label_format: ids."),
         ("palette", "masks", "These are 0/255 masks: label_format: binary."),

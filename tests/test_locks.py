@@ -218,6 +218,18 @@ def test_other_folders_of_pictures_are_tidied_too(tmp_path):
         assert names(tmp_path) == []
 
 
+def test_a_temporary_folder_that_another_process_removes_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    real = os.listdir
+    gone = "deeplab-tf-trial-abcdefgh"  # it is listed, and is no more
+    monkeypatch.setattr(
+        files.os, "listdir", lambda path: [*real(path), gone] if str(path) == str(tmp_path) else real(path)
+    )
+    with files.temporary_folder("trial") as folder:
+        assert os.path.isdir(folder)
+    assert not os.path.exists(folder)
+
+
 def test_a_temporary_folder_goes_with_its_process(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     theirs = ["deeplab-tf-trial-0123456", "deeplab-tf-trial-notes.txt", "deeplab-tf-other-01234567"]

@@ -247,8 +247,10 @@ def temporary_folder(kind: str) -> Iterator[str]:
     stem = f"deeplab-tf-{kind}-"
     for name in os.listdir(tempfile.gettempdir()):
         left = os.path.join(tempfile.gettempdir(), name)
-        if re.fullmatch(stem + "[a-z0-9_]{8}", name) and os.lstat(left).st_uid == os.getuid():
-            _remove_folder(left)
+        if re.fullmatch(stem + "[a-z0-9_]{8}", name):
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                if os.lstat(left).st_uid == os.getuid():
+                    _remove_folder(left)
     folder, descriptor = _locked_folder(lambda: tempfile.mkdtemp(prefix=stem))
     try:
         yield folder

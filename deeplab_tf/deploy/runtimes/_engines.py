@@ -5,6 +5,7 @@ An engine is engines/FINGERPRINT/NAME, with a description beside it, NAME.json: 
 """
 
 import glob
+import importlib.util
 import json
 import os
 import re
@@ -25,6 +26,23 @@ _TITLES = {
     "compute_capability": "the compute capability",
     "options": "the options",
 }
+
+
+def missing_package(package: str, title: str, load: Callable[[], object]) -> Optional[str]:
+    """Return None, or why a runtime of one Python package cannot run here.
+
+    Args:
+        package: its name for `import`.
+        title: its name in sentences.
+        load: imports it, or raises DeepLabError.
+    """
+    if importlib.util.find_spec(package) is None:
+        return f"{title} is not installed: pip install {package.replace('_', '-')}."
+    try:
+        load()
+    except DeepLabError as error:
+        return str(error)
+    return None
 
 
 def has_precision(precision: str, capability: Tuple[int, int]) -> bool:

@@ -3,7 +3,6 @@
 INT8 gave the same labels on a processor with VNNI and on an emulated one without it.
 """
 
-import importlib.util
 from typing import Dict, Optional
 
 import numpy as np
@@ -20,13 +19,7 @@ PACKAGE = "ai_edge_litert"
 
 def missing() -> Optional[str]:
     """Return None, or why it cannot run here."""
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        return "LiteRT is not installed: pip install ai-edge-litert."
-    try:
-        _interpreter()
-    except DeepLabError as error:
-        return str(error)
-    return None
+    return _engines.missing_package(PACKAGE, "LiteRT", _interpreter)
 
 
 def runs_on_cpu() -> bool:

@@ -9,7 +9,6 @@ import base64
 import copy
 import ctypes
 import functools
-import importlib.util
 import os
 from typing import List, Optional, Sequence, Tuple, Union
 
@@ -42,13 +41,7 @@ PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
 
 def missing() -> Optional[str]:
     """Return None, or why it cannot run here."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return "ONNX Runtime is not installed: pip install onnxruntime."
-    try:
-        _onnxruntime()
-    except DeepLabError as error:
-        return str(error)
-    return None
+    return _engines.missing_package(PACKAGE, "ONNX Runtime", _onnxruntime)
 
 
 def runs_on_cpu() -> bool:

@@ -5,7 +5,6 @@ bfloat16 where the processor computes that fast; float32 is float32 everywhere.
 """
 
 import copy
-import importlib.util
 from typing import Any, Dict, List, Optional
 
 import numpy as np
@@ -26,13 +25,7 @@ _NO_VNNI = "OpenVINO's INT8 saturates on a processor without VNNI"
 
 def missing() -> Optional[str]:
     """Return None, or why it cannot run here."""
-    if importlib.util.find_spec("openvino") is None:
-        return "OpenVINO is not installed: pip install openvino."
-    try:
-        _openvino()
-    except DeepLabError as error:
-        return str(error)
-    return None
+    return _engines.missing_package(PACKAGE, "OpenVINO", _openvino)
 
 
 def runs_on_cpu() -> bool:

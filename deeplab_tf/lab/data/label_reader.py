@@ -161,7 +161,7 @@ def repair(path: str, label_format: str) -> str:
     if path.lower().endswith(".json"):
         return " These are polygons: label_format: labelme, or coco." if label_format not in ("labelme", "coco") else ""
     header = read_header(path)
-    if header is None or not header.whole or _FORMATS.get(header.kind) in (None, label_format):
+    if header is None or not header.whole or header.kind not in _FORMATS:
         return ""
     named, wanted = _NAMED[header.kind], _FORMATS[header.kind]
     if header.kind == "gray" and _is_mask(path):
@@ -173,7 +173,7 @@ def repair(path: str, label_format: str) -> str:
 
 def _is_mask(path):
     try:
-        return set(np.unique(image_files.read_ids(path, any_gray=True)).tolist()) == {0, 255}
+        return set(np.unique(image_files.read_mask(path)).tolist()) == {0, 255}  # of 16 bits, too
     except DeepLabError:
         return False
 
