@@ -95,22 +95,32 @@ def evaluate_run(
             report = {"run": str(path), "checkpoint": name, **source, **with_what, **evaluation.report()}
             report["warnings"] = data_warnings(path, frames, report)
             if folder:
-                for page in PAGES:
-                    (folder / page).unlink(missing_ok=True)  # a killed process leaves none with figures of another
                 suffix = "" if len(names) == 1 else f"_{name}"
-                report["per_image"] = str(folder / f"images{suffix}.csv")
-                write_csv(report["per_image"], evaluation.counts, frames.table)
-                report["figures"] = write_figures(folder, network, frames, evaluation, suffix=suffix)
+                report.update(_write_scores(folder, network, frames, evaluation, suffix))
             reports.append(report)
         for sentence in reports[0]["warnings"]:  # of the data: the same for all
             say(f"Warning: {sentence}")
-        whole = {**_best(reports), **measured_with()}
-        if len(reports) > 1:
-            whole["checkpoints"] = reports
-        if folder:
-            write_text(folder / PAGES[1], evaluation_page(reports, whole["machine"]))
-            write_json(folder / PAGES[0], whole)
-        return whole
+        return _finished(reports, folder)
+
+
+def _write_scores(folder, network, frames, evaluation, suffix):
+    """Write the table and the figures of a checkpoint; return where they are, as in its report."""
+    for page in PAGES:
+        (folder / page).unlink(missing_ok=True)  # a killed process leaves none with figures of another
+    table = str(folder / f"images{suffix}.csv")
+    write_csv(table, evaluation.counts, frames.table)
+    return {"per_image": table, "figures": write_figures(folder, network, frames, evaluation, suffix=suffix)}
+
+
+def _finished(reports, folder):
+    """Return the report of all checkpoints; write it, and its page, to the folder if there is one."""
+    whole = {**_best(reports), **measured_with()}
+    if len(reports) > 1:
+        whole["checkpoints"] = reports
+    if folder:
+        write_text(folder / PAGES[1], evaluation_page(reports, whole["machine"]))
+        write_json(folder / PAGES[0], whole)
+    return whole
 
 
 def _report_files(folder, names):
