@@ -234,9 +234,10 @@ def test_the_examples_for_contributors_pass_their_own_tests(tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(body, encoding="utf-8")
     tests = sorted(path for path, _, _ in examples if path.startswith("tests/"))
-    assert len(tests) >= 4
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    assert len(tests) >= 5
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", *tests]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT / "tests")])  # with the fixtures and checks of all tests
+    environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
