@@ -184,7 +184,7 @@ def test_a_tflite_file_is_reproducible_and_in_int8(plan, tmp_path):
             kernels[tuple(sorted(scales.tolist()))] = each
     wanted = [node for node in NETWORK.nodes if quantize.is_quantized(node, plan) and node.name != "scores"]
     for node in wanted:
-        assert tuple(sorted(quantize.quantized_kernel(node)[1].tolist())) in kernels, node.name
+        assert tuple(sorted(quantize.quantized_kernel(node, plan)[1].tolist())) in kernels, node.name
     activations = {
         float(each["quantization"][0]) for each in opened.get_tensor_details() if each["quantization"][0] > 0
     }

@@ -108,10 +108,11 @@ def test_kernel_has_a_scale_per_channel():
     """
     kernel = np.array([[2.54, 1.27], [1.0, -0.506]], np.float32).reshape(1, 1, 2, 2)
     node = Node("a", "conv", ("x",), {}, {"kernel": kernel, "bias": np.array([0.1, 0.1], np.float32)})
-    kernel, scale = quantize.quantized_kernel(node)
+    plan = quantize.Plan({"x": 12.7}, {}, {})  # steps of 0.1 in x
+    kernel, scale = quantize.quantized_kernel(node, plan)
     np.testing.assert_array_equal(scale, [40 / 2048, 20 / 2048])
     np.testing.assert_array_equal(kernel.reshape(2, 2), [[127, 127], [51, -52]])
-    bias, scale = quantize.quantized_bias(node, quantize.Plan({"x": 12.7}, {}, {}))  # steps of 0.1 in x
+    bias, scale = quantize.quantized_bias(node, plan)
     np.testing.assert_allclose(scale, [4 / 2048, 2 / 2048], rtol=1e-6)
     np.testing.assert_array_equal(bias, [51, 102])  # 0.1 / (4 / 2048) = 51.2
 
@@ -128,8 +129,22 @@ def test_scales_are_short_and_ranges_hold_what_was_measured(network, frames):
 
 def test_channel_of_zeros_stays_zeros():
     weights = {"kernel": np.zeros((1, 1, 2, 1), np.float32), "bias": np.zeros(1, np.float32)}
-    kernel, scale = quantize.quantized_kernel(Node("a", "conv", ("x",), {}, weights))
+    node, plan = Node("a", "conv", ("x",), {}, weights), quantize.Plan({"x": 12.7}, {}, {})
+    kernel, scale = quantize.quantized_kernel(node, plan)
     assert not kernel.any() and np.isfinite(scale).all() and scale.all()
+
+
+@pytest.mark.parametrize("op, shape", [("conv", (3, 3, 1, 2)), ("depthwise", (3, 3, 2, 1))])
+def test_the_bias_of_a_dead_channel_fits_beside_its_products(op, shape):
+    """Weights of 1e-9 have scales of 8e-12: in steps of 0.1 * 8e-12 a bias of -2 would be -2.5e12, beyond int32."""
+    kernel = np.full(shape, 1e-9, np.float32)
+    kernel.reshape(9, 2)[:, 1] = 0.5
+    plan = quantize.Plan({"x": 12.7}, {}, {})
+    node = Node("a", op, ("x",), {}, {"kernel": kernel, "bias": np.array([-2, 2], np.float32)})
+    bias, scale = quantize.quantized_bias(node, plan)
+    np.testing.assert_allclose(bias * scale, [-2, 2], atol=3e-4)  # half a step of channel 1
+    assert np.abs(bias.astype(np.int64)).max() + 9 * 127 * 255 < 2**31
+    np.testing.assert_allclose(quantize.quantized_kernel(node, plan)[0].reshape(9, 2), [[0, 127]] * 9)
 
 
 def run_onnx(model, names, frame, level="ENABLE_ALL"):

@@ -75,7 +75,7 @@ def python_of(side):
 def make_network(name, shared, folder, quick):
     """Build a bundle unless it exists."""
     bundle = folder / "{}-{}x{}".format(name, *shared["frame_size"])
-    if (bundle / "bundle.json").exists():
+    if (bundle / ("model_int8.tflite" if NETWORKS[name]["int8"] else "bundle.json")).exists():
         return
     say(f"Making the network '{name}' ...")
     model = {

@@ -153,7 +153,7 @@ class _PairWriter:
 
         Unrounded, weights below the lowest level would become -128, which `quantized_kernel` does not use.
         """
-        kernel, scale = quantized_kernel(node)
+        kernel, scale = quantized_kernel(node, self.plan)
         bias, bias_scale = quantized_bias(node, self.plan)
         name = f"{node.name}/kernel"
         floats = kernel_as_onnx(kernel, node).astype(np.float32) * scale[:, None, None, None]
@@ -165,7 +165,7 @@ class _PairWriter:
 
     def store_weights(self, node):
         """Store quantized weights and bias, each with a DequantizeLinear."""
-        kernel, scale = quantized_kernel(node)
+        kernel, scale = quantized_kernel(node, self.plan)
         bias, bias_scale = quantized_bias(node, self.plan)
         self.convolutions[node.name].input[1:] = [
             self._stored(f"{node.name}/kernel", kernel_as_onnx(kernel, node), scale),

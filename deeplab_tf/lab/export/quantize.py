@@ -31,6 +31,9 @@ from deeplab_tf.lab.export.nodes import CONVOLUTIONS, Network, Node
 LEVELS = 127
 """Quantization levels on either side of zero."""
 
+LARGEST_BIAS = 2**30
+"""In steps. The sum of the products is added to it in 32 bits, where one that exceeds them changes its sign."""
+
 TENSOR_BITS, KERNEL_BITS = 4, 6
 """Significant bits of scales. Those of tensors are rounded up, so that nothing more is clipped; those of kernels down,
 so that the largest weight still is LEVELS, from which TensorRT derives the scale where it is not given."""
@@ -122,21 +125,29 @@ def is_quantized(node: Node, plan: Plan) -> bool:
     return node.op in CONVOLUTIONS and node.name not in plan.excluded
 
 
-def quantized_kernel(node: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Return a convolution's kernel as int8, -127..127, and the scale (C,) of each output channel."""
+def quantized_kernel(node: Node, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Return a convolution's kernel as int8, -127..127, and the scale (C,) of each output channel.
+
+    A dead channel has weights near zero beside its bias. Its scale is the least at which the bias fits.
+    """
     kernel = node.weights["kernel"]
     axes = (0, 1, 3) if node.op == "depthwise" else (0, 1, 2)
     largest = np.abs(kernel).max(axis=axes)
     scale = _short(np.where(largest > 0, largest, 1) / LEVELS, KERNEL_BITS, np.floor)
+    least = np.abs(node.weights["bias"]).astype(np.float64) / (LARGEST_BIAS * np.float64(_input_step(node, plan)))
+    scale = np.maximum(scale, _short(least, KERNEL_BITS, np.ceil))
     return np.clip(np.rint(kernel / _per_channel(scale, node)), -LEVELS, LEVELS).astype(np.int8), scale
 
 
 def quantized_bias(node: Node, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """Return a convolution's bias as int32, and its scale (C,): that of the input times those of the kernel."""
-    _, kernel_scale = quantized_kernel(node)
-    scale = (kernel_scale.astype(np.float64) * step(plan.ranges[node.inputs[0]])).astype(np.float32)
-    steps = np.rint(node.weights["bias"] / scale.astype(np.float64))
-    return np.clip(steps, -(2**31) + 1, 2**31 - 1).astype(np.int32), scale
+    _, kernel_scale = quantized_kernel(node, plan)
+    scale = (kernel_scale.astype(np.float64) * _input_step(node, plan)).astype(np.float32)
+    return np.rint(node.weights["bias"] / scale.astype(np.float64)).astype(np.int32), scale
+
+
+def _input_step(node, plan):
+    return step(plan.ranges[node.inputs[0]])
 
 
 def with_quantized_weights(network: Network, plan: Plan) -> Network:
@@ -145,7 +156,7 @@ def with_quantized_weights(network: Network, plan: Plan) -> Network:
 
 
 def _dequantized(node, plan):
-    kernel, scale = quantized_kernel(node)
+    kernel, scale = quantized_kernel(node, plan)
     bias, bias_scale = quantized_bias(node, plan)
     weights = {"kernel": kernel * _per_channel(scale, node), "bias": bias * bias_scale}
     return node._replace(weights={key: value.astype(np.float32) for key, value in weights.items()})

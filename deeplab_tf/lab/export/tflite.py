@@ -38,8 +38,9 @@ def write_int8(network: Network, size: tuple[int, int], plan: Plan, path: str | 
     """Write the INT8 network of a plan."""
 
     def with_fake_quantized_kernels(network: Network) -> Network:
+        nodes = network.nodes
         return network.with_nodes(
-            _with_fake_quantized_kernel(node) if quantize.is_quantized(node, plan) else node for node in network.nodes
+            _with_fake_quantized_kernel(node, plan) if quantize.is_quantized(node, plan) else node for node in nodes
         )
 
     quantized = quantize.with_quantized_weights(network, plan)
@@ -49,10 +50,10 @@ def write_int8(network: Network, size: tuple[int, int], plan: Plan, path: str | 
     Path(path).write_bytes(_converted(made, network, size))
 
 
-def _with_fake_quantized_kernel(node: Node) -> Node:
+def _with_fake_quantized_kernel(node: Node, plan: Plan) -> Node:
     """Return a convolution whose kernel is a tensor of the current graph with a range for each channel."""
     kernel = np.asarray(node.weights["kernel"])
-    _, scale = quantize.quantized_kernel(node)
+    _, scale = quantize.quantized_kernel(node, plan)
     limit = (LEVELS * scale).astype(np.float32)
     last = kernel[..., 0] if node.op == "depthwise" else kernel  # the channels come last
     ranged = tf.quantization.fake_quant_with_min_max_vars_per_channel(last, -limit, limit, narrow_range=True)

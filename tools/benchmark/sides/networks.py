@@ -29,9 +29,8 @@ def make(options):
     frames = [draw_scene(5, i, size).image for i in range(3)] if options["int8"] else []
     spread(model, draw_scene(5, 0, size).image)
     with new_bundle(options["bundle"]) as part:
-        wanted = bundle_writer.ExportOptions(
-            size, int8=options["int8"], calibration="min-max", targets=("onnx", "tensorrt")
-        )
+        targets = ("onnx", "tensorrt", "litert") if options["int8"] else ("onnx",)
+        wanted = bundle_writer.ExportOptions(size, int8=options["int8"], calibration="min-max", targets=targets)
         info = bundle_writer.write(part, model, CITYSCAPES, wanted, frames)
         bundle_writer.finish(part, info, {}, config.data)
 

@@ -1,26 +1,28 @@
-"""Run ours: frames of a bundle in ONNX Runtime, or steps of `deeplab-tf train`."""
+"""Run ours: frames of a bundle in one of its runtimes, or steps of `deeplab-tf train`."""
 
 from worker import serve
 
 
 def frames(options):
-    """Prepare frames of a bundle; `precision` is float32 or int8."""
-    import onnxruntime
+    """Prepare frames of a bundle; `precision` is float32 or int8.
+
+    `runtime` is ONNX Runtime if left out; "auto" is the fastest here, as `stream` takes it.
+    """
+    from importlib.metadata import version
 
     from deeplab_tf.core.bundle import open_bundle
     from deeplab_tf.deploy.budget.workload import from_rows, macs, parameters
-    from deeplab_tf.deploy.runtimes.onnx import load
+    from deeplab_tf.deploy.runtimes import module, open_runtime
     from deeplab_tf.synth import draw_scene
 
     bundle = open_bundle(options["bundle"], verify=False)
-    runtime = load(bundle, options["precision"], providers=["CPUExecutionProvider"], threads=options["threads"])
+    name = options.get("runtime", "onnx")
+    more = {"providers": ["CPUExecutionProvider"]} if name == "onnx" else {"live": True}
+    runtime = open_runtime(bundle, name, options["precision"], threads=options["threads"], **more)
+    package = module(runtime.name).PACKAGE
     frame = draw_scene(6, 0, bundle.size).image
     layers = from_rows(bundle.info["layers"])
-    about = {
-        "name": "ONNX Runtime " + onnxruntime.__version__,
-        "parameters": parameters(layers),
-        "gmac": macs(layers) / 1e9,
-    }
+    about = {"name": f"{package} {version(package)}", "parameters": parameters(layers), "gmac": macs(layers) / 1e9}
     return about, lambda: runtime(frame)
 
 

@@ -70,8 +70,9 @@ def rows(options):
 def inference():
     """Return rows of inference: single frames, from uint8 or float pixels to a label map."""
 
-    def ours(network, precision):
-        return Side("ours, " + precision, "ours", {"task": "frame", "precision": precision}, bundle=network)
+    def ours(network, precision, runtime="onnx", title="ours"):
+        options = {"task": "frame", "precision": precision, "runtime": runtime}
+        return Side(f"{title}, {precision}", "ours", options, bundle=network)
 
     def vino(precision, files, **more):
         return Side("OpenVINO, " + precision, "vino", {"files": files, **more}, TORCH, "openvino", "dense")
@@ -87,9 +88,15 @@ def inference():
         Row(
             "int8-openvino",
             "ResNet-50, dense, INT8: the same network, in the file that is faster for each",
-            ours("dense", "int8"),
+            ours("dense", "int8", "auto", "ours, the fastest runtime here"),
             vino("int8", files),
             why=OPENVINO,
+        ),
+        Row(
+            "int8-litert",
+            "the same, in ONNX Runtime against LiteRT",
+            ours("dense", "int8"),
+            ours("dense", "int8", "litert", "LiteRT"),
         ),
         Row("int8-keras", "the same, against Keras in float32", ours("dense", "int8"), keras),
         Row("float-keras", "ResNet-50, dense", ours("dense", "float32"), keras),
