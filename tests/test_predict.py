@@ -5,12 +5,12 @@ import pytest
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
-from deeplab_tf.cli.predict import plan
 from deeplab_tf.core import draw, image_files
 from deeplab_tf.core.cityscapes import CITYSCAPES, CITYSCAPES_FROM_CLASS, CITYSCAPES_TO_CLASS
 from deeplab_tf.core.metrics.label_matching import match_cityscapes, match_stems
 from deeplab_tf.core.panoptic import Prediction
 from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.deploy.prediction_jobs import plan
 from deeplab_tf.lab import runs
 from deeplab_tf.lab.data.camvid import CAMVID
 
@@ -148,7 +148,7 @@ def test_two_images_of_one_name_are_refused_before_anything_is_written(tmp_path)
 
 def test_the_same_image_twice_is_one_job(tmp_path):
     image = write(tmp_path / "a.png")
-    assert list(plan([str(image), str(tmp_path)], str(tmp_path / "out"), "ids")) == [str(image)]
+    assert list(plan([str(image), str(tmp_path)], str(tmp_path / "out"), "ids").images()) == [str(image)]
 
 
 def test_an_input_is_never_overwritten(tmp_path):
@@ -163,7 +163,7 @@ def test_an_input_is_never_overwritten(tmp_path):
 def test_earlier_outputs_inside_the_input_folder_are_not_inputs(tmp_path):
     image = write(tmp_path / "a.png")
     write(tmp_path / "out" / "a_color.png")
-    assert list(plan([str(tmp_path)], str(tmp_path / "out"), "color")) == [str(image)]
+    assert list(plan([str(tmp_path)], str(tmp_path / "out"), "color").images()) == [str(image)]
 
 
 @pytest.mark.parametrize(

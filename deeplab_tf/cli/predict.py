@@ -1,13 +1,15 @@
 """`deeplab-tf predict`: label maps for images, at their own resolution."""
 
+import contextlib
 import os
-from contextlib import closing
-from typing import Dict, Iterator, List, Sequence, Set, Tuple
+from collections import deque
+from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 import click
 
 from deeplab_tf.cli.options import (
     Choice,
+    PartType,
     PathType,
     checkpoint_option,
     example,
@@ -36,6 +38,7 @@ PANOPTIC = "_panoptic.png"
         "deeplab-tf predict runs/camvid street.jpg --out predicted --overlay",
         "deeplab-tf predict bundle field.png --out predicted --mode slide --format ids --polygons",
         "deeplab-tf predict runs/cityscapes cityscapes/leftImg8bit/val --out results --format cityscapes",
+        "deeplab-tf predict bundle images --out predicted --part 3/8",
     )
 )
 @click.argument("run", metavar="RUN_OR_BUNDLE", type=PathType())
@@ -94,83 +97,202 @@ PANOPTIC = "_panoptic.png"
 @runtime_options
 @mode_options
 @checkpoint_option("Predict with")
+@click.option(
+    "--part",
+    type=PartType(),
+    help="Predict part I of N alone: N processes or machines share the images, whose names decide. Called again, it "
+    "skips images whose files are complete, if neither image, network nor options have changed.",
+)
 @json_option
 @verbose_option
-def command(run, images, out, layout, json_target, verbose, **options):
+def command(run, images, out, layout, part, json_target, verbose, **options):
     """Predict label maps for images (PNG, JPEG, TIFF, WebP, BMP), or for all images in folders.
 
     A run is a folder that `deeplab-tf train` wrote, a bundle one that `deeplab-tf convert` wrote. An unreadable image
     ends the command; files already written are complete.
 
     In the mode slide, PNG images above 33 million pixels are read and written some rows at a time.
+
+    With --part, files of all parts may go into one folder, at the same time. In the format panoptic each part has a
+    JSON file of its own; `score` reads them together, and --part 1/1, when all parts are done, makes one of them.
     """
     require("overlay", options["overlay"], "opacity", "legend", "plain")
     import deeplab_tf
     from deeplab_tf.core.bundle import files_read
+    from deeplab_tf.core.manifest import part_manifest
+    from deeplab_tf.core.parts import WHOLE
     from deeplab_tf.deploy.prediction_files import Wanted, check
+    from deeplab_tf.deploy.prediction_jobs import plan
 
-    jobs = plan(images, out, layout)
+    jobs = plan(images, out, layout, part=part or WHOLE)
     kinds = {name: options.pop(name) for name in Wanted._fields if name in options}
     wanted = Wanted(None if layout == "panoptic" else layout, **kinds)
     guard = new_guard(json_target)
     guard.reads(*files_read(run))
-    guard.reads(*images, *jobs, whole=False)
-    guard.fills(out, "--out", _outputs(jobs, out, layout, wanted.suffixes(_class_count(run, wanted))))
+    guard.reads(*images, whole=False)
+    guard.reads_each(jobs.images())
+    suffixes = [PANOPTIC] * (layout == "panoptic") + wanted.suffixes(_class_count(run, wanted))
+    guard.fills(out, "--out", jobs.outputs(suffixes, _indices(out, layout, part or WHOLE)), part=part)
     guard.check()
-    with locked(out), deeplab_tf.load(run, **_given(options)) as model:
+    own_part = part_manifest(os.path.realpath(out), part) if part else None
+    with locked(out, own_part), deeplab_tf.load(run, **_given(options)) as model, contextlib.ExitStack() as stack:
         check(model, wanted)
         runtime, precision = model.runtime, model.precision
-        writer = _panoptic_writer(model, out) if layout == "panoptic" else None
-        written, warnings = _predict_all(model, jobs, out, wanted, writer)
-        picture = written[-1] if wanted.overlay or layout == "color" else None
+        writer = stack.enter_context(_panoptic_writer(model, out, part or WHOLE)) if layout == "panoptic" else None
+        finished = Finished(guard, _digest(run, model, layout, wanted, options)) if part else None
+        work = _Work(model, jobs, out, wanted, writer, finished, keep_names=json_target is not None)
+        work.run()
         if writer is not None:
-            written.append(writer.close())
-    if picture:
-        hint = f"Open {picture}"
+            work.written.append(writer.close())
+    if work.picture:
+        hint = f"Open {work.picture}"
     elif writer is not None:
-        hint = f"{written[-1]} lists the segments."
+        hint = f"{writer.path} lists the segments."
     else:
         hint = f"The label files are in {out}; they look black, and --overlay shows them in color."
-    show(f"Predicted {counted(len(jobs), 'images')}. Runtime: {runtime}, {precision}. {hint}", json_target)
     report = {"images": len(jobs), "format": layout, "runtime": runtime, "precision": precision}
-    write_json({**report, "files": written, "warnings": warnings}, json_target)
+    what = counted(len(jobs), "images")
+    if part:
+        report.update(part=list(part), all_images=jobs.found, skipped=work.skipped)
+        what = (
+            f"{len(jobs) - work.skipped} images and skipped {work.skipped}; part {part} has {len(jobs)} of {jobs.found}"
+        )
+    show(f"Predicted {what}. Runtime: {runtime}, {precision}. {hint}", json_target)
+    write_json({**report, "files": work.written, "warnings": work.warnings}, json_target)
 
 
-def _predict_all(model, jobs, out, wanted, writer):
-    """Predict all images; return the files that were written, and what is to be known of the images."""
-    from deeplab_tf.core.image_header import about_image
-    from deeplab_tf.core.input_files import natural_key
-    from deeplab_tf.deploy.prediction_files import predict_images, write
+class Finished:
+    """Tells images whose files are complete, and signs files so that a later call can tell."""
 
-    written: List[str] = []
-    warnings: List[str] = []
-    said: Set[str] = set()
-    suffixes = wanted.suffixes(len(model.table))
-    in_order = sorted(jobs.items(), key=lambda job: natural_key(job[0]))
-    number = 0  # of images that are done
-    with closing(predict_images(model, [image for image, _ in in_order], wanted)) as results:
-        try:
-            for image, stem in progress(in_order, "predict"):
-                result = next(results)
-                if writer is not None and not number:
-                    writer.begin()
-                write(model, image, stem, wanted, result)
-                for sentence in about_image(image, said):
-                    warnings.append(sentence)
-                    say(f"Warning: {sentence}")
-                if writer is not None and result is not None:
-                    writer.add(os.path.relpath(stem, out), result.panoptic, image)
-                written += [stem + suffix for suffix in [PANOPTIC] * (writer is not None) + suffixes]
-                number += 1
-        except DeepLabError as error:
-            if writer is not None and written:
-                writer.close()
-            sentence = f"{error} {number} of {counted(len(jobs), 'images')} were predicted before it, into {out}."
-            raise DeepLabError(sentence) from error
-    return written, warnings
+    def __init__(self, guard, network):
+        """Take the command's guard, and the digest of network and settings."""
+        self._guard, self._network = guard, network
+
+    def digest(self, image: str) -> str:
+        """Return the digest of all that the files of an image are made from."""
+        from deeplab_tf.deploy.prediction_jobs import image_digest
+
+        return image_digest(self._network, image)
+
+    def has(self, outputs: Sequence[str], digest: str) -> bool:
+        """Return whether the files of an image are there, and are made from what has this digest."""
+        return self._guard.finished(outputs, digest)
+
+    def sign(self, digest: str) -> None:
+        """Sign the files that are written from now on; "" is for those of no image."""
+        self._guard.done = digest
 
 
-def _panoptic_writer(model, out):
+class _Job(NamedTuple):
+    image: str
+    stem: str
+    outputs: List[str]
+    digest: str
+    skipped: bool
+
+
+class _Work:
+    """The images of a call: `run` predicts them.
+
+    Attributes:
+        written: the files, if they are to be kept in memory.
+        warnings: what is to be known of the images.
+        skipped: how many images were complete already.
+        picture: a file to look at; None where there is none.
+    """
+
+    def __init__(self, model, jobs, out, wanted, writer, finished, *, keep_names):
+        self._model, self._jobs, self._out, self._wanted, self._writer = model, jobs, out, wanted, writer
+        self._finished, self._keep_names = finished, keep_names
+        self._suffixes = [PANOPTIC] * (writer is not None) + wanted.suffixes(len(model.table))
+        self._said: Set[str] = set()
+        self._begun: Deque[_Job] = deque()  # no more than the network has lanes, and one
+        self.written: List[str] = []
+        self.warnings: List[str] = []
+        self.skipped = 0
+        self.picture: Optional[str] = None
+
+    def run(self) -> None:
+        """Predict all images."""
+        from deeplab_tf.deploy.prediction_files import predict_images
+
+        number, total = 0, len(self._jobs)
+        with contextlib.closing(predict_images(self._model, self._begin(), self._wanted, count=total)) as results:
+            try:
+                for result in progress(results, "predict", total=total):
+                    self._end(self._begun.popleft(), result)
+                    number += 1
+            except DeepLabError as error:
+                if self._writer is not None and number and self._finished is None:
+                    self._writer.close()
+                sentence = f"{error} {number} of {counted(total, 'images')} were predicted before it, into {self._out}."
+                raise DeepLabError(sentence) from error
+        if self._finished is not None:
+            self._finished.sign("")
+
+    def _begin(self) -> Iterator[Optional[str]]:
+        """Yield the path of each image; None where its files are complete."""
+        for image, stem in self._jobs:
+            outputs = [stem + suffix for suffix in self._suffixes]
+            digest = self._finished.digest(image) if self._finished is not None else ""
+            skipped = self._finished is not None and self._finished.has(outputs, digest)
+            self._begun.append(_Job(image, stem, outputs, digest, skipped))
+            yield None if skipped else image
+
+    def _end(self, job, result):
+        if job.skipped:
+            self.skipped += 1
+            if self._writer is not None:
+                self._writer.keep(os.path.relpath(job.stem, self._out), job.image)
+        else:
+            self._write(job, result)
+        if self._keep_names:
+            self.written += job.outputs
+        if self._wanted.overlay or self._wanted.layout == "color":
+            self.picture = job.outputs[-1]
+
+    def _write(self, job, result):
+        from deeplab_tf.core.image_header import about_image
+        from deeplab_tf.deploy.prediction_files import write
+
+        if self._finished is not None:
+            self._finished.sign(job.digest)
+        if self._writer is not None:
+            self._writer.begin()
+        write(self._model, job.image, job.stem, self._wanted, result)
+        for sentence in about_image(job.image, self._said):
+            self.warnings.append(sentence)
+            say(f"Warning: {sentence}")
+        if self._writer is not None and result is not None:
+            self._writer.add(os.path.relpath(job.stem, self._out), result.panoptic, job.image)
+
+
+def _digest(run, model, layout, wanted, options):
+    """Return the digest of all that decides what is written for an image, but the image."""
+    from deeplab_tf.core.bundle import INFO, is_bundle
+    from deeplab_tf.deploy.prediction_jobs import network_digest
+
+    if is_bundle(run):
+        files = [os.path.join(run, INFO)]  # which has the digests of all others
+    else:
+        from deeplab_tf.lab.runs.folder import network_file
+
+        files = [str(network_file(run, options.get("checkpoint"))), os.path.join(run, "config.yaml")]
+    settings = {"runtime": model.runtime, "precision": model.precision, "mode": model.mode, "layout": layout}
+    settings.update(overlap=options.get("overlap"), wanted=list(wanted))
+    return network_digest(files, settings)
+
+
+def _indices(out, layout, part):
+    """Return the JSON files of panoptic maps that are written, or removed."""
+    if layout != "panoptic":
+        return []
+    from deeplab_tf.core.panoptic.coco import json_name, stale_json
+
+    return sorted({os.path.join(out, json_name(part)), *stale_json(out, json_name(part))})
+
+
+def _panoptic_writer(model, out, part):
     from deeplab_tf.core.panoptic.coco import PanopticWriter
     from deeplab_tf.core.prediction import NO_INSTANCES
 
@@ -179,7 +301,7 @@ def _panoptic_writer(model, out):
         raise DeepLabError(NO_INSTANCES)
     if not instances:
         click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
-    return PanopticWriter(out, model.table, "centers" if instances else "components")
+    return PanopticWriter(out, model.table, "centers" if instances else "components", part=part)
 
 
 def _class_count(run, wanted):
@@ -199,56 +321,3 @@ def _class_count(run, wanted):
 def _given(options):
     """Return the options that were given; the others keep their defaults."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def plan(inputs: Sequence[str], out: str, layout: str) -> Dict[str, str]:
-    """Return the path of each image -> the path of its outputs without suffix.
-
-    Folders are searched with their subfolders, which are kept below `out`; if `out` is one of them, its files are no
-    inputs.
-
-    Raises DeepLabError for a missing path, a folder without images, and two images of one output name.
-    """
-    from deeplab_tf.core.cityscapes import IMAGE_SUFFIX
-
-    jobs: Dict[str, str] = {}
-    taken: Dict[str, str] = {}
-    cityscapes = os.path.splitext(IMAGE_SUFFIX)[0]
-    for path, name in _inputs(inputs, out):
-        if layout in ("cityscapes", "panoptic") and name.endswith(cityscapes):
-            name = name[: -len(cityscapes)]
-        stem = os.path.join(out, name)
-        key = os.path.basename(name) if layout == "panoptic" else stem  # image ids have no folders
-        first = taken.setdefault(key, path)
-        if os.path.realpath(first) != os.path.realpath(path):
-            raise DeepLabError(f"{first} and {path} would both be written as {stem}; predict them into two folders.")
-        jobs[first] = stem
-    return jobs
-
-
-def _outputs(jobs, out, layout, suffixes):
-    from deeplab_tf.core.panoptic.coco import JSON_NAME
-
-    ends = [PANOPTIC] * (layout == "panoptic") + suffixes
-    paths = [stem + suffix for stem in jobs.values() for suffix in ends]
-    return paths + [os.path.join(out, JSON_NAME)] * (layout == "panoptic")
-
-
-def _inputs(inputs, out) -> Iterator[Tuple[str, str]]:
-    """Yield the path of each image and its name below `out`, without suffix."""
-    from deeplab_tf.core.image_files import IMAGE_KINDS, list_images
-
-    out_real = os.path.realpath(out)
-    for given in inputs:
-        if not os.path.isdir(given):
-            if not os.path.exists(given):
-                raise DeepLabError(f"There is no image or folder {given}.")
-            yield given, os.path.splitext(os.path.basename(given))[0]
-            continue
-        found = list_images(given, recursive=True)
-        if out_real.startswith(os.path.join(os.path.realpath(given), "")):
-            found = [path for path in found if not os.path.realpath(path).startswith(os.path.join(out_real, ""))]
-        if not found:
-            raise DeepLabError(f"The folder {given} has no image in it ({IMAGE_KINDS}).")
-        for path in found:
-            yield path, os.path.splitext(os.path.relpath(path, given))[0]

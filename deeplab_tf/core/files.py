@@ -15,7 +15,7 @@ import sys
 import tempfile
 import types
 import uuid
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List, Optional
 
 from deeplab_tf.core.errors import DeepLabError
 
@@ -29,31 +29,72 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EI
 _held: Dict[str, int] = {}
 """The folders that this process has locked, and their descriptors."""
 
+_marks: List[str] = []
+"""The beginning of the random part of temporary names while a part of a folder is `locked`."""
+
 
 @contextlib.contextmanager
-def locked(folder) -> Iterator[None]:
+def locked(folder, part: Optional[str] = None) -> Iterator[None]:
     """Keep other processes of this machine from writing to a folder while the block runs.
 
     The folder is made if needed, and is gone again if the block leaves it empty. What killed processes left of
     unfinished files and folders is removed. The lock is on the folder itself: it needs no file, and the system releases
     it when the process ends, however it ends.
 
-    Raises DeepLabError if another process has the folder locked, or if it is a file.
+    Args:
+        part: the path of a file in the folder. Processes with other files may write to the folder at the same time, and
+            only what this part left is removed.
+
+    Raises DeepLabError if another process has the folder, or the part, locked, or if it is a file.
     """
     path = os.path.realpath(os.fspath(folder))
     missing = _missing_folders(path)
-    descriptor = _lock_folder(path, folder)
-    _held[path] = descriptor
+    descriptor = _lock_folder(path, folder, shared=part is not None)
+    if part is None:
+        _held[path] = descriptor
     try:
-        _remove_leftovers(path)
-        for parent, _, names in os.walk(path):
-            _remove_parts(parent, names)
-        yield
+        with contextlib.ExitStack() as stack:
+            if part is not None:
+                stack.enter_context(_locked_part(part))
+            _remove_leftovers(path)
+            for parent, name in _files_in(path):
+                _remove_part(parent, name)
+            yield
     finally:
-        for made in missing:
+        for made in missing if part is None or _lock(descriptor) is not False else ():  # other parts are at work
             with contextlib.suppress(OSError):  # it is not empty
                 os.rmdir(made)
-        os.close(_held.pop(path))
+        os.close(descriptor if part is not None else _held.pop(path))
+
+
+@contextlib.contextmanager
+def _locked_part(path):
+    """Lock the file of a part while the block runs, and mark the temporary files of this process with it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    _marks.append(hashlib.sha256(os.path.basename(path).encode()).hexdigest()[:4])
+    try:
+        if _lock(descriptor) is False:
+            raise DeepLabError(f"Another process is working on the part of {path}; wait until it ends.")
+        yield
+    finally:
+        _marks.pop()
+        if not os.fstat(descriptor).st_size:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        os.close(descriptor)
+
+
+def _files_in(folder):
+    """Yield the folder and the name of each file below a folder, one at a time; what cannot be listed is left out."""
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(parent) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    yield parent, entry.name
 
 
 def _missing_folders(path):
@@ -65,7 +106,7 @@ def _missing_folders(path):
     return missing
 
 
-def _lock_folder(path, name):
+def _lock_folder(path, name, *, shared=False):
     """Make and lock a folder, and return its descriptor."""
     busy = f"Another process is writing to {name}; wait until it ends, or name another folder."
     while True:
@@ -73,7 +114,7 @@ def _lock_folder(path, name):
         if _is_being_replaced(path):
             raise DeepLabError(busy)
         descriptor = _open_folder(path)
-        free = _lock(descriptor)
+        free = _lock(descriptor, shared=shared)
         if free is None:
             from deeplab_tf.core.progress import say  # click, which a machine that only measures may lack
 
@@ -96,10 +137,10 @@ def _open_folder(path):
             raise DeepLabError(f"{error.filename} is a file; name a folder.") from error
 
 
-def _lock(descriptor):
+def _lock(descriptor, *, shared=False):
     """Lock an open file or folder; return whether it was free, or None where there are no locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -120,14 +161,14 @@ def _is_same(descriptor, path):
 def remove_parts(folder) -> None:
     """Remove what killed processes left of unfinished files in a folder, as far as that is possible."""
     with contextlib.suppress(OSError):
-        _remove_parts(folder, os.listdir(folder))
+        for name in os.listdir(folder):
+            _remove_part(folder, name)
 
 
-def _remove_parts(folder, names):
-    for name in names:
-        if is_part(name):
-            with contextlib.suppress(OSError):  # it is gone, or its disk cannot be written
-                _remove_unlocked(os.path.join(folder, name))
+def _remove_part(folder, name):
+    if is_part(name) and name.startswith(".deeplab-tf." + "".join(_marks)):
+        with contextlib.suppress(OSError):  # it is gone, or its disk cannot be written
+            _remove_unlocked(os.path.join(folder, name))
 
 
 def _remove_unlocked(path):
@@ -151,7 +192,8 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
     path = os.path.realpath(os.fspath(path))
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".deeplab-tf.{uuid.uuid4().hex[:8]}.part{os.path.splitext(name)[1]}")
+    number = ("".join(_marks) + uuid.uuid4().hex)[:8]
+    temporary = os.path.join(folder, f".deeplab-tf.{number}.part{os.path.splitext(name)[1]}")
     descriptor = None
     try:
         descriptor = _open_part(temporary)

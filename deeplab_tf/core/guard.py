@@ -20,16 +20,12 @@ every line, and is a person's.
 import itertools
 import json
 import os
-import stat
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from deeplab_tf.core import files
 from deeplab_tf.core.errors import DeepLabError, WrongCall
-
-MANIFEST = ".deeplab-tf.jsonl"
-"""The hidden file in a folder that names what commands wrote there: a line for each file, only ever appended to."""
-
-_LARGEST_MANIFEST = 1 << 28
+from deeplab_tf.core.manifest import MANIFEST, KeySet, Manifest, part_manifest, part_manifests
+from deeplab_tf.core.parts import Part
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Paths that mean standard output."""
@@ -43,6 +39,9 @@ class Guard:
 
     As a context it watches what is written: files in a folder that `fills` has announced are signed in its manifest,
     and a file that turned up after `check` is refused too.
+
+    Attributes:
+        done: a digest of what the files that come next are made from, for `finished`; "" for none.
     """
 
     def __init__(self, command: str, *, overwrite: bool = False):
@@ -55,8 +54,12 @@ class Guard:
         self._inputs: Dict[str, str] = {}  # real path -> as given
         self._whole: List[str] = []  # real paths of folders of which any file may be read
         self._identities: Dict[Tuple[int, int], str] = {}  # device and inode -> as given
+        self._each: List[Iterable[str]] = []  # many inputs
+        self._keys = KeySet()  # of their real paths and identities
         self._outputs: List[_Output] = []
-        self._signatures: Dict[str, Set[_Signature]] = {}  # by folder
+        self._manifests: Dict[str, Manifest] = {}  # by path
+        self._parts: Dict[str, List[str]] = {}  # those of a folder's parts
+        self.done = ""
 
     def reads(self, *paths, whole: bool = True) -> None:
         """Announce files and folders that are read. No output may be one of them, or lie in a bundle among them.
@@ -75,6 +78,20 @@ class Guard:
             if identity:
                 self._identities[identity] = path
 
+    def reads_each(self, paths: Iterable[str]) -> None:
+        """Announce many files that are read, as `reads` does, in 16 bytes each.
+
+        Args:
+            paths: gives them whenever it is iterated over.
+        """
+        self._each.append(paths)
+        for path in paths:
+            real = resolve(path)
+            self._keys.add(real)
+            identity = _identity(real)
+            if identity:
+                self._keys.add(*identity)
+
     def writes(self, path, option: str, own: Optional[Callable[[str], bool]] = None) -> None:
         """Announce one file.
 
@@ -85,24 +102,31 @@ class Guard:
         """
         if path is not None:
             real = "-" if path in STANDARD_OUTPUT else resolve(path)
-            self._outputs.append(_Output("file", option, os.fspath(path), real, own, {}))
+            self._outputs.append(_Output("file", option, os.fspath(path), real, own))
 
-    def fills(self, folder, option: str, paths: Iterable = ()) -> None:
+    def fills(self, folder, option: str, paths: Iterable = (), *, part: Optional[Part] = None) -> None:
         """Announce a folder that gets files beside those that are there.
 
         Args:
             folder: may exist; None for none.
             option: as for `writes`.
-            paths: the files, with the folder's path; those that do not exist yet may be left out.
+            paths: the files, with the folder's path; those that do not exist yet may be left out. They are iterated
+                over several times.
+            part: which of the files are written by this process; it signs them in a manifest of its own.
         """
-        if folder is not None:
-            below = {resolve(path): os.fspath(path) for path in paths}
-            self._outputs.append(_Output("folder", option, os.fspath(folder), resolve(folder), self.wrote_file, below))
+        if folder is None:
+            return
+        real = resolve(folder)
+
+        def own(path):
+            return self._wrote_file(path, real)
+
+        self._outputs.append(_Output("folder", option, os.fspath(folder), real, own, paths, {}, part))
 
     def makes(self, path, option: str) -> None:
         """Announce a file or folder that the command makes or replaces as a whole, by rules of its own; nothing else
         that is read or written may lie in it."""
-        self._outputs.append(_Output("whole", option, os.fspath(path), resolve(path), None, {}))
+        self._outputs.append(_Output("whole", option, os.fspath(path), resolve(path), None))
 
     def check(self) -> None:
         """Raise WrongCall, one sentence that names option and file, for anything that must not be written; DeepLabError
@@ -110,13 +134,25 @@ class Guard:
         for output in self._outputs:
             _check_kind(output)
             self._check_folders(output)
-            for real, path in [(output.real, output.path), *output.below.items()]:
+            self._check_input(output, output.real, output.path)
+            for real, path in self._below(output):
                 self._check_input(output, real, path)
         for first, second in itertools.combinations(self._outputs, 2):
             _check_two(first, second)
         for output in self._outputs:
             for real, path in output.files():
                 self._check_there(output, real, path)
+
+    def _below(self, output):
+        """Yield the real path and the path of each file of a folder; remember those that are elsewhere."""
+        others = {other.real.lower(): other for other in self._outputs if other is not output}
+        for path in output.paths:
+            real = resolve(path)
+            if real.lower() in others:
+                raise _over_each_other(output, others[real.lower()])
+            if not _inside(real, output.real):
+                output.links[real] = path
+            yield real, path
 
     def __enter__(self) -> "Guard":
         files.before_replacing.append(self._before_replacing)
@@ -131,37 +167,56 @@ class Guard:
         with open(path, "rb") as file:
             return file.read(len(head)) == head.encode()
 
-    def wrote_file(self, path: str) -> bool:
-        """Return whether this command wrote a file into a folder that it filled, and nobody changed it since."""
-        folder, name = os.path.split(path)
-        mine = [each for each in self._signed(folder) if (each.name, each.command) == (name, self.command)]
-        return bool(mine) and self._signature(path, name) in mine
+    def _wrote_file(self, path: str, folder: str) -> bool:
+        """Return whether this command wrote a file into a folder that it filled, or one below it, and nobody changed it
+        since."""
+        manifests = [os.path.join(os.path.dirname(path), MANIFEST)]
+        manifests += self._of_parts(folder) if _inside(path, folder) else []
+        return any(self._manifest(each).signed(path, self.command) for each in manifests)
 
-    def _signature(self, path, name):
-        return _Signature(name, self.command, files.sha256(path))
+    def finished(self, paths: Iterable[str], done: str) -> bool:
+        """Return whether files of a folder that is filled are there, as this command made them when `done` was what it
+        is now, and nobody changed them since."""
+        (output,) = (each for each in self._outputs if each.kind == "folder")
+        manifests = self._of_parts(output.real)
+        return all(
+            os.path.isfile(path)
+            and any(self._manifest(each).signed(resolve(path), self.command, done) for each in manifests)
+            for path in paths
+        )
 
-    def _signed(self, folder):
-        if folder not in self._signatures:
-            self._signatures[folder] = _read_manifest(folder)
-        return self._signatures[folder]
+    def _of_parts(self, folder) -> List[str]:
+        """Return the manifests of parts in a folder; this process's own need not be there yet."""
+        if folder not in self._parts:
+            own = [part_manifest(folder, each.part) for each in self._outputs if each.real == folder and each.part]
+            self._parts[folder] = own + [path for path in part_manifests(folder) if path not in own]
+        return self._parts[folder]
+
+    def _manifest(self, path) -> Manifest:
+        if path not in self._manifests:
+            self._manifests[path] = Manifest(path)
+        return self._manifests[path]
 
     def _before_replacing(self, temporary, path):
         """Refuse to replace what turned up since `check`; sign a complete file, which gets its name next."""
         for output in sorted(self._outputs, key=lambda output: output.kind != "file"):
-            if path in (real for real, _ in output.files()) or output.kind == "folder" and _inside(path, output.real):
+            if output.gets(path):
                 self._check_input(output, path, path)
                 self._check_there(output, path, path)
                 break
         for output in self._outputs:
             if output.kind == "folder" and _inside(path, output.real):
-                folder, name = os.path.split(path)
-                signature = self._signature(temporary, name)
-                _append(folder, signature)
-                self._signed(folder).add(signature)
+                place = os.path.join(os.path.dirname(path), MANIFEST)
+                place = part_manifest(output.real, output.part) if output.part else place
+                self._manifest(place).sign(path, temporary, self.command, self.done)
                 return
 
     def _check_input(self, output, real, path):
-        read = self._inputs.get(real) or self._identities.get(_identity(real) or (0, 0))
+        identity = _identity(real) or (0, 0)
+        read = self._inputs.get(real) or self._identities.get(identity)
+        if read is None and (self._keys.has(real) or self._keys.has(*identity)):
+            each = itertools.chain.from_iterable(self._each)
+            read = next((path for path in each if resolve(path) == real or _identity(path) == identity), None)
         if read is not None:
             also = "" if read == path else f", as {read}"
             raise WrongCall(f"{output.option} {path} is what is read{also}; name another.")
@@ -211,7 +266,9 @@ class _Output(NamedTuple):
     path: str  # as given
     real: str
     own: Optional[Callable[[str], bool]]
-    below: Dict[str, str]  # of a folder: real path -> path of each file
+    paths: Iterable[str] = ()  # of files in a folder
+    links: Dict[str, str] = {}  # of those that lie elsewhere: real path -> path
+    part: Optional[Part] = None
 
     def __str__(self) -> str:
         return f"{self.option} {self.path}"
@@ -222,13 +279,13 @@ class _Output(NamedTuple):
     def files(self):
         if self.kind == "file":
             return [] if self.is_device() else [(self.real, self.path)]
-        return list(self.below.items())
+        return ((resolve(path), os.fspath(path)) for path in self.paths)
 
-
-class _Signature(NamedTuple):
-    name: str
-    command: str
-    sha256: str
+    def gets(self, path):
+        """Return whether a real path is that of a file, or of one in a folder."""
+        if self.kind == "file":
+            return path == self.real and not self.is_device()
+        return self.kind == "folder" and (_inside(path, self.real) or path in self.links)
 
 
 def _check_kind(output):
@@ -253,8 +310,12 @@ def _check_two(first, second):
     for one, other in ((first, second), (second, first)):
         here, there = one.real.lower(), other.real.lower()  # a file system may ignore case
         over = one.kind != "folder" and (here == there or _inside(there, here))
-        if over or here in map(str.lower, other.below):
-            raise WrongCall(f"{one} and {other} would be written over each other; name two.")
+        if over:
+            raise _over_each_other(one, other)
+
+
+def _over_each_other(one, other):
+    return WrongCall(f"{one} and {other} would be written over each other; name two.")
 
 
 def written_by(command: str) -> str:
@@ -302,46 +363,3 @@ def _identity(path) -> Optional[Tuple[int, int]]:
 
 def _inside(path, folder):
     return path.startswith(os.path.join(folder, ""))
-
-
-def _read_manifest(folder) -> Set[_Signature]:
-    """Return what the manifest of a folder lists; a line that a killed process left unfinished is no line."""
-    try:
-        with _open_manifest(folder, os.O_RDONLY) as file:
-            return {signature for signature in map(_parse, file) if signature}
-    except FileNotFoundError:
-        return set()
-
-
-def _open_manifest(folder, flags):
-    """Open the manifest of a folder. Raise DeepLabError for a link, a device, or a file that is too large to be one."""
-    path = os.path.join(folder, MANIFEST)
-    try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # of a link, or a pipe that nobody reads
-        raise DeepLabError(f"{path} cannot be opened ({error.strerror}); remove it.") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_MANIFEST:
-        os.close(descriptor)
-        raise DeepLabError(f"{path} is no list of written files, as a command keeps it there; remove it.")
-    return os.fdopen(descriptor, "rb" if flags == os.O_RDONLY else "r+b")
-
-
-def _parse(line):
-    try:
-        row = json.loads(line)
-        signature = _Signature(*(row[key] for key in _Signature._fields))
-        hash(signature)
-    except (ValueError, TypeError, KeyError):
-        return None
-    return signature
-
-
-def _append(folder, signature):
-    line = json.dumps(signature._asdict()) + "\n"
-    with _open_manifest(folder, os.O_RDWR | os.O_CREAT | os.O_APPEND) as file:
-        size = file.seek(0, os.SEEK_END)
-        unfinished = size and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n"
-        file.write(b"\n" * bool(unfinished) + line.encode())

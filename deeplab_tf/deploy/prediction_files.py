@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Generator, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Generator, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -74,20 +74,25 @@ def check(model: Model, wanted: Wanted) -> None:
     class_ids(wanted.plain, model.table)
 
 
-def predict_images(model: Model, images: Sequence[str], wanted: Wanted) -> Generator[Optional[Result], None, None]:
+def predict_images(
+    model: Model, images: Iterable[Optional[str]], wanted: Wanted, *, count: int
+) -> Generator[Optional[Result], None, None]:
     """Yield the result of each image, in order; None for a large one, which is predicted while it is written.
 
     The next images are read and predicted while the caller writes: as many at a time as the network has lanes. In the
     mode slide, in which an image may fill the memory, each begins when it is asked for.
 
     Args:
-        images: paths.
+        images: paths; None for an image that is not predicted, whose result is None.
+        count: how many there are.
     """
     if model.mode == "slide":
-        return (None if _is_large(model, image, wanted) else model.predict(image) for image in images)
-    lanes = model.predictor.lanes() if len(images) >= FEW else [model.predictor]
+        return (None if image is None or _is_large(model, image, wanted) else model.predict(image) for image in images)
+    lanes = model.predictor.lanes() if count >= FEW else [model.predictor]
 
     def predicted(lane, image):
+        if image is None:
+            return None
         result = Model(lane).predict(image)
         getattr(result, "label_map" if wanted.layout else "panoptic")  # is computed here, not where files are written
         return result

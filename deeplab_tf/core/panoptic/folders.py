@@ -6,12 +6,13 @@ from typing import Dict, Optional, Sequence
 import numpy as np
 
 from deeplab_tf.core.cityscapes import CITYSCAPES, INSTANCE_SUFFIX, from_instance_ids
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, some_of
 from deeplab_tf.core.image_files import list_images, read_colors, read_instance_ids
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, METHODS, VOID, distinct
-from deeplab_tf.core.panoptic.coco import category_ids, from_colors
+from deeplab_tf.core.panoptic.coco import category_ids, from_colors, part_of
 from deeplab_tf.core.panoptic.coco_reader import read_coco
+from deeplab_tf.core.parts import Part
 
 
 class PanopticFolder:
@@ -49,9 +50,9 @@ def open_panoptic_folder(folder: str, *, truth: Optional[PanopticFolder] = None)
     Raises:
         DeepLabError: the folder has neither, or the JSON file is wrong.
     """
-    path = _json_file(folder)
-    if path is not None:
-        return CocoFolder(path, _png_folder(folder, path), truth)
+    paths = _json_files(folder)
+    if paths:
+        return CocoFolder(paths, _png_folder(folder, paths[0]), truth)
     files: Dict[str, str] = {}
     for file in list_images(folder, recursive=True):
         if file.endswith(INSTANCE_SUFFIX):
@@ -67,15 +68,31 @@ def open_panoptic_folder(folder: str, *, truth: Optional[PanopticFolder] = None)
     return CityscapesFolder(files)
 
 
-def _json_file(folder):
+def _json_files(folder):
+    """Return the JSON file of a folder; or those of all parts, as `predict --part` writes them; or none."""
     folder = os.path.abspath(folder)
     inside = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
     found = [name for name in inside if "panoptic" in name] or inside
+    parts = {part: name for part, name in ((part_of(name), name) for name in found) if part is not None}
+    if parts and len(parts) == len(found):
+        return [os.path.join(folder, parts[part]) for part in _all_of(parts, folder)]
     if len(found) > 1:
         raise DeepLabError(f"{folder} holds several JSON files ({found[0]}, ...); leave one.")
-    if found:
-        return os.path.join(folder, found[0])
-    return folder + ".json" if os.path.isfile(folder + ".json") else None
+    beside = [folder + ".json"] if os.path.isfile(folder + ".json") else []
+    return [os.path.join(folder, name) for name in found] or beside
+
+
+def _all_of(parts, folder):
+    """Return parts in order. Raise DeepLabError where one is missing, or they are of different divisions."""
+    totals = sorted({part.total for part in parts})
+    if len(totals) > 1:
+        raise DeepLabError(f"{folder} holds JSON files of {totals[0]} and of {totals[1]} parts; leave those of one.")
+    missing = [f"{i}/{totals[0]}" for i in range(1, totals[0] + 1) if Part(i, totals[0]) not in parts]
+    if missing:
+        raise DeepLabError(
+            f"{folder} has no JSON file of part {some_of(missing)}; run predict with --part {missing[0]}."
+        )
+    return sorted(parts)
 
 
 def _png_folder(folder, path):
@@ -101,11 +118,19 @@ class CityscapesFolder(PanopticFolder):
 
 
 class CocoFolder(PanopticFolder):
-    """A JSON file and its PNG files."""
+    """A JSON file, or those of all parts, and their PNG files."""
 
-    def __init__(self, path: str, png_folder: str, truth: Optional[PanopticFolder]):
+    def __init__(self, paths: Sequence[str], png_folder: str, truth: Optional[PanopticFolder]):
+        path = paths[0]
         self._path, self._png_folder, self._is_truth = path, png_folder, truth is None
         self._annotations, classes, method = read_coco(path)
+        for other in paths[1:]:
+            more, *same = read_coco(other)
+            twice = sorted(set(more) & set(self._annotations))
+            if twice or same != [classes, method]:
+                problem = f"both have the image {twice[0]}" if twice else "differ in categories or pq_method"
+                raise DeepLabError(f"{path} and {other} {problem}; run predict again for all parts.")
+            self._annotations.update(more)
         if truth is not None:
             if classes is not None:
                 _check_same_categories(path, *classes, truth)
