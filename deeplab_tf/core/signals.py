@@ -6,6 +6,7 @@ its temporary files, and later ones raise nothing more, so that none of those is
 
 import atexit
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +16,9 @@ import time
 from typing import Any, Callable, Dict, Iterator, Optional
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PARENT = "DEEPLAB_TF_PARENT"
+"""The environment variable with the number of the process that has started this one, for `end_with_parent`."""
 GRACE_S = 5.0
 """How long an orderly end may take after a second signal."""
 
@@ -64,6 +68,14 @@ def end_child(child: "subprocess.Popen[Any]") -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def end_with_parent(parent: int) -> None:
+    """Let Linux kill this process when its parent, which has this number, dies, however that dies."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 class OrderlyEnd:

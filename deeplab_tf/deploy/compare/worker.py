@@ -7,10 +7,8 @@ a folder for result.json, labels.npy and, if there are such, panoptic.npy and sc
 which this one ends: an engine that it builds must not come into a bundle that is no longer locked.
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -26,7 +24,7 @@ from deeplab_tf.core.metrics.latency import is_stable
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
 from deeplab_tf.core.prediction import ImagePrediction, predict
 from deeplab_tf.core.predictor import as_prediction
-from deeplab_tf.core.signals import OrderlyEnd
+from deeplab_tf.core.signals import OrderlyEnd, end_with_parent
 from deeplab_tf.deploy import device
 from deeplab_tf.deploy.runtimes import Runtime
 
@@ -36,8 +34,6 @@ WARM_UP_SECONDS = 20.0
 MIN_RUNS = 20
 """Of timed runs, however slow the network is."""
 MAX_RUNS = 5000
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ResourceMonitor(threading.Thread):
@@ -203,7 +199,7 @@ def main(path: str) -> None:
 
     with open(path, encoding="utf-8") as file:
         job = json.load(file)
-    _end_with(job["parent"])
+    end_with_parent(job["parent"])
     frames = np.load(job["frames"], mmap_mode="r")
     before, start = device.memory_mb()[1], time.perf_counter()
     bundle = open_bundle(job["bundle"], verify=False)  # the parent has verified it
@@ -223,13 +219,6 @@ def main(path: str) -> None:
     taken = before - available if before is not None and available is not None else None
     result.update(load_s=loaded, precision=got, peak_memory_mb=peak_memory_mb(), system_memory_mb=taken)
     write_json(os.path.join(job["out"], "result.json"), result)
-
-
-def _end_with(parent: int) -> None:
-    """Let the system kill this process when its parent dies, however that dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

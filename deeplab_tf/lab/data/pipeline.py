@@ -30,6 +30,7 @@ class TrainingPipeline:
         seed: int,
         augmentation: Augmentation,
         targets: dict | None = None,
+        part: tuple[int, int] = (0, 1),
     ):
         """
         Args:
@@ -39,6 +40,7 @@ class TrainingPipeline:
             seed: fixes the order and every augmentation.
             augmentation: its `crop` is the size of what comes out.
             targets: for a network that predicts instances: options of `panoptic_targets`.
+            part: (i, n) for the i-th of n equal parts of every batch, from 0: what a worker takes.
 
         Raises:
             DeepLabError: `targets` are given, and a sample has no instances.
@@ -46,18 +48,24 @@ class TrainingPipeline:
         if targets is not None:
             require_instances(split, "train")
         self.split, self.size, self.batch_size, self.seed = split, size, batch_size, seed
-        self.augmentation, self.targets = augmentation, targets
+        self.augmentation, self.targets, self.part = augmentation, targets, part
         self.error: DeepLabError | None = None
 
     def batches(self, first_step: int, last_step: int) -> tf.data.Dataset:
         """Return images (B, h, w, 3) uint8 and label maps (B, h, w) uint8 for the steps first_step .. last_step - 1.
 
+        With a `part`, those of the part.
+
         With `targets`, `panoptic_targets.Targets` are in place of the label maps.
         Where an image cannot be read the dataset fails with a TensorFlow error; the sentence for it is in `error`.
         """
-        samples = tf.data.Dataset.range(first_step * self.batch_size, last_step * self.batch_size)
+        part, parts = self.part
+        size = self.batch_size // parts
+        samples = tf.data.Dataset.range(first_step * size, last_step * size)
+        if parts > 1:
+            samples = samples.map(lambda n: n // size * self.batch_size + part * size + n % size)
         samples = samples.map(self._sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return samples.batch(self.batch_size, drop_remainder=True).prefetch(2)
+        return samples.batch(size, drop_remainder=True).prefetch(2)
 
     def names(self, step: int) -> list[str]:
         """Return the names of the samples in the batch of a step (0 is the first)."""

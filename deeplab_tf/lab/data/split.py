@@ -105,12 +105,12 @@ def content_of(label_map: np.ndarray, table: LabelTable) -> LabelContent:
     return LabelContent(counts[: len(table)], {str(IGNORE_LABEL): ignored} if ignored else {})
 
 
-class Subset(Split):
-    """Samples of a split, evenly spread over it."""
+class Chosen(Split):
+    """Samples of a split, by their indices."""
 
-    def __init__(self, split: Split, count: int):
+    def __init__(self, split: Split, indices: Sequence[int]):
         self.split, self.table, self.label_ids, self.remarks = split, split.table, split.label_ids, split.remarks
-        self.indices = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int).tolist()
+        self.indices = list(indices)
         self.names = [split.names[i] for i in self.indices]
 
     def sample(self, index: int) -> Sample:
@@ -130,6 +130,14 @@ class Subset(Split):
 
     def inspect(self, index: int) -> LabelContent:
         return self.split.inspect(self.indices[index])
+
+
+class Subset(Chosen):
+    """Samples of a split, evenly spread over it."""
+
+    def __init__(self, split: Split, count: int):
+        spread = np.linspace(0, len(split) - 1, min(count, len(split)))
+        super().__init__(split, spread.round().astype(int).tolist())
 
 
 def require_instances(split: Split, name: str) -> None:

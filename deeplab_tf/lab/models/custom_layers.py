@@ -3,6 +3,8 @@
 Their registered names ("deeplab_tf>Upsample", ...) stand in saved models and must stay.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -72,11 +74,18 @@ class BatchNormalization(layers.BatchNormalization):
     Keras 3 normalizes with a chain of element-wise operations, each of which reads and writes the whole tensor. The
     fused kernel does not, and keeps its sums in float32 under mixed precision. Weights, arguments and results are those
     of the stock layer, except that the running variance is Bessel-corrected, as the fused kernel returns it.
+
+    Attributes:
+        workers: the `lab.workers.Workers` over whose features together a training normalizes; None for this process's.
     """
+
+    workers: Any = None
 
     def call(self, inputs, training=None, mask=None):
         training = bool(training) and self.trainable
         inputs = tf.cast(inputs, self.compute_dtype)
+        if training and self.workers is not None:
+            return self._over_workers(inputs)
         output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             scale=tf.convert_to_tensor(self.gamma),
@@ -90,6 +99,21 @@ class BatchNormalization(layers.BatchNormalization):
             self.moving_mean.assign(self.momentum * self.moving_mean + (1 - self.momentum) * mean)
             self.moving_variance.assign(self.momentum * self.moving_variance + (1 - self.momentum) * variance)
         return output
+
+    def _over_workers(self, inputs):
+        """Return the same with the mean and the variance of all workers' features; each has as many."""
+        x = tf.cast(inputs, tf.float32)
+        count = tf.cast(self.workers.size * tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
+        # Squares of what is far from 0 would lose the variance in rounding.
+        shift = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
+        sums = [tf.reduce_sum(x - shift, (0, 1, 2)), tf.reduce_sum(tf.square(x - shift), (0, 1, 2))]
+        mean, square = tf.split(self.workers.total_through(tf.concat(sums, axis=0)) / count, 2)
+        variance = tf.maximum(square - tf.square(mean), 0.0)
+        mean += shift
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance * count / (count - 1))):
+            moving.assign(self.momentum * moving + (1 - self.momentum) * value)
+        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast(x * scale + (tf.convert_to_tensor(self.beta) - mean * scale), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("deeplab_tf")

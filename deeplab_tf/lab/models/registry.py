@@ -67,6 +67,9 @@ class ModelOptions(Section):
         dict[str, Annotated[int, Ge(1), Le(16_384)]] | None,
         "output channels, by layer, that differ from the other keys",
     ] = None
+    sync_batch_norm: Annotated[
+        bool, "several workers: batch normalization over the features of all of them; else averaged after each step"
+    ] = True
 
 
 def model_schema(name: str) -> type[ModelOptions]:

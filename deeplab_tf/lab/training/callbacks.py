@@ -18,6 +18,7 @@ from deeplab_tf.lab.runs.metrics import read_metrics
 from deeplab_tf.lab.training import state
 from deeplab_tf.lab.training.stopping import StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
+from deeplab_tf.lab.workers import ALONE, Workers
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -207,24 +208,47 @@ def score_line(step: int, report: dict, monitor: str, best: float) -> str:
     return f"step {step}: {', '.join(scores)} ({mark})"
 
 
-class Checkpoints(StepCallback):
-    """Saves the state to resume from: every few steps, at the end, and when training is stopped."""
+class AgreedStop(StepCallback):
+    """Stops all workers after the same step: the one in which a signal or a callback has stopped any of them."""
 
-    def __init__(self, folder: Path, validation: Validation, stop: StopSignal, options: Training):
+    def __init__(self, stop: StopSignal, workers: Workers):
         super().__init__()
+        self.stop, self.workers = stop, workers
+
+    def after_step(self, step, logs):
+        stopped = self.workers.any(self.stop.requested, bool(self.model.stop_training))
+        self.stop.requested, self.model.stop_training = stopped
+
+
+class Checkpoints(StepCallback):
+    """Saves the state to resume from: every few steps, at the end, and when training is stopped; worker 0 does."""
+
+    def __init__(
+        self, folder: Path, validation: Validation, stop: StopSignal, options: Training, workers: Workers = ALONE
+    ):
+        super().__init__()
+        self.workers = workers
         self.folder, self.validation, self.stop, self.options, self.last = folder, validation, stop, options, 0
 
     def after_step(self, step, logs):
         self.last, self.stop.worth_saving = step, True
         ends = step == self.options.steps or self.stop.requested or self.model.stop_training
         if ends or step % self.options.checkpoint_every == 0:
+            self._check_weights(step)
             self.save(step)
         if step < self.options.steps:
             self.stop.check()
+
+    def _check_weights(self, step):
+        """Find out whether all workers still have the same network, before it is saved."""
+        if self.workers.size > 1:
+            digest = state.digest(self.model, self.model.optimizer)
+            self.workers.check_alike({f"the weights after step {step} (digest)": digest[:16]})
 
     def save(self, step: int) -> None:
         """Save the state after a step."""
         validation = self.validation
         extra = {"best": validation.best, "waited": validation.waited, "pending": validation.pending}
-        state.save(self.folder, step, self.model, self.model.optimizer, extra)
+        if self.workers.writes:
+            state.save(self.folder, step, self.model, self.model.optimizer, extra)
         self.stop.worth_saving = False

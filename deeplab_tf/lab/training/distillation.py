@@ -12,6 +12,7 @@ from deeplab_tf.lab.config import Config, Distillation
 from deeplab_tf.lab.models.registry import build_network
 from deeplab_tf.lab.runs.keras_runtime import open_run
 from deeplab_tf.lab.training.initial_weights import copy_network_weights
+from deeplab_tf.lab.workers import ALONE, Workers
 
 
 class DistillationLoss:
@@ -22,32 +23,37 @@ class DistillationLoss:
     student's crops, and gets no gradient.
     """
 
-    def __init__(self, teacher: keras.Model, options: Distillation, stride: int):
+    def __init__(self, teacher: keras.Model, options: Distillation, stride: int, workers: Workers = ALONE):
         """
         Args:
             teacher: computes `logits` (B, H, W, C) from images (B, H, W, 3).
             options: weight and temperature.
             stride: of the student's logits.
+            workers: over whose pixels together the term is averaged.
         """
-        self.teacher, self.options, self.stride = teacher, options, stride
+        self.teacher, self.options, self.stride, self.workers = teacher, options, stride, workers
 
     def __call__(self, images, label_map, logits):
         """Return a scalar for (B, H, W, 3) images, (B, H, W) label maps and the student's (B, H, W, C) logits."""
         teacher = tf.stop_gradient(self.teacher(images, training=False)["logits"])
         label_map, teacher, student = (x[:, :: self.stride, :: self.stride] for x in (label_map, teacher, logits))
-        return self.options.weight * divergence(label_map, teacher, student, self.options.temperature)
+        return self.options.weight * divergence(
+            label_map, teacher, student, self.options.temperature, workers=self.workers
+        )
 
 
-def divergence(label_map, teacher, student, temperature: float):
+def divergence(label_map, teacher, student, temperature: float, *, workers: Workers = ALONE):
     """Return T^2 * KL(teacher || student) of softmax(logits / T), in nats, averaged over the pixels not ignored; 0
     without any."""
     valid = tf.cast(tf.not_equal(tf.cast(label_map, tf.int32), IGNORE_LABEL), tf.float32)
     teacher, student = (tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature) for logits in (teacher, student))
     each = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
-    return temperature**2 * tf.math.divide_no_nan(tf.reduce_sum(each * valid), tf.reduce_sum(valid))
+    return temperature**2 * workers.mean(tf.reduce_sum(each * valid), tf.reduce_sum(valid))
 
 
-def add_distillation(model: keras.Model, config: Config, table: LabelTable, stride: int) -> None:
+def add_distillation(
+    model: keras.Model, config: Config, table: LabelTable, stride: int, workers: Workers = ALONE
+) -> None:
     """Add the loss that a recipe's `distillation` describes to a model.
 
     Args:
@@ -55,12 +61,13 @@ def add_distillation(model: keras.Model, config: Config, table: LabelTable, stri
         config: the recipe, whose `distillation.run` is the teacher.
         table: the student's classes.
         stride: of the student's logits.
+        workers: those that train it.
 
     Raises:
         DeepLabError: the teacher is not a run, or has other classes.
     """
     teacher = load_teacher(str(config.distillation.run), config.training.precision, table)
-    add_loss(model, DistillationLoss(teacher, config.distillation, stride))
+    add_loss(model, DistillationLoss(teacher, config.distillation, stride, workers))
 
 
 def add_loss(model: keras.Model, loss: DistillationLoss) -> None:

@@ -27,6 +27,7 @@ from deeplab_tf.lab.runs.folder import read_data
 from deeplab_tf.lab.runs.keras_runtime import KerasRuntime
 from deeplab_tf.lab.training import run_folder, state
 from deeplab_tf.lab.training.callbacks import (
+    AgreedStop,
     Checkpoints,
     MetricsLogger,
     Progress,
@@ -40,13 +41,15 @@ from deeplab_tf.lab.training.distillation import add_distillation
 from deeplab_tf.lab.training.freezing import phases
 from deeplab_tf.lab.training.initial_weights import load_initial_weights
 from deeplab_tf.lab.training.losses import class_weights
-from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline
+from deeplab_tf.lab.training.objective import compile_model, keras_batch, make_pipeline, synchronize_batch_norm
 from deeplab_tf.lab.training.optimizers import make_optimizer, make_schedule
 from deeplab_tf.lab.training.precision import with_precision
 from deeplab_tf.lab.training.rewind import rewind
 from deeplab_tf.lab.training.scoring import ValidationScorer
 from deeplab_tf.lab.training.stopping import Interrupted, StopSignal
 from deeplab_tf.lab.training.weight_export import WeightExport
+from deeplab_tf.lab.training.worker_facts import check_workers
+from deeplab_tf.lab.workers import ALONE, Workers, join
 
 
 def train(
@@ -59,6 +62,9 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Train a network into a run folder.
+
+    Where TF_CONFIG names several workers, this process is one of them, and takes its part of every batch and of every
+    validation. Worker 0 alone needs the run folder, and writes it.
 
     Args:
         config: a resolved recipe.
@@ -74,73 +80,107 @@ def train(
 
     Returns:
         `step`, the last one; `best_miou` (or `best_pq`), None where no score is defined; `digest`, of all weights,
-        averages and optimizer state; and `warnings` about the data.
+        averages and optimizer state; `warnings` about the data; and `worker`, the rank of this one, from 0.
 
     Raises:
-        DeepLabError: bad data, a folder that holds another run or is being trained in, a loss that is not finite.
+        DeepLabError: bad data, a folder that holds another run or is being trained in, a loss that is not finite; as
+            WorkerLeft, another worker that has failed.
         Interrupted: stopped by a signal, with the state saved.
     """
-    guard = guard or Guard("train")
-    run_folder.declare(guard, config, recipe, run_dir, resume=resume)
-    guard.check()
-    with locked(run_dir):  # before the folder is checked: nothing may change it between that and the first write
-        return _train(config, run_dir, recipe, resume, callbacks)
+    workers = join()
+    with workers.together():
+        if not workers.writes:
+            return _train(config, run_dir, recipe, resume, callbacks, workers)
+        guard = guard or Guard("train")
+        run_folder.declare(guard, config, recipe, run_dir, resume=resume)
+        guard.check()
+        with locked(run_dir):  # before the folder is checked: nothing may change it between that and the first write
+            return _train(config, run_dir, recipe, resume, callbacks, workers)
 
 
-def _train(config, run_dir, recipe, resume, callbacks):
-    config = with_precision(config, run_dir)
+def _train(config, run_dir, recipe, resume, callbacks, workers):
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # a saved state knows variables by names, which count up within a session
     keras.utils.set_random_seed(config.training.seed)
     training, validation = open_split(config.data, "train"), open_split(config.data, "val")
+    check_workers(workers, config, {"train": training, "val": validation})
+    config, saved, before = _open_folder(config, run_dir, resume, workers)
     table, precision = training.table, config.training.precision
-    run_folder.check_run_folder(run_dir, config, resume=resume)
-    before = run_folder.steps_before(run_dir)
     checked = _check_data(config, training, validation, run_dir)
     auxiliary = False if config.quantization.aware else None
     network = build_network(config.model, len(table), precision=precision, auxiliary=auxiliary)
     instances = "center" in network.output
     if instances:
         require_instances(validation, "val")
-    pipeline = make_pipeline(config, training, instances=instances)
-    if not run_folder.saved_step(run_dir):
+    pipeline = make_pipeline(config, training, instances=instances, workers=workers)
+    if not saved:
         load_initial_weights(network, config.model, table)
         cleared = clear_untrained(network, config.model, config.training_size)
         if cleared:
             say(describe(cleared, config.training_size))
+    workers.share_variables(network.variables)
     model, quantization = network, None
     if config.quantization.aware:
         from deeplab_tf.lab.training.quantization import QuantizedTraining  # ONNX Runtime, for this alone
 
-        quantization = QuantizedTraining(config, network, table, run_dir)
+        quantization = QuantizedTraining(config, network, table, run_dir, workers)
         model = quantization.quantized(network)
     if config.distillation.run is not None:
-        add_distillation(model, config, table, stride=output_layer(network, "logits").factor)
+        add_distillation(model, config, table, stride=output_layer(network, "logits").factor, workers=workers)
     optimizer = make_optimizer(config.optimizer, model, config.training.steps)
-    compile_model(model, optimizer, config, class_weights(config.loss.class_weights, training, checked.counts["train"]))
+    weights = class_weights(config.loss.class_weights, training, checked.counts["train"])
+    compile_model(model, optimizer, config, weights, workers)
+    if config.model["sync_batch_norm"]:
+        synchronize_batch_norm(model, workers)
 
-    resumed = run_folder.restore_state(run_dir, model)  # a damaged state is found before anything is written
+    resumed = _restore(run_dir, model, workers)  # a damaged state is found before anything is written
+    export = make_export(config, model, optimizer, table, run_dir if workers.writes else None, quantization)
+    with _plain_errors(pipeline, run_dir):
+        if workers.writes:
+            _begin(config, run_dir, table, recipe, checked, quantization)
+            rewind(run_dir, resumed.step, validated=not resumed.pending)
+            if resumed.step and before not in (None, config.training.steps):
+                _tell_length(config, run_dir, resumed.step, before)
+            if resume and not resumed.step:
+                click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
+        hooks, checkpoints = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks, workers)
+        _fit(model, pipeline, hooks, checkpoints, resumed.step, config.optimizer)
+    best = checkpoints.validation
+    return {
+        "step": workers.share(run_folder.saved_step(run_dir) if workers.writes else None),
+        f"best_{best.monitor}": best.best if best.best >= 0 else None,
+        "digest": state.digest(model, model.optimizer),
+        "warnings": checked.warnings,
+        "worker": workers.rank,
+    }
+
+
+def _open_folder(config, run_dir, resume, workers):
+    """Return, as worker 0 finds them: the recipe with its precision, the step that is saved, and `steps_before`."""
+    found = None
+    if workers.writes:
+        config = with_precision(config, run_dir)
+        run_folder.check_run_folder(run_dir, config, resume=resume)
+        found = config.training.precision, run_folder.saved_step(run_dir), run_folder.steps_before(run_dir)
+    precision, saved, before = workers.share(found)
+    training = config.training.model_copy(update={"precision": precision})
+    return config.model_copy(update={"training": training}), saved, before
+
+
+def _restore(run_dir, model, workers):
+    """Give all workers the state that worker 0 finds."""
+    resumed = run_folder.Resumed(*workers.share(run_folder.restore_state(run_dir, model) if workers.writes else None))
+    if resumed.step:
+        workers.share_variables([*model.variables, *model.optimizer.variables])
+    return resumed
+
+
+def _begin(config, run_dir, table, recipe, checked, quantization):
     run_folder.begin_run(run_dir, config, table, recipe)
     run_folder.write_data(run_dir, checked)
     if quantization:
         quantization.save(run_dir)
-    export = make_export(config, model, optimizer, table, run_dir, quantization)
-    with _plain_errors(pipeline, run_dir):
-        rewind(run_dir, resumed.step, validated=not resumed.pending)
-        if resumed.step and before not in (None, config.training.steps):
-            _tell_length(config, run_dir, resumed.step, before)
-        if resume and not resumed.step:
-            click.echo(f"Nothing is saved in {run_dir} yet: starting with step 1.", err=True)
-        hooks, checkpoints = make_callbacks(config, pipeline, export, validation, run_dir, resumed, callbacks)
-        _fit(model, pipeline, hooks, checkpoints, resumed.step, config.optimizer)
-    best = checkpoints.validation
-    return {
-        "step": run_folder.saved_step(run_dir),
-        f"best_{best.monitor}": best.best if best.best >= 0 else None,
-        "digest": state.digest(model, model.optimizer),
-        "warnings": checked.warnings,
-    }
 
 
 def _tell_length(config, run_dir, step, before):
@@ -165,7 +205,7 @@ def _check_data(config, training, validation, run_dir):
 
 
 def make_export(
-    config: Config, model: keras.Model, optimizer, table: LabelTable, run_dir: Path, quantization=None
+    config: Config, model: keras.Model, optimizer, table: LabelTable, run_dir: Path | None, quantization=None
 ) -> WeightExport:
     """Make the export of a model in training; with `quantization` it is scored as its INT8 network computes."""
     exported = build_network(config.model, len(table), auxiliary=False)
@@ -184,16 +224,19 @@ def make_callbacks(
     run_dir: Path,
     resumed: run_folder.Resumed,
     others: Sequence[keras.callbacks.Callback] = (),
+    workers: Workers = ALONE,
 ) -> tuple[list[keras.callbacks.Callback], Checkpoints]:
     """Return the callbacks of a run that continues from `resumed`, with the caller's `others`, and the last of them."""
     options, stop = config.training, StopSignal()
-    scorer = ValidationScorer(split, run_dir, options.validation_images, stop)
+    scorer = ValidationScorer(split, run_dir, options.validation_images, stop, workers)
     monitor = "pq" if "center" in export.trained.output else "miou"
     validation = Validation(export, scorer, options, monitor, others)
     validation.step, validation.best, validation.waited, validation.pending = resumed
-    checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS, validation, stop, options)
-    own = StepLoss(), StopOnNaN(pipeline), Progress(options), MetricsLogger(run_dir, options.log_every)
-    hooks = [*own, *others, validation, checkpoints]
+    checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS, validation, stop, options, workers)
+    own: list[keras.callbacks.Callback] = [StepLoss(), StopOnNaN(pipeline)]
+    if workers.writes:
+        own += [Progress(options), MetricsLogger(run_dir, options.log_every)]
+    hooks = [*own, *others, AgreedStop(stop, workers), validation, checkpoints]
     for hook in hooks:
         hook.set_model(export.trained)
     return hooks, checkpoints

@@ -10,6 +10,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import IGNORE_LABEL
 from deeplab_tf.lab.data.check import LabelCounts, count_labels
 from deeplab_tf.lab.data.split import Split
+from deeplab_tf.lab.workers import ALONE, Workers
 
 
 class SegmentationLoss(keras.losses.Loss):
@@ -30,6 +31,7 @@ class SegmentationLoss(keras.losses.Loss):
         dice_weight: float = 0.0,
         tversky_weight: float = 0.0,
         tversky: tuple[float, float] = (0.3, 0.7),
+        workers: Workers = ALONE,
     ):
         """
         Args:
@@ -37,14 +39,15 @@ class SegmentationLoss(keras.losses.Loss):
             class_weights: C numbers, or None for equal weights.
             label_smoothing: share of a pixel's truth that is spread evenly over all classes.
             ohem_ratio: share of each batch's pixels that count, those with the highest loss: online hard example mining
-                (Shrivastava et al., CVPR 2016).
+                (Shrivastava et al., CVPR 2016). Each of several workers takes the hardest of its own part.
             focal_gamma: multiplies each pixel's cross-entropy by (1 - p)^gamma, with p the probability of its class
                 (Lin et al., ICCV 2017).
             dice_weight: of the Dice loss.
             tversky_weight: of the loss above with (alpha, beta) = `tversky`.
+            workers: over whose pixels together the loss is averaged.
         """
         super().__init__(name="segmentation", reduction="none", dtype="float32")
-        self.num_classes = num_classes
+        self.num_classes, self.workers = num_classes, workers
         self.class_weights = tf.ones(num_classes) if class_weights is None else tf.constant(class_weights, tf.float32)
         self.label_smoothing = label_smoothing
         self.ohem_ratio = ohem_ratio
@@ -75,7 +78,7 @@ class SegmentationLoss(keras.losses.Loss):
             losses *= tf.pow(-tf.math.expm1(-cross_entropy) + 1e-7, self.focal_gamma)  # the gradient of 0^gamma
         if self.ohem_ratio < 1:
             weights = weights * self._hard(losses, valid)
-        loss = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        loss = self.workers.mean(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
         if self.regions:
             loss += self._regions(labels, logits, tf.cast(valid, tf.float32)[:, None])
         return loss
@@ -84,8 +87,9 @@ class SegmentationLoss(keras.losses.Loss):
         """Return the sum of the losses of regions; 0 where every pixel is ignored."""
         truth = tf.one_hot(labels, self.num_classes) * valid
         probabilities = tf.nn.softmax(logits) * valid
-        positives, of_truth = tf.reduce_sum(truth * probabilities, axis=0), tf.reduce_sum(truth, axis=0)
-        false_positives, misses = tf.reduce_sum(probabilities, axis=0) - positives, of_truth - positives
+        sums = [tf.reduce_sum(each, axis=0) for each in (truth * probabilities, truth, probabilities)]
+        positives, of_truth, predicted = tf.unstack(self.workers.total(tf.stack(sums)))
+        false_positives, misses = predicted - positives, of_truth - positives
         present = tf.cast(of_truth > 0, tf.float32)
         total = tf.constant(0.0)
         for weight, alpha, beta in self.regions:
@@ -111,27 +115,28 @@ def _cross_entropy(labels, logits):
 class PixelLoss(keras.losses.Loss):
     """An error per pixel, averaged over the weights of the pixels; 0 without any."""
 
-    def __init__(self, name: str, error: Callable):
-        """`error`: maps truth and prediction, both (B, H, W, *) float32, to the same shape."""
+    def __init__(self, name: str, error: Callable, workers: Workers = ALONE):
+        """`error`: maps truth and prediction, both (B, H, W, *) float32, to the same shape; `workers`: over whose
+        pixels together it is averaged."""
         super().__init__(name=name, reduction="none", dtype="float32")
-        self.error = error
+        self.error, self.workers = error, workers
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Return a scalar for (B, H, W) or (B, H, W, C) truth, (B, H, W, C) predictions and (B, H, W) weights; the
         errors of the C channels are added."""
         y_pred = tf.cast(y_pred, tf.float32)
         errors = tf.reduce_sum(self.error(tf.reshape(y_true, tf.shape(y_pred)), y_pred), axis=-1)
-        return tf.math.divide_no_nan(tf.reduce_sum(errors * sample_weight), tf.reduce_sum(sample_weight))
+        return self.workers.mean(tf.reduce_sum(errors * sample_weight), tf.reduce_sum(sample_weight))
 
 
-def center_loss() -> PixelLoss:
+def center_loss(workers: Workers = ALONE) -> PixelLoss:
     """Return the mean squared error of the centers' heat map."""
-    return PixelLoss("center", tf.math.squared_difference)
+    return PixelLoss("center", tf.math.squared_difference, workers)
 
 
-def offset_loss() -> PixelLoss:
+def offset_loss(workers: Workers = ALONE) -> PixelLoss:
     """Return the mean absolute error of the offsets, rows and columns added."""
-    return PixelLoss("offset", lambda truth, predicted: tf.abs(truth - predicted))
+    return PixelLoss("offset", lambda truth, predicted: tf.abs(truth - predicted), workers)
 
 
 def class_weights(choice, split: Split, counts: LabelCounts | None = None) -> list[float] | None:

@@ -8,10 +8,12 @@ from deeplab_tf.core import draw
 from deeplab_tf.core.prediction import predict
 from deeplab_tf.core.progress import progress
 from deeplab_tf.lab.data.split import Split, Subset
-from deeplab_tf.lab.evaluation.evaluate import Evaluation, evaluate
+from deeplab_tf.lab.evaluation.evaluate import Evaluation
 from deeplab_tf.lab.evaluation.figures import confusion_figure
+from deeplab_tf.lab.evaluation.shared import evaluate_shared
 from deeplab_tf.lab.training.callbacks import append_json
 from deeplab_tf.lab.training.stopping import StopSignal
+from deeplab_tf.lab.workers import ALONE, Workers
 
 PANELS = 3
 """Frames shown in TensorBoard at each validation; the same ones each time."""
@@ -20,28 +22,35 @@ PANELS = 3
 class ValidationScorer:
     """Scores a runtime on the validation split, and writes the scores to metrics.jsonl and TensorBoard."""
 
-    def __init__(self, split: Split, run_dir: Path, images: int | None, stop: StopSignal):
+    def __init__(self, split: Split, run_dir: Path, images: int | None, stop: StopSignal, workers: Workers = ALONE):
         """
         Args:
             split: validation frames.
             run_dir: gets lines in metrics.jsonl and events under logs/val.
             images: number of frames to score on, evenly spread; None for all.
             stop: checked before each frame.
+            workers: share the frames; the first one writes.
         """
+        self.workers = workers
         self.split = split if images is None else Subset(split, images)
         self.run_dir = run_dir
         self.stop = stop
-        self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
+        if workers.writes:
+            self.writer = tf.summary.create_file_writer(str(run_dir / "logs" / "val"))
 
     def __call__(self, runtime, step: int) -> dict:
         """Return the report of the evaluation after `step` steps."""
-        evaluation = evaluate(
-            runtime, self.split, progress=lambda items: self.stop.watch(progress(items, f"validate at step {step}"))
+        evaluation = evaluate_shared(
+            runtime,
+            self.split,
+            self.workers,
+            progress=lambda items: self.stop.watch(progress(items, f"validate at step {step}")),
         )
         report = evaluation.report()
         del report["warnings"]  # the check of the data has said it, once
-        append_json(self.run_dir / "metrics.jsonl", {"step": step, "val": report})
-        self._to_tensorboard(evaluation, report, runtime, step)
+        if self.workers.writes:
+            append_json(self.run_dir / "metrics.jsonl", {"step": step, "val": report})
+            self._to_tensorboard(evaluation, report, runtime, step)
         return report
 
     def _to_tensorboard(self, evaluation: Evaluation, report, runtime, step):

@@ -12,13 +12,15 @@ class WeightExport:
     """The exported EMA weights: the network in float32, without optimizer and auxiliary head, with the averages of its
     weights where the optimizer keeps them."""
 
-    def __init__(self, trained: keras.Model, optimizer, exported: keras.Model, make_runtime: Callable, run_dir: Path):
+    def __init__(
+        self, trained: keras.Model, optimizer, exported: keras.Model, make_runtime: Callable, run_dir: Path | None
+    ):
         """
         Args:
             trained: the model in training.
             optimizer: the one that keeps the averages, which float16's loss scaling wraps.
             exported: a float32 network for the weights, and `make_runtime` what computes with it.
-            run_dir: where networks are saved.
+            run_dir: where networks are saved; None saves nothing, which another worker does.
         """
         self.trained, self.optimizer, self.exported, self.run_dir = trained, optimizer, exported, run_dir
         self._runtime = make_runtime(exported)
@@ -36,6 +38,8 @@ class WeightExport:
 
     def save(self, name: str) -> None:
         """Save the network with the current weights under the run folder."""
+        if self.run_dir is None:
+            return
         self.runtime()
         with replacing(self.run_dir / name, sync=True) as temporary:
             self.exported.save(temporary)
