@@ -113,7 +113,7 @@ class Workers:
             values = np.ascontiguousarray(variable.numpy())
             words = np.frombuffer(values.tobytes(), np.int64 if values.itemsize == 8 else np.int32)
             found = self._on_host(words if self.writes else np.zeros_like(words), next(self._host_keys))
-            variable.assign(np.frombuffer(found.tobytes(), values.dtype).reshape(values.shape))
+            variable.assign(np.frombuffer(found.tobytes(), values.dtype).reshape(tuple(variable.shape)))
 
     def check_alike(self, facts: dict[str, Any]) -> None:
         """Raise DeepLabError, on all workers, where one has another value under a key than worker 0."""

@@ -16,6 +16,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import say
 from deeplab_tf.core.signals import PARENT, end_child, handling
 
+MODULE = "deeplab_tf"
 GRACE_S = 30.0
 """How long the others may take to find out that one has failed; they say why, or what to do."""
 
@@ -65,7 +66,7 @@ def visible_gpus() -> list[str]:
 
 def _start(arguments, workers, own, gpus, logs):
     """Start the processes; worker 0 has this one's output, what the others say goes to files."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     processes = []
     for rank in range(workers):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
@@ -76,7 +77,7 @@ def _start(arguments, workers, own, gpus, logs):
             threads = str(max(1, (os.cpu_count() or 1) // workers))
             environment.setdefault("TF_NUM_INTRAOP_THREADS", threads)
             environment.setdefault("OMP_NUM_THREADS", threads)
-        command = [sys.executable, "-m", "deeplab_tf", *arguments, *(own if rank == 0 else ())]
+        command = [sys.executable, "-m", MODULE, *arguments, *(own if rank == 0 else ())]
         with open(logs / str(rank), "wb") as log:
             processes.append(
                 subprocess.Popen(
@@ -91,7 +92,8 @@ def _start(arguments, workers, own, gpus, logs):
     return processes
 
 
-def _free_ports(count):
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

@@ -24,18 +24,18 @@ def check_workers(workers: Workers, config: Config, splits: Mapping[str, Split])
     where they cannot share a batch evenly."""
     if workers.size == 1:
         return
-    facts = {"the version of deeplab_tf": f"{deeplab_tf.__version__} ({_code()})"}
-    facts["the versions of TensorFlow and Keras"] = f"{tf.__version__} and {keras.__version__}"
-    facts.update((key, value) for key, value in _flat(config.model_dump(mode="json")).items() if key not in LOCAL)
-    for name, split in splits.items():
-        facts[f"the files of {name}"] = f"{len(split)} samples (digest {_files(split)})"
-    workers.check_alike(facts)
     batch = config.training.batch_size
     if batch % workers.size:
         raise DeepLabError(
             f"training.batch_size is {batch}, which {workers.size} workers cannot share evenly; make it a multiple of "
             f"{workers.size}."
         )
+    facts = {"the version of deeplab_tf": f"{deeplab_tf.__version__} ({_code()})"}
+    facts["the versions of TensorFlow and Keras"] = f"{tf.__version__} and {keras.__version__}"
+    facts.update((key, value) for key, value in _flat(config.model_dump(mode="json")).items() if key not in LOCAL)
+    for name, split in splits.items():
+        facts[f"the files of {name}"] = f"{len(split)} samples (digest {_files(split)})"
+    workers.check_alike(facts)
 
 
 def _flat(values, before=""):

@@ -1,0 +1,179 @@
+"""Train as several workers, with real processes: the same weights as one, killed, stopped and counted.
+
+    python tools/check/workers.py                    all of it, about a quarter of an hour on 2 cores
+    python tools/check/workers.py --only killed
+
+`cases`: each kind of training on two workers against one process (tests/worker_cases.py). `killed`, `stopped`:
+`deeplab-tf train --workers 2`, of which one worker gets SIGKILL or SIGTERM. `bytes`: what two workers send over the
+loopback device in a step, against the plan in docs/scale.md.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from deeplab_tf.core.tables import markdown_table
+from deeplab_tf.lab.training.local_workers import free_ports
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
+import tiny  # noqa: E402
+import worker_cases  # noqa: E402
+
+STEPS = 40
+
+
+def check_cases(root):
+    """Rows of: case, whether both workers have the same bits, the same bits as another time, distance to one process."""
+    tiny.use_backbone()
+    for name in worker_cases.CASES:
+        found = worker_cases.train(root / f"{name}.yaml", root / "alone" / name)
+        assert "error" not in found, found
+    shutil.copytree(root / "alone" / "plain", root / "begun")
+    shutil.copytree(root / "begun", root / "begun_before")
+    results = []
+    for _ in range(2):
+        ports, cases = free_ports(2), list(worker_cases.CASES)
+        pair = worker_cases.finish(root, [worker_cases.start(root, rank, ports, cases) for rank in range(2)])
+        results.append(pair)
+        shutil.rmtree(root / "begun")
+        shutil.copytree(root / "begun_before", root / "begun")
+        shutil.rmtree(root / "pair_before", ignore_errors=True)
+        (root / "pair").rename(root / "pair_before")
+    for name in worker_cases.CASES:
+        digests = [each.get(name, {}).get("digest", each[name].get("error")) for pair in results for each in pair]
+        far = worker_cases.distance(root / "pair_before" / name, root / "alone" / name)
+        yield name, digests[0] == digests[1], digests[0] == digests[2], f"{far:.1e}"
+
+
+class Launch:
+    """`deeplab-tf train --workers 2` with a network of a few layers."""
+
+    def __init__(self, root: Path, run: Path, *options: str):
+        self.run = run
+        arguments = ["train", str(root / "launched.yaml"), "--run", str(run), "--workers", "2", *options]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deeplab_tf", *arguments],
+            env=tiny.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_for(self, step: int) -> None:
+        """Wait until a state of this step or a later one is saved."""
+        while not any(int(path.stem[5:]) >= step for path in (self.run / "checkpoints").glob("step_*.npz")):
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.02)
+
+    def signal(self, rank: int, number: int) -> None:
+        """Send a signal to one worker."""
+        parent = self.process.pid
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            found = re.search(rb'"index": (\d+)', Path(f"/proc/{pid}/environ").read_bytes())
+            if found and int(found[1]) == rank:
+                os.kill(int(pid), number)
+
+    def end(self) -> tuple[int, str, float]:
+        """Return exit code, last line and seconds."""
+        start = time.monotonic()
+        said = self.process.communicate(timeout=600)[0].strip().splitlines()
+        return self.process.returncode, said[-1] if said else "", time.monotonic() - start
+
+
+def whole(root):
+    """Return the run that nobody disturbs."""
+    if not (root / "whole").exists():
+        code, said, _ = Launch(root, root / "whole").end()
+        assert code == 0, said
+    return worker_cases.weights(root / "whole")
+
+
+def same(root, run):
+    pairs = zip(whole(root), worker_cases.weights(run), strict=True)
+    return all((ours == theirs).all() for ours, theirs in pairs)
+
+
+def check_killed(root):
+    """Rows of: what was done, seconds to the end, last line, and whether the resumed run has the bits of the whole."""
+    whole(root)
+    for rank in (1, 0):
+        launch = Launch(root, root / f"killed_{rank}")
+        launch.wait_for(10)
+        launch.signal(rank, signal.SIGKILL)
+        code, said, seconds = launch.end()
+        assert code == 1
+        code, text, _ = Launch(root, launch.run, "--resume").end()
+        yield f"worker {rank} killed", f"{seconds:.1f} s", said, code == 0 and same(root, launch.run)
+    launch = Launch(root, root / "again", "--retries", "3")
+    for step in (10, 20):
+        launch.wait_for(step)
+        launch.signal(1, signal.SIGKILL)
+    code, said, seconds = launch.end()
+    yield "worker 1 killed twice, --retries 3", f"{seconds:.1f} s", said, code == 0 and same(root, launch.run)
+
+
+def check_stopped(root):
+    """The same for SIGTERM."""
+    for rank in (1, 0):
+        launch = Launch(root, root / f"stopped_{rank}")
+        launch.wait_for(10)
+        launch.signal(rank, signal.SIGTERM)
+        _, said, seconds = launch.end()
+        code, _, _ = Launch(root, launch.run, "--resume").end()
+        yield f"worker {rank} gets SIGTERM", f"{seconds:.1f} s", said, code == 0 and same(root, launch.run)
+
+
+def check_bytes(root):
+    """Rows of: bytes a step and worker that the plan has, that were sent, and their ratio."""
+    sent = {}
+    for steps in (10, 110):
+        before = loopback()
+        code, said, _ = Launch(root, root / f"bytes_{steps}", "--steps", str(steps)).end()
+        assert code == 0, said
+        sent[steps] = loopback() - before
+    measured = (sent[110] - sent[10]) / 100 / 2
+    report = subprocess.run(
+        [sys.executable, "-m", "deeplab_tf", "budget", str(root / "launched.yaml"), "--json", "-"],
+        env=tiny.environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    parameters = json.loads(report.stdout)["parameters"]
+    yield parameters, f"{4 * parameters:.0f}", f"{measured:.0f}", f"{measured / (4 * parameters):.2f}"
+
+
+def loopback():
+    """Return the bytes that the loopback device has sent."""
+    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
+    return int(line.split(":")[1].split()[8])
+
+
+CHECKS = {"cases": check_cases, "killed": check_killed, "stopped": check_stopped, "bytes": check_bytes}
+
+
+@click.command()
+@click.option("--only", type=click.Choice(sorted(CHECKS)), multiple=True, help="Check this alone; repeatable.")
+def main(only):
+    """Check training over several workers with real processes."""
+    for name in only or CHECKS:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            worker_cases.write_recipes(root)
+            (root / "small.py").write_text("from tiny import backbone as build\n")
+            tree = tiny.recipe(root / "data", model={**worker_cases.HEAD, "backbone": str(root / "small.py")})
+            tree["training"].update(steps=STEPS, validate_every=STEPS, checkpoint_every=10, save_steps=[])
+            tiny.write_recipe(root / "launched.yaml", tree)
+            rows = [[str(each) for each in row] for row in CHECKS[name](root)]
+            click.echo(f"{name}\n\n{markdown_table([[''] * len(rows[0]), *rows])}\n")
+
+
+if __name__ == "__main__":
+    main()
