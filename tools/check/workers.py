@@ -21,7 +21,6 @@ from pathlib import Path
 
 import click
 
-from deeplab_tf.core.tables import markdown_table
 from deeplab_tf.lab.training.local_workers import free_ports
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,10 +29,11 @@ import tiny  # noqa: E402
 import worker_cases  # noqa: E402
 
 STEPS = 40
+BACKBONE = "from tiny import backbone as build\nfrom deeplab_tf.lab.models.backbones.resnet50 import NORMALIZATION\n"
 
 
 def check_cases(root):
-    """Rows of: case, whether both workers have the same bits, the same bits as another time, distance to one process."""
+    """Rows of: case, whether both workers have the same bits, and each time the same, distance to one process."""
     tiny.use_backbone()
     for name in worker_cases.CASES:
         found = worker_cases.train(root / f"{name}.yaml", root / "alone" / name)
@@ -167,12 +167,13 @@ def main(only):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             worker_cases.write_recipes(root)
-            (root / "small.py").write_text("from tiny import backbone as build\n")
-            tree = tiny.recipe(root / "data", model={**worker_cases.HEAD, "backbone": str(root / "small.py")})
+            (root / "small.py").write_text(BACKBONE)
+            tree = tiny.recipe(root / "data")
+            tree["model"] = {**worker_cases.HEAD, "backbone": str(root / "small.py")}
             tree["training"].update(steps=STEPS, validate_every=STEPS, checkpoint_every=10, save_steps=[])
             tiny.write_recipe(root / "launched.yaml", tree)
-            rows = [[str(each) for each in row] for row in CHECKS[name](root)]
-            click.echo(f"{name}\n\n{markdown_table([[''] * len(rows[0]), *rows])}\n")
+            for row in CHECKS[name](root):
+                click.echo(f"{name}: {'; '.join(str(each) for each in row)}")
 
 
 if __name__ == "__main__":
