@@ -19,6 +19,7 @@ LAB_ROOMS = (
     "layouts",
     "models",
     "config",
+    "workers",
     "checks",
     "runs",
     "evaluation",

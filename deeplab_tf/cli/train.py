@@ -85,7 +85,7 @@ def command(config, overrides, run_dir, resume, steps, workers, retries, json_ta
     settings = [part for override in overrides for part in ("--set", override)]
     arguments = ["train", config, *settings, "--run", run]
     local = [] if workers is None else ["--workers", str(workers)]
-    again = f"Continue with: {shlex.join(['deeplab-tf', *arguments, '--resume', *local])}"
+    again = "Continue with: " + " ".join(map(shlex.quote, ["deeplab-tf", *arguments, "--resume", *local]))
     parent = os.environ.get(PARENT)
     if parent:
         end_with_parent(int(parent))

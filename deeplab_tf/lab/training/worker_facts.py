@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-import deeplab_tf
+from deeplab_tf.core import __version__
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.config import Config
 from deeplab_tf.lab.data.split import Split
@@ -30,7 +30,7 @@ def check_workers(workers: Workers, config: Config, splits: Mapping[str, Split])
             f"training.batch_size is {batch}, which {workers.size} workers cannot share evenly; make it a multiple of "
             f"{workers.size}."
         )
-    facts = {"the version of deeplab_tf": f"{deeplab_tf.__version__} ({_code()})"}
+    facts = {"the version of deeplab_tf": f"{__version__} ({_code()})"}
     facts["the versions of TensorFlow and Keras"] = f"{tf.__version__} and {keras.__version__}"
     facts.update((key, value) for key, value in _flat(config.model_dump(mode="json")).items() if key not in LOCAL)
     for name, split in splits.items():
@@ -58,5 +58,5 @@ def _files(split):
 
 def _code():
     """Return a digest of the program's own files."""
-    files = sorted(Path(deeplab_tf.__file__).parent.rglob("*.py"))
+    files = sorted(Path(__file__).parents[2].rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
