@@ -31,7 +31,8 @@ from deeplab_tf.deploy.video.shown_address import hide
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
-_FILE_OUTPUTS = ("save", "labels_out", "json_lines")
+_FOLDERS = ("save", "labels_out", "panoptic_out")
+_FILE_OUTPUTS = ("save", "labels_out", "panoptic_out", "json_lines")
 
 
 def _split_address(ctx, param, value):
@@ -67,6 +68,21 @@ def _read_token(ctx, param, value):
         )
     if value is not None and not re.match(r"[A-Za-z0-9._~-]{8,}$", value):
         raise click.BadParameter("a token has 8 or more characters, all of them letters, digits or one of . _ ~ -")
+    return value
+
+
+def _check_publish(ctx, param, value):
+    """Return the address of --publish, which may be in a file."""
+    if value is None:
+        return None
+    from deeplab_tf.core.private_files import read_private
+    from deeplab_tf.deploy.video import publish_sink
+
+    try:
+        value = read_private(value[1:], value[1:]) if value.startswith("@") else value
+        publish_sink.check(value)
+    except DeepLabError as error:
+        raise click.BadParameter(str(error)) from error
     return value
 
 
@@ -123,6 +139,15 @@ def _read_token(ctx, param, value):
     "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
 )
 @click.option(
+    "--panoptic-out", metavar="DIR", type=PathType(), help="Save class and instance of each pixel in COCO's format."
+)
+@click.option(
+    "--publish",
+    metavar="URI",
+    callback=_check_publish,
+    help="Send the video to a server (rtsp://HOST/PATH, rtmp://HOST/PATH, or @FILE with the address); needs ffmpeg.",
+)
+@click.option(
     "--json-lines",
     metavar="FILE",
     type=PathType(allow_dash=True),
@@ -167,7 +192,7 @@ def command(
     ends = parse(uri).kind in ("file", "images")
     if loop:
         _check_loop(ends, frames, outputs)
-    written = [outputs[name] for name in ("save", "labels_out") if outputs[name]]
+    written = [outputs[name] for name in _FOLDERS if outputs[name]]
     _check_token(outputs)
     _guard(bundle, uri, outputs, json_target, written)
     notifier = SystemdNotifier()
@@ -180,14 +205,21 @@ def command(
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
         if outputs["serve"] and ends and not loop:
             source.say("The page ends with the source; --loop plays it again and again.")
-        live = not outputs["labels_out"]  # label files do not depend on how fast a runtime is today
+        live = not (
+            outputs["labels_out"] or outputs["panoptic_out"]
+        )  # label files do not depend on how fast a runtime is today
         network = open_runtime(opened, runtime or "auto", precision, live=live)
         choose_mode(network, mode, overlap)
+        if outputs["panoptic_out"]:
+            sinks.append(_panoptic_sink(outputs["panoptic_out"], network))
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
-    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity)
+    panoptic = outputs["panoptic_out"] is not None
+    stream = Stream(
+        source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity, panoptic=panoptic
+    )
     end = click.get_current_context().ensure_object(OrderlyEnd)
 
     def stop(number, frame):
@@ -213,7 +245,7 @@ def _check_loop(ends, frames, outputs):
     """Refuse to loop a source that does not end, and to write files that would not."""
     if not ends:
         raise click.UsageError("--loop plays a file or a folder again and again; this --source does not end by itself.")
-    for name in ("save", "labels_out"):
+    for name in _FOLDERS:
         if outputs[name] and frames is None:
             option = "--" + name.replace("_", "-")
             raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
@@ -230,10 +262,11 @@ def _guard(bundle, uri, outputs, json_target, written):
     """Refuse to write over the source, another output or a file of a person's."""
     from deeplab_tf.core.image_files import IMAGE_SUFFIXES
     from deeplab_tf.deploy.video import sinks
+    from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
     from deeplab_tf.deploy.video.sources import local_files
     from deeplab_tf.deploy.video.video_sink import is_video_name, part_name
 
-    save, labels_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
+    save, labels_out, panoptic_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
     guard, read = new_guard(json_target), local_files(uri, without=written)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
     folder = next(filter(os.path.isdir, read), "")
@@ -246,6 +279,8 @@ def _guard(bundle, uri, outputs, json_target, written):
         guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images, folder))
     if labels_out:
         guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images, folder))
+    if panoptic_out:
+        guard.fills(panoptic_out, "--panoptic-out", PanopticFolderSink.paths(panoptic_out, images))
     guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
     guard.check()
 
@@ -270,10 +305,27 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
             progress.say(page.warning)
     if outputs["save"]:
         sinks.append(kinds.save(outputs["save"], source))
+    if outputs["publish"]:
+        from deeplab_tf.deploy.video.publish_sink import PublishSink
+
+        sinks.append(PublishSink(outputs["publish"], source, progress.say))
     if outputs["labels_out"]:
         sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride, source.folder))
     if outputs["json_lines"]:
         sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
+
+
+def _panoptic_sink(folder, network):
+    """Return the sink of --panoptic-out; say what the instances are."""
+    from deeplab_tf.core.prediction import NO_INSTANCES
+    from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
+
+    instances = network.gives_instances
+    if instances and network.mode == "slide":
+        raise DeepLabError(NO_INSTANCES)
+    if not instances:
+        click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
+    return PanopticFolderSink(folder, network.table, "centers" if instances else "components")
 
 
 class _ProgressSink:

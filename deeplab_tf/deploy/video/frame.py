@@ -74,6 +74,8 @@ class AnnotatedFrame(NamedTuple):
         annotated: (H', W', 3) uint8 RGB: the frame under the class colors, statistics along its top and a legend to its
             right (so W' > W); both sides are even, as video codecs require.
         stats: statistics of the stream.
+        panoptic: (H, W) int32 panoptic map at the source's size; None if the network predicts no instances and no sink
+            asked for one.
     """
 
     number: int
@@ -85,3 +87,4 @@ class AnnotatedFrame(NamedTuple):
     name: str = ""
     time: Optional[float] = None
     duration: Optional[float] = None
+    panoptic: Optional[np.ndarray] = None

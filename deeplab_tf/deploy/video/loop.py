@@ -58,6 +58,7 @@ class Stream:
         frames: Optional[int] = None,
         heartbeat: Optional[Callable[[], None]] = None,
         opacity: float = 0.5,
+        panoptic: bool = False,
     ):
         """Connect the parts.
 
@@ -68,9 +69,10 @@ class Stream:
             frames: number of frames to show; None: until the source ends.
             heartbeat: called several times a second while no frame is stuck in the stream; for a watchdog.
             opacity: of the class colors, see `OverlayRenderer`.
+            panoptic: make panoptic maps also of a network that predicts no instances, of connected regions.
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
-        self._limit, self._heartbeat = frames, heartbeat
+        self._limit, self._heartbeat, self._panoptic = frames, heartbeat, panoptic
         self._renderer = OverlayRenderer(runtime.table, opacity, runtime.label_stride)
         self._meter, self._device = StreamMeter(source.live), DeviceMonitor()
         self._stopped = threading.Event()
@@ -191,8 +193,9 @@ class Stream:
             start, frame = awake(), work.frame
             self._rendered += 1
             label_map, panoptic = self._maps(work)
-            stats = self._stats(work, panoptic)
-            canvas = self._renderer.render(frame.image, label_map, stats, panoptic)
+            outlined = None if work.prediction.center is None else panoptic  # of regions nothing is counted or drawn
+            stats = self._stats(work, outlined)
+            canvas = self._renderer.render(frame.image, label_map, stats, outlined)
             work.seconds["post"] = awake() - start
             annotated = AnnotatedFrame(
                 frame.number,
@@ -204,15 +207,18 @@ class Stream:
                 frame.name,
                 frame.time,
                 frame.duration,
+                panoptic,
             )
             self._to_show.put(work._replace(annotated=annotated))
         self._to_show.close()
 
     def _maps(self, work):
-        """Return the label map at the frame's size and, where the network predicts instances, the panoptic map."""
+        """Return the label map at the frame's size and, where the network predicts instances or a map is wanted, the
+        panoptic map."""
         runtime, size = self._runtime, work.frame.image.shape[:2]
         sized = ImagePrediction(work.prediction, runtime.table, size, label_stride=work.stride)
-        return sized.label_map, None if work.prediction.center is None else sized.panoptic
+        wanted = self._panoptic or work.prediction.center is not None
+        return sized.label_map, sized.panoptic if wanted else None
 
     def _stats(self, work, panoptic) -> StreamStats:
         post = self._meter.last_post  # of the frame before: this one's is not over
