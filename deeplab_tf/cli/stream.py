@@ -19,6 +19,7 @@ from deeplab_tf.cli.options import (
     new_guard,
     opacity_option,
     overwriting,
+    require,
     runtime_options,
     show,
     source_option,
@@ -113,6 +114,12 @@ def _check_publish(ctx, param, value):
 # the network
 @runtime_options
 @mode_options
+@click.option(
+    "--track",
+    is_flag=True,
+    help="Number the things and keep the numbers from frame to frame; counts different things by class.",
+)
+@click.option("--trails", is_flag=True, help="With --track, draw where things came from.")
 # the outputs
 @click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
 @click.option(
@@ -169,6 +176,8 @@ def command(
     retries,
     paced,
     loop,
+    track,
+    trails,
     opacity,
     json_target,
     verbose,
@@ -179,6 +188,7 @@ def command(
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
     as fast as possible. A lost camera is reconnected. Ctrl-C ends the stream and leaves complete files.
     """
+    require("track", track, "trails")
     import cv2
 
     from deeplab_tf.core.bundle import open_bundle
@@ -210,16 +220,16 @@ def command(
         )  # label files do not depend on how fast a runtime is today
         network = open_runtime(opened, runtime or "auto", precision, live=live)
         choose_mode(network, mode, overlap)
+        if outputs["panoptic_out"] or track:
+            _check_instances(network)
         if outputs["panoptic_out"]:
             sinks.append(_panoptic_sink(outputs["panoptic_out"], network))
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
-    panoptic = outputs["panoptic_out"] is not None
-    stream = Stream(
-        source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, opacity=opacity, panoptic=panoptic
-    )
+    drawn = {"opacity": opacity, "panoptic": outputs["panoptic_out"] is not None, "track": track, "trails": trails}
+    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, **drawn)
     end = click.get_current_context().ensure_object(OrderlyEnd)
 
     def stop(number, frame):
@@ -315,17 +325,20 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
         sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
 
 
-def _panoptic_sink(folder, network):
-    """Return the sink of --panoptic-out; say what the instances are."""
+def _check_instances(network):
+    """Say what the instances are. Raise DeepLabError if there are none."""
     from deeplab_tf.core.prediction import NO_INSTANCES
+
+    if network.gives_instances and network.mode == "slide":
+        raise DeepLabError(NO_INSTANCES)
+    if not network.gives_instances:
+        click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
+
+
+def _panoptic_sink(folder, network):
     from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
 
-    instances = network.gives_instances
-    if instances and network.mode == "slide":
-        raise DeepLabError(NO_INSTANCES)
-    if not instances:
-        click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
-    return PanopticFolderSink(folder, network.table, "centers" if instances else "components")
+    return PanopticFolderSink(folder, network.table, "centers" if network.gives_instances else "components")
 
 
 class _ProgressSink:

@@ -3,7 +3,7 @@
 A scene follows from (seed, index) alone: the same street at every size, and at every time along the drive.
 """
 
-from typing import NamedTuple, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -29,7 +29,14 @@ class Scene(NamedTuple):
     instance_ids: np.ndarray  # (H, W) uint16: label id * 1000 + k for an instance; the label id for stuff and groups
 
 
-def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, time: float = 0.0) -> Scene:
+def draw_scene(
+    seed: int,
+    index: int,
+    size: Tuple[int, int] = (512, 1024),
+    *,
+    time: float = 0.0,
+    numbers: Optional[Dict[Tuple[int, bytes], int]] = None,
+) -> Scene:
     """Draw the street of (seed, index), seen after `time` seconds of driving along it.
 
     Args:
@@ -38,13 +45,16 @@ def draw_scene(seed: int, index: int, size: Tuple[int, int] = (512, 1024), *, ti
         size: (height, width) in pixels, at least 32 each.
         time: seconds; the camera drives at 8 m/s, and what moves moves. Streets have no end.
 
+        numbers: a dictionary that is given to every frame of a drive, empty at first: a thing keeps its instance id.
+            None numbers the things of this frame alone.
+
     Raises:
         DeepLabError: for a size below 32 pixels per side.
     """
     if min(size) < _MIN_SIZE:
         raise DeepLabError(f"A scene needs a size of at least {_MIN_SIZE}x{_MIN_SIZE} pixels, got {size[0]}x{size[1]}.")
     street = plan_street(seed, index, time)
-    painter = Painter(size, street.camera, street.light)
+    painter = Painter(size, street.camera, street.light, numbers)
     random = np.random.RandomState([*street.key, 0])
     paint_background(street, painter, random)
     scenery = Scenery(street, painter)

@@ -48,7 +48,15 @@ def _cut_off(corners: list, axis: int, limit: int, sign: int) -> list:
 class Painter:
     """Fills polygons into an image, whose fourth channel is the roughness of the surface, and into an instance map."""
 
-    def __init__(self, size: Tuple[int, int], camera: Camera, light: Light):
+    def __init__(
+        self,
+        size: Tuple[int, int],
+        camera: Camera,
+        light: Light,
+        numbers: Optional[Dict[Tuple[int, bytes], int]] = None,
+    ):
+        """Take the size and the view; `numbers` as for `draw_scene`."""
+        self._numbers = numbers
         self.size, self.camera, self.light = size, camera, light
         self.height, self.width = size[0] * _SCALE, size[1] * _SCALE
         self._canvas = np.zeros((self.height + 2 * _MARGIN, self.width + 2 * _MARGIN, 4), np.uint8)
@@ -58,8 +66,16 @@ class Painter:
         self._focal = camera.focal * self.width
         self._instances: Dict[int, int] = {}
 
-    def instance(self, label_id: int) -> int:
-        """Return a fresh instance id of a class: label id * 1000 + 0, 1, 2, ..."""
+    def instance(self, label_id: int, traits: np.ndarray) -> int:
+        """Return the instance id of a thing of a class: label id * 1000 + 0, 1, 2, ... as they come.
+
+        Args:
+            label_id: of the class.
+            traits: the random numbers that make the thing what it is, at all times.
+        """
+        if self._numbers is not None:
+            count = sum(1 for label, _ in self._numbers if label == label_id)
+            return label_id * 1000 + self._numbers.setdefault((label_id, traits.tobytes()), count)
         count = self._instances.get(label_id, 0)
         self._instances[label_id] = count + 1
         return label_id * 1000 + count

@@ -44,7 +44,7 @@ def _place_walker(scenery: Scenery, x: float, z: float, r: np.ndarray, time: flo
     def draw():
         shadow(painter, heading(x, z, 0), -0.15, 0.25, 0.3)
         far = z - painter.camera.z > 75
-        people.person(painter, x, z, r, people.PERSON if far else painter.instance(people.PERSON), time)
+        people.person(painter, x, z, r, people.PERSON if far else painter.instance(people.PERSON, r), time)
 
     scenery.put_ahead(z, 0.0, draw)
 
@@ -60,8 +60,8 @@ def _place_cycle(
 
     def draw():
         shadow(painter, heading(x, z, 0), -0.4, 0.4, 0.3 + 0.5 * abs(turn))
-        code = painter.instance(kind)
-        people.cycle(painter, x, z, turn, r, code, painter.instance(people.RIDER) if ridden else 0)
+        code = painter.instance(kind, r)
+        people.cycle(painter, x, z, turn, r, code, painter.instance(people.RIDER, r) if ridden else 0)
 
     scenery.put_ahead(z, 0.0, draw)
 
@@ -139,7 +139,7 @@ def _place_vehicle(
 
     def draw():
         shadow(painter, pose, -half * 0.95, half * 0.95, 1.0)
-        draw_kind(painter, pose, r[1:], painter.instance(label))
+        draw_kind(painter, pose, r[1:], painter.instance(label, r))
 
     scenery.put_ahead(z, half * abs(pose.forward_z) + 0.9 * abs(pose.forward_x), draw)
 
@@ -161,7 +161,7 @@ def _place_trams(scenery: Scenery, time: float) -> None:
 
     def draw(z, r, k, sections, instance):
         if not instance:
-            instance.append(painter.instance(vehicles.TRAIN))
+            instance.append(painter.instance(vehicles.TRAIN, r))
         pose = heading(street.tram, z, 0 if direction > 0 else 180)
         shadow(painter, pose, -4.0, 4.0, 1.4)
         vehicles.tram(painter, pose, r[4:], instance[0], k == 0, k == sections - 1)

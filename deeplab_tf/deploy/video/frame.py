@@ -4,6 +4,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
+from deeplab_tf.core.panoptic.tracking import Thing
+
 
 class VideoFrame(NamedTuple):
     """A frame as a source captured it.
@@ -47,6 +49,7 @@ class StreamStats(NamedTuple):
         throttled: whether the machine is slowed down for heat or power; None if unknown.
         class_shares: share of the frame's pixels by class id; what is missing to 1 is unlabeled.
         instances: instance count by class id; None for semantic-only networks.
+        distinct: how many different things of each class were seen so far, by class id; None if they are not tracked.
     """
 
     fps: float
@@ -62,6 +65,7 @@ class StreamStats(NamedTuple):
     throttled: Optional[bool]
     class_shares: List[float]
     instances: Optional[List[int]] = None
+    distinct: Optional[List[int]] = None
 
 
 class AnnotatedFrame(NamedTuple):
@@ -76,6 +80,7 @@ class AnnotatedFrame(NamedTuple):
         stats: statistics of the stream.
         panoptic: (H, W) int32 panoptic map at the source's size; None if the network predicts no instances and no sink
             asked for one.
+        things: those of the panoptic map with their numbers; None if they are not tracked.
     """
 
     number: int
@@ -88,3 +93,4 @@ class AnnotatedFrame(NamedTuple):
     time: Optional[float] = None
     duration: Optional[float] = None
     panoptic: Optional[np.ndarray] = None
+    things: Optional[List[Thing]] = None

@@ -184,6 +184,12 @@ class JsonLinesSink(Sink):
         row["class_shares"] = {name: round(share, 6) for name, share in zip(self._names, stats.class_shares)}
         if stats.instances is not None:
             row["instances"] = {name: count for name, count in zip(self._names, stats.instances) if count}
+        if frame.things is not None:
+            row["distinct"] = {name: count for name, count in zip(self._names, stats.distinct or ()) if count}
+            row["things"] = [
+                {"id": thing.id, "class": self._names[thing.class_id], "box": thing.box, "pixels": thing.pixels}
+                for thing in frame.things
+            ]
         if self._file is None:
             self._file = self._open()
         try:

@@ -70,7 +70,8 @@ function update({ stats, point }) {
     item.querySelector(".bar span").style.width = `${share}%`;
     item.querySelector(".share").textContent = `${share.toFixed(1)} %`;
     const count = stats.instances ? stats.instances[i] : 0;
-    item.querySelector(".count").textContent = count ? `× ${count}` : "";
+    const seen = stats.distinct ? stats.distinct[i] : 0; // different ones since the start
+    item.querySelector(".count").textContent = (count ? `× ${count}` : "") + (seen ? ` (${seen} so far)` : "");
   });
 }
 
