@@ -18,7 +18,7 @@ _LEAST_IOU = 0.2
 _LEAST_COVER = 0.5  # of the smaller mask
 _LEAST_INSIDE = 0.7  # of a box, in the larger one where a hidden thing is expected
 _HIDDEN = 0.85  # a mask below this share of the expected one is partly hidden
-_HIDDEN_S = 1.5  # seconds after which a smaller mask is the thing's own
+_HIDDEN_S = 0.4  # seconds after which a smaller mask is the thing's own
 _CONFIRMED = 3  # frames until a thing counts as seen
 _GAIN = 0.5  # of a new speed against that before
 
@@ -83,7 +83,7 @@ class Tracker:
         """
         self._things, self._patience = thing_classes(table), patience
         self._tracks: List[_Track] = []
-        self._next, self._last = 1, 0.0
+        self._next = 1
         self._distinct = np.zeros(len(table), np.int64)
 
     @property
@@ -109,7 +109,6 @@ class Tracker:
         for segment in range(len(found.values)):
             if segment not in taken:
                 taken[segment] = self._begin(found, segment, time)
-        self._last = time
         height, width = found.where.shape
         self._tracks = [each for each in self._tracks if self._is_expected(each, time, height, width)]
         return [self._thing(taken[i], found, i, stride) for i in range(len(found.values))]
@@ -124,12 +123,11 @@ class Tracker:
         iou = joint / np.maximum(area[:, None] + found.pixels[None] - joint, 1e-9)
         cover = joint / np.maximum(np.minimum(area[:, None], found.pixels[None]), 1e-9)
         known = np.array([track.frames >= _CONFIRMED for track in self._tracks])[:, None]
-        hidden = known & np.array([track.seen < self._last for track in self._tracks])[:, None]
         pairs: List[Tuple[int, int]] = []
         for score, least, allowed in (  # who is known comes first: a thing that comes back may look like a new one
             (iou, _LEAST_IOU, same & known),
             (cover, _LEAST_COVER, same & known),
-            (_coming_back(boxes, area, found), _LEAST_INSIDE, same & hidden),
+            (_coming_back(boxes, area, found), _LEAST_INSIDE, same & known),
             (iou, _LEAST_IOU, same),
             (cover, _LEAST_COVER, same),
             (_nearness(boxes, area, found), 1e-6, same),
