@@ -62,7 +62,7 @@ def look(place):
     )
 
 
-def check(place, arguments, *, index, before=None, most=8):
+def check(place, arguments, *, index, before=None, most=5):
     """Run a command, and again on what it leaves if it is killed.
 
     Args:
@@ -137,4 +137,4 @@ def test_train(place, tmp_path, monkeypatch):
     data = tiny.write_data(tmp_path / "data", train=4, val=1)
     recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(data, training=once))
     arguments = ["train", recipe, "--run", place / "run", "--resume"]
-    check(place, arguments, index="run/checkpoints/step_00000002.npz", most=5)
+    check(place, arguments, index="run/checkpoints/step_00000002.npz", most=3)

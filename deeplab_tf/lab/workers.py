@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -140,6 +141,7 @@ class Workers:
             if left is None:
                 self._tell(error)
                 raise
+            _silence_libraries()
             raise WorkerLeft(left) from error
         except WorkerLeft:
             raise
@@ -156,6 +158,7 @@ class Workers:
             from tensorflow.python.eager import context
 
             context.context().report_error_to_cluster(3, LEFT.format(self.rank, why))
+        _silence_libraries()
 
     def _reduce(self, tensor, key, group=_DEVICE_GROUP):
         hint = "auto" if tf.config.list_physical_devices("GPU") and group == _DEVICE_GROUP else "ring"
@@ -167,6 +170,15 @@ class Workers:
     def _on_host(self, array, key) -> np.ndarray:
         with tf.device("CPU:0"):
             return self._reduce(tf.constant(array), key, _HOST_GROUP).numpy()
+
+
+def _silence_libraries():
+    """Leave standard error to Python: what TensorFlow's own code logs at its end would hide the reason."""
+    sys.stderr.flush()
+    sys.stderr = open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 ALONE = Workers()
