@@ -207,7 +207,7 @@ def test_plan_by_hand(block, rng):
 
 def test_unknown_activation_is_named():
     for layer, message in (
-        (keras.layers.Activation("gelu", name="odd"), "odd .*gelu.*hard_sigmoid, hard_silu, sigmoid"),
+        (keras.layers.Activation("softplus", name="odd"), "odd .*softplus.*gelu.*hard_sigmoid, hard_silu, sigmoid"),
         (keras.layers.ReLU(4.0, name="odd"), "odd is a ReLU .*other than 6"),
     ):
         image = keras.Input((8, 8, 3), name="image")

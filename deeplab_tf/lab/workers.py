@@ -175,7 +175,7 @@ class Workers:
 def _silence_libraries():
     """Leave standard error to Python: what TensorFlow's own code logs at its end would hide the reason."""
     sys.stderr.flush()
-    sys.stderr = open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
