@@ -29,6 +29,11 @@ def cityscapes_scripts():
     return importlib.import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
 
 
+def beam():
+    """Python with Apache Beam; skips the test where there is none."""
+    return _python(".venv-beam", "DEEPLAB_BEAM_ENVIRONMENT", "tools/environments/beam.sh")
+
+
 def _python(name, variable, script):
     folder = Path(os.environ.get(variable) or ROOT / name)
     if not (folder / "ready").is_file():

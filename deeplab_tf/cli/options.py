@@ -194,7 +194,7 @@ def require(option: str, given, *names: str) -> None:
     """Raise a wrong call if options were given that only go with another one, which was not: `given` is its value."""
     source = click.get_current_context().get_parameter_source
     for name in names:
-        if not given and source(name) == click.core.ParameterSource.COMMANDLINE:
+        if not given and source(name.replace("-", "_")) == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} goes with --{option}; add it.")
 
 

@@ -3,27 +3,34 @@
 import collections
 import contextlib
 import errno
+import functools
 import io
+import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from deeplab_tf.core import image_files
-from deeplab_tf.core.draw import resize_labels
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import locked
 from deeplab_tf.core.guard import expand
-from deeplab_tf.core.panoptic.coco import to_colors
 from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.check import count_labels, examine, shared_images
-from deeplab_tf.lab.data.pipeline import resize_sample
+from deeplab_tf.lab.data.processes import each_in_processes
+from deeplab_tf.lab.data.record_shards import (
+    FILE_FORMAT,
+    Shard,
+    boundaries,
+    encoded_samples,
+    features,
+    write_shard,
+    write_with_beam,
+)
 from deeplab_tf.lab.data.records import VERSION, damage_named, version_folder
 from deeplab_tf.lab.data.source_files import changed_files, describe_files, summary
 from deeplab_tf.lab.data.split import Split, UnknownSplit, require_instances
@@ -42,13 +49,31 @@ Progress = Callable[[Iterable, str, int], Iterable]
 """Wraps items, with a label and how many there are, to show progress."""
 
 
-def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
+class Workers(NamedTuple):
+    """Who writes the files of the records.
+
+    Attributes:
+        processes: on this machine, at most one a file; None: as many as it has cores.
+        beam_runner: one of `record_shards.BEAM_RUNNERS`, in their place.
+        beam_options: Beam's own options.
+    """
+
+    processes: int | None = None
+    beam_runner: str | None = None
+    beam_options: Sequence[str] = ()
+
+
+HERE = Workers()
+
+
+def prepare(data: dict, out: str | None, *, progress: Progress, workers: Workers = HERE) -> dict:
     """Write every split that a recipe's dataset has, and return a report.
 
     Args:
         data: the recipe's `data` section, resolved; its `records` are not read.
         out: the folder to write to; None: the recipe's `records`, or else records/NAME-HEIGHTxWIDTH.
         progress: shows the progress of each split.
+        workers: who writes them; the records are the same.
 
     Returns:
         `out`, `written` (False: they were there already), `size`, `splits` (name -> number of images), `bytes`, and
@@ -61,7 +86,7 @@ def prepare(data: dict, out: str | None, *, progress: Progress) -> dict:
     out = records_folder(data, out)
     data = {key: value for key, value in data.items() if key != "records"}
     splits = _open_all(data)
-    written, warnings = write(splits, (height, width), data, out, progress=progress)
+    written, warnings = write(splits, (height, width), data, out, progress=progress, workers=workers)
     return {
         "out": out,
         "written": written,
@@ -97,7 +122,13 @@ def _open_all(data: dict) -> dict[str, Split]:
 
 
 def write(
-    splits: dict[str, Split], size: tuple[int, int], source: dict, out: str, *, progress: Progress
+    splits: dict[str, Split],
+    size: tuple[int, int],
+    source: dict,
+    out: str,
+    *,
+    progress: Progress,
+    workers: Workers = HERE,
 ) -> tuple[bool, list[str]]:
     """Write all splits of a dataset to a folder, where the records appear whole or not at all. Records of the same
     dataset whose files have changed since are replaced.
@@ -108,6 +139,7 @@ def write(
         source: the recipe's `data` section, by which these records are known.
         out: the folder, `root` for reading.
         progress: shows the progress of each split.
+        workers: who writes them.
 
     Returns:
         False if these very records are already there, and sentences for a person.
@@ -135,7 +167,7 @@ def write(
         try:
             if place.is_dir():
                 place.rename(place.with_name(STALE))
-            builder = Records(splits, metadata, progress, data_dir=folder, file_format="array_record")
+            builder = Records(splits, metadata, progress, workers, data_dir=folder, file_format=FILE_FORMAT)
             run_builder(builder, download_dir=place.with_name(NO_DOWNLOADS))
         except BaseException:
             with contextlib.suppress(OSError):  # there were none
@@ -184,69 +216,85 @@ def run_builder(builder: tfds.core.DatasetBuilder, *, download_dir: str | Path, 
         ) from error
 
 
-class Records(tfds.core.GeneratorBasedBuilder):
-    """The TFDS builder of prepared records."""
+class Records(tfds.core.dataset_builder.ShardBasedBuilder):
+    """The TFDS builder of prepared records, whose files are written at the same time by several processes."""
 
     VERSION = tfds.core.Version(VERSION)
 
-    def __init__(self, splits: dict[str, Split], metadata: dict, progress: Progress, **kwargs):
-        self._splits, self._metadata, self._progress = splits, metadata, progress
+    def __init__(self, splits: dict[str, Split], metadata: dict, progress: Progress, workers: Workers, **kwargs):
+        self._splits, self._metadata, self._progress, self._workers = splits, metadata, progress, workers
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size = tuple(self._metadata["size"])
-        features = {
-            "name": tfds.features.Text(),
-            "image": tfds.features.Tensor(shape=(*size, 3), dtype=np.uint8, encoding="bytes"),
-            "label_map": tfds.features.Tensor(shape=size, dtype=np.uint8, encoding="bytes"),
-            "source_label": tfds.features.Text(),  # PNG at the label's own resolution
-            "panoptic_map": tfds.features.Text(),  # (H, W) int32 as bytes, or empty
-            "source_panoptic": tfds.features.Text(),  # panoptic map as RGB PNG, or empty
-        }
         return _Info(
             builder=self,
             description="Images and label maps at the training size, written by deeplab-tf prepare.",
-            features=tfds.features.FeaturesDict(features),
+            features=features(tuple(self._metadata["size"])),
             metadata=tfds.core.MetadataDict(self._metadata),
             disable_shuffling=True,  # record i is sample i of the split
         )
 
-    def _split_generators(self, dl_manager) -> dict:
-        return {name: self._generate_examples(name, split) for name, split in self._splits.items()}
+    def _shard_iterators_per_split(self, dl_manager) -> dict:
+        return {
+            name: [functools.partial(encoded_samples, shard) for shard in self._shards(name, split)]
+            for name, split in self._splits.items()
+        }
 
-    def _generate_examples(self, name: str, split: Split) -> Iterator[tuple[int, dict]]:
-        examples = _in_threads(lambda index: _example(split, index, tuple(self._metadata["size"])), len(split))
-        yield from enumerate(self._progress(examples, f"prepare {name}", len(split)))
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        """Write all files, and describe them: TFDS would write one after the other or, with Beam, each split in a
+        pipeline that writes those before it again."""
+        shards = {name: self._shards(name, split) for name, split in self._splits.items()}
+        everything = [shard for each in shards.values() for shard in each]
+        processes = min(len(everything), self._workers.processes or os.cpu_count() or 1)
+        count = sum(map(len, self._splits.values()))
+        if self._workers.beam_runner is not None:
+            write_with_beam(everything, self._workers.beam_runner, self._workers.beam_options)
+        elif processes > 1:
+            done = each_in_processes(write_shard, everything, processes)
+            _exhaust(self._progress((name for shard in done for name in shard.names), "prepare", count))
+        else:
+            for name, split in self._splits.items():
+                written = iter(self._progress(range(len(split)), f"prepare {name}", len(split)))
+                for shard in shards[name]:
+                    write_shard(shard, split, functools.partial(next, written))
+                _exhaust(written)
+        infos = [self._split_info(name, each) for name, each in shards.items()]
+        self.info.set_splits(tfds.core.splits.SplitDict(infos))
+
+    def _shards(self, name: str, split: Split) -> list[Shard]:
+        size = tuple(self._metadata["size"])
+        each = size[0] * size[1] * (8 if split.has_instances() else 4)
+        ends = boundaries(len(split), each)
+        source = json.dumps({key: value for key, value in self._metadata["source"].items() if value is not None})
+        template = self._get_filename_template(name)
+        return [
+            Shard(
+                source,
+                name,
+                start,
+                split.names[start:stop],
+                size,
+                str(template.sharded_filepath(shard_index=i, num_shards=len(ends) - 1)),
+            )
+            for i, (start, stop) in enumerate(itertools.pairwise(ends))
+        ]
+
+    def _split_info(self, name: str, shards: list[Shard]) -> tfds.core.SplitInfo:
+        return tfds.core.SplitInfo(
+            name=name,
+            shard_lengths=[len(shard.names) for shard in shards],
+            num_bytes=sum(os.path.getsize(shard.path) for shard in shards),
+            filename_template=self._get_filename_template(name),
+        )
+
+
+def _exhaust(items: Iterable) -> None:
+    collections.deque(items, maxlen=0)
 
 
 class _Info(tfds.core.DatasetInfo):
     def initialize_from_bucket(self) -> None:
         """Look for nothing on the network; TFDS would make a temporary folder for it, and leave it."""
-
-
-def _example(split: Split, index: int, size: tuple[int, int]) -> dict:
-    sample, panoptic = split.sample(index), split.panoptic_map(index)
-    resized = resize_sample(sample, size)
-    panoptic_map = b"" if panoptic is None else resize_labels(panoptic, size).astype("<i4").tobytes()
-    return {
-        "name": split.names[index],
-        "image": resized.image,
-        "label_map": resized.label_map,
-        "source_label": image_files.encode_image(sample.label_map, ".png"),
-        "panoptic_map": panoptic_map,
-        "source_panoptic": b"" if panoptic is None else image_files.encode_image(to_colors(panoptic), ".png"),
-    }
-
-
-def _in_threads(function: Callable[[int], dict], count: int, *, threads: int = 4, ahead: int = 8) -> Iterator[dict]:
-    """function(0), function(1), ... in order, computed by threads a few items ahead: images are large."""
-    with ThreadPoolExecutor(threads) as pool:
-        pending = collections.deque(pool.submit(function, index) for index in range(min(ahead, count)))
-        for index in range(count):
-            result = pending.popleft().result()
-            if index + ahead < count:
-                pending.append(pool.submit(function, index + ahead))
-            yield result
 
 
 def _describe(splits: dict[str, Split], size: tuple[int, int], source: dict) -> dict:
@@ -281,9 +329,9 @@ def _changed_since(folder: Path, metadata: dict, splits: dict[str, Split]) -> li
 
 
 def _check_space(folder: Path, splits: dict[str, Split], size: tuple[int, int]) -> None:
-    """TFDS writes every record uncompressed first, then compressed: about 1.5 times the bytes of the pixels."""
+    """Compressed records take up to the bytes of their pixels."""
     count, each = sum(map(len, splits.values())), 8 if all(split.has_instances() for split in splits.values()) else 4
-    need, free = 1.5 * count * size[0] * size[1] * each, shutil.disk_usage(folder).free
+    need, free = 1.0 * count * size[0] * size[1] * each, shutil.disk_usage(folder).free
     if need > free:
         raise DeepLabError(
             f"Preparing {count} images needs {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there."
