@@ -245,7 +245,8 @@ class Records(tfds.core.dataset_builder.ShardBasedBuilder):
         pipeline that writes those before it again."""
         shards = {name: self._shards(name, split) for name, split in self._splits.items()}
         everything = [shard for each in shards.values() for shard in each]
-        processes = min(len(everything), self._workers.processes or os.cpu_count() or 1)
+        several = any(len(each) > 1 for each in shards.values())  # else starting processes takes longer than writing
+        processes = min(len(everything), self._workers.processes or os.cpu_count() or 1) if several else 1
         count = sum(map(len, self._splits.values()))
         if self._workers.beam_runner is not None:
             write_with_beam(everything, self._workers.beam_runner, self._workers.beam_options)
