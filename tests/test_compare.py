@@ -500,7 +500,7 @@ def test_other_machines_have_no_jetpack_and_no_advice(tmp_path):
 def test_a_worker_ends_with_its_parent():
     """However that dies: an engine that the worker still built would come into a bundle that is no longer locked."""
     source = (
-        "import os, sys, time; from deeplab_tf.deploy.compare.worker import _end_with; _end_with(int(sys.argv[1])); "
+        "import os, sys, time; from deeplab_tf.core.signals import end_with_parent; end_with_parent(int(sys.argv[1])); "
     )
     source += "print('at work', flush=True); time.sleep(600)"
     parent = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {source!r}, str(os.getpid())])"

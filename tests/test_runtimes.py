@@ -1,5 +1,6 @@
 """ONNX Runtime, TensorFlow and TF-TRT on a bundle whose labels are known by hand, and what all runtimes share."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -298,7 +299,7 @@ def test_two_hyperthreads_are_one_core(monkeypatch, tmp_path):
 
 def test_an_onnx_runtime_that_cannot_be_loaded(monkeypatch, bundle):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert "ONNX Runtime cannot be loaded" in onnx.missing()
     with pytest.raises(DeepLabError, match="ONNX Runtime cannot be loaded"):
         onnx.load(bundle)
