@@ -38,10 +38,11 @@ class Workers:
     Attributes:
         size: how many there are.
         rank: which one this is, from 0; worker 0 writes the run.
+        agreed: whether all have agreed to end, so that an interruption is nobody's failure.
     """
 
     def __init__(self, size: int = 1, rank: int = 0):
-        self.size, self.rank = size, rank
+        self.size, self.rank, self.agreed = size, rank, False
         self._keys, self._host_keys = itertools.count(_FIRST_KEY), itertools.count(_FIRST_HOST_KEY)
 
     @property
@@ -146,13 +147,18 @@ class Workers:
         except WorkerLeft:
             raise
         except BaseException as error:
-            self._tell(error)
+            if self.agreed:
+                with contextlib.suppress(tf.errors.OpError):
+                    self.any(False)  # the last messages arrive
+                _silence_libraries()
+            else:
+                self._tell(error)
             raise
 
     def _tell(self, error):
         """Tell the other workers why this one leaves."""
         why = str(error).strip() or type(error).__name__
-        if isinstance(error, KeyboardInterrupt) or not isinstance(error, Exception):
+        if any(isinstance(each, KeyboardInterrupt | SystemExit) for each in (error, error.__cause__)):
             why = "it was interrupted"
         with contextlib.suppress(Exception):  # they are gone too, or this one has not joined
             from tensorflow.python.eager import context

@@ -218,6 +218,7 @@ class AgreedStop(StepCallback):
     def after_step(self, step, logs):
         stopped = self.workers.any(self.stop.requested, bool(self.model.stop_training))
         self.stop.requested, self.model.stop_training = stopped
+        self.workers.agreed = stopped[0]
 
 
 class Checkpoints(StepCallback):
@@ -251,4 +252,4 @@ class Checkpoints(StepCallback):
         extra = {"best": validation.best, "waited": validation.waited, "pending": validation.pending}
         if self.workers.writes:
             state.save(self.folder, step, self.model, self.model.optimizer, extra)
-        self.stop.worth_saving = False
+        self.stop.worth_saving = self.workers.size > 1  # several stop after the same step, never at once
