@@ -144,6 +144,15 @@ class NetworkCamera:
             self.kill()
 
 
+def with_fake_runtime(monkeypatch, folder):
+    """run(*options): `deeplab-tf stream` on a bundle, in `folder`, whose runtime is `FakeRuntime`."""
+    from deeplab_tf.deploy import runtimes
+
+    bundle = write_bundle(folder)
+    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *_, **__: FakeRuntime(bundle))
+    return lambda *options: invoke(bundle, *options)
+
+
 def invoke(*arguments):
     """`deeplab-tf stream ...` in this process."""
     from click_runner import CliRunner

@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 
-import numpy as np
 import pytest
+import tiny
 import yaml
 from environments import ROOT, beam
 
-from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.data.record_shards import write_with_beam
 
@@ -19,15 +18,7 @@ COUNTS = {"train": 7, "val": 3}
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("beam")
-    rng = np.random.default_rng(0)
-    for split, count in COUNTS.items():
-        for i in range(count):
-            image = rng.integers(0, 256, (40, 70, 3), dtype=np.uint8)
-            image_files.write_image(folder / "data" / "images" / split / f"frame_{i}.png", image)
-            labels = (image[..., 0] % 3).astype(np.uint8)
-            image_files.write_image(folder / "data" / "labels" / split / f"frame_{i}.png", labels)
-    classes = [{"name": name, "color": [i, 0, 0]} for i, name in enumerate("abc")]
-    data = {"name": "folder", "root": str(folder / "data"), "size": [32, 64], "classes": classes}
+    data = {**tiny.recipe(tiny.write_data(folder / "data", **COUNTS))["data"], "size": [32, 64]}
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"data": data}))
     call = [str(beam()), str(ROOT / "tests" / "beam_script.py"), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+import tiny
 import yaml
 from click.testing import CliRunner
 
 from deeplab_tf.cli import group
-from deeplab_tf.core import image_files
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.lab.data import open_split, record_shards, record_writer
 from deeplab_tf.lab.data.processes import each_in_processes
@@ -30,15 +30,8 @@ COUNTS = {"train": 7, "val": 3}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split, count in COUNTS.items():
-        for i in range(count):
-            image = rng.integers(0, 256, (40, 70, 3), dtype=np.uint8)
-            image_files.write_image(root / "images" / split / f"frame_{i}.png", image)
-            image_files.write_image(root / "labels" / split / f"frame_{i}.png", (image[..., 0] % 3).astype(np.uint8))
-    classes = [{"name": name, "color": [i, 0, 0]} for i, name in enumerate("abc")]
-    return {"name": "folder", "root": str(root), "size": SIZE, "classes": classes}
+    root = tiny.write_data(tmp_path_factory.mktemp("data"), **COUNTS)
+    return {**tiny.recipe(root)["data"], "size": SIZE}
 
 
 @pytest.fixture

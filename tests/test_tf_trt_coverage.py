@@ -251,50 +251,47 @@ def test_panoptic_network_is_one_engine(export_to):
         assert outside == {"Placeholder", "Cast"}
 
 
-def test_mobile_networks_are_one_engine(export_to):
-    """Hard swish, gates, ReLU6 and strided depthwise convolutions at an odd size."""
+def check_one_engine(export_to, networks):
+    """Networks by name, each with its options, are one engine in FP16 and in INT8, at an odd size."""
     asked = []
-    for build, backbone in (("lr_aspp", "mobilenet_v3_large"), ("deeplab_v3_plus", "efficientnet_lite0")):
-        folder = str(export_to(backbone, (97, 161), build=build, backbone=backbone, width=0.25, aspp_channels=16))
+    for name, options in networks.items():
+        folder = str(export_to(name, (97, 161), **options))
         asked += coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8")
     graphs = coverage.examine(asked)["graphs"]
-    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 2
+    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * len(networks)
     for each in graphs:
         assert each["single_engine"] and len(each["engines"]) == 1
         assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
+
+
+def test_mobile_networks_are_one_engine(export_to):
+    """Hard swish, gates, ReLU6 and strided depthwise convolutions."""
+    pairs = ("lr_aspp", "mobilenet_v3_large"), ("deeplab_v3_plus", "efficientnet_lite0")
+    narrow = {"width": 0.25, "aspp_channels": 16}
+    check_one_engine(
+        export_to, {backbone: {"build": build, "backbone": backbone, **narrow} for build, backbone in pairs}
+    )
 
 
 def test_unet_fcn_and_efficientvit_are_one_engine(export_to):
     """Skips at every stride, summed logits, and attention of linear cost."""
-    asked = []
     narrow = {"backbone": "resnet18", "width": 0.125}
     networks = {
-        "unet": {**narrow, "decoder_channels": (16, 16, 8, 8)},
-        "fcn": {**narrow, "head_channels": 16},
-        "efficientvit": {},
+        "unet": {"build": "unet", **narrow, "decoder_channels": (16, 16, 8, 8)},
+        "fcn": {"build": "fcn", **narrow, "head_channels": 16},
+        "efficientvit": {"build": "efficientvit"},
     }
-    for build, options in networks.items():
-        folder = str(export_to(build, (97, 161), build=build, **options))
-        asked += coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8")
-    graphs = coverage.examine(asked)["graphs"]
-    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 3
-    for each in graphs:
-        assert each["single_engine"] and len(each["engines"]) == 1
-        assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
+    check_one_engine(export_to, networks)
 
 
 def test_transformers_are_one_engine(export_to):
     """Windows that shift, padded at the border; attention of all positions, and an embedding of theirs."""
-    asked = []
-    for backbone, output_stride in (("swin_tiny", 32), ("vit_tiny", 16)):
-        options = {"width": 0.25, "head_channels": 16, "finest": 16, "output_stride": output_stride}
-        folder = str(export_to(backbone, (97, 161), build="fcn", backbone=backbone, **options))
-        asked += coverage.jobs(folder, "FP16") + coverage.jobs(folder, "INT8")
-    graphs = coverage.examine(asked)["graphs"]
-    assert [each["precision"] for each in graphs] == ["FP16", "INT8"] * 2
-    for each in graphs:
-        assert each["single_engine"] and len(each["engines"]) == 1
-        assert {found["op"] for found in each["outside"]} - {"Const", "Identity", "NoOp"} == {"Placeholder", "Cast"}
+    narrow = {"build": "fcn", "width": 0.25, "head_channels": 16, "finest": 16}
+    networks = {
+        name: {**narrow, "backbone": name, "output_stride": stride}
+        for name, stride in (("swin_tiny", 32), ("vit_tiny", 16))
+    }
+    check_one_engine(export_to, networks)
 
 
 def test_operations_that_split_a_graph_are_named(export_to, tmp_path, capsys):

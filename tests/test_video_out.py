@@ -14,7 +14,6 @@ from test_video_sinks import annotated, source
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.panoptic.folders import open_panoptic_folder
-from deeplab_tf.deploy import runtimes
 from deeplab_tf.deploy.video import publish_sink
 from deeplab_tf.deploy.video.source import collect
 from deeplab_tf.deploy.video.sources import open_source
@@ -22,9 +21,7 @@ from deeplab_tf.deploy.video.sources import open_source
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    bundle = streams.write_bundle(tmp_path / "bundle")
-    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *_, **__: streams.FakeRuntime(bundle))
-    return lambda *options: streams.invoke(bundle, *options)
+    return streams.with_fake_runtime(monkeypatch, tmp_path / "bundle")
 
 
 def test_panoptic_maps_of_a_stream_are_read_again(run, tmp_path):

@@ -8,15 +8,12 @@ import streams
 
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.panoptic.tracking import Thing
-from deeplab_tf.deploy import runtimes
 from deeplab_tf.deploy.video.thing_marker import ThingMarker, color_of
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    bundle = streams.write_bundle(tmp_path / "bundle")
-    monkeypatch.setattr(runtimes, "open_runtime", lambda bundle, *_, **__: streams.FakeRuntime(bundle))
-    return lambda *options: streams.invoke(bundle, *options)
+    return streams.with_fake_runtime(monkeypatch, tmp_path / "bundle")
 
 
 def test_json_lines_follow_things(run, tmp_path):

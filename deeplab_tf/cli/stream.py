@@ -215,15 +215,10 @@ def command(
         _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
         if outputs["serve"] and ends and not loop:
             source.say("The page ends with the source; --loop plays it again and again.")
-        live = not (
-            outputs["labels_out"] or outputs["panoptic_out"]
-        )  # label files do not depend on how fast a runtime is today
-        network = open_runtime(opened, runtime or "auto", precision, live=live)
+        files = outputs["labels_out"] or outputs["panoptic_out"]  # do not depend on how fast a runtime is today
+        network = open_runtime(opened, runtime or "auto", precision, live=not files)
         choose_mode(network, mode, overlap)
-        if outputs["panoptic_out"] or track:
-            _check_instances(network)
-        if outputs["panoptic_out"]:
-            sinks.append(_panoptic_sink(outputs["panoptic_out"], network))
+        _open_panoptic(sinks, network, outputs["panoptic_out"], track)
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -325,20 +320,21 @@ def _open_sinks(sinks, source, bundle, outputs, stop):
         sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
 
 
-def _check_instances(network):
-    """Say what the instances are. Raise DeepLabError if there are none."""
+def _open_panoptic(sinks, network, folder, track):
+    """Say what the instances are, if they are asked for, and open the folder of their maps, if there is one. Raise
+    DeepLabError if there are none."""
+    if not (folder or track):
+        return
     from deeplab_tf.core.prediction import NO_INSTANCES
+    from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
 
     if network.gives_instances and network.mode == "slide":
         raise DeepLabError(NO_INSTANCES)
     if not network.gives_instances:
         click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
-
-
-def _panoptic_sink(folder, network):
-    from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
-
-    return PanopticFolderSink(folder, network.table, "centers" if network.gives_instances else "components")
+    if folder:
+        method = "centers" if network.gives_instances else "components"
+        sinks.append(PanopticFolderSink(folder, network.table, method))
 
 
 class _ProgressSink:

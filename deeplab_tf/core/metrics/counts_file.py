@@ -104,11 +104,10 @@ def merge_counts(paths: Sequence[str]) -> Tuple[Header, List[list]]:
         DeepLabError: the files are not each part of one whole, just once.
     """
     headers: Dict[Part, str] = {}
-    first: Optional[Header] = None
     rows: List[list] = []
-    for path in paths:
-        header, found = read_counts(path)
-        first = first or header
+    files = [read_counts(path) for path in paths]
+    first = files[0][0]
+    for path, (header, found) in zip(paths, files):
         _check_same(paths[0], first, path, header)
         if header.part in headers:
             raise DeepLabError(f"{headers[header.part]} and {path} are both part {header.part}; leave one.")
@@ -117,13 +116,12 @@ def merge_counts(paths: Sequence[str]) -> Tuple[Header, List[list]]:
         if foreign is not None:
             raise DeepLabError(f"{path} holds {foreign}, which is not in part {header.part}; count that part again.")
         rows += found
-    assert first is not None
     count = first.part.total
     missing = [f"{i}/{count}" for i in range(1, count + 1) if Part(i, count) not in headers]
     if missing:
-        files = "file is" if len(paths) == 1 else f"{len(paths)} files are"
+        named = "file is" if len(paths) == 1 else f"{len(paths)} files are"
         raise DeepLabError(
-            f"The {files} not all of {count} parts: missing {some_of(missing)}. Name all files that score --part wrote."
+            f"The {named} not all of {count} parts: missing {some_of(missing)}. Name all files that score --part wrote."
         )
     rows.sort(key=lambda row: row[0])
     repeated = next((two[0][0] for two in zip(rows, rows[1:]) if two[0][0] == two[1][0]), None)

@@ -95,14 +95,15 @@ class PanopticWriter:
         if self._json is not None:
             self._json.discard()
 
-    def begin(self) -> None:
-        """Remove the JSON files of earlier writers, whose other files are about to change; those of other parts of the
-        same division stay."""
+    def begin(self) -> "_JsonLists":
+        """Return the lists of the JSON file. The first time, remove those of earlier writers, whose other files are
+        about to change; those of other parts of the same division stay."""
         if self._json is None:
             for path in stale_json(self.folder, os.path.basename(self.path)):
                 with contextlib.suppress(FileNotFoundError):  # another part has just removed it
                     os.unlink(path)
             self._json = _JsonLists(self.path)
+        return self._json
 
     def add(self, name: str, panoptic: np.ndarray, image: str = "") -> str:
         """Write the PNG of one image and return its path.
@@ -149,8 +150,7 @@ class PanopticWriter:
     def _list(self, name, image, size, segments):
         image_id, file_name = os.path.basename(name), name.replace(os.sep, "/") + PNG_SUFFIX
         image = os.path.basename(image) or image_id + ".png"
-        assert self._json is not None
-        self._json.add(
+        self.begin().add(
             {"id": image_id, "width": size[1], "height": size[0], "file_name": image},
             {"image_id": image_id, "file_name": file_name, "segments_info": segments},
         )
@@ -167,9 +167,7 @@ class PanopticWriter:
             }
             for label in self.table
         ]
-        self.begin()
-        assert self._json is not None
-        self._json.close({"categories": categories, "info": {"pq_method": self.method}})
+        self.begin().close({"categories": categories, "info": {"pq_method": self.method}})
         return self.path
 
 

@@ -57,9 +57,9 @@ def _reserve(path: str) -> Tuple[str, int]:
 class VideoFileSink(Sink):
     """A video file that plays as long as its source.
 
-    It has one frame rate: each frame is repeated or left out so that it stands where it was captured, or where the
-    file that it comes from shows it. Of a live source's gap, as when it was lost, five seconds are kept. A file's sound
-    is copied by ffmpeg.
+    Its frame rate is constant: frames are repeated or dropped so that each is shown at the time at which it was
+    captured, or at which its source file shows it. A gap in a live source, as when a camera is lost, is cut to five
+    seconds. ffmpeg copies the sound of a source file.
 
     It is recorded as `part_name`, which stays visible (unlike the hidden file of `core.files.replacing`): a recording
     cut short by a power failure or a full disk is worth keeping. `close` renames it.

@@ -43,14 +43,15 @@ def run(arguments: Sequence[str], workers: int, *, own: Sequence[str] = (), retr
             processes = _start(arguments, workers, own, gpus, Path(logs))
             signals: list[int] = []
             codes = _wait(processes, signals, patience=0.0 if attempt < retries else GRACE_S)
-            if not any(codes):
+            failed = [rank for rank, code in enumerate(codes) if code]
+            if not failed:
                 return
-            killed = [rank for rank, code in enumerate(codes) if code < 0]
-            if signals or (codes[0] > 0 and not (killed and attempt < retries)):
-                raise SystemExit(codes[0])
-            first = killed[0] if killed else next(rank for rank, code in enumerate(codes) if code)
-            why = _ending(first, codes[first], Path(logs))
-        if not killed or attempt == retries:
+            killed = [rank for rank in failed if codes[rank] < 0]
+            restarts = bool(killed) and attempt < retries and not signals
+            if codes[0] and codes[0] > 0 and not restarts:
+                raise SystemExit(codes[0])  # worker 0 has said why
+            why = _ending((killed or failed)[0], codes[(killed or failed)[0]], Path(logs))
+        if not restarts:
             raise DeepLabError(f"{why} {again}".strip())
         say(f"{why} Starting all {workers} again ({attempt + 1} of {retries}) ...")
         arguments = [*arguments, *([] if "--resume" in arguments else ["--resume"])]
@@ -105,7 +106,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def _wait(processes, signals, patience):
-    """Return the exit codes once all have ended; `signals` gets those that were passed on."""
+    """Return the exit codes once all have ended, None for those that had to be ended; `signals` gets those that were
+    passed on."""
 
     def forward(number, frame):
         signals.append(number)
@@ -126,8 +128,7 @@ def _wait(processes, signals, patience):
             codes = [process.poll() for process in processes]
             for process in processes:
                 end_child(process)
-    # One that had to be ended has not failed by itself.
-    return [code if code is not None else min(1, abs(process.returncode)) for code, process in zip(codes, processes)]
+    return codes
 
 
 def _ending(rank, code, logs):
