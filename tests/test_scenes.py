@@ -249,3 +249,21 @@ def test_cityscapes_scripts_count_the_instances(folder):
     counted = instances.instances2dict([path], verbose=False)[os.path.abspath(path)]
     ids = np.unique(read_instance_ids(path))
     assert len(counted["car"]) == np.sum(ids // 1000 == 26) > 0
+
+
+def test_a_thing_of_a_drive_keeps_its_id():
+    """In 0.03 s nothing moves by half its size, so that the masks of one id overlap from frame to frame. Numbered for
+    each frame alone they do not: a car that leaves the view passes its id on."""
+
+    def least_overlap(numbers):
+        frames = [draw_scene(3, 0, SIZE, time=0.03 * k, numbers=numbers).instance_ids for k in range(60)]
+        shares = []
+        for before, after in zip(frames, frames[1:]):
+            for id in np.unique(after[after >= 1000]):
+                one, other = before == id, after == id
+                if min(one.sum(), other.sum()) > 40:
+                    shares.append((one & other).sum() / min(one.sum(), other.sum()))
+        return min(shares)
+
+    assert least_overlap({}) > 0.5
+    assert least_overlap(None) == 0

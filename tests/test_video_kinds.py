@@ -225,9 +225,8 @@ def test_a_file_that_is_cut_off_is_said(videos, tmp_path, name):
 def test_a_missing_codec_is_named_with_the_command_that_converts(tmp_path):
     path = encode(tmp_path / "it's.mp4", *["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"])
     with pytest.raises(DeepLabError) as error:
-        frames = collect(open_source(path), 100)
-        assert len(frames) < FRAMES, "this OpenCV decodes AV1"
-        pytest.skip("this OpenCV decodes AV1")
+        if len(collect(open_source(path), 100)) == FRAMES:
+            pytest.skip("this OpenCV decodes AV1")
     assert "it's.mp4 holds AV1 video" in str(error.value) and cv2.__version__ in str(error.value)
     subprocess.run(str(error.value).split("convert it: ")[1].replace("ffmpeg ", "ffmpeg -v error "), shell=True)
     converted = collect(open_source(str(tmp_path / "it's_h264.mp4")), 100)

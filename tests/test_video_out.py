@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_server_gets_the_video(tmp_path):
         before = sink.sent
         while sink.sent < before + 40 and time.monotonic() < end:
             sink.write(annotated(9))
-            time.sleep(0.02)
+            time.sleep(0.1)
         sink.close()
         server.wait(10)
     finally:
@@ -96,3 +97,29 @@ def test_a_server_gets_the_video(tmp_path):
     assert "publishing stopped" in said[0] and "live" in said[0]
     frames = collect(open_source(str(tmp_path / "got.flv")), 1000)
     assert len(frames) > 5 and {streams.number_of(frame.image) for frame in frames} == {9}
+    # Of the 40 frames and more, which came slower than the source's 20 a second, each has the time at which it came.
+    assert frames[-1].time > 1.5 * len(frames) / 20
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_server_that_never_answers_holds_nothing_up():
+    """Nor does it leave an ffmpeg behind, and it is said that nothing was published."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        uri = f"rtmp://127.0.0.1:{server.getsockname()[1]}/live/a"
+        sink = publish_sink.PublishSink(uri, source(live=True, fps=20.0), print)
+        big = annotated(1)._replace(annotated=np.zeros((480, 640, 3), np.uint8))
+        end = time.monotonic() + 20
+        while sink._process is None and time.monotonic() < end:
+            sink.write(big)
+            time.sleep(0.02)
+        for _ in range(20):
+            sink.write(big)
+            time.sleep(0.02)
+        process = sink._process
+        closing = threading.Thread(target=sink.close, daemon=True)
+        closing.start()
+        closing.join(20)
+        assert not closing.is_alive() and process.poll() is not None
+    assert sink.warning.startswith("Nothing was published at rtmp://127.0.0.1")

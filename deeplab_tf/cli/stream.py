@@ -152,7 +152,8 @@ def _check_publish(ctx, param, value):
     "--publish",
     metavar="URI",
     callback=_check_publish,
-    help="Send the video to a server (rtsp://HOST/PATH, rtmp://HOST/PATH, or @FILE with the address); needs ffmpeg.",
+    help="Send the video to a server (rtsp://HOST/PATH, rtmp://HOST/PATH, or @FILE with the address) by ffmpeg, whose "
+    "command line shows the address to others on this machine.",
 )
 @click.option(
     "--json-lines",

@@ -44,7 +44,6 @@ def draw_scene(
         index: of the scene in the set, from 0.
         size: (height, width) in pixels, at least 32 each.
         time: seconds; the camera drives at 8 m/s, and what moves moves. Streets have no end.
-
         numbers: a dictionary that is given to every frame of a drive, empty at first: a thing keeps its instance id.
             None numbers the things of this frame alone.
 

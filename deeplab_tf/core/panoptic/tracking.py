@@ -1,4 +1,4 @@
-"""Things followed from frame to frame: each keeps its number, also behind another thing and where two cross.
+"""Things followed from frame to frame, by number. Numbers can change or be swapped where things hide each other.
 
 A thing's mask is moved and scaled to where its box is expected, by the speed of the box's edges, and laid over the
 frame: what it covers there is the same thing (mask IoU after motion, as in SORT and its kin; Bewley et al., ICIP 2016).

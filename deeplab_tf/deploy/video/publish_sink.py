@@ -1,5 +1,6 @@
 """A stream's frames as live video over RTSP or RTMP, encoded and sent by ffmpeg."""
 
+import contextlib
 import shutil
 import subprocess
 import threading
@@ -17,6 +18,7 @@ _FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "flv", "rtmps": "flv"}
 _MAX_FPS = 60.0
 _PATIENCE_S = 1.0
 _FLUSHED_AFTER_S = 0.5
+_PIPE_BYTES = 1 << 16
 
 
 def check(uri: str) -> None:
@@ -33,7 +35,7 @@ def command(uri: str, size, fps: float, encoder: str = "libx264") -> List[str]:
     height, width = size
     kind = _FORMATS[split_url(uri).scheme.lower()]
     words = ["ffmpeg", "-nostdin", "-v", "quiet", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-    words += ["-r", f"{fps:g}", "-use_wallclock_as_timestamps", "1", "-i", "pipe:0", "-an", "-c:v", encoder]
+    words += ["-framerate", f"{fps:g}", "-use_wallclock_as_timestamps", "1", "-i", "pipe:0", "-an", "-c:v", encoder]
     if encoder == "libx264":
         words += ["-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p"]
     words += ["-g", str(max(1, int(round(2 * fps)))), "-f", kind]
@@ -42,7 +44,12 @@ def command(uri: str, size, fps: float, encoder: str = "libx264") -> List[str]:
 
 class PublishSink(Sink):
     """Sends the newest frame, in a thread of its own: a slow or lost server costs frames there and nothing here. Lost,
-    it is connected to again."""
+    it is connected to again.
+
+    Attributes:
+        sent: how many frames ffmpeg has taken.
+        published: whether it has reached the server: it takes the first frame before it connects.
+    """
 
     def __init__(self, uri: str, source: Source, say: Callable[[str], object]):
         """Take the address, the source, whose frame rate it has, and what to tell the user with. Raise DeepLabError as
@@ -50,8 +57,8 @@ class PublishSink(Sink):
         check(uri)
         self._uri, self._source, self._say = uri, source, say
         self._newest, self._closed = FrameQueue(1, drop_oldest=True), threading.Event()
-        self._process: Any = None
-        self.sent, self.failures = 0, 0
+        self._process: Any = None  # the thread's own, but for `kill`
+        self.sent, self.failures, self.published = 0, 0, False
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -62,13 +69,21 @@ class PublishSink(Sink):
         self._newest.close()
         self._thread.join(_PATIENCE_S)
         self._closed.set()
-        self._end()
-        self._thread.join(_PATIENCE_S)
-        if self.failures and not self.sent:
+        process = self._process
+        if process is not None and self._thread.is_alive():
+            process.kill()  # a server that takes nothing lets a write wait without end
+        self._thread.join()
+        if self.sent and not self.published:
             self.warning = f"Nothing was published at {shown(self._uri)}: ffmpeg could not connect."
 
     def _run(self):
-        size = None
+        try:
+            self._publish()
+        finally:
+            self._end()
+
+    def _publish(self):
+        size, taken = None, 0
         while not self._closed.is_set():
             image = self._newest.get(timeout=0.1)
             if image is None:
@@ -77,13 +92,18 @@ class PublishSink(Sink):
                 continue
             if self._process is None or image.shape != size:
                 self._end()
-                size = image.shape
+                size, taken = image.shape, 0
                 self._start(size)
+                if self._closed.is_set():
+                    return
             try:
                 self._process.stdin.write(image.tobytes())
-                self.sent += 1
+                self._process.stdin.flush()
             except OSError:
                 self._lost()
+                continue
+            self.sent, taken = self.sent + 1, taken + 1
+            self.published |= taken > 2 + _PIPE_BYTES // image.nbytes
 
     def _start(self, size):
         fps = min(self._source.fps or DEFAULT_FPS, _MAX_FPS)
@@ -104,15 +124,14 @@ class PublishSink(Sink):
 
     def _end(self):
         """Let ffmpeg send what it has, for a moment."""
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
-        try:
+        with contextlib.suppress(OSError):
             process.stdin.close()
-        except OSError:
-            pass
         try:
-            process.wait(_FLUSHED_AFTER_S)
+            self.published |= process.wait(_FLUSHED_AFTER_S) == 0
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._process = None

@@ -1,4 +1,4 @@
-"""What is shown of a source's URI, in messages, logs, pages, JSON, titles and the list of processes.
+"""What is shown of an address, in messages, logs, pages, JSON, titles and this program's line in the list of processes.
 
 An allow-list: what is shown is put together from parts that cannot be secret. Of a URL these are scheme, host and port,
 and a path as far as it consists of the words that cameras use, such as /live/ch1 or /Streaming/Channels/101. A stream

@@ -11,6 +11,7 @@ from deeplab_tf.core.panoptic.tracking import Thing
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TRAIL = 50  # frames
+_TRAILS = 200  # things whose trails are kept, those seen last
 _LEAST_PIXELS = 150  # of a thing whose number is written
 
 
@@ -65,7 +66,9 @@ class ThingMarker:
     def _draw_trails(self, view, things):
         for thing in things:
             x, y, width, height = thing.box
-            feet = self._feet.setdefault(thing.id, collections.deque(maxlen=_TRAIL))
+            feet = self._feet.pop(thing.id, None) or collections.deque(maxlen=_TRAIL)
+            self._feet[thing.id] = feet  # the last one in the dictionary's order
             feet.append((x + width // 2, y + height))
             cv2.polylines(view, [np.array(feet, np.int32)], False, color_of(thing.id), 1, cv2.LINE_AA)
-        self._feet = {thing.id: self._feet[thing.id] for thing in things}
+        for id in list(self._feet)[:-_TRAILS]:
+            del self._feet[id]
