@@ -251,3 +251,17 @@ def test_the_format_is_written_down(tmp_path):
     assert found["counts"] == counts_file.FORMAT and found["part"] == [1, 1] and found["data"]["images"] == COUNT
     name, truth, prediction, *pairs = found["rows"][0]
     assert name == "ulm_000000_000019" and truth.endswith("_gtFine_labelIds.png") and sum(pairs[2]) == 8 * 12
+
+
+def test_other_segments_in_the_same_pngs_are_counted_again(tmp_path):
+    """The JSON file alone says of which class a segment is: here, all things of the prediction become riders."""
+    options = [*panoptic(tmp_path), "--pred", tmp_path / "pred", "--truth", tmp_path / "truth"]
+    old = parts(tmp_path, options, 2)
+    shutil.copy(old[0], tmp_path / "old.json")
+    path = tmp_path / "pred" / "panoptic.json"
+    path.write_text(path.read_text().replace('"category_id": 26', '"category_id": 25'))
+    new = parts(tmp_path, options, 2)
+    score(*options, "--json", tmp_path / "one.json")
+    score("--merge", *new, "--json", tmp_path / "all.json")
+    assert (tmp_path / "all.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+    assert "counted on other data" in score("--merge", tmp_path / "old.json", new[1], code=1).stderr

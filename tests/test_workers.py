@@ -1,6 +1,7 @@
 """Several workers train the network that one process trains."""
 
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from deeplab_tf.lab.data import open_split
 from deeplab_tf.lab.data.split import Chosen
 from deeplab_tf.lab.evaluation.evaluate import evaluate
 from deeplab_tf.lab.runs.keras_runtime import open_run
+from deeplab_tf.lab.training.callbacks import AgreedStop
 from deeplab_tf.lab.training.local_workers import free_ports
+from deeplab_tf.lab.training.stopping import StopSignal
 from deeplab_tf.lab.training.worker_facts import check_workers
 from deeplab_tf.lab.workers import LEFT, Workers, read_tf_config, reason
 
@@ -149,3 +152,29 @@ def test_what_does_not_go_together_is_refused(alone, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}}')
     result = CliRunner().invoke(group, ["train", recipe, "--workers", "2"])
     assert result.exit_code == 2 and "--workers starts all workers itself" in result.output
+
+
+class Pair(Workers):
+    """Two workers, of which the other one says nothing; `during` is called in each agreement."""
+
+    def __init__(self, during):
+        super().__init__(2, 0)
+        self.during = during
+
+    def any(self, *flags):
+        self.during()
+        return flags
+
+
+def test_a_signal_in_an_agreement_counts_at_the_next_one():
+    """And until then nothing stops: the other worker takes the next step."""
+    stop = StopSignal(shared=True)
+    agreed = AgreedStop(stop, Pair(lambda: setattr(stop, "requested", True)))
+    agreed.set_model(types.SimpleNamespace(stop_training=False))
+    agreed.after_step(1, {})
+    assert stop.requested and not stop.due
+    assert list(stop.watch([1, 2])) == [1, 2]  # a validation is everybody's
+    agreed.after_step(2, {})
+    assert stop.due and agreed.workers.agreed
+    with pytest.raises(KeyboardInterrupt):
+        stop.check()

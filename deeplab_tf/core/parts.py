@@ -65,6 +65,10 @@ class NamesAndSizes:
         self._sum = (self._sum + int.from_bytes(hashlib.sha256(line).digest(), "big")) % (1 << 256)
         self.images += truth
 
+    def add_content(self, digest: str) -> None:
+        """Add the digest of what is in a file, where its size alone would not do."""
+        self._sum = (self._sum + int(digest, 16)) % (1 << 256)
+
     def hexdigest(self) -> str:
         """Return the digest, 64 characters."""
         return f"{self._sum:064x}"

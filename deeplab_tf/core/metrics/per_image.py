@@ -69,9 +69,9 @@ def miou_interval(images: Sequence[ImageCounts]) -> Optional[Dict[str, Any]]:
     if len(images) < 2:
         return None
     counts = np.stack([image.counts for image in images]).astype(np.float64)
-    drawn = np.random.RandomState(SEED).randint(0, len(images), (SAMPLES, len(images)))
-    times = np.stack([np.bincount(row, minlength=len(images)) for row in drawn])
-    totals = (times @ counts.reshape(len(images), -1)).reshape(SAMPLES, 3, -1)
+    count, random = len(images), np.random.RandomState(SEED)
+    times = (np.bincount(random.randint(0, count, count), minlength=count) for _ in range(SAMPLES))
+    totals = np.stack([row @ counts.reshape(count, -1) for row in times]).reshape(SAMPLES, 3, -1)
     scores = np.array([mean_of_defined(row) for row in class_scores(totals)["iou"]])
     scores = scores[~np.isnan(scores)]
     if not scores.size:

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.files import sha256
 from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
 from deeplab_tf.core.metrics.counts_file import Header, is_there, merge_counts, times_of, write_counts
@@ -145,6 +146,9 @@ def _panoptic_part(truth: str, prediction: str, part: Part, seen: NamesAndSizes)
             seen.add(name, os.path.getsize(path), truth=folder is true)
     names = [name for name in everything if part.has(name)]
     paths = [folder.file(name) for name in names for folder in (true, predicted)]
+    for path in [*true.json_files, *predicted.json_files]:  # the classes of the segments
+        seen.add_content(sha256(path))
+        paths.append(path)
     rows = (_panoptic_row(image) for image in count_maps(true, predicted, names))
     return {"classes": true.table.to_dicts(), "method": predicted.method}, paths, rows
 

@@ -23,9 +23,11 @@ class PanopticFolder:
         names: of the images: `image_id` in COCO's format, city_sequence_frame in Cityscapes'.
         categories: category id -> class id.
         method: how the maps were made, one of `deeplab_tf.core.panoptic.METHODS`; None where the files do not say.
+        json_files: that list the segments; none in Cityscapes' format.
     """
 
     method: Optional[str] = None
+    json_files: Sequence[str] = ()
 
     def __init__(self, table: LabelTable, names: Sequence[str], categories: Dict[int, int]):
         self.table, self.names, self.categories = table, list(names), categories
@@ -122,6 +124,7 @@ class CocoFolder(PanopticFolder):
 
     def __init__(self, paths: Sequence[str], png_folder: str, truth: Optional[PanopticFolder]):
         path = paths[0]
+        self.json_files = paths
         self._path, self._png_folder, self._is_truth = path, png_folder, truth is None
         self._annotations, classes, method = read_coco(path)
         for other in paths[1:]:

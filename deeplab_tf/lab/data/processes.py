@@ -2,14 +2,13 @@
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.signals import end_with_parent, kept_from_children
 
 Item = TypeVar("Item")
 
@@ -27,9 +26,10 @@ def each_in_processes(function: Callable[[Item], object], items: Sequence[Item],
     """
     before = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")  # TensorFlow has threads, which a fork would lose
-    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=end_with_parent, initargs=(os.getpid(),))
     try:
-        futures: dict[Future, Item] = {pool.submit(function, item): item for item in items}
+        with kept_from_children():
+            futures: dict[Future, Item] = {pool.submit(function, item): item for item in items}
         for future in as_completed(futures):
             future.result()
             yield futures[future]
@@ -41,16 +41,3 @@ def each_in_processes(function: Callable[[Item], object], items: Sequence[Item],
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent():
-    """Let a process end when its parent has, and leave Ctrl-C to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

@@ -1,8 +1,8 @@
 """Scoring a network on a split: over all pixels, and image by image."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -107,43 +107,105 @@ def evaluate(
     Raises:
         DeepLabError: an empty split, other classes than the network's, an unreadable file, or as `predict` raises.
     """
+    check(network, split)
+    start = time.perf_counter()
+    scored = score_images(network, split, range(len(split)), flip=flip, scales=scales, calibration=calibration)
+    found = (each for _, each in zip(progress(range(len(split))), scored))
+    evaluation = collect(found, network, split, flip=flip, scales=scales, calibration=calibration)
+    return replace(evaluation, seconds=time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The counts of one image.
+
+    Attributes:
+        index: in the split.
+        pixels: of classes.
+        method: of `deeplab_tf.core.panoptic.METHODS`; None without instances.
+        segments: of the panoptic map, if the split has instances.
+        regions: of connected components, if the network predicts instances too.
+        sure: by confidence, if asked for.
+    """
+
+    index: int
+    pixels: ConfusionMatrix
+    method: str | None
+    segments: PanopticQuality | None
+    regions: PanopticQuality | None
+    sure: Reliability | None = None
+
+
+def check(network: Predictor, split: Split) -> None:
+    """Raise DeepLabError for a split that has no images, or other classes than the network."""
     check_classes(network.table, split.table)
     if not len(split):
         raise DeepLabError("The split has no images; there is nothing to score.")
-    table, images, start = split.table, [], time.perf_counter()
-    total, of_components, method = ConfusionMatrix(len(table)), None, None
-    joined = not (network.gives_instances and network.mode == "slide")
-    quality = PanopticQuality(table) if joined and split.has_instances() else None
+
+
+def score_images(
+    network: Predictor,
+    split: Split,
+    indices: Iterable[int],
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    calibration: bool = False,
+) -> Iterator[Scored]:
+    """Yield the counts of some images of a split, in the order of their indices; arguments are those of `evaluate`."""
+    table, panoptic = split.table, _is_panoptic(network, split)
 
     def read(index):
-        return split.scored_sample(index), split.panoptic_map(index) if quality else None
+        return index, split.scored_sample(index), split.panoptic_map(index) if panoptic else None
 
     def score(lane, item):
-        (image, label_map), truth = item
+        index, (image, label_map), truth = item
         predicted = predict(lane, image, label_map.shape, flip=flip, scales=scales)
         pixels = ConfusionMatrix(len(table))
         pixels.update(label_map, predicted.label_map)
+        segments, regions = _qualities(predicted, truth, table)
         sure = _reliability(predicted, label_map) if calibration else None
-        return pixels, predicted.panoptic_method, _qualities(predicted, truth, table), sure
+        return Scored(index, pixels, predicted.panoptic_method, segments, regions, sure)
 
     # a split of one's own may not be read by several threads: items are read in this one
-    scored = in_lanes(network.lanes(), score, map(read, range(len(split))))
-    counts, reliability = [], Reliability() if calibration else None
-    for index, (pixels, way, (segments, regions), sure) in zip(progress(range(len(split))), scored):
-        images.append(ImageScore(index, split.names[index], pixels.miou(), pixels.pixel_accuracy()))
-        counts.append(counts_of(split.names[index], pixels))
-        total.merge(pixels)
-        if reliability is not None and sure is not None:
-            reliability.merge(sure)
-        if quality is not None and segments is not None:
-            method = way
-            quality.merge(segments)
-        if regions is not None:
+    return in_lanes(network.lanes(), score, map(read, indices))
+
+
+def collect(
+    scored: Iterable[Scored],
+    network: Predictor,
+    split: Split,
+    *,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    calibration: bool = False,
+) -> Evaluation:
+    """Return the evaluation of a split, but for its time, from the counts of all images in their order: sums of
+    fractions depend on it. Arguments are those of `evaluate`."""
+    table, images, counts = split.table, [], []
+    total, of_components, method = ConfusionMatrix(len(table)), None, None
+    quality = PanopticQuality(table) if _is_panoptic(network, split) else None
+    reliability = Reliability() if calibration else None
+    for each in scored:
+        name = split.names[each.index]
+        images.append(ImageScore(each.index, name, each.pixels.miou(), each.pixels.pixel_accuracy()))
+        counts.append(counts_of(name, each.pixels))
+        total.merge(each.pixels)
+        if reliability is not None and each.sure is not None:
+            reliability.merge(each.sure)
+        if quality is not None and each.segments is not None:
+            method = each.method
+            quality.merge(each.segments)
+        if each.regions is not None:
             of_components = of_components or PanopticQuality(table)
-            of_components.merge(regions)
-    seconds = time.perf_counter() - start
+            of_components.merge(each.regions)
     how = network.size, flip, tuple(scales), network.mode
-    return Evaluation(table, total, images, *how, seconds, quality, method, counts, reliability, of_components)
+    return Evaluation(table, total, images, *how, 0.0, quality, method, counts, reliability, of_components)
+
+
+def _is_panoptic(network, split):
+    """Return whether panoptic maps are compared: not with windows, whose instances are not joined."""
+    return not (network.gives_instances and network.mode == "slide") and split.has_instances()
 
 
 def _reliability(predicted, truth):

@@ -2,47 +2,38 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.labels import LabelTable
 from deeplab_tf.core.metrics.confusion import ConfusionMatrix
+from deeplab_tf.core.metrics.label_folders import from_sparse, to_sparse
 from deeplab_tf.core.metrics.panoptic import PanopticQuality
-from deeplab_tf.core.metrics.per_image import counts_of
 from deeplab_tf.core.predictor import Predictor
-from deeplab_tf.lab.data.split import Chosen, Split
-from deeplab_tf.lab.evaluation.evaluate import Evaluation, ImageScore, evaluate
+from deeplab_tf.lab.data.split import Split
+from deeplab_tf.lab.evaluation.evaluate import Evaluation, Scored, check, collect, evaluate, score_images
 from deeplab_tf.lab.workers import Workers
 
 
 def evaluate_shared(
     network: Predictor, split: Split, workers: Workers, progress: Callable[[Iterable], Iterable] = iter
 ) -> Evaluation:
-    """Return what `evaluate` returns, to the last bit, with the work shared: image i is that of worker i % size.
-
-    The counts are added image by image in the order of the split, on every worker, because a sum of fractions depends
-    on its order.
-    """
+    """Return what `evaluate` returns, to the last bit, with the work shared: image i is that of worker i % size."""
     if workers.size == 1:
         return evaluate(network, split, progress=progress)
-    if not len(split):
-        raise DeepLabError("The split has no images; there is nothing to score.")
-    start = time.perf_counter()
-    own = [_to_row(index, network, split) for index in progress(range(workers.rank, len(split), workers.size))]
-    rows = sorted((row for part in workers.gather(own) for row in part), key=lambda row: row["index"])
-    return _from_rows(rows, network, split, time.perf_counter() - start)
+    check(network, split)
+    start, own = time.perf_counter(), range(workers.rank, len(split), workers.size)
+    rows = [_to_row(scored) for _, scored in zip(progress(own), score_images(network, split, own))]
+    everyone = sorted(row for part in workers.gather(rows) for row in part)
+    evaluation = collect((_from_row(row, split.table) for row in everyone), network, split)
+    return replace(evaluation, seconds=time.perf_counter() - start)
 
 
-def _to_row(index, network, split):
-    """Return the counts of one image, for JSON."""
-    found = evaluate(network, Chosen(split, [index]))
-    return {
-        "index": index,
-        "pixels": found.confusion.matrix.tolist(),
-        "method": found.pq_method,
-        "panoptic": _to_lists(found.panoptic),
-        "components": _to_lists(found.components),
-    }
+def _to_row(scored: Scored) -> list:
+    """Return the counts of an image for JSON, its index first."""
+    pixels = to_sparse(scored.pixels.matrix).tolist()
+    return [scored.index, pixels, scored.method, _to_lists(scored.segments), _to_lists(scored.regions)]
 
 
 def _to_lists(quality):
@@ -52,43 +43,17 @@ def _to_lists(quality):
     return [count.tolist() for count in counts]
 
 
-def _from_rows(rows, network, split, seconds):
-    table, images, counts = split.table, [], []
-    total, method = ConfusionMatrix(len(table)), None
-    sums: dict[str, PanopticQuality | None] = {"panoptic": None, "components": None}
-    for row in rows:
-        pixels = ConfusionMatrix(len(table))
-        pixels.matrix[:], pixels.images = row["pixels"], 1
-        total.merge(pixels)
-        name = split.names[row["index"]]
-        images.append(ImageScore(row["index"], name, pixels.miou(), pixels.pixel_accuracy()))
-        counts.append(counts_of(name, pixels))
-        method = row["method"] or method
-        for key in sums:
-            sums[key] = _added(sums[key], row[key], table)
-    return Evaluation(
-        table,
-        total,
-        images,
-        size=network.size,
-        flip=False,
-        scales=(1.0,),
-        mode=network.mode,
-        seconds=seconds,
-        panoptic=sums["panoptic"],
-        pq_method=method,
-        counts=counts,
-        components=sums["components"],
-    )
+def _from_row(row: list, table: LabelTable) -> Scored:
+    index, cells, method, segments, regions = row
+    pixels, size = ConfusionMatrix(len(table)), (len(table), len(table) + 1)
+    pixels.matrix, pixels.images = from_sparse(np.array(cells, np.int64), size), 1
+    return Scored(index, pixels, method, _from_lists(segments, table), _from_lists(regions, table))
 
 
-def _added(total, lists, table):
-    """Return a sum of panoptic counts with those of one image more."""
+def _from_lists(lists, table):
     if lists is None:
-        return total
-    one = PanopticQuality(table)
-    one.matched, one.unmatched_predictions, one.unmatched_truths = np.array(lists[:3], np.int64)
-    one.iou, one.images = np.array(lists[3]), 1
-    total = total or PanopticQuality(table)
-    total.merge(one)
-    return total
+        return None
+    quality = PanopticQuality(table)
+    quality.matched, quality.unmatched_predictions, quality.unmatched_truths = np.array(lists[:3], np.int64)
+    quality.iou, quality.images = np.array(lists[3]), 1
+    return quality

@@ -217,8 +217,8 @@ class AgreedStop(StepCallback):
 
     def after_step(self, step, logs):
         stopped = self.workers.any(self.stop.requested, bool(self.model.stop_training))
-        self.stop.requested, self.model.stop_training = stopped
-        self.workers.agreed = stopped[0]
+        self.stop.agreed, self.model.stop_training = stopped
+        self.workers.agreed = self.stop.agreed
 
 
 class Checkpoints(StepCallback):
@@ -233,7 +233,7 @@ class Checkpoints(StepCallback):
 
     def after_step(self, step, logs):
         self.last, self.stop.worth_saving = step, True
-        ends = step == self.options.steps or self.stop.requested or self.model.stop_training
+        ends = step == self.options.steps or self.stop.due or self.model.stop_training
         if ends or step % self.options.checkpoint_every == 0:
             self._check_weights(step)
             self.save(step)
@@ -252,4 +252,4 @@ class Checkpoints(StepCallback):
         extra = {"best": validation.best, "waited": validation.waited, "pending": validation.pending}
         if self.workers.writes:
             state.save(self.folder, step, self.model, self.model.optimizer, extra)
-        self.stop.worth_saving = self.workers.size > 1  # several stop after the same step, never at once
+        self.stop.worth_saving = self.stop.shared  # several stop after the same step, never at once

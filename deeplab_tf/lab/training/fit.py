@@ -136,7 +136,7 @@ def _train(config, run_dir, recipe, resume, callbacks, workers):
 
     resumed = _restore(run_dir, model, workers)  # a damaged state is found before anything is written
     export = make_export(config, model, optimizer, table, run_dir if workers.writes else None, quantization)
-    with _plain_errors(pipeline, run_dir):
+    with _plain_errors(pipeline, run_dir, workers):
         if workers.writes:
             _begin(config, run_dir, table, recipe, checked, quantization)
             rewind(run_dir, resumed.step, validated=not resumed.pending)
@@ -227,7 +227,7 @@ def make_callbacks(
     workers: Workers = ALONE,
 ) -> tuple[list[keras.callbacks.Callback], Checkpoints]:
     """Return the callbacks of a run that continues from `resumed`, with the caller's `others`, and the last of them."""
-    options, stop = config.training, StopSignal()
+    options, stop = config.training, StopSignal(shared=workers.size > 1)
     scorer = ValidationScorer(split, run_dir, options.validation_images, stop, workers)
     monitor = "pq" if "center" in export.trained.output else "miou"
     validation = Validation(export, scorer, options, monitor, others)
@@ -236,7 +236,8 @@ def make_callbacks(
     own: list[keras.callbacks.Callback] = [StepLoss(), StopOnNaN(pipeline)]
     if workers.writes:
         own += [Progress(options), MetricsLogger(run_dir, options.log_every)]
-    hooks = [*own, *others, AgreedStop(stop, workers), validation, checkpoints]
+    agreed = [AgreedStop(stop, workers)] if stop.shared else []
+    hooks = [*own, *others, *agreed, validation, checkpoints]
     for hook in hooks:
         hook.set_model(export.trained)
     return hooks, checkpoints
@@ -259,7 +260,9 @@ def _fit(model, pipeline, hooks, checkpoints, first_step, options):
         if validation.pending:
             checkpoints.save(validation.step)
             if isinstance(error, DeepLabError):  # from a frame of the validation
-                raise DeepLabError(f"{error}{_how_to_resume(checkpoints.folder.parent)}") from error
+                raise DeepLabError(
+                    f"{error}{_how_to_resume(checkpoints.folder.parent, checkpoints.workers)}"
+                ) from error
         elif pipeline.error is not None and stop.worth_saving:
             checkpoints.save(checkpoints.last)  # a frame that cannot be read costs no steps
         raise
@@ -274,14 +277,14 @@ def _take_steps(model, pipeline, hooks, before, last):
     model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=hooks)
 
 
-def _how_to_resume(run_dir):
-    """Return what the error for a bad file adds: the steps before it are not lost."""
-    step = run_folder.saved_step(run_dir)
+def _how_to_resume(run_dir, workers):
+    """Return what the error for a bad file adds: the steps before it are not lost. Worker 0 knows."""
+    step = run_folder.saved_step(run_dir) if workers.writes else 0
     return f" The state after step {step} is saved; once the file is fixed, continue with --resume." if step else ""
 
 
 @contextlib.contextmanager
-def _plain_errors(pipeline: TrainingPipeline, run_dir: Path) -> Iterator[None]:
+def _plain_errors(pipeline: TrainingPipeline, run_dir: Path, workers: Workers) -> Iterator[None]:
     """Translate TensorFlow's errors about frames, disk and memory, and Ctrl-C with the step that was saved."""
     try:
         yield
@@ -289,7 +292,7 @@ def _plain_errors(pipeline: TrainingPipeline, run_dir: Path) -> Iterator[None]:
         raise Interrupted(run_folder.saved_step(run_dir)) from interrupt
     except tf.errors.OpError as error:
         if pipeline.error is not None:
-            raise DeepLabError(f"{pipeline.error}{_how_to_resume(run_dir)}") from error
+            raise DeepLabError(f"{pipeline.error}{_how_to_resume(run_dir, workers)}") from error
         if "determinis" in str(error).lower():
             raise DeepLabError(
                 "This machine cannot compute one of the network's operations deterministically; set "

@@ -42,7 +42,7 @@ def run(arguments: Sequence[str], workers: int, *, own: Sequence[str] = (), retr
         with tempfile.TemporaryDirectory(prefix="deeplab_tf_workers_") as logs:
             processes = _start(arguments, workers, own, gpus, Path(logs))
             signals: list[int] = []
-            codes = _wait(processes, signals, patience=0.0 if attempt < retries else GRACE_S)
+            codes = _wait(processes, signals, restarts=attempt < retries)
             failed = [rank for rank, code in enumerate(codes) if code]
             if not failed:
                 return
@@ -105,7 +105,7 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _wait(processes, signals, patience):
+def _wait(processes, signals, restarts):
     """Return the exit codes once all have ended, None for those that had to be ended; `signals` gets those that were
     passed on."""
 
@@ -119,8 +119,11 @@ def _wait(processes, signals, patience):
     with handling(forward):
         try:
             while any(process.poll() is None for process in processes):
-                if deadline is None and any(process.poll() for process in processes):
-                    deadline = time.monotonic() + patience
+                codes = [process.poll() for process in processes]
+                if restarts and any(code is not None and code < 0 for code in codes):
+                    break  # nobody needs to know why
+                if deadline is None and any(codes):
+                    deadline = time.monotonic() + GRACE_S
                 if deadline is not None and time.monotonic() > deadline:
                     break
                 time.sleep(0.1)

@@ -40,6 +40,7 @@ class ValidationScorer:
 
     def __call__(self, runtime, step: int) -> dict:
         """Return the report of the evaluation after `step` steps."""
+        self.stop.check()  # of several workers all stop here, also those without an image of their own
         evaluation = evaluate_shared(
             runtime,
             self.split,

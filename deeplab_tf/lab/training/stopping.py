@@ -16,11 +16,16 @@ class StopSignal:
     it at once by a KeyboardInterrupt.
 
     Where nothing would be lost, as before the first step is done, the first one stops it at once.
+
+    Attributes:
+        requested: a signal has come.
+        shared: several workers stop together, after the step in which they have `agreed` to.
+        worth_saving: there are steps since the last saved state.
     """
 
-    def __init__(self):
-        self.requested = False
-        self.worth_saving = False  # there are steps since the last saved state
+    def __init__(self, *, shared: bool = False):
+        self.requested = self.agreed = self.worth_saving = False
+        self.shared = shared
         self._before: dict = {}
         self._undo = contextlib.ExitStack()
 
@@ -47,13 +52,18 @@ class StopSignal:
             raise KeyboardInterrupt
         before(number, frame)
 
+    @property
+    def due(self) -> bool:
+        """Whether the run stops here."""
+        return self.agreed if self.shared else self.requested
+
     def check(self) -> None:
-        """Raise KeyboardInterrupt if the run was asked to stop."""
-        if self.requested:
+        """Raise KeyboardInterrupt if the run stops here."""
+        if self.due:
             raise KeyboardInterrupt
 
     def watch(self, items: Iterable) -> Iterator:
-        """Yield the items until the run is asked to stop."""
+        """Yield the items until the run stops."""
         for item in items:
             self.check()
             yield item
