@@ -1,6 +1,9 @@
 """Files and folders appear whole or not at all; digests change with what they are of."""
 
+import contextlib
+import itertools
 import os
+import sys
 
 import pytest
 
@@ -97,3 +100,37 @@ def test_the_digest_of_a_folder_covers_names_and_contents(tmp_path):
 
     assert len({digest(a="x"), digest(b="x"), digest(a="y"), digest(a="x", b="")}) == 4
     assert files.sha256(tmp_path / "a" / "a") == "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_interrupt_at_any_line_leaves_no_unfinished_file(tmp_path):
+    """Signals come between any two steps: one is raised before each line of `files` in turn, and kept, as at the end of
+    a program, where nothing of the interrupted frames is cleaned up."""
+    kept = []
+    for number in range(200):
+        count = itertools.count()
+
+        def trace(frame, event, argument, number=number, count=count):
+            if frame.f_code.co_filename != files.__file__:
+                return None
+            if event == "line" and next(count) == number:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            files.write_bytes(tmp_path / "a.txt", b"whole")
+        except KeyboardInterrupt as error:
+            kept.append(error)
+        finally:
+            sys.settrace(before)
+        files._remove_unfinished(*files._unfinished)  # as at exit
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} in ({}, {"a.txt": b"whole"}), number
+        with contextlib.suppress(FileNotFoundError):
+            (tmp_path / "a.txt").unlink()
+        if next(count) <= number:
+            break
+    assert 10 < len(kept) < 200
+    kept.clear()

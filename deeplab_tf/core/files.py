@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, and their digests."""
 
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import types
 import uuid
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Set
 
 from deeplab_tf.core.errors import DeepLabError
 
@@ -28,6 +29,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EI
 
 _held: Dict[str, int] = {}
 """The folders that this process has locked, and their descriptors."""
+
+_unfinished: Set[str] = set()
+"""The temporary files of `replacing` that this process has not renamed or removed yet."""
 
 _marks: List[str] = []
 """The beginning of the random part of temporary names while a part of a folder is `locked`."""
@@ -195,6 +199,7 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
     number = ("".join(_marks) + uuid.uuid4().hex)[:8]
     temporary = os.path.join(folder, f".deeplab-tf.{number}.part{os.path.splitext(name)[1]}")
     descriptor = None
+    _unfinished.add(temporary)
     try:
         descriptor = _open_part(temporary)
         yield temporary
@@ -206,10 +211,19 @@ def replacing(path, *, sync: bool = False) -> Iterator[str]:
             raise
         raise OSError(error.errno, os.strerror(error.errno), path) from error
     finally:
+        _remove_unfinished(temporary)
         if descriptor is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
             os.close(descriptor)
+
+
+def _remove_unfinished(*temporaries):
+    for temporary in temporaries:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        _unfinished.discard(temporary)
+
+
+atexit.register(lambda: _remove_unfinished(*_unfinished))  # an interrupt between two steps of Python skips `finally`
 
 
 def _open_part(path):
