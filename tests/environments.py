@@ -34,6 +34,11 @@ def beam():
     return _python(".venv-beam", "DEEPLAB_BEAM_ENVIRONMENT", "tools/environments/beam.sh")
 
 
+def trackeval():
+    """Python with TrackEval; skips the test where there is none."""
+    return _python(".venv-trackeval", "DEEPLAB_TRACKEVAL_ENVIRONMENT", "tools/environments/trackeval.sh")
+
+
 def _python(name, variable, script):
     folder = Path(os.environ.get(variable) or ROOT / name)
     if not (folder / "ready").is_file():

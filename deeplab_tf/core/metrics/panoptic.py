@@ -11,7 +11,7 @@ from typing import Dict, Optional
 import numpy as np
 
 from deeplab_tf.core.errors import DeepLabError
-from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.metrics import mean_of_defined, none_if_nan
 from deeplab_tf.core.metrics.confusion import check_equal_sizes
 from deeplab_tf.core.panoptic import DIVISOR, VOID, segments_of, thing_classes
@@ -45,30 +45,39 @@ class PanopticQuality:
             DeepLabError: sizes that differ, or classes that the table has not; nothing is counted then.
         """
         check_equal_sizes(truth, prediction)
-        true_ids, true_areas, true_index = segments_of(truth)
-        ids, areas, index = segments_of(prediction)
+        true_ids, _, true_index = segments_of(truth)
+        ids, _, index = segments_of(prediction)
         true_classes, classes = self._classes("truth", true_ids), self._classes("prediction", ids)
-        pairs = np.bincount(true_index * len(ids) + index, minlength=len(true_ids) * len(ids)).reshape(
-            len(true_ids), len(ids)
-        )
-
-        outside = (true_ids == VOID) @ pairs  # pixels of each prediction that are VOID in the truth
+        pairs = np.bincount(true_index * len(ids) + index, minlength=len(true_ids) * len(ids))
         crowd = self._things[true_classes] & (true_ids % DIVISOR == 0)
+        self.add_pairs(pairs.reshape(len(true_ids), len(ids)), true_classes, classes, crowd)
+        self.images += 1
+
+    def add_pairs(self, pairs: np.ndarray, true_classes: np.ndarray, classes: np.ndarray, crowd: np.ndarray) -> None:
+        """Count T true and P predicted segments; `images` stays.
+
+        Args:
+            pairs: (T, P) int64: the pixels that two segments share; every pixel is in one of each side.
+            true_classes, classes: (T,) and (P,) class ids; IGNORE_LABEL for VOID.
+            crowd: (T,) bool: which true segments are groups without single instances.
+        """
+        true_areas, areas = pairs.sum(axis=1), pairs.sum(axis=0)
+        true_void, void = true_classes == IGNORE_LABEL, classes == IGNORE_LABEL
+        outside = true_void @ pairs  # pixels of each prediction that are VOID in the truth
         same = true_classes[:, None] == classes
-        countable = (~crowd & (true_ids != VOID))[:, None] & same & (ids != VOID)
+        countable = (~crowd & ~true_void)[:, None] & same & ~void
         union = true_areas[:, None] + areas - pairs - outside
         iou = np.divide(pairs, union, out=np.zeros(pairs.shape), where=countable & (pairs > 0))
         hits = iou > 0.5
         excused = outside + ((crowd[:, None] & same) * pairs).sum(axis=0)
-        missed = ~hits.any(axis=1) & ~crowd & (true_ids != VOID)
-        wrong = ~hits.any(axis=0) & (excused / areas <= 0.5) & (ids != VOID)
+        missed = ~hits.any(axis=1) & ~crowd & ~true_void
+        wrong = ~hits.any(axis=0) & (excused / areas <= 0.5) & ~void
 
         rows, columns = np.nonzero(hits)
         np.add.at(self.matched, true_classes[rows], 1)
         np.add.at(self.iou, true_classes[rows], iou[rows, columns])
         np.add.at(self.unmatched_truths, true_classes[missed], 1)
         np.add.at(self.unmatched_predictions, classes[wrong], 1)
-        self.images += 1
 
     def _classes(self, name, ids):
         classes = ids // DIVISOR
