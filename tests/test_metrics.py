@@ -69,6 +69,30 @@ def test_prometheus_reads_the_metrics(sink):
     assert found[("deeplab_tf_stream_info", *words)] == 1
 
 
+LINES = {"gate": {"forward": {"car": 3}, "backward": {}}}
+ZONES = {
+    "a yard": {
+        "entered": {"car": 3},
+        "left": {"car": 1},
+        "inside": {"car": 2},
+        "dwell_s": {"visits": 1, "total": 4.5, "longest": 4.5},
+        "things": [{"id": 7, "class": "car", "seconds": 1.25}],
+    }
+}
+
+
+def test_prometheus_reads_the_zones(sink):
+    sink.write(annotated(0, lines=LINES, zones=ZONES))
+    found = samples(get(sink.url + "metrics")[2])
+    here = ("class", "car"), ("zone", "a yard")
+    assert found[("deeplab_tf_zone_entered_total", *here)] == 3 and found[("deeplab_tf_zone_inside", *here)] == 2
+    assert found[("deeplab_tf_zone_left_total", *here)] == 1
+    assert found[("deeplab_tf_zone_dwell_seconds_sum", here[1])] == 4.5
+    assert found[("deeplab_tf_zone_dwell_seconds_count", here[1])] == 1
+    crossing = ("class", "car"), ("direction", "forward"), ("line", "gate")
+    assert found[("deeplab_tf_line_crossings_total", *crossing)] == 3
+
+
 def test_metrics_before_the_first_frame(sink):
     assert samples(get(sink.url + "metrics")[2])[("deeplab_tf_up",)] == 0
 

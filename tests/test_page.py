@@ -569,6 +569,22 @@ def test_browser_shows_video_and_stats_without_complaints(sink, width, tmp_path)
 
 
 @needs_chromium
+def test_browser_shows_lines_and_zones(sink):
+    lines = {"<b>gate</b>": {"forward": {"car": 3, "bicyclist": 1}, "backward": {}}}
+    dwell = {"visits": 2, "total": 5.0, "longest": 4.5}
+    yard = {"entered": {"car": 3}, "left": {"car": 2}, "inside": {"car": 1}, "dwell_s": dwell, "things": []}
+    with Loop(sink, lines=lines, zones={"yard": yard}), chromium.Browser() as browser:
+        browser.open(sink.url)
+        browser.wait("!document.getElementById('regions').hidden")
+        rows = browser.value("[...document.querySelectorAll('#region-list li')].map((row) => row.innerText)")
+        assert [" ".join(row.split()) for row in rows] == [
+            "<b>gate</b> forward 4 (3 car, 1 bicyclist) backward 0",
+            "yard inside 1 (1 car) entered 3 (3 car) left 2 (2 car) stayed 2.5 s on average, at most 4.5 s",
+        ]
+        assert browser.complaints == []
+
+
+@needs_chromium
 def test_browser_shows_the_end_of_the_stream(sink):
     with chromium.Browser() as browser:
         with Loop(sink):

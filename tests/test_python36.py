@@ -26,6 +26,8 @@ CHOSEN = (
     "test_video_camera.py",
     "test_video_sinks.py",
     "test_video_sources.py",
+    "test_zone_file.py",
+    "test_zones.py",
 )
 
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.yaml_text import MAX_BYTES, read, read_file
 from deeplab_tf.lab.config import load
 from deeplab_tf.lab.data import open_split
-from deeplab_tf.lab.yaml_text import MAX_BYTES, dump, read, read_file
+from deeplab_tf.lab.yaml_text import dump
 
 
 @pytest.mark.parametrize(

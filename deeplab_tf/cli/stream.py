@@ -120,6 +120,12 @@ def _check_publish(ctx, param, value):
     help="Number the things and keep the numbers from frame to frame; counts different things by class.",
 )
 @click.option("--trails", is_flag=True, help="With --track, draw where things came from.")
+@click.option(
+    "--zones",
+    metavar="FILE",
+    type=PathType(exists=True, dir_okay=False),
+    help="With --track, count the things that cross the lines and visit the zones that this YAML file names.",
+)
 # the outputs
 @click.option("--show", "window", is_flag=True, help="Show a window; Escape ends the stream.")
 @click.option(
@@ -179,6 +185,7 @@ def command(
     loop,
     track,
     trails,
+    zones,
     opacity,
     json_target,
     verbose,
@@ -189,7 +196,7 @@ def command(
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
     as fast as possible. A lost camera is reconnected. Ctrl-C ends the stream and leaves complete files.
     """
-    require("track", track, "trails")
+    require("track", track, "trails", "zones")
     import cv2
 
     from deeplab_tf.core.bundle import open_bundle
@@ -205,10 +212,11 @@ def command(
         _check_loop(ends, frames, outputs)
     written = [outputs[name] for name in _FOLDERS if outputs[name]]
     _check_token(outputs)
-    _guard(bundle, uri, outputs, json_target, written)
+    _guard(bundle, uri, zones, outputs, json_target, written)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
+    regions = _read_regions(zones, opened.table)
     source = open_source(uri, paced=paced, retries=retries, loop=loop, without=written)
     sinks: list = []
     stream: Stream
@@ -225,7 +233,7 @@ def command(
             sink.close()
         raise
     drawn = {"opacity": opacity, "panoptic": outputs["panoptic_out"] is not None, "track": track, "trails": trails}
-    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, **drawn)
+    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, regions=regions, **drawn)
     end = click.get_current_context().ensure_object(OrderlyEnd)
 
     def stop(number, frame):
@@ -240,11 +248,22 @@ def command(
             "precision": network.precision,
             "warnings": [*source.warnings, *(sink.warning for sink in sinks if getattr(sink, "warning", None))],
         }
+        if stream.follower is not None:
+            context.update(stream.follower.counts())
         _report(stream.report(), outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
     network.close()
+
+
+def _read_regions(path, table):
+    """Return the lines and zones of --zones; None without."""
+    if path is None:
+        return None
+    from deeplab_tf.core.panoptic.zone_file import read_regions
+
+    return read_regions(path, table)
 
 
 def _check_loop(ends, frames, outputs):
@@ -264,7 +283,7 @@ def _check_token(outputs):
         raise click.UsageError("--token protects the page of --serve, which is missing.")
 
 
-def _guard(bundle, uri, outputs, json_target, written):
+def _guard(bundle, uri, zones, outputs, json_target, written):
     """Refuse to write over the source, another output or a file of a person's."""
     from deeplab_tf.core.image_files import IMAGE_SUFFIXES
     from deeplab_tf.deploy.video import sinks
@@ -276,7 +295,7 @@ def _guard(bundle, uri, outputs, json_target, written):
     guard, read = new_guard(json_target), local_files(uri, without=written)
     images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
     folder = next(filter(os.path.isdir, read), "")
-    guard.reads(bundle, click.get_current_context().meta.get(_TOKEN_FILE))
+    guard.reads(bundle, zones, click.get_current_context().meta.get(_TOKEN_FILE))
     guard.reads(*read, whole=False)
     if save and is_video_name(save):
         guard.writes(save, "--save")

@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from deeplab_tf.core.errors import DeepLabError, did_you_mean
-from deeplab_tf.lab.yaml_text import dump, show_path
+from deeplab_tf.core.yaml_text import show_path
+from deeplab_tf.lab.yaml_text import dump
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]

@@ -32,7 +32,7 @@ install() { "$folder/bin/python" -m pip install --quiet --disable-pip-version-ch
 install pip==21.3.1 # the last for 3.6; the one that comes with it knows no manylinux2014
 install "setuptools<60" "wheel<0.38"
 install tensorflow==2.6.2 numpy==1.19.5 keras==2.6.0 tensorboard==2.6.0 tensorflow-estimator==2.6.0 "protobuf<3.20" \
-  opencv-python-headless==4.5.5.64 click==8.0.4 tornado==6.1 pytest==7.0.1 onnxruntime==1.10.0
+  opencv-python-headless==4.5.5.64 click==8.0.4 tornado==6.1 PyYAML==6.0.1 pytest==7.0.1 onnxruntime==1.10.0
 LANG=C.UTF-8 TF_CPP_MIN_LOG_LEVEL=2 "$folder/bin/python" -c \
   "import cv2, click, numpy, onnxruntime, tornado, tensorflow as tf; print('TensorFlow', tf.__version__, 'in $folder')"
 touch "$folder/ready"

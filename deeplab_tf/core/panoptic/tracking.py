@@ -6,20 +6,21 @@ All things are laid over the frame at once. A thing that is hidden in part keeps
 hidden keeps moving until it comes back or `patience` is over.
 """
 
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import numpy as np
 
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID, distinct, thing_classes
 
+CONFIRMED = 3
+"""Frames until a thing counts as seen."""
 _SAMPLED = 65536  # pixels of a frame that are looked at, about
 _LEAST_IOU = 0.2
 _LEAST_COVER = 0.5  # of the smaller mask
 _LEAST_INSIDE = 0.7  # of a box, in the larger one where a hidden thing is expected
 _HIDDEN = 0.85  # a mask below this share of the expected one is partly hidden
 _HIDDEN_S = 0.4  # seconds after which a smaller mask is the thing's own
-_CONFIRMED = 3  # frames until a thing counts as seen
 _GAIN = 0.5  # of a new speed against that before
 
 
@@ -91,6 +92,11 @@ class Tracker:
         """How many different things of each class were seen so far, by class id, without what flickers up."""
         return [int(count) for count in self._distinct]
 
+    @property
+    def followed(self) -> Set[int]:
+        """The numbers of the things of the latest frame, and of the hidden ones that are expected back."""
+        return {track.id for track in self._tracks}
+
     def update(self, panoptic: np.ndarray, time: float) -> List[Thing]:
         """Return the things of the next frame, by their values in its panoptic map.
 
@@ -122,7 +128,7 @@ class Tracker:
         same = classes[:, None] == (found.values // DIVISOR)[None]
         iou = joint / np.maximum(area[:, None] + found.pixels[None] - joint, 1e-9)
         cover = joint / np.maximum(np.minimum(area[:, None], found.pixels[None]), 1e-9)
-        known = np.array([track.frames >= _CONFIRMED for track in self._tracks])[:, None]
+        known = np.array([track.frames >= CONFIRMED for track in self._tracks])[:, None]
         pairs: List[Tuple[int, int]] = []
         for score, least, allowed in (  # who is known comes first: a thing that comes back may look like a new one
             (iou, _LEAST_IOU, same & known),
@@ -148,11 +154,11 @@ class Tracker:
             return True
         top, left, bottom, right = track.expected(time)
         inside = bottom > 0 and right > 0 and top < height and left < width
-        return inside and track.frames >= _CONFIRMED and time - track.seen <= self._patience
+        return inside and track.frames >= CONFIRMED and time - track.seen <= self._patience
 
     def _thing(self, track, found, segment, stride) -> Thing:
         track.frames += 1
-        if track.frames == _CONFIRMED:
+        if track.frames == CONFIRMED:
             self._distinct[track.class_id] += 1
         top, left, bottom, right = (int(round(edge * stride)) for edge in found.boxes[segment])
         pixels = int(found.pixels[segment]) * stride * stride
@@ -256,7 +262,7 @@ def _follow(track: _Track, expected: np.ndarray, found: _Segments, segment: int,
     leaves = box[0] <= 0 or box[1] <= 0 or box[2] >= height or box[3] >= width
     hidden = found.pixels[segment] < _HIDDEN * area and not leaves and time - track.whole < _HIDDEN_S
     track.seen = time
-    if hidden and track.frames >= _CONFIRMED:
+    if hidden and track.frames >= CONFIRMED:
         # it goes on as it went, with the shape and the speed of the whole; but what is seen of it is inside
         beside = np.minimum(0.0, box[:2] - expected[:2]) + np.maximum(0.0, box[2:] - expected[2:])
         track.box = track.box + np.concatenate([beside, beside])

@@ -1,6 +1,6 @@
 """What the stages of a stream pass to each other."""
 
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class StreamStats(NamedTuple):
         class_shares: share of the frame's pixels by class id; what is missing to 1 is unlabeled.
         instances: instance count by class id; None for semantic-only networks.
         distinct: how many different things of each class were seen so far, by class id; None if they are not tracked.
+        lines, zones: counts of `deeplab_tf.core.panoptic.zones.RegionCounter`; None if there are none.
     """
 
     fps: float
@@ -66,6 +67,8 @@ class StreamStats(NamedTuple):
     class_shares: List[float]
     instances: Optional[List[int]] = None
     distinct: Optional[List[int]] = None
+    lines: Optional[Dict[str, Dict[str, Any]]] = None
+    zones: Optional[Dict[str, Dict[str, Any]]] = None
 
 
 class AnnotatedFrame(NamedTuple):

@@ -20,17 +20,17 @@ import numpy as np
 from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.panoptic import Prediction, instance_counts
-from deeplab_tf.core.panoptic.tracking import Tracker
+from deeplab_tf.core.panoptic.zones import Regions
 from deeplab_tf.core.prediction import ImagePrediction, prepare, run_prepared
 from deeplab_tf.core.predictor import Predictor
 from deeplab_tf.deploy.runtimes import Runtime
+from deeplab_tf.deploy.video.follower import Follower
 from deeplab_tf.deploy.video.frame import AnnotatedFrame, StreamStats, VideoFrame
 from deeplab_tf.deploy.video.frame_queue import TIMED_OUT, FrameQueue
 from deeplab_tf.deploy.video.meter import DeviceMonitor, StreamMeter, StreamReport
 from deeplab_tf.deploy.video.renderer import OverlayRenderer
 from deeplab_tf.deploy.video.sinks import Sink
 from deeplab_tf.deploy.video.source import Source
-from deeplab_tf.deploy.video.thing_marker import ThingMarker
 
 _THREAD = "stream-"
 _PATIENCE_S = 0.6
@@ -63,6 +63,7 @@ class Stream:
         panoptic: bool = False,
         track: bool = False,
         trails: bool = False,
+        regions: Optional[Regions] = None,
     ):
         """Connect the parts.
 
@@ -76,11 +77,11 @@ class Stream:
             panoptic: make panoptic maps also of a network that predicts no instances, of connected regions.
             track: number the things of these maps, the same from frame to frame.
             trails: draw where they came from.
+            regions: lines and zones in which they are counted.
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
         self._limit, self._heartbeat, self._panoptic = frames, heartbeat, panoptic or track
-        self._tracker = Tracker(runtime.table) if track else None
-        self._marker = ThingMarker(trails=trails)
+        self.follower = Follower(runtime.table, trails=trails, regions=regions) if track else None
         self._renderer = OverlayRenderer(runtime.table, opacity, runtime.label_stride)
         self._meter, self._device = StreamMeter(source.live), DeviceMonitor()
         self._stopped = threading.Event()
@@ -202,12 +203,12 @@ class Stream:
             self._rendered += 1
             label_map, panoptic = self._maps(work)
             outlined = None if work.prediction.center is None else panoptic  # of regions nothing is counted or drawn
-            things = None if self._tracker is None else self._tracker.update(panoptic, frame.time)
+            things = None if self.follower is None else self.follower.update(panoptic, frame.time)
             stats = self._stats(work, outlined)
             canvas = self._renderer.render(frame.image, label_map, stats, None if things is not None else outlined)
-            if things is not None:
+            if self.follower is not None and things is not None:
                 height, width = frame.image.shape[:2]
-                self._marker.draw(canvas[:height, :width], panoptic, things)
+                self.follower.draw(canvas[:height, :width], panoptic, things)
             work.seconds["post"] = awake() - start
             annotated = AnnotatedFrame(
                 frame.number,
@@ -251,7 +252,9 @@ class Stream:
             throttled=self._device.throttled,
             class_shares=self._renderer.class_shares(work.prediction.label_map),
             instances=None if panoptic is None else instance_counts(panoptic, self._runtime.table),
-            distinct=None if self._tracker is None else self._tracker.distinct,
+            distinct=None if self.follower is None else self.follower.distinct,
+            lines=None if self.follower is None else self.follower.lines,
+            zones=None if self.follower is None else self.follower.zones,
         )
 
     def _show(self):

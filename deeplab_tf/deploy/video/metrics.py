@@ -97,6 +97,9 @@ class StreamMetrics:
         yield self._of_classes("deeplab_tf_class_share", "Share of the frame's pixels.", stats.class_shares)
         if stats.instances is not None:
             yield self._of_classes("deeplab_tf_instances", "Instances in the frame.", stats.instances)
+        if stats.zones is not None:
+            yield from _of_lines(stats.lines)
+            yield from _of_zones(stats.zones)
 
     def _of_classes(self, name, text, values):
         from prometheus_client.core import GaugeMetricFamily
@@ -105,3 +108,34 @@ class StreamMetrics:
         for label, value in zip(self._names, values):
             family.add_metric([label], float(value))
         return family
+
+
+def _of_lines(lines):
+    from prometheus_client.core import CounterMetricFamily
+
+    text = "Things that crossed a line, forward or backward."
+    family = CounterMetricFamily("deeplab_tf_line_crossings", text, labels=["line", "direction", "class"])
+    for name, ways in lines.items():
+        for way, counts in ways.items():
+            for label, count in counts.items():
+                family.add_metric([name, way, label], count)
+    yield family
+
+
+def _of_zones(zones):
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+
+    for kind, text, form in (
+        ("entered", "Things that came into a zone.", CounterMetricFamily),
+        ("left", "Things that left a zone.", CounterMetricFamily),
+        ("inside", "Things in a zone.", GaugeMetricFamily),
+    ):
+        family = form(f"deeplab_tf_zone_{kind}", text, labels=["zone", "class"])
+        for name, zone in zones.items():
+            for label, count in zone[kind].items():
+                family.add_metric([name, label], count)
+        yield family
+    dwell = SummaryMetricFamily("deeplab_tf_zone_dwell_seconds", "Visits of a zone that have ended.", labels=["zone"])
+    for name, zone in zones.items():
+        dwell.add_metric([name], zone["dwell_s"]["visits"], zone["dwell_s"]["total"])
+    yield dwell

@@ -190,6 +190,8 @@ class JsonLinesSink(Sink):
                 {"id": thing.id, "class": self._names[thing.class_id], "box": thing.box, "pixels": thing.pixels}
                 for thing in frame.things
             ]
+        if stats.zones is not None:
+            row.update(lines=stats.lines, zones=stats.zones)
         if self._file is None:
             self._file = self._open()
         try:

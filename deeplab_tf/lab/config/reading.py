@@ -6,12 +6,12 @@ from pathlib import Path
 
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.progress import say
+from deeplab_tf.core.yaml_text import read, read_file
 from deeplab_tf.lab.config.cross_checks import check_precision, check_training
 from deeplab_tf.lab.config.renamed import refuse_old_names, with_new_names
 from deeplab_tf.lab.config.sections import Config
 from deeplab_tf.lab.data import read_options
 from deeplab_tf.lab.schema import WrongOption, show, validate
-from deeplab_tf.lab.yaml_text import read, read_file
 
 STEPS, SAVE_STEPS = ("training", "steps"), ("training", "save_steps")
 

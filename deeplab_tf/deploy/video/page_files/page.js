@@ -65,6 +65,7 @@ function update({ stats, point }) {
   if (stats.throttled) at("device").textContent += " (throttled)";
   at("stages").textContent = ["capture", "run", "post"].map((name) => `${name} ${ms(stats.latency_ms[name])}`).join(", ");
   at("frames").textContent = `${stats.captured} captured, ${stats.shown} shown, ${stats.dropped} dropped`;
+  showRegions(stats.lines, stats.zones);
   bars.forEach((item, i) => {
     const share = 100 * (stats.class_shares[i] || 0);
     item.querySelector(".bar span").style.width = `${share}%`;
@@ -73,6 +74,29 @@ function update({ stats, point }) {
     const seen = stats.distinct ? stats.distinct[i] : 0; // different ones since the start
     item.querySelector(".count").textContent = (count ? `× ${count}` : "") + (seen ? ` (${seen} so far)` : "");
   });
+}
+
+function showRegions(lines, zones) {
+  at("regions").hidden = !zones;
+  if (!zones) return;
+  const rows = Object.entries(lines).map(([name, line]) => [name, `forward ${sum(line.forward)}`, `backward ${sum(line.backward)}`]);
+  for (const [name, zone] of Object.entries(zones)) {
+    const { visits, total, longest } = zone.dwell_s;
+    const dwell = visits ? `stayed ${(total / visits).toFixed(1)} s on average, at most ${longest.toFixed(1)} s` : "";
+    rows.push([name, `inside ${sum(zone.inside)}`, `entered ${sum(zone.entered)}`, `left ${sum(zone.left)}`, dwell]);
+  }
+  at("region-list").replaceChildren(...rows.map((words) => {
+    const item = document.createElement("li");
+    for (const word of words) item.appendChild(document.createElement("span")).textContent = word;
+    item.firstChild.className = "name";
+    return item;
+  }));
+}
+
+function sum(counts) {
+  const all = Object.values(counts).reduce((total, count) => total + count, 0);
+  const each = Object.entries(counts).filter(([, count]) => count).map(([name, count]) => `${count} ${name}`);
+  return each.length ? `${all} (${each.join(", ")})` : String(all);
 }
 
 function ms(time) {
