@@ -7,6 +7,7 @@ import pytest
 import streams
 
 from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.panoptic.folders import open_panoptic_folder
 from deeplab_tf.core.panoptic.tracking import Thing
 from deeplab_tf.deploy.video.thing_marker import ThingMarker, color_of
 
@@ -37,6 +38,32 @@ def test_json_lines_follow_things(run, tmp_path):
     assert [thing["box"][0] for thing in left] == [x - 4 * n for n in range(10)]
     assert [len(row["things"]) for row in rows] == [2] * 6 + [1] * 4
     assert [row["distinct"] for row in rows] == [{}, {}] + [{"bright": 2}] * 8
+
+
+def test_panoptic_maps_hold_the_numbers(run, tmp_path):
+    """Two bright squares of 16 pixels change places from right to left and back in the map's own numbers, which follow
+    the height; the numbers of tracking stay. What lies on the ground, a class without things, has none."""
+    for frame in range(5):
+        image = np.full((64, 128, 3), 5, np.uint8)
+        image[0 + 8 * frame : 16 + 8 * frame, 16:32] = 250
+        image[32 - 8 * frame : 48 - 8 * frame, 80:96] = 250
+        write_image(str(tmp_path / "images" / f"{frame}.png"), image)
+    options = ("--panoptic-out", tmp_path / "out", "--json-lines", tmp_path / "a.jsonl")
+    result = run("--source", tmp_path / "images", "--track", *options)
+    assert result.exit_code == 0, result.stderr
+    info = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    left, right = [], []
+    for annotation, row in zip(info["annotations"], rows):
+        parts = [part for part in annotation["segments_info"] if part["category_id"] == 3]  # bright
+        assert {part["track_id"] for part in parts} == {thing["id"] for thing in row["things"]}
+        assert all("track_id" not in part for part in annotation["segments_info"] if part not in parts)
+        side = [parts[i] for i in np.argsort([part["bbox"][0] for part in parts])]
+        left.append((side[0]["id"], side[0]["track_id"]))
+        right.append((side[1]["id"], side[1]["track_id"]))
+    assert len({number for _, number in left}) == len({number for _, number in right}) == 1
+    assert left[0][1] != right[0][1] and left[0][0] != left[-1][0], "the map's own numbers change"
+    assert open_panoptic_folder(str(tmp_path / "out")).panoptic_map("4").shape == (64, 128)
 
 
 def test_trails_go_with_track(run):

@@ -1,8 +1,9 @@
 """COCO's panoptic format (cocodataset.org/#format-data), which Cityscapes' panoptic benchmark shares.
 
 One JSON file with `categories` (id, name, isthing, color) and `annotations`, one per image: `image_id`, `file_name` and
-`segments_info` (id, category_id, iscrowd, ...). One RGB PNG per image, in which a pixel's segment is
-R + 256 G + 65536 B, or 0 for none; it lies beside the JSON file, or in a folder of the JSON file's name.
+`segments_info` (id, category_id, iscrowd, ...; in a video also `track_id`, the number that a thing keeps). One RGB PNG
+per image, in which a pixel's segment is R + 256 G + 65536 B, or 0 for none; it lies beside the JSON file, or in a
+folder of the JSON file's name.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from typing import List, Optional
+from typing import List, Mapping, Optional
 
 import numpy as np
 
@@ -105,13 +106,16 @@ class PanopticWriter:
             self._json = _JsonLists(self.path)
         return self._json
 
-    def add(self, name: str, panoptic: np.ndarray, image: str = "") -> str:
+    def add(
+        self, name: str, panoptic: np.ndarray, image: str = "", *, track_ids: Optional[Mapping[int, int]] = None
+    ) -> str:
         """Write the PNG of one image and return its path.
 
         Args:
             name: of the image; it may have folders in it, its last part is the `image_id`.
             panoptic: (H, W) int32 panoptic map.
             image: the image's file, which the JSON file names.
+            track_ids: numbers that things keep through a video, by their values in the map; they become `track_id`.
         """
         values, areas, index = segments_of(panoptic)
         classes, instances = np.minimum(values // DIVISOR, 255), values % DIVISOR
@@ -120,6 +124,10 @@ class PanopticWriter:
             self._segment(int(ids[i]), int(classes[i]), int(areas[i]), panoptic == values[i])
             for i in np.flatnonzero(ids)
         ]
+        numbers = track_ids or {}
+        for segment, value in zip(segments, values[ids > 0].tolist()):
+            if value in numbers:
+                segment["track_id"] = int(numbers[value])
         self.begin()
         path = self._png(name)
         write_image(path, to_colors(ids[index].reshape(panoptic.shape)))

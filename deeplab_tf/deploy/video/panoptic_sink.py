@@ -37,7 +37,8 @@ class PanopticFolderSink(Sink):
         if name in self._names:  # image ids have no folders
             name = f"{name}_{number}"
         self._names.add(name)
-        self._writer.add(name, frame.panoptic, frame.name)
+        numbers = None if frame.things is None else {thing.value: thing.id for thing in frame.things}
+        self._writer.add(name, frame.panoptic, frame.name, track_ids=numbers)
 
     def close(self) -> None:
         if self._names:
