@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from deeplab_tf.core.progress import say
 
 LEFT = "deeplab_tf worker {} left: {} (end)"
 """What a worker that fails tells the others, inside an error of TensorFlow."""
+TELLING_S = 10.0
+"""How long a worker that fails tries to tell the others."""
 _HOST_GROUP, _DEVICE_GROUP = 1, 2
 _FIRST_KEY, _FIRST_HOST_KEY = 1_000, 1_000_000_000
 
@@ -160,10 +163,9 @@ class Workers:
         why = str(error).strip() or type(error).__name__
         if any(isinstance(each, KeyboardInterrupt | SystemExit) for each in (error, error.__cause__)):
             why = "it was interrupted"
-        with contextlib.suppress(Exception):  # they are gone too, or this one has not joined
-            from tensorflow.python.eager import context
-
-            context.context().report_error_to_cluster(3, LEFT.format(self.rank, why))
+        telling = threading.Thread(target=_report, args=(LEFT.format(self.rank, why),), daemon=True)
+        telling.start()
+        telling.join(TELLING_S)  # it waits for worker 0 without end
         _silence_libraries()
 
     def _reduce(self, tensor, key, group=_DEVICE_GROUP):
@@ -176,6 +178,14 @@ class Workers:
     def _on_host(self, array, key) -> np.ndarray:
         with tf.device("CPU:0"):
             return self._reduce(tf.constant(array), key, _HOST_GROUP).numpy()
+
+
+def _report(text):
+    """Report an error to all workers."""
+    with contextlib.suppress(Exception):  # they are gone too, or this one has not joined
+        from tensorflow.python.eager import context
+
+        context.context().report_error_to_cluster(3, text)
 
 
 def _silence_libraries():
@@ -253,7 +263,7 @@ def reason(error: BaseException) -> str | None:
     told = re.search(re.escape(LEFT).replace(r"\{\}", "(.*?)", 1).replace(r"\{\}", "(.*)", 1), text, re.DOTALL)
     if told:
         return f"Worker {told[1]} has left: {told[2].rstrip('.')}."
-    lost = ("heartbeat timeout", "Socket closed", "onnection reset", "onnection refused", "failed to connect")
+    lost = ("heartbeat timeout", "CoordinationService/Heartbeat", "Socket closed", "onnection reset", "onnection refused", "failed to connect")
     if any(sign in text for sign in lost) or isinstance(error, tf.errors.UnavailableError):
         who = re.search(r"/job:worker(?:/replica:\d+)?/task:(\d+)(?: heartbeat| while|$)", text)
         name = f"Worker {who[1]}" if who else "Another worker"
