@@ -5,7 +5,8 @@
 
 `cases`: each kind of training on two workers against one process (tests/worker_cases.py). `killed`, `stopped`:
 `deeplab-tf train --workers 2`, of which one worker gets SIGKILL or SIGTERM. `bytes`: what two workers send over the
-loopback device in a step, against the plan in docs/scale.md.
+loopback device in a step, against the plan in docs/scale.md. `sample`: the demo's recipe on one process and on two
+workers, to the same mIoU (another quarter of an hour).
 """
 
 import json
@@ -24,7 +25,8 @@ import click
 from deeplab_tf.lab.training.local_workers import free_ports
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
 import tiny  # noqa: E402
 import worker_cases  # noqa: E402
 
@@ -62,9 +64,9 @@ def check_cases(root):
 class Launch:
     """`deeplab-tf train --workers 2` with a network of a few layers."""
 
-    def __init__(self, root: Path, run: Path, *options: str):
+    def __init__(self, root: Path, run: Path, *options: str, recipe: str = "launched"):
         self.run = run
-        arguments = ["train", str(root / "launched.yaml"), "--run", str(run), "--workers", "2", *options]
+        arguments = ["train", str(root / f"{recipe}.yaml"), "--run", str(run), "--workers", "2", *options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deeplab_tf", *arguments],
             env=tiny.environment(),
@@ -142,16 +144,24 @@ def check_stopped(root):
 
 
 def check_bytes(root):
-    """Rows of: bytes a step and worker that the plan has, that were sent, and their ratio."""
+    """Rows of: parameters, bytes a step and worker that the plan has, that were sent, and their ratio.
+
+    What else uses the loopback device in the meantime is counted, too. A network of 0.7 million parameters: the messages
+    of one of a few thousand are mostly headers.
+    """
+    tree = tiny.recipe(root / "data")
+    tree["model"] = {**worker_cases.HEAD, "backbone": "resnet18", "weights": "none", "width": 0.25}
+    tree["training"].update(validate_every=100, checkpoint_every=100, save_steps=[])
+    tiny.write_recipe(root / "bytes.yaml", tree)
     sent = {}
-    for steps in (10, 110):
+    for steps in (5, 25):
         before = loopback()
-        code, said, _ = Launch(root, root / f"bytes_{steps}", "--steps", str(steps)).end()
+        code, said, _ = Launch(root, root / f"bytes_{steps}", "--steps", str(steps), recipe="bytes").end()
         assert code == 0, said
         sent[steps] = loopback() - before
-    measured = (sent[110] - sent[10]) / 100 / 2
+    measured = (sent[25] - sent[5]) / 20 / 2
     report = subprocess.run(
-        [sys.executable, "-m", "deeplab_tf", "budget", str(root / "launched.yaml"), "--json", "-"],
+        [sys.executable, "-m", "deeplab_tf", "budget", str(root / "bytes.yaml"), "--json", "-"],
         env=tiny.environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     parameters = json.loads(report.stdout)["parameters"]
@@ -164,7 +174,33 @@ def loopback():
     return int(line.split(":")[1].split()[8])
 
 
-CHECKS = {"cases": check_cases, "killed": check_killed, "stopped": check_stopped, "bytes": check_bytes}
+def check_sample(root):
+    """Rows of: workers, mIoU of `sample_small` on them; `make demo` trains the same on one. All as a user would."""
+    scenes = root / "scenes"
+    deeplab_tf("sample", str(scenes), "--scenes", "250", "--size", "256x512", "--seed", "1")
+    scores = {}
+    for workers in (1, 2):
+        run, several = root / f"sample_{workers}", ["--workers", str(workers)] if workers > 1 else []
+        recipe = str(REPOSITORY / "configs" / "sample_small.yaml")
+        deeplab_tf("train", recipe, "--set", f"data.root={scenes}", "--run", str(run), *several)
+        scores[workers] = json.loads(deeplab_tf("evaluate", str(run), "--json", "-"))["miou"]
+        yield workers, f"mIoU {scores[workers]:.3f}"
+    assert abs(scores[2] - scores[1]) <= 0.02, scores
+
+
+def deeplab_tf(*arguments):
+    """Run a command, and return what it prints."""
+    command = [sys.executable, "-m", "deeplab_tf", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+CHECKS = {
+    "cases": check_cases,
+    "killed": check_killed,
+    "stopped": check_stopped,
+    "bytes": check_bytes,
+    "sample": check_sample,
+}
 
 
 @click.command()
