@@ -178,3 +178,29 @@ def test_a_signal_in_an_agreement_counts_at_the_next_one():
     assert stop.due and agreed.workers.agreed
     with pytest.raises(KeyboardInterrupt):
         stop.check()
+
+
+class Twice(Workers):
+    """A stand-in for two workers that have the same gradients; keeps the types of what they send."""
+
+    def __init__(self):
+        super().__init__(2, 0)
+        self.sent = []
+
+    def _reduce(self, tensor, key, group=1):
+        self.sent.append(tensor.dtype.name)
+        return tensor + tensor
+
+
+def test_gradients_in_float16_keep_eleven_bits_at_any_size_and_never_overflow():
+    small = np.geomspace(1e-6, 1, 1000, dtype=np.float32)
+    for factor in (1e-25, 1.0, 1e25):  # float16 itself has 6e-8 to 65,504
+        workers, gradients = Twice(), [tf.constant(small * factor), tf.constant([[-0.5 * factor]], tf.float32)]
+        (first, second), (seen,) = workers.sum_gradients(gradients, [tf.constant([3.25])], half=True)
+        np.testing.assert_allclose(first, 2 * small * factor, rtol=2**-11)
+        np.testing.assert_allclose(second, [[-factor]], rtol=2**-11)
+        assert workers.sent == ["float32", "float16"] and seen.numpy() == 6.5
+    (zero,), _ = Twice().sum_gradients([tf.zeros(3)], [], half=True)
+    assert not zero.numpy().any()
+    (bad,), _ = Twice().sum_gradients([tf.constant([np.nan, 1.0])], [], half=True)
+    assert np.isnan(bad.numpy()[0])  # so that a step which fails is seen to

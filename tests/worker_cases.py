@@ -28,6 +28,7 @@ CASES = {
     "muon": {"optimizer": MUON, "loss": {"dice_weight": 0.5, "class_weights": "log"}},
     "hard": {"optimizer": PLAIN, "loss": {"ohem_ratio": 0.3}},
     "student": {"optimizer": PLAIN, "distillation": {"run": "alone/plain", "weight": 0.5}},
+    "half": {"optimizer": PLAIN, "training": {"gradient_precision": "float16"}},
     "quantized": {"optimizer": PLAIN, "model": {"weights": "alone/plain"}, "quantization": {"aware": True}},
 }
 """Changes of the recipe; a run is below the folder of the recipes."""
@@ -45,7 +46,7 @@ def write_recipes(root: Path) -> None:
     for name, changes in CASES.items():
         kind = "panoptic" if name == "panoptic" else ""
         steps = {"steps": STEPS, "validate_every": STEPS, "checkpoint_every": STEPS, "save_steps": []}
-        recipe = tiny.recipe(root / f"data{kind}", instances=bool(kind), **{**changes, "training": steps})
+        recipe = tiny.recipe(root / f"data{kind}", instances=bool(kind), **{**changes, "training": {**steps, **changes.get("training", {})}})
         recipe["model"] = {**({**recipe["model"], "dropout": 0.0} if kind else HEAD), **changes.get("model", {})}
         for section, key in (("distillation", "run"), ("model", "weights")):
             if key in recipe.get(section, {}):

@@ -57,7 +57,7 @@ def check_cases(root):
         digests = [each.get(name, {}).get("digest", each[name].get("error")) for pair in results for each in pair]
         assert len(set(digests)) == 1, (name, digests)
         far = worker_cases.distance(root / "pair_before" / name, root / "alone" / name)
-        assert name in OTHERS or far < 1e-5, (name, far)
+        assert name in OTHERS or far < (1e-3 if name == "half" else 1e-5), (name, far)
         yield name, f"{far:.1e}"
 
 
@@ -144,7 +144,8 @@ def check_stopped(root):
 
 
 def check_bytes(root):
-    """Rows of: parameters, bytes a step and worker that the plan has, that were sent, and their ratio.
+    """Rows of: parameters, precision of the gradients, bytes a step and worker that the plan has, that were sent, and
+    their ratio.
 
     What else uses the loopback device in the meantime is counted, too. A network of 0.7 million parameters: the messages
     of one of a few thousand are mostly headers.
@@ -153,19 +154,27 @@ def check_bytes(root):
     tree["model"] = {**worker_cases.HEAD, "backbone": "resnet18", "weights": "none", "width": 0.25}
     tree["training"].update(validate_every=100, checkpoint_every=100, save_steps=[])
     tiny.write_recipe(root / "bytes.yaml", tree)
-    sent = {}
-    for steps in (5, 25):
-        before = loopback()
-        code, said, _ = Launch(root, root / f"bytes_{steps}", "--steps", str(steps), recipe="bytes").end()
-        assert code == 0, said
-        sent[steps] = loopback() - before
-    measured = (sent[25] - sent[5]) / 20 / 2
+    parameters, sent = parameters_of(root / "bytes.yaml"), {}
+    for precision, size in (("float32", 4), ("float16", 2)):
+        for steps in (5, 25):
+            tree["training"].update(gradient_precision=precision, steps=steps)
+            tiny.write_recipe(root / "bytes.yaml", tree)
+            before = loopback()
+            code, said, _ = Launch(root, root / f"{precision}_{steps}", recipe="bytes").end()
+            assert code == 0, said
+            sent[steps] = loopback() - before
+        measured = (sent[25] - sent[5]) / 20 / 2
+        planned = size * parameters
+        yield parameters, precision, f"{planned}", f"{measured:.0f}", f"{measured / planned:.2f}"
+
+
+def parameters_of(recipe):
+    """Return the number of parameters that `budget` counts."""
     report = subprocess.run(
-        [sys.executable, "-m", "deeplab_tf", "budget", str(root / "bytes.yaml"), "--json", "-"],
+        [sys.executable, "-m", "deeplab_tf", "budget", str(recipe), "--json", "-"],
         env=tiny.environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
-    parameters = json.loads(report.stdout)["parameters"]
-    yield parameters, f"{4 * parameters:.0f}", f"{measured:.0f}", f"{measured / (4 * parameters):.2f}"
+    return json.loads(report.stdout)["parameters"]
 
 
 def loopback():

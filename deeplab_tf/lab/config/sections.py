@@ -110,6 +110,9 @@ class Training(Section):
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
         "Keras dtype policy; saved weights are float32. auto: what is fast on this machine, which the run then keeps",
     ] = "auto"
+    gradient_precision: Annotated[
+        Literal["float32", "float16"], "in which several workers send gradients: float16 is half as much, and rounds"
+    ] = "float32"
     seed: Annotated[int, Ge(0), Lt(2**32), "fixes the first weights, the order of the images, and augmentation"] = 0
     validate_every: Annotated[
         Count, "steps between scores on `val`; the best network is `best.keras`, the newest `last.keras`"

@@ -86,10 +86,10 @@ def compile_model(model: keras.Model, optimizer, config: Config, class_weights, 
         auto_scale_loss=False,
     )
     if workers.size > 1:
-        _share_gradients(model, workers)
+        _share_gradients(model, workers, half=config.training.gradient_precision == "float16")
 
 
-def _share_gradients(model, workers):
+def _share_gradients(model, workers, *, half):
     """Add the gradients of all workers before anything is made of them: clipping, unscaling, momentum.
 
     What batch normalization has seen is averaged in the same message, where it is each worker's own.
@@ -100,8 +100,9 @@ def _share_gradients(model, workers):
         norms = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
         norms = [norm for norm in norms if norm.workers is None and norm.trainable]
         moving = [value for norm in norms for value in (norm.moving_mean, norm.moving_variance)]
-        summed = workers.sum_each([*gradients, *(tf.convert_to_tensor(value) for value in moving)])
-        for variable, total in zip(moving, summed[len(gradients) :]):
+        seen = [tf.convert_to_tensor(value) for value in moving]
+        summed, seen = workers.sum_gradients(gradients, seen, half=half)
+        for variable, total in zip(moving, seen):
             variable.assign(total / workers.size)
         summed = [tf.cast(total, one.dtype) for total, one in zip(summed, gradients)]
         return own(summed, trainable_variables)
