@@ -1,4 +1,4 @@
-"""Workers of three machines, each a network namespace of its own on one bridge; one loses its network. It needs root."""
+"""Workers of three machines, each a network namespace on one bridge; one loses its network. It needs root."""
 
 import contextlib
 import json

@@ -46,7 +46,11 @@ def write_recipes(root: Path) -> None:
     for name, changes in CASES.items():
         kind = "panoptic" if name == "panoptic" else ""
         steps = {"steps": STEPS, "validate_every": STEPS, "checkpoint_every": STEPS, "save_steps": []}
-        recipe = tiny.recipe(root / f"data{kind}", instances=bool(kind), **{**changes, "training": {**steps, **changes.get("training", {})}})
+        recipe = tiny.recipe(
+            root / f"data{kind}",
+            instances=bool(kind),
+            **{**changes, "training": {**steps, **changes.get("training", {})}},
+        )
         recipe["model"] = {**({**recipe["model"], "dropout": 0.0} if kind else HEAD), **changes.get("model", {})}
         for section, key in (("distillation", "run"), ("model", "weights")):
             if key in recipe.get(section, {}):

@@ -280,7 +280,14 @@ def reason(error: BaseException) -> str | None:
     told = re.search(re.escape(LEFT).replace(r"\{\}", "(.*?)", 1).replace(r"\{\}", "(.*)", 1), text, re.DOTALL)
     if told:
         return f"Worker {told[1]} has left: {told[2].rstrip('.')}."
-    lost = ("heartbeat timeout", "CoordinationService/Heartbeat", "Socket closed", "onnection reset", "onnection refused", "failed to connect")
+    lost = (
+        "heartbeat timeout",
+        "CoordinationService/Heartbeat",
+        "Socket closed",
+        "onnection reset",
+        "onnection refused",
+        "failed to connect",
+    )
     if any(sign in text for sign in lost) or isinstance(error, tf.errors.UnavailableError):
         who = re.search(r"/job:worker(?:/replica:\d+)?/task:(\d+)(?: heartbeat| while|$)", text)
         name = f"Worker {who[1]}" if who else "Another worker"

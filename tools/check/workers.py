@@ -147,8 +147,8 @@ def check_bytes(root):
     """Rows of: parameters, precision of the gradients, bytes a step and worker that the plan has, that were sent, and
     their ratio.
 
-    What else uses the loopback device in the meantime is counted, too. A network of 0.7 million parameters: the messages
-    of one of a few thousand are mostly headers.
+    What else uses the loopback device in the meantime is counted, too. A network of 0.7 million parameters: the
+    messages of one of a few thousand are mostly headers.
     """
     tree = tiny.recipe(root / "data")
     tree["model"] = {**worker_cases.HEAD, "backbone": "resnet18", "weights": "none", "width": 0.25}
