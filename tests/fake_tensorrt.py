@@ -63,6 +63,9 @@ class FakeTensorRT(types.ModuleType):
         self.calls, self.trouble = [], ""
         self.ILogger, self.DataType = FakeILogger, DataType
         flags = ["FP16", "INT8"] if self.number < (11,) else []
+        flags.append("GPU_FALLBACK")
+        self.DeviceType = enum.IntEnum("DeviceType", {"GPU": 0, "DLA": 1})
+        self.dla_cores = 0
         self.BuilderFlag = enum.IntEnum("BuilderFlag", {name: i for i, name in enumerate(flags + ["TF32"])})
         kinds = {"EXPLICIT_BATCH": 0} if self.number < (11,) else {}
         if self.number >= (10,):
@@ -155,6 +158,7 @@ class FakeConfig(Strict):
 def config_class(number):
     class Config(FakeConfig):
         NAMES = (("max_workspace_size",) if number < (10,) else ()) + (("int8_calibrator",) if number < (11,) else ())
+        NAMES += ("default_device_type", "DLA_core")
 
         if number >= (8, 4, 1):
 
@@ -172,6 +176,10 @@ def config_class(number):
 class FakeBuilder(Strict):
     def __init__(self, trt, logger):
         self._trt, self._logger = trt, logger
+
+    @property
+    def num_DLA_cores(self):
+        return self._trt.dla_cores
 
     def create_network(self, flags=0):
         self._trt.calls.append(("create_network", flags))
@@ -198,6 +206,13 @@ class FakeBuilder(Strict):
 
 
 class FakeRuntime(Strict):
+    NAMES = ("DLA_core",)
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "DLA_core":
+            self._trt.calls.append(("Runtime.DLA_core", value))
+
     def __init__(self, trt, logger):
         self._trt, self._logger = trt, logger
 

@@ -292,6 +292,38 @@ def test_own_kernels(machine, bundle, monkeypatch):
     assert here.trt.called("set_tactic_sources") == [0, 0]
 
 
+def test_a_dla_takes_the_calibration_cache_and_leaves_the_rest_to_the_gpu(machine, bundle, monkeypatch):
+    """Not run on a device: the calls that TensorRT's documentation asks for."""
+    here = machine("8.5.3.1")
+    here.trt.dla_cores = 2
+    monkeypatch.setenv(_tensorrt_build.DLA_VARIABLE, "1")
+    runtime = here.load(bundle, "int8")
+    runtime.close()
+    assert runtime.path.endswith("int8_implicit_dla1.engine")
+    assert here.trt.called("DLA_core") == [1] and here.trt.called("Runtime.DLA_core") == [1]
+    assert here.trt.called("default_device_type") == [here.trt.DeviceType.DLA]
+    assert here.trt.called("build_serialized_network") == [["FP16", "GPU_FALLBACK", "INT8"]]
+    monkeypatch.delenv(_tensorrt_build.DLA_VARIABLE)
+    assert here.build(bundle, "int8")["path"].endswith("int8.engine")
+    assert here.trt.called("default_device_type") == [here.trt.DeviceType.DLA], "once, for the first engine"
+
+
+@pytest.mark.parametrize(
+    "value, precision, message",
+    [
+        ("2", "int8", "no DLA core 2: this machine has 2"),
+        ("0", "float32", "A DLA runs int8 and float16"),
+        ("both", "int8", "0 or 1; got 'both'"),
+    ],
+)
+def test_a_dla_that_cannot_be(machine, bundle, monkeypatch, value, precision, message):
+    here = machine()
+    here.trt.dla_cores = 2
+    monkeypatch.setenv(_tensorrt_build.DLA_VARIABLE, value)
+    with pytest.raises(DeepLabError, match=message):
+        here.build(bundle, precision)
+
+
 def test_a_broken_cublas_is_left_out(machine, bundle):
     here = machine()
     here.trt.trouble = "cublas"
@@ -584,13 +616,14 @@ def test_the_fake_has_nothing_that_the_real_module_lacks(real):
         for name in dir(thing)
         if not name.startswith("_") and name != "NAMES"
     ]
-    names += [["IBuilderConfig", name] for name in objects["IBuilderConfig"].NAMES]
+    names += [[kind, name] for kind in ("IBuilderConfig", "Runtime") for name in objects[kind].NAMES]
     for kind in (
         fake.BuilderFlag,
         fake.NetworkDefinitionCreationFlag,
         fake.MemoryPoolType,
         fake.TensorIOMode,
         fake.DataType,
+        fake.DeviceType,
     ):
         names += [[kind.__name__, member.name] for member in kind]
     assert len(names) > 40

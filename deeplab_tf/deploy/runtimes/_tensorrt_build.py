@@ -11,11 +11,15 @@ import functools
 import os
 from typing import Any, List, NamedTuple, Optional, Tuple
 
-from deeplab_tf.core.errors import DeepLabError
+from deeplab_tf.core.errors import DeepLabError, WrongCall
 
 OLDEST = (8, 2)
 OWN_KERNELS_VARIABLE = "DEEPLAB_TF_OWN_KERNELS"
 """Set to 1 if cuBLAS or cuDNN is missing or broken: TensorRT then uses none of their kernels."""
+
+
+DLA_VARIABLE = "DEEPLAB_TF_DLA"
+"""The number of the deep-learning accelerator (DLA) of a Jetson Xavier or Orin that runs the network."""
 
 
 class EngineSpec(NamedTuple):
@@ -29,6 +33,7 @@ class EngineSpec(NamedTuple):
         calibration: a calibration cache for implicit INT8 of a float model; without it the model's Q/DQ nodes count.
         timings: measurements of an earlier build, which save time.
         own_kernels: use TensorRT's own kernels only.
+        dla: the DLA core that runs what it can, and the GPU the rest; None: the GPU runs all.
     """
 
     model: bytes
@@ -38,6 +43,7 @@ class EngineSpec(NamedTuple):
     calibration: Optional[bytes] = None
     timings: bytes = b""
     own_kernels: bool = False
+    dla: Optional[int] = None
 
 
 def version(trt) -> Tuple[int, ...]:
@@ -97,6 +103,14 @@ def own_kernels_wanted() -> bool:
     return os.environ.get(OWN_KERNELS_VARIABLE, "") not in ("", "0")
 
 
+def dla_wanted() -> Optional[int]:
+    """Return the DLA core that the environment variable names. Raises WrongCall for what is no number."""
+    text = os.environ.get(DLA_VARIABLE, "")
+    if text and not text.isdigit():
+        raise WrongCall(f"{DLA_VARIABLE} takes the number of a DLA core, 0 or 1; got '{text}'.")
+    return int(text) if text else None
+
+
 def takes_types_from_network(trt) -> bool:
     """Return whether this is a TensorRT without precision flags (11)."""
     return not hasattr(trt.BuilderFlag, "FP16")
@@ -134,6 +148,8 @@ def _build(trt, builder, spec):
     config = builder.create_builder_config()
     _set_workspace(trt, config, spec.workspace)
     _set_precision(trt, config, spec)
+    if spec.dla is not None:
+        _set_dla(trt, builder, config, spec)
     if spec.own_kernels:
         config.set_tactic_sources(0)
     timings = config.create_timing_cache(spec.timings)
@@ -169,6 +185,19 @@ def _set_precision(trt, config, spec):
         config.set_flag(trt.BuilderFlag.INT8)
         if spec.calibration is not None:
             config.int8_calibrator = _calibrator(trt, with_header(spec.calibration, version(trt)))
+
+
+def _set_dla(trt, builder, config, spec):
+    if spec.precision == "float32":
+        raise DeepLabError("A DLA runs int8 and float16; choose one of them, or float32 without a DLA.")
+    if spec.dla >= builder.num_DLA_cores:
+        raise DeepLabError(
+            f"There is no DLA core {spec.dla}: this machine has {builder.num_DLA_cores}. Only Jetson Xavier and Orin "
+            "have any."
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = spec.dla
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def with_header(cache: bytes, found: Tuple[int, ...]) -> bytes:

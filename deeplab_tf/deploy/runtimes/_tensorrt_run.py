@@ -3,7 +3,7 @@
 Inputs and outputs are named tensors from 8.5 on, and numbered bindings until 9.
 """
 
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 
@@ -40,12 +40,13 @@ class Engine:
         inputs, outputs: lists of `Tensor`.
     """
 
-    def __init__(self, trt, cuda, plan: bytes):
+    def __init__(self, trt, cuda, plan: bytes, *, dla: Optional[int] = None):
         """
         Args:
             trt: the module tensorrt.
             cuda: from `open_cuda`.
             plan: from `build_plan`, on this GPU and with this TensorRT.
+            dla: the DLA core that it was built for.
         Raises:
             DeepLabError: TensorRT cannot load it, or there is no memory for it.
         """
@@ -55,6 +56,8 @@ class Engine:
         del log.errors[:]
         self._log = log
         self._runtime = self._made(lambda: trt.Runtime(log), "finds no working GPU")
+        if dla is not None:
+            self._runtime.DLA_core = dla
         self._engine = self._made(lambda: self._runtime.deserialize_cuda_engine(plan), "cannot load the engine")
         self._context = self._made(self._engine.create_execution_context, "has no memory to run the engine")
         self._named = hasattr(self._engine, "num_io_tensors")

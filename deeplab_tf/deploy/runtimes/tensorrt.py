@@ -46,6 +46,7 @@ def build(
     say=print,
     implicit: bool = False,
     own_kernels: Optional[bool] = None,
+    dla: Optional[int] = None,
 ) -> dict:
     """Build the engine for this GPU into the bundle's engines/, unless one that fits is there.
 
@@ -58,6 +59,8 @@ def build(
         implicit: INT8 by calibration.cache instead of Q/DQ nodes.
         own_kernels: use no kernels of cuBLAS and cuDNN; if left out, the environment variable DEEPLAB_TF_OWN_KERNELS=1
             asks for it.
+        dla: the DLA core to build for, with INT8 by calibration.cache: a DLA takes no Q/DQ nodes. If left out, that of
+            the environment variable DEEPLAB_TF_DLA.
     Returns:
         precision: of what was built, path, megabytes, seconds (0.0 if reused), reused.
     Raises:
@@ -65,9 +68,10 @@ def build(
     """
     gpu = _cudart.open_cuda().gpu()
     precision = _engines.supported_precision(precision, gpu, strict=strict, say=say)
-    implicit = implicit and precision == "int8"
+    dla = _tensorrt_build.dla_wanted() if dla is None else dla
+    implicit = (implicit or dla is not None) and precision == "int8"
     model = bundle.file(PRECISIONS["float32" if implicit else precision])
-    name = precision + ("_implicit" if implicit else "") + ".engine"
+    name = precision + ("_implicit" if implicit else "") + ("" if dla is None else f"_dla{dla}") + ".engine"
     folder = os.path.join(bundle.engines, _engines.fingerprint(gpu, {"tensorrt": _tensorrt().__version__}))
     return build_engine(
         model,
@@ -79,6 +83,7 @@ def build(
         rebuild=rebuild,
         say=say,
         own_kernels=own_kernels,
+        dla=dla,
         gpu=gpu,
     )
 
@@ -94,6 +99,7 @@ def build_engine(
     rebuild: bool = False,
     say=print,
     own_kernels: Optional[bool] = None,
+    dla: Optional[int] = None,
     gpu: Optional[_cudart.Gpu] = None,
 ) -> dict:
     """Build an engine as `build` does, from files.
@@ -123,6 +129,7 @@ def build_engine(
             calibration=_read(calibration) if calibration else None,
             timings=_read(timings) if timings and os.path.exists(timings) else b"",
             own_kernels=_tensorrt_build.own_kernels_wanted() if own_kernels is None else own_kernels,
+            dla=dla,
         )
         start = time.perf_counter()
         plan, measured = _tensorrt_build.build_plan(trt, spec, say)
@@ -132,9 +139,10 @@ def build_engine(
             _engines.write_file(timings, measured)
         return {"seconds": seconds, "workspace": spec.workspace}
 
+    options = {"implicit": calibration is not None, **({} if dla is None else {"dla": dla})}
     return _engines.build_if_stale(
         path,
-        _engines.facts(gpu, {"TensorRT": trt.__version__}, precision, digest, {"implicit": calibration is not None}),
+        _engines.facts(gpu, {"TensorRT": trt.__version__}, precision, digest, options),
         make,
         kind=f"a TensorRT {precision} engine",
         siblings=siblings,
@@ -145,8 +153,9 @@ def build_engine(
 
 def load(bundle: Bundle, precision: str = "int8", *, strict: bool = False, say=print, **options) -> Runtime:
     """Load the engine; build it first if none fits. Arguments and errors as in `build`."""
+    options["dla"] = _tensorrt_build.dla_wanted() if options.get("dla") is None else options["dla"]
     built = build(bundle, precision, strict=strict, say=say, **options)
-    return TensorRTRuntime(bundle, built["precision"], built["path"])
+    return TensorRTRuntime(bundle, built["precision"], built["path"], dla=options["dla"])
 
 
 class TensorRTRuntime(Runtime):
@@ -158,10 +167,10 @@ class TensorRTRuntime(Runtime):
 
     name = "tensorrt"
 
-    def __init__(self, bundle, precision, path):
+    def __init__(self, bundle, precision, path, *, dla=None):
         super().__init__(bundle, precision)
         self.path = path
-        self._engine = Engine(_tensorrt(), _cudart.open_cuda(), _read(path))
+        self._engine = Engine(_tensorrt(), _cudart.open_cuda(), _read(path), dla=dla)
         height, width = self.size
         shapes = [tensor.host.shape for tensor in self._engine.inputs]
         names = sorted(tensor.name for tensor in self._engine.outputs)
