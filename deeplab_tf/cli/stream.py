@@ -119,6 +119,9 @@ def _check_publish(ctx, param, value):
     is_flag=True,
     help="Number the things and keep the numbers from frame to frame; counts different things by class.",
 )
+@click.option(
+    "--smooth", is_flag=True, help="Hold labels against flicker: another class shows once several frames agree on it."
+)
 @click.option("--trails", is_flag=True, help="With --track, draw where things came from.")
 @click.option(
     "--zones",
@@ -183,6 +186,7 @@ def command(
     retries,
     paced,
     loop,
+    smooth,
     track,
     trails,
     zones,
@@ -233,6 +237,7 @@ def command(
             sink.close()
         raise
     drawn = {"opacity": opacity, "panoptic": outputs["panoptic_out"] is not None, "track": track, "trails": trails}
+    drawn["smooth"] = smooth
     stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, regions=regions, **drawn)
     end = click.get_current_context().ensure_object(OrderlyEnd)
 

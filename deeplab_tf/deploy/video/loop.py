@@ -23,6 +23,7 @@ from deeplab_tf.core.panoptic import Prediction, instance_counts
 from deeplab_tf.core.panoptic.zones import Regions
 from deeplab_tf.core.prediction import ImagePrediction, prepare, run_prepared
 from deeplab_tf.core.predictor import Predictor
+from deeplab_tf.core.smoothing import Smoother
 from deeplab_tf.deploy.runtimes import Runtime
 from deeplab_tf.deploy.video.follower import Follower
 from deeplab_tf.deploy.video.frame import AnnotatedFrame, StreamStats, VideoFrame
@@ -63,6 +64,7 @@ class Stream:
         panoptic: bool = False,
         track: bool = False,
         trails: bool = False,
+        smooth: bool = False,
         regions: Optional[Regions] = None,
     ):
         """Connect the parts.
@@ -77,11 +79,13 @@ class Stream:
             panoptic: make panoptic maps also of a network that predicts no instances, of connected regions.
             track: number the things of these maps, the same from frame to frame.
             trails: draw where they came from.
+            smooth: hold labels against flicker, see `core.smoothing`.
             regions: lines and zones in which they are counted.
         """
         self._source, self._runtime, self._sinks = source, runtime, list(sinks)
         self._limit, self._heartbeat, self._panoptic = frames, heartbeat, panoptic or track
         self.follower = Follower(runtime.table, trails=trails, regions=regions) if track else None
+        self._smoother = Smoother() if smooth else None
         self._renderer = OverlayRenderer(runtime.table, opacity, runtime.label_stride)
         self._meter, self._device = StreamMeter(source.live), DeviceMonitor()
         self._stopped = threading.Event()
@@ -201,6 +205,7 @@ class Stream:
         for work in _in_turn(self._to_render):
             start, frame = awake(), work.frame
             self._rendered += 1
+            work = self._smoothed(work)
             label_map, panoptic = self._maps(work)
             outlined = None if work.prediction.center is None else panoptic  # of regions nothing is counted or drawn
             things = None if self.follower is None else self.follower.update(panoptic, frame.time)
@@ -225,6 +230,13 @@ class Stream:
             )
             self._to_show.put(work._replace(annotated=annotated))
         self._to_show.close()
+
+    def _smoothed(self, work):
+        """Hold the labels of the network against flicker; they have no logits then."""
+        if self._smoother is None:
+            return work
+        labels = self._smoother.smooth(work.frame.image, work.prediction.label_map)
+        return work._replace(prediction=work.prediction._replace(label_map=labels, logits=None))
 
     def _maps(self, work):
         """Return the label map at the frame's size and, where the network predicts instances or a map is wanted, the
