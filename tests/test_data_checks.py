@@ -297,7 +297,8 @@ def test_compare_and_convert_say_which_classes_have_no_labels():
 def recipe(tmp_path, monkeypatch):
     tiny.use_backbone(monkeypatch)
     steps = {"steps": 2, "validate_every": 2, "checkpoint_every": 2, "save_steps": []}
-    return tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(tiny.write_data(tmp_path / "data"), training=steps))
+    data = tiny.write_data(tmp_path / "data")
+    return tiny.write_recipe(tmp_path / "recipe.yaml", tiny.recipe(data, small=True, training=steps))
 
 
 def relabel(root, change):

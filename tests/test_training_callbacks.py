@@ -42,7 +42,7 @@ class Recorder(StepCallback):
 def config(tmp_path, monkeypatch):
     tiny.use_backbone(monkeypatch)
     training = {"steps": 6, "validate_every": 4, "checkpoint_every": 6, "save_steps": []}
-    return resolve(tiny.recipe(tiny.write_data(tmp_path / "data"), training=training))
+    return resolve(tiny.recipe(tiny.write_data(tmp_path / "data"), small=True, training=training))
 
 
 def lines(run, key):
