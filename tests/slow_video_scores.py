@@ -1,4 +1,4 @@
-"""STQ, VPQ, IDF1 and MOTA written from the papers: pixel by pixel, with sets, and as slow as that is.
+"""STQ, VPQ, IDF1 and MOTA written from the papers: pixel by pixel, with sets, and as slow as that is; small videos.
 
 A video is a list of frames, (H, W) panoptic maps; a pixel is (frame, row, column).
 """
@@ -8,7 +8,36 @@ from collections import defaultdict
 
 import numpy as np
 
+from deeplab_tf.core.labels import Label, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, VOID
+
+NAMES = ("road", "sky", "car", "person")
+TABLE = LabelTable(Label(i, name, (i, i, i), i >= 2) for i, name in enumerate(NAMES))
+THINGS = {2, 3}
+ROAD, SKY, CARS, CAR_1, CAR_2, CAR_3, PERSON_1 = 0, 1000, 2000, 2001, 2002, 2003, 3001
+
+
+def random_video(random, frames=5, size=(4, 7)):
+    """Boxes that move over road and sky, with groups and pixels without a class; as a prediction of it the same with
+    other numbers, which change, other edges and other classes here and there."""
+    truth, prediction = [], []
+    values = random.choice([CARS, CAR_1, CAR_2, CAR_3, PERSON_1, 3002, VOID], random.randint(2, 6), replace=False)
+    places, speeds = random.uniform(0, 4, (len(values), 2)), random.uniform(-1, 1, (len(values), 2))
+    other = {value: value for value in [ROAD, SKY, *values]}
+    for t in range(frames):
+        true, predicted = np.zeros(size, int), np.zeros(size, int)
+        true[:1] = predicted[:1] = SKY
+        for value in values:
+            if random.rand() < 0.4:
+                same = [each for each in (CAR_1, CAR_2, CAR_3, PERSON_1, 3002) if each // DIVISOR == value // DIVISOR]
+                other[value] = random.choice([value, *same, *same, VOID, ROAD, CARS, 2004, PERSON_1])
+        for value, place, speed in zip(values, places, speeds):
+            (y, x), (dy, dx) = np.rint(place + t * speed).astype(int), random.randint(-1, 2, 2) * (random.rand() < 0.25)
+            true[max(0, y) : y + 3, max(0, x) : x + 4] = value
+            predicted[max(0, y + dy) : y + dy + 3, max(0, x + dx) : x + dx + 4] = other[value]
+        truth.append(true)
+        prediction.append(predicted)
+    return truth, prediction
 
 
 def tubes(frames, wanted):

@@ -28,6 +28,7 @@ NEEDS = ("numpy", "cv2")
         "deeplab-tf score --pred results --truth cityscapes/gtFine/val --json scores.json",
         "deeplab-tf score --pred results --truth camvid/testannot --format ids --classes 11 --ignore-label 11",
         "deeplab-tf score --pred panoptic_results --truth cityscapes/gtFine/val --panoptic",
+        "deeplab-tf score --pred tracked --truth drives/panoptic --video",
         "deeplab-tf score --pred results --truth cityscapes/gtFine/val --part 3/8 --out counts-3.json",
         "deeplab-tf score --merge counts-*.json --json scores.json",
     )
@@ -57,6 +58,12 @@ NEEDS = ("numpy", "cv2")
     "Cityscapes' own), or *_gtFine_instanceIds.png.",
 )
 @click.option(
+    "--video",
+    is_flag=True,
+    help="Score panoptic videos, in which things keep their numbers: STQ, VPQ, IDF1 and MOTA. Folders in the layout of "
+    "KITTI-STEP, of Cityscapes-VPS, or of sample --video and stream --track --panoptic-out.",
+)
+@click.option(
     "--csv",
     metavar="FILE",
     type=PathType(),
@@ -76,8 +83,11 @@ NEEDS = ("numpy", "cv2")
 )
 @json_option
 @verbose_option
-def command(counts, pred, truth, layout, classes, ignore_label, panoptic, csv, part, out, merge, json_target, verbose):
-    """Score predicted label files: IoU per class, mIoU, pixel accuracy; with --panoptic PQ, SQ and RQ.
+def command(
+    counts, pred, truth, layout, classes, ignore_label, panoptic, video, csv, part, out, merge, json_target, verbose
+):
+    """Score predicted label files: IoU per class, mIoU, pixel accuracy; with --panoptic PQ, SQ and RQ; with --video
+    STQ, VPQ, IDF1 and MOTA.
 
     Label files are 8-bit PNGs with one channel of ids, compared at their own resolution. Every truth needs its
     prediction, and every prediction its truth.
@@ -88,6 +98,9 @@ def command(counts, pred, truth, layout, classes, ignore_label, panoptic, csv, p
     for option, folder in (("--pred", pred), ("--truth", truth)):
         if folder is None:
             raise click.UsageError(f"Missing option '{option}'.")
+    if video:
+        _score_videos(pred, truth, json_target)
+        return
     if (part is None) != (out is None):
         raise click.UsageError("--part and --out go together: --part 1/8 --out counts-1.json.")
     if part is not None and csv:
@@ -128,6 +141,21 @@ def command(counts, pred, truth, layout, classes, ignore_label, panoptic, csv, p
     _show_scores(report, json_target)
 
 
+def _score_videos(pred, truth, json_target):
+    require_not("video", "format", "classes", "ignore-label", "panoptic", "csv", "part", "out")
+    guard = new_guard(json_target)
+    guard.reads(pred, truth, *(os.path.normpath(folder) + ".json" for folder in (pred, truth)))
+    guard.check()
+    from deeplab_tf.core.metrics.video.folders import score_video_folders
+    from deeplab_tf.core.metrics.video.scores import video_table
+
+    report = score_video_folders(truth, pred)
+    for warning in report["warnings"]:
+        say(f"Warning: {warning}")
+    show(video_table(report), json_target)
+    write_json(report, json_target)
+
+
 def _count_part(truth, pred, settings, part, out, json_target):
     from deeplab_tf.core.metrics.score_parts import score_part
 
@@ -146,7 +174,7 @@ def _merge(counts, merge, csv, json_target):
         raise click.UsageError(
             "--merge needs the files that score --part wrote: deeplab-tf score --merge counts-*.json"
         )
-    require_not("merge", "pred", "truth", "format", "classes", "ignore-label", "panoptic", "part", "out")
+    require_not("merge", "pred", "truth", "format", "classes", "ignore-label", "panoptic", "video", "part", "out")
     guard = new_guard(json_target)
     guard.reads(*counts)
     guard.writes(csv, "--csv")

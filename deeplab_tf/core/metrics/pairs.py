@@ -39,9 +39,10 @@ def common_names(
     return sorted(truths)
 
 
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield function(item) for each item, in order, with progress; the end of the loop cancels what has not begun."""
-    return iter(progress(_results(function, items), "score", total=len(items)))
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item], *, label: str = "score") -> Iterator[Result]:
+    """Yield function(item) for each item, in order, with progress, whose line begins with `label`; the end of the loop
+    cancels what has not begun."""
+    return iter(progress(_results(function, items), label, total=len(items)))
 
 
 def _results(function, items):

@@ -1,17 +1,18 @@
 """Reads the panoptic maps of a folder: COCO's format (see `coco`), or Cityscapes' *_gtFine_instanceIds.png files."""
 
 import os
-from typing import Dict, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
 from deeplab_tf.core.cityscapes import CITYSCAPES, INSTANCE_SUFFIX, from_instance_ids
 from deeplab_tf.core.errors import DeepLabError, some_of
 from deeplab_tf.core.image_files import list_images, read_colors, read_instance_ids
-from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, METHODS, VOID, distinct
 from deeplab_tf.core.panoptic.coco import category_ids, from_colors, part_of
 from deeplab_tf.core.panoptic.coco_reader import read_coco
+from deeplab_tf.core.panoptic.segments import SegmentMap, joined
 from deeplab_tf.core.parts import Part
 
 
@@ -52,9 +53,9 @@ def open_panoptic_folder(folder: str, *, truth: Optional[PanopticFolder] = None)
     Raises:
         DeepLabError: the folder has neither, or the JSON file is wrong.
     """
-    paths = _json_files(folder)
+    paths = json_files(folder)
     if paths:
-        return CocoFolder(paths, _png_folder(folder, paths[0]), truth)
+        return CocoFolder(paths, png_folder(folder, paths[0]), truth)
     files: Dict[str, str] = {}
     for file in list_images(folder, recursive=True):
         if file.endswith(INSTANCE_SUFFIX):
@@ -70,7 +71,7 @@ def open_panoptic_folder(folder: str, *, truth: Optional[PanopticFolder] = None)
     return CityscapesFolder(files)
 
 
-def _json_files(folder):
+def json_files(folder: str) -> List[str]:
     """Return the JSON file of a folder; or those of all parts, as `predict --part` writes them; or none."""
     folder = os.path.abspath(folder)
     inside = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
@@ -97,7 +98,7 @@ def _all_of(parts, folder):
     return sorted(parts)
 
 
-def _png_folder(folder, path):
+def png_folder(folder: str, path: str) -> str:
     """Return where the PNG files are: for gtFine/cityscapes_panoptic_val.json in gtFine/cityscapes_panoptic_val."""
     below = os.path.splitext(path)[0]
     return below if os.path.isdir(below) else os.path.dirname(path)
@@ -145,12 +146,30 @@ class CocoFolder(PanopticFolder):
         self.method = method if isinstance(method, str) and method in METHODS else None
 
     def panoptic_map(self, name):
+        value_of = self._values(name)
+        ids, index = self._read(name)
+        return np.array([value_of.get(i, VOID) for i in ids.tolist()], np.int32)[index]
+
+    def segments(self, name: str, things: np.ndarray) -> SegmentMap:
+        """Return the segments of an image; a thing's number is the id of its segment, which a video keeps.
+
+        Args:
+            name: one of `names`.
+            things: (256,) bool, which classes are things.
+        """
+        listed = {segment.id: (label.id, 0 if segment.crowd else segment.id) for segment, label in self._listed(name)}
+        ids, index = self._read(name)
+        both = np.array([listed.get(i, (IGNORE_LABEL, 0)) for i in ids.tolist()], np.int64)
+        return joined(both[:, 0], both[:, 1], things, index)
+
+    def _read(self, name):
+        """Return the (N,) segment ids of an image and which of them each pixel is in, (H, W)."""
         segments, path = self._annotations[name][1], self.file(name)
         pixels = from_colors(read_colors(path))
         values, areas, index = distinct(pixels.reshape(-1))
         counted = dict(zip(values.tolist(), areas.tolist()))
-        value_of = self._values(name, segments)
-        missing, absent = sorted(set(counted) - set(value_of) - {0}), sorted(set(value_of) - set(counted))
+        listed = {segment.id for segment in segments}
+        missing, absent = sorted(set(counted) - listed - {0}), sorted(listed - set(counted))
         if missing:
             raise DeepLabError(
                 f"{path} holds segment {missing[0]}, which {self._path} does not list for the image {name}."
@@ -165,19 +184,32 @@ class CocoFolder(PanopticFolder):
                     f"{self._path} says that segment {segment.id} of the image {name} has {segment.area} pixels, and "
                     f"{path} has {counted[segment.id]}."
                 )
-        return np.array([value_of.get(i, VOID) for i in counted], np.int32)[index].reshape(pixels.shape)
+        return values, index.reshape(pixels.shape)
 
     def file(self, name):
         return os.path.join(self._png_folder, self._annotations[name][0])
 
-    def _values(self, name, segments):
+    def _values(self, name):
         """Return segment id -> value in the panoptic map."""
         found: Dict[int, int] = {}
         counts: Dict[int, int] = {}
-        for segment in segments:
+        for segment, label in self._listed(name):
+            first_stuff = not label.thing and label.id not in counts
+            instance = 0 if segment.crowd or first_stuff else counts.get(label.id, 0) + 1
+            counts[label.id] = max(counts.get(label.id, 0), instance)
+            if instance >= DIVISOR:
+                raise DeepLabError(f"{self._path}: the image {name} has more than {DIVISOR - 1} segments of one class.")
+            found[segment.id] = label.id * DIVISOR + instance
+        return found
+
+    def _listed(self, name):
+        """Yield the segments of an image and their classes. Raise DeepLabError for what cannot be."""
+        seen = set()
+        for segment in self._annotations[name][1]:
             where = f"segment {segment.id} of the image {name}"
-            if segment.id in found:
+            if segment.id in seen:
                 raise DeepLabError(f"{self._path} lists segment {segment.id} twice for the image {name}.")
+            seen.add(segment.id)
             if segment.category not in self.categories:
                 known = ", ".join(str(each) for each in sorted(self.categories))
                 raise DeepLabError(
@@ -189,13 +221,7 @@ class CocoFolder(PanopticFolder):
                 raise DeepLabError(
                     f"{self._path}: {where} is a crowd of '{label.name}', which is stuff; only things have crowds."
                 )
-            first_stuff = not label.thing and label.id not in counts
-            instance = 0 if segment.crowd or first_stuff else counts.get(label.id, 0) + 1
-            counts[label.id] = max(counts.get(label.id, 0), instance)
-            if instance >= DIVISOR:
-                raise DeepLabError(f"{self._path}: the image {name} has more than {DIVISOR - 1} segments of one class.")
-            found[segment.id] = label.id * DIVISOR + instance
-        return found
+            yield segment, label
 
 
 def _check_same_categories(path, table, categories, truth):
