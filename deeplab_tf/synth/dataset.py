@@ -8,6 +8,7 @@ from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.files import modules_in, write_json, write_text
 from deeplab_tf.core.image_files import write_image
 from deeplab_tf.core.input_files import read_json
+from deeplab_tf.synth import video
 
 SETTINGS = "scenes.json"
 """The file in the folder that holds its settings; written first."""
@@ -16,12 +17,14 @@ STREETS = "streets"
 
 
 class Settings(NamedTuple):
-    """Everything that decides the files of a set of scenes."""
+    """Everything that decides the files of a set of scenes; with `frames` each scene is a video (see `video`)."""
 
     scenes: int
     size: Tuple[int, int]
     seed: int
     domain: str = STREETS
+    frames: int = 0
+    fps: float = 0.0
 
 
 def domains() -> List[str]:
@@ -55,6 +58,8 @@ def begin_folder(folder: str, settings: Settings) -> None:
     }
     if settings.domain != STREETS:  # which came first, and is not written
         wanted["domain"] = settings.domain
+    if settings.frames:
+        wanted.update(frames=settings.frames, fps=settings.fps)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise DeepLabError(f"{folder} is a file; name a new folder for the scenes.")
     if os.path.exists(path):
@@ -75,7 +80,7 @@ def _check_settings(path: str, wanted: dict) -> None:
         found = None
     if not isinstance(found, dict):
         raise DeepLabError(f"{path} is damaged; name a new folder for the scenes.")
-    keys = dict.fromkeys([*wanted, *({"domain"} & set(found))])
+    keys = dict.fromkeys([*wanted, *sorted({"domain", "frames", "fps"} & set(found))])
     different = [f"{key} {found.get(key)} (now {wanted.get(key)})" for key in keys if found.get(key) != wanted.get(key)]
     if different:
         raise DeepLabError(
@@ -87,12 +92,20 @@ def _check_settings(path: str, wanted: dict) -> None:
 def missing_scenes(folder: str, settings: Settings) -> Iterator[int]:
     """Yield the index of each scene of which a file is missing."""
     for index in range(settings.scenes):
-        if not all(os.path.exists(path) for path in scene_paths(folder, index, settings.scenes, settings.domain)):
+        if settings.frames:
+            if not video.is_drawn(folder, index):
+                yield index
+        elif not all(os.path.exists(path) for path in scene_paths(folder, index, settings.scenes, settings.domain)):
             yield index
 
 
 def write_scene(folder: str, index: int, settings: Settings) -> int:
-    """Draw a scene and write those of its files that are missing, each whole or not at all. Returns the index."""
+    """Draw a scene and write those of its files that are missing, or all of a video, each whole or not at all. Returns
+    the index."""
+    if settings.frames:
+        frames, fps = settings.frames, settings.fps
+        video.write_video(folder, index, seed=settings.seed, size=settings.size, frames=frames, fps=fps)
+        return index
     domain = load_domain(settings.domain)
     arrays = domain.draw(settings.seed, index, settings.size)
     for path, array in zip(domain.paths(folder, index, settings.scenes), arrays):

@@ -9,6 +9,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 
+from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.synth.light import Color, Light
 from deeplab_tf.synth.shapes import Pose, Shape
 
@@ -75,7 +76,10 @@ class Painter:
         """
         if self._numbers is not None:
             count = sum(1 for label, _ in self._numbers if label == label_id)
-            return label_id * 1000 + self._numbers.setdefault((label_id, traits.tobytes()), count)
+            number = self._numbers.setdefault((label_id, traits.tobytes()), count)
+            if number > 998:
+                raise DeepLabError("A drive has more than 999 things of a class, which is the most; draw fewer frames.")
+            return label_id * 1000 + number
         count = self._instances.get(label_id, 0)
         self._instances[label_id] = count + 1
         return label_id * 1000 + count
