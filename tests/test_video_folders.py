@@ -19,7 +19,7 @@ from deeplab_tf.core.metrics.video.scores import VideoScores
 from deeplab_tf.core.panoptic import DIVISOR, VOID
 from deeplab_tf.core.panoptic.coco import PanopticWriter, to_colors
 from deeplab_tf.core.panoptic.segments import segment_map
-from deeplab_tf.core.panoptic.sequences import KITTI_STEP, place_of
+from deeplab_tf.core.panoptic.sequences import KITTI_STEP, open_videos, place_of
 
 VIDEOS = {f"{seed:04d}": random_video(np.random.RandomState(seed), size=(32, 40)) for seed in (3, 7)}
 KEYS = ("stq", "aq", "sq", "vpq", "vpq_things", "vpq_stuff", "idf1", "mota", "things", "id_switches", "frames")
@@ -85,6 +85,24 @@ def test_one_video_whose_frames_are_numbered_otherwise(own, tmp_path):
     """As `stream --panoptic-out` numbers the frames of a video file."""
     folder = write_own(tmp_path, 1, videos={"0003": VIDEOS["0003"]}, name="{frame:08d}")
     equal(score_video_folders(str(own[0] / "0003"), str(folder / "0003")), of_maps([VIDEOS["0003"]]))
+
+
+def test_track_ids_are_the_numbers_of_things(tmp_path):
+    """Ids are of single frames then; a thing without a `track_id`, such as a tiny one, is another in each frame."""
+    first, second = np.array([[0, 2001, 2002, 2003]], np.int32), np.array([[0, 2002, 2001, 2003]], np.int32)
+    with PanopticWriter(str(tmp_path), TABLE, "centers") as writer:
+        writer.add("0", first, track_ids={2001: 0, 2002: 5000})
+        writer.add("1", second, track_ids={2002: 0, 2001: 5000})
+        writer.close()
+    video = open_videos(str(tmp_path)).open("")
+    maps = [video.read(frame) for frame in video.files]
+    numbers = [segments.numbers[segments.where][0].tolist() for segments in maps]
+    assert numbers[0][:3] == numbers[1][:3] == [0, 1, 5001] and 5001 < numbers[0][3] < numbers[1][3]
+    whole = json.loads((tmp_path / "panoptic.json").read_text())
+    whole["annotations"][1]["segments_info"][1]["track_id"] = "a"
+    (tmp_path / "panoptic.json").write_text(json.dumps(whole))
+    result = call("--truth", tmp_path, "--pred", tmp_path, "--video")
+    assert result.exit_code == 1 and "annotations[1].segments_info[1].track_id" in result.output
 
 
 def write_step(folder, side):

@@ -7,6 +7,8 @@ import pytest
 import streams
 
 from deeplab_tf.core.image_files import write_image
+from deeplab_tf.core.metrics.video.folders import score_video_folders
+from deeplab_tf.core.panoptic.coco import PanopticWriter
 from deeplab_tf.core.panoptic.folders import open_panoptic_folder
 from deeplab_tf.core.panoptic.tracking import Thing
 from deeplab_tf.deploy.video.thing_marker import ThingMarker, color_of
@@ -64,6 +66,27 @@ def test_panoptic_maps_hold_the_numbers(run, tmp_path):
     assert len({number for _, number in left}) == len({number for _, number in right}) == 1
     assert left[0][1] != right[0][1] and left[0][0] != left[-1][0], "the map's own numbers change"
     assert open_panoptic_folder(str(tmp_path / "out")).panoptic_map("4").shape == (64, 128)
+
+
+def test_a_tracked_stream_is_scored(run, tmp_path):
+    """Two bright squares cross each other's rows, so that the region that is counted first changes."""
+    with PanopticWriter(str(tmp_path / "truth"), streams.TABLE, "centers") as truth:
+        for frame in range(8):
+            image, panoptic = np.full((64, 128, 3), 5, np.uint8), np.zeros((64, 128), np.int32)
+            for number, (y, x) in enumerate([(8 + 4 * frame, 16), (40 - 4 * frame, 80)], 1):
+                image[y : y + 16, x : x + 16], panoptic[y : y + 16, x : x + 16] = 250, 2000 + number
+            write_image(str(tmp_path / "images" / f"{frame:04d}.png"), image)
+            truth.add(f"{frame:04d}", panoptic)
+        truth.close()
+    scores = []
+    for options in (["--track"], []):
+        out = tmp_path / f"out{len(options)}"
+        assert run("--source", tmp_path / "images", "--panoptic-out", out, *options).exit_code == 0
+        scores.append(score_video_folders(str(tmp_path / "truth"), str(out)))
+    tracked, single = scores
+    assert tracked["idf1"] == tracked["mota"] == 1 and tracked["id_switches"] == 0 and tracked["things"] == 2
+    assert single["id_switches"] == 2 and single["idf1"] < 0.7 and single["aq"] < tracked["aq"]
+    assert single["miou"] == tracked["miou"], "labels are the same"
 
 
 def test_trails_go_with_track(run):

@@ -8,6 +8,8 @@ from deeplab_tf.core.labels import Label, LabelTable
 
 MAX_BYTES = 1 << 30
 """Of a JSON file; COCO's own have 70 MB."""
+MAX_TRACKS = 1 << 40
+"""Numbers of things in a video are lower."""
 _MAX_ID = (1 << 24) - 1
 """The highest segment that a color has."""
 
@@ -19,6 +21,7 @@ class Segment(NamedTuple):
     category: int
     crowd: bool
     area: Optional[int]  # pixels
+    track: Optional[int]  # `track_id`, the number that a thing keeps in a video
 
 
 Annotations = Dict[str, Tuple[str, List[Segment]]]
@@ -74,16 +77,18 @@ def _segment(rows: Value, index: int, row: Any) -> Segment:
     if type(row) is dict:
         i: Any = row.get("id")
         category: Any = row.get("category_id")
-        crowd, area = row.get("iscrowd", 0), row.get("area")
+        crowd, area, track = row.get("iscrowd", 0), row.get("area"), row.get("track_id")
         ids = type(i) is type(category) is int and 0 < i <= _MAX_ID and 0 <= category < 1 << 31
         rest = type(crowd) in (int, bool) and 0 <= crowd <= 1 and (area is None or (type(area) is int and area >= 0))
-        if ids and rest:
-            return Segment(i, category, bool(crowd), area)
+        if ids and rest and (track is None or (type(track) is int and 0 <= track < MAX_TRACKS)):
+            return Segment(i, category, bool(crowd), area, track)
     wrong = Value(row, rows.file, f"{rows.key}[{index}]")
     wrong["id"].integer(1, _MAX_ID)
     wrong["category_id"].integer(0, (1 << 31) - 1)
     if "iscrowd" in row:
         _flag(wrong["iscrowd"])
+    if row.get("track_id") is not None:
+        wrong["track_id"].integer(0, MAX_TRACKS - 1)
     raise wrong["area"].wrong("an integer from 0 on")
 
 

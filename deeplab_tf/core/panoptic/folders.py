@@ -1,6 +1,7 @@
 """Reads the panoptic maps of a folder: COCO's format (see `coco`), or Cityscapes' *_gtFine_instanceIds.png files."""
 
 import os
+from bisect import bisect_left
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from deeplab_tf.core.image_files import list_images, read_colors, read_instance_
 from deeplab_tf.core.labels import IGNORE_LABEL, LabelTable
 from deeplab_tf.core.panoptic import DIVISOR, METHODS, VOID, distinct
 from deeplab_tf.core.panoptic.coco import category_ids, from_colors, part_of
-from deeplab_tf.core.panoptic.coco_reader import read_coco
+from deeplab_tf.core.panoptic.coco_reader import MAX_TRACKS, read_coco
 from deeplab_tf.core.panoptic.segments import SegmentMap, joined
 from deeplab_tf.core.parts import Part
 
@@ -143,6 +144,7 @@ class CocoFolder(PanopticFolder):
             raise DeepLabError(f"{path} names no categories; expected `categories` with id, name and isthing.")
         table, categories = classes
         super().__init__(table, sorted(self._annotations), categories)
+        self._tracked = any(each.track is not None for _, rows in self._annotations.values() for each in rows)
         self.method = method if isinstance(method, str) and method in METHODS else None
 
     def panoptic_map(self, name):
@@ -151,16 +153,26 @@ class CocoFolder(PanopticFolder):
         return np.array([value_of.get(i, VOID) for i in ids.tolist()], np.int32)[index]
 
     def segments(self, name: str, things: np.ndarray) -> SegmentMap:
-        """Return the segments of an image; a thing's number is the id of its segment, which a video keeps.
+        """Return the segments of an image of a video. A thing's number is one more than its `track_id`; where no
+        segment of any image has one, the id of its segment. A thing without its `track_id` has a number of its own.
 
         Args:
             name: one of `names`.
             things: (256,) bool, which classes are things.
         """
-        listed = {segment.id: (label.id, 0 if segment.crowd else segment.id) for segment, label in self._listed(name)}
+        listed = {
+            segment.id: (label.id, 0 if segment.crowd else self._number(name, segment))
+            for segment, label in self._listed(name)
+        }
         ids, index = self._read(name)
         both = np.array([listed.get(i, (IGNORE_LABEL, 0)) for i in ids.tolist()], np.int64)
         return joined(both[:, 0], both[:, 1], things, index)
+
+    def _number(self, name, segment):
+        if not self._tracked:
+            return segment.id
+        own = MAX_TRACKS + (bisect_left(self.names, name) << 24) + segment.id
+        return own if segment.track is None else segment.track + 1
 
     def _read(self, name):
         """Return the (N,) segment ids of an image and which of them each pixel is in, (H, W)."""

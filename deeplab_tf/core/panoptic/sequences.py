@@ -1,8 +1,9 @@
 """Reads panoptic videos: maps of many frames, in which a thing keeps its number.
 
-- COCO's format (see `coco`): a JSON file and its PNG files, in which a thing's segment has one id in all frames of its
-  video. Either one folder of a video, such as `stream --track --panoptic-out` writes, or a folder of those; or one JSON
-  file of many videos, which the names of the images tell apart.
+- COCO's format (see `coco`): a JSON file and its PNG files, in which a thing's segments have one `track_id` in all
+  frames of its video, or, where the file has none, one id. Either one folder of a video, such as `stream --track
+  --panoptic-out` writes, or a folder of those; or one JSON file of many videos, which the names of the images tell
+  apart.
 - Cityscapes-VPS (Kim et al., CVPR 2020): the truth is panoptic_video/ with panoptic_gt_SPLIT_*.json one or two folders
   higher, a prediction is pred.json with pan_pred/; images are called VIDEO_FRAME_...
 - KITTI-STEP (Weber et al., 2021): VIDEO/FRAME.png, whose red is the class, 0 to 18 in Cityscapes' order or 255, and
