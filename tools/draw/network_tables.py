@@ -21,8 +21,8 @@ HEADS = {
 }
 STRIDES = {"swin": 32}
 """Output strides other than 16, by family."""
-RATES = """Parameters of DeepLabV3+ on each backbone, and the frames per second that a device is estimated to reach in its
-fastest precision (see [Budget](budget.md); not measured):"""
+RATES = """Parameters of DeepLabV3+ on each backbone, and the frames per second that a device is estimated to reach
+in its fastest precision (see [Budget](budget.md); not measured):"""
 BEGIN, END = "<!-- written by tools/draw/network_tables.py -->\n", "<!-- end -->\n"
 
 
