@@ -84,7 +84,7 @@ def test_the_service_is_watched_and_runs_a_command_that_exists(monkeypatch):
     with click.Context(group, info_name="deeplab-tf") as parent:
         command = group.get_command(parent, "stream")
         with command.make_context("stream", list(words[1:]), parent=parent) as context:
-            assert context.params["serve"] == ("127.0.0.1", 8080) and context.params["uri"].startswith("csi://")
+            assert context.params["serve"] == ("127.0.0.1", 8080) and context.params["uris"][0].startswith("csi://")
 
 
 def test_the_runner_is_python_3_6():

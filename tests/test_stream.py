@@ -242,7 +242,7 @@ def test_any_failing_stage_ends_the_stream_at_once(tmp_path, runtime, part, monk
         )
         expected = ZeroDivisionError
     if part == "renderer":
-        monkeypatch.setattr(stream._renderer, "class_shares", lambda label_map: [][0])
+        monkeypatch.setattr(stream.feeds[0].renderer, "class_shares", lambda label_map: [][0])
         expected = IndexError
     start = time.monotonic()
     with pytest.raises(expected):

@@ -32,7 +32,7 @@ from deeplab_tf.deploy.video.shown_address import hide, shown_arguments
 _INTERRUPTED = {"train": 130, "stream": 0}
 """Exit codes of commands that do not end as their signal says."""
 _CLICKS_OWN = (click.exceptions.Exit, click.exceptions.Abort, click.ClickException)
-_NOT_COMMANDS = ("__init__", "options")
+_NOT_COMMANDS = ("__init__", "options", "stream_outputs")
 
 
 class FolderGroup(click.Group):

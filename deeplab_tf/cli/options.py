@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
@@ -207,24 +207,38 @@ def require_not(option: str, *names: str) -> None:
             raise click.UsageError(f"{parameter.opts[0]} does not go with --{option}; leave it out.")
 
 
-def _check_source(ctx, param, value):
-    from deeplab_tf.deploy.video.address import parse
+class _SourceType(click.ParamType):
+    """The URI of a source. In an environment variable stands one, which may hold spaces."""
 
-    try:
-        if not value.startswith("@"):  # which is a file, and read when it is needed
-            parse(value)
-    except DeepLabError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
+    name = "URI"
+
+    def convert(self, value, param, ctx):
+        from deeplab_tf.deploy.video.address import parse
+
+        try:
+            if not value.startswith("@"):  # which is a file, and read when it is needed
+                parse(value)
+        except DeepLabError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+    def split_envvar_value(self, value):
+        return [value]
 
 
-def source_option(text: str):
-    """Return a decorator that adds `--source URI` to a command, which gets `uri`; `text` is its help."""
+def source_option(text: str, *, several: bool = False):
+    """Return a decorator that adds `--source URI` to a command, which gets `uri`, or with `several` the tuple `uris`;
+    `text` is its help."""
     text += " To keep a password off the command line, write the URI into a file of mode 600 and pass @FILE, or set "
     text += "DEEPLAB_TF_SOURCE."
-    return click.option(
-        "--source", "uri", required=True, metavar="URI", envvar="DEEPLAB_TF_SOURCE", callback=_check_source, help=text
-    )
+    options: Any = {
+        "required": True,
+        "metavar": "URI",
+        "envvar": "DEEPLAB_TF_SOURCE",
+        "type": _SourceType(),
+        "help": text,
+    }
+    return click.option("--source", "uris" if several else "uri", multiple=several, **options)
 
 
 def renamed_option(old: str, new: str, **attributes):

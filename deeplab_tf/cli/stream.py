@@ -16,9 +16,7 @@ from deeplab_tf.cli.options import (
     example,
     json_option,
     mode_options,
-    new_guard,
     opacity_option,
-    overwriting,
     require,
     runtime_options,
     show,
@@ -26,14 +24,22 @@ from deeplab_tf.cli.options import (
     verbose_option,
     write_json,
 )
+from deeplab_tf.cli.stream_outputs import (
+    FILE_OUTPUTS,
+    FOLDERS,
+    check_loop,
+    check_several,
+    guard,
+    open_panoptic,
+    open_sinks,
+    own_outputs,
+)
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.signals import OrderlyEnd, handling
 from deeplab_tf.deploy.video.shown_address import hide
 
 NEEDS = ("numpy", "cv2", "runtime")
 OPTION_NEEDS = {"--serve": "tornado", "--show": "windows"}
-_FOLDERS = ("save", "labels_out", "panoptic_out")
-_FILE_OUTPUTS = ("save", "labels_out", "panoptic_out", "json_lines")
 
 
 def _split_address(ctx, param, value):
@@ -94,6 +100,7 @@ def _check_publish(ctx, param, value):
         "deeplab-tf stream BUNDLE --source street.mp4 --save labeled.mp4",
         "deeplab-tf stream BUNDLE --source rtsp://USER:PASSWORD@HOST/PATH --json-lines log.jsonl",
         "deeplab-tf stream BUNDLE --source @camera.txt --serve 0.0.0.0:8080 --token auto",
+        "deeplab-tf stream BUNDLE --source /dev/video0 --source @camera.txt --serve 8080 --save recordings",
     )
 )
 @click.argument("bundle", type=PathType())
@@ -101,9 +108,11 @@ def _check_publish(ctx, param, value):
 @source_option(
     "Read a USB camera (0, /dev/video0?width=1280&height=720&fps=30), a Jetson's CSI camera "
     "(csi://0?width=1280&height=720&fps=30), a network camera (rtsp://, http://), a video file, a folder or pattern of "
-    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...)."
+    "images, synthetic streets (sample://?size=512x1024&fps=30&seed=1), or a custom pipeline (gst:..., ffmpeg:...). "
+    "Repeat it for several sources, which share the network in turn.",
+    several=True,
 )
-@click.option("--frames", type=IntRange(1, 10**9), help="Stop after N frames.")
+@click.option("--frames", type=IntRange(1, 10**9), help="Stop after N frames, of each source.")
 @click.option("--paced", is_flag=True, help="Play files at their own frame rate and drop frames, like a camera.")
 @click.option(
     "--loop", is_flag=True, help="Repeat a file or folder without end; with --save or --labels-out also give --frames."
@@ -149,7 +158,7 @@ def _check_publish(ctx, param, value):
     "--save",
     metavar="FILE|DIR",
     type=PathType(),
-    help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images.",
+    help="Save a video file (.mp4, .mov, .mkv, .avi), or a folder of images; of several sources a folder of videos.",
 )
 @click.option(
     "--labels-out", metavar="DIR", type=PathType(), help="Save class ids, one PNG per frame at the frame's size."
@@ -177,7 +186,7 @@ def _check_publish(ctx, param, value):
 @verbose_option
 def command(
     bundle,
-    uri,
+    uris,
     runtime,
     precision,
     mode,
@@ -198,7 +207,8 @@ def command(
     """Run a network on live video or files.
 
     From a camera the newest frame is processed, others are dropped and counted; from a file every frame is processed,
-    as fast as possible. A lost camera is reconnected. Ctrl-C ends the stream and leaves complete files.
+    as fast as possible. A lost camera is reconnected. Several sources take turns; one that is lost does not stop
+    the others. Ctrl-C ends the stream and leaves complete files.
     """
     require("track", track, "trails", "zones")
     import cv2
@@ -207,38 +217,45 @@ def command(
     from deeplab_tf.core.fitting import choose_mode
     from deeplab_tf.deploy.runtimes import open_runtime
     from deeplab_tf.deploy.video.address import parse
-    from deeplab_tf.deploy.video.loop import Stream
+    from deeplab_tf.deploy.video.loop import Stream, each_once
     from deeplab_tf.deploy.video.sources import open_source
     from deeplab_tf.deploy.video.systemd import SystemdNotifier
 
-    ends = parse(uri).kind in ("file", "images")
+    ends = [parse(uri).kind in ("file", "images") for uri in uris]
     if loop:
-        _check_loop(ends, frames, outputs)
-    written = [outputs[name] for name in _FOLDERS if outputs[name]]
+        check_loop(ends, frames, outputs)
+    written = [outputs[name] for name in FOLDERS if outputs[name]]
     _check_token(outputs)
-    _guard(bundle, uri, zones, outputs, json_target, written)
+    check_several(uris, outputs)
+    guard(bundle, uris, zones, outputs, json_target, written)
     notifier = SystemdNotifier()
     cv2.setNumThreads(max(1, (os.cpu_count() or 1) // 2))  # per OpenCV call; the stages already run in parallel
     opened = open_bundle(bundle)
     regions = _read_regions(zones, opened.table)
-    source = open_source(uri, paced=paced, retries=retries, loop=loop, without=written)
-    sinks: list = []
+    sources = [
+        open_source(uri, paced=paced, retries=retries, loop=loop and end, without=written)
+        for uri, end in zip(uris, ends)
+    ]
+    sinks: list = [[] for _ in sources]
     stream: Stream
     try:
-        _open_sinks(sinks, source, opened, outputs, lambda: stream.stop())
-        if outputs["serve"] and ends and not loop:
-            source.say("The page ends with the source; --loop plays it again and again.")
+        open_sinks(sinks, sources, opened, outputs, lambda: stream.stop())
+        if outputs["serve"] and all(ends) and not loop:
+            sources[0].say("The page ends with the source; --loop plays it again and again.")
         files = outputs["labels_out"] or outputs["panoptic_out"]  # do not depend on how fast a runtime is today
         network = open_runtime(opened, runtime or "auto", precision, live=not files)
         choose_mode(network, mode, overlap)
-        _open_panoptic(sinks, network, outputs["panoptic_out"], track)
+        open_panoptic(sinks, network, outputs, track)
     except BaseException:
-        for sink in sinks:
+        for sink in each_once(sinks):
             sink.close()
         raise
     drawn = {"opacity": opacity, "panoptic": outputs["panoptic_out"] is not None, "track": track, "trails": trails}
     drawn["smooth"] = smooth
-    stream = Stream(source, network, sinks, frames=frames, heartbeat=notifier.heartbeat, regions=regions, **drawn)
+    (source, own), *more = zip(sources, sinks)
+    stream = Stream(
+        source, network, own, frames=frames, heartbeat=notifier.heartbeat, regions=regions, more=more, **drawn
+    )
     end = click.get_current_context().ensure_object(OrderlyEnd)
 
     def stop(number, frame):
@@ -247,15 +264,10 @@ def command(
 
     with handling(stop):
         failure = _run(stream, notifier)
-        context = {
-            "source": source.safe,
-            "runtime": network.name,
-            "precision": network.precision,
-            "warnings": [*source.warnings, *(sink.warning for sink in sinks if getattr(sink, "warning", None))],
-        }
-        if stream.follower is not None:
-            context.update(stream.follower.counts())
-        _report(stream.report(), outputs, json_target, context)
+        warnings = [warning for source in sources for warning in source.warnings]
+        warnings += filter(None, (getattr(sink, "warning", None) for sink in each_once(sinks)))
+        context = {"runtime": network.name, "precision": network.precision, "warnings": warnings}
+        _report(stream, outputs, json_target, context)
     _exit_if_hanging(stream, failure)
     if failure is not None:
         raise failure
@@ -271,112 +283,11 @@ def _read_regions(path, table):
     return read_regions(path, table)
 
 
-def _check_loop(ends, frames, outputs):
-    """Refuse to loop a source that does not end, and to write files that would not."""
-    if not ends:
-        raise click.UsageError("--loop plays a file or a folder again and again; this --source does not end by itself.")
-    for name in _FOLDERS:
-        if outputs[name] and frames is None:
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} with --loop would never end; say after how many frames with --frames.")
-
-
 def _check_token(outputs):
     """Refuse a --token without a page; in the environment it may be for others."""
     given = click.get_current_context().get_parameter_source("token")
     if given == ParameterSource.COMMANDLINE and not outputs["serve"]:
         raise click.UsageError("--token protects the page of --serve, which is missing.")
-
-
-def _guard(bundle, uri, zones, outputs, json_target, written):
-    """Refuse to write over the source, another output or a file of a person's."""
-    from deeplab_tf.core.image_files import IMAGE_SUFFIXES
-    from deeplab_tf.deploy.video import sinks
-    from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
-    from deeplab_tf.deploy.video.sources import local_files
-    from deeplab_tf.deploy.video.video_sink import is_video_name, part_name
-
-    save, labels_out, panoptic_out, json_lines = (outputs[name] for name in _FILE_OUTPUTS)
-    guard, read = new_guard(json_target), local_files(uri, without=written)
-    images = [path for path in read if path.lower().endswith(IMAGE_SUFFIXES) and not os.path.isdir(path)]
-    folder = next(filter(os.path.isdir, read), "")
-    guard.reads(bundle, zones, click.get_current_context().meta.get(_TOKEN_FILE))
-    guard.reads(*read, whole=False)
-    if save and is_video_name(save):
-        guard.writes(save, "--save")
-        guard.makes(part_name(save), "--save")
-    elif save:
-        guard.fills(save, "--save", sinks.ImageFolderSink.paths(save, images, folder))
-    if labels_out:
-        guard.fills(labels_out, "--labels-out", sinks.LabelFolderSink.paths(labels_out, images, folder))
-    if panoptic_out:
-        guard.fills(panoptic_out, "--panoptic-out", PanopticFolderSink.paths(panoptic_out, images))
-    guard.writes(json_lines, "--json-lines", own=sinks.JsonLinesSink.wrote)
-    guard.check()
-
-
-def _open_sinks(sinks, source, bundle, outputs, stop):
-    """Append the sinks that the options ask for."""
-    from deeplab_tf.deploy.video import sinks as kinds
-
-    title = f"deeplab-tf: {source.safe}"
-    progress = _ProgressSink(source)
-    sinks.append(progress)
-    if outputs["window"]:
-        sinks.append(kinds.WindowSink(title, stop))
-    if outputs["serve"]:
-        from deeplab_tf.deploy.video.page import PageSink
-
-        host, port = outputs["serve"]
-        page = PageSink(host, port, bundle.table, title, outputs["token"])
-        sinks.append(page)
-        progress.say(f"The web page is at {page.url}")
-        if page.warning:
-            progress.say(page.warning)
-    if outputs["save"]:
-        sinks.append(kinds.save(outputs["save"], source))
-    if outputs["publish"]:
-        from deeplab_tf.deploy.video.publish_sink import PublishSink
-
-        sinks.append(PublishSink(outputs["publish"], source, progress.say))
-    if outputs["labels_out"]:
-        sinks.append(kinds.LabelFolderSink(outputs["labels_out"], bundle.label_stride, source.folder))
-    if outputs["json_lines"]:
-        sinks.append(kinds.JsonLinesSink(outputs["json_lines"], bundle.table, stop, overwrite=overwriting()))
-
-
-def _open_panoptic(sinks, network, folder, track):
-    """Say what the instances are, if they are asked for, and open the folder of their maps, if there is one. Raise
-    DeepLabError if there are none."""
-    if not (folder or track):
-        return
-    from deeplab_tf.core.prediction import NO_INSTANCES
-    from deeplab_tf.deploy.video.panoptic_sink import PanopticFolderSink
-
-    if network.gives_instances and network.mode == "slide":
-        raise DeepLabError(NO_INSTANCES)
-    if not network.gives_instances:
-        click.echo("This network predicts no instances; connected regions of a class count as one each.", err=True)
-    if folder:
-        method = "centers" if network.gives_instances else "components"
-        sinks.append(PanopticFolderSink(folder, network.table, method))
-
-
-class _ProgressSink:
-    """Shows rate, latency and dropped frames on the terminal."""
-
-    def __init__(self, source):
-        from deeplab_tf.core.progress import progress
-
-        self._bar = progress(iter(()), "stream", total=None if source.live else source.total, unit="frames")
-        self.say = source.say = self._bar.say
-
-    def write(self, frame):
-        stats = frame.stats
-        self._bar.advance(1, f"latency {stats.latency_ms['end_to_end']:.0f} ms, {stats.dropped} dropped")
-
-    def close(self):
-        """Leave the totals to the report."""
 
 
 def _run(stream, notifier):
@@ -391,12 +302,22 @@ def _run(stream, notifier):
     return None
 
 
-def _report(report, outputs, json_target, context):
+def _report(stream, outputs, json_target, context):
     """Print the totals and write them as JSON."""
-    files = [outputs[name] for name in _FILE_OUTPUTS if outputs[name] not in (None, "-")]
+    report, each = stream.report(), []
+    for number, (feed, own) in enumerate(zip(stream.feeds, stream.reports())):
+        places = {name: path for name, path in own_outputs(outputs, number, len(stream.feeds)).items() if path}
+        counts = {} if feed.follower is None else feed.follower.counts()
+        each.append(dict(own._asdict(), source=feed.name, **counts, **(places if len(stream.feeds) > 1 else {})))
+    files = [outputs[name] for name in FILE_OUTPUTS if outputs[name] not in (None, "-")]
     text = _summary(report) + (f" In {', '.join(files)}." if files and report.frames else "")
+    if len(each) == 1:
+        context = dict(each[0], **context)
+    else:
+        lines = [f"  {feed.name}: {_summary(own)}" for feed, own in zip(stream.feeds, stream.reports())]
+        text, context = "\n".join([text, *lines]), dict(report._asdict(), sources=each, **context)
     show(text, "-" if outputs["json_lines"] == "-" else json_target)
-    write_json(dict(report._asdict(), **context), json_target)
+    write_json(context, json_target)
 
 
 def _summary(report):

@@ -42,7 +42,7 @@ class StreamStats(NamedTuple):
         captured, shown, dropped: frames since the start; `shown` includes this one. Frames under way count in
             `captured` only.
         reconnects: times that the source was lost and came back.
-        source: URI of the source without passwords.
+        source: URI of the source without passwords; with a number where several have the same one.
         runtime: name and precision, such as "onnx int8".
         device: name of the machine.
         temperature_c: of its hottest zone in degrees Celsius; None if unknown.
@@ -84,6 +84,7 @@ class AnnotatedFrame(NamedTuple):
         panoptic: (H, W) int32 panoptic map at the source's size; None if the network predicts no instances and no sink
             asked for one.
         things: those of the panoptic map with their numbers; None if they are not tracked.
+        feed: which of the stream's sources it is from, counted from 0.
     """
 
     number: int
@@ -97,3 +98,4 @@ class AnnotatedFrame(NamedTuple):
     duration: Optional[float] = None
     panoptic: Optional[np.ndarray] = None
     things: Optional[List[Thing]] = None
+    feed: int = 0

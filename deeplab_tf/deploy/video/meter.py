@@ -2,7 +2,7 @@
 
 import collections
 import threading
-from typing import Deque, Dict, NamedTuple, Optional, Sequence
+from typing import Deque, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -77,16 +77,37 @@ class StreamMeter:
         recent = [end for end in times if end > awake() - _WINDOW_S]
         return _rate(recent if len(recent) > 1 else times[-2:])
 
+    @property
+    def span(self) -> Tuple[float, float]:
+        """When the first frame and the latest were shown, by `awake`."""
+        return self._first, self._last
+
+    def latencies(self) -> np.ndarray:
+        """Return (N, 4) seconds of the latest frames: end to end, capture, run, post."""
+        return self._seconds[: self.shown]
+
     def report(self, captured: int, dropped: int, reconnects: int) -> StreamReport:
         """Return the totals of an ended stream."""
-        times = 1000.0 * self._seconds[: self.shown]
-        latency: Dict[str, Dict[str, float]] = {}
-        for i, name in enumerate(("end_to_end", "capture", "run", "post") if len(times) else ()):
-            latency[name] = {f"p{p}": float(np.percentile(times[:, i], p)) for p in (50, 90, 99)}
-        seconds = self._last - self._first
-        fps = (self.shown - 1) / seconds if seconds > 0 else 0.0
-        under_way = captured - self.shown - dropped
-        return StreamReport(self.shown, captured, dropped, fps, latency, reconnects, seconds, under_way)
+        return _report(self.latencies(), self.shown, captured, dropped, reconnects, self._last - self._first)
+
+
+def total_report(meters: Sequence[StreamMeter], reports: Sequence[StreamReport]) -> StreamReport:
+    """Return the totals of all sources of a stream."""
+    begun = [meter.span for meter in meters if meter.shown]
+    seconds = max(last for _, last in begun) - min(first for first, _ in begun) if begun else 0.0
+    rows = np.concatenate([meter.latencies() for meter in meters])
+    keys = "frames", "captured", "dropped", "reconnects"
+    frames, captured, dropped, reconnects = (sum(getattr(report, key) for report in reports) for key in keys)
+    return _report(rows, frames, captured, dropped, reconnects, seconds)
+
+
+def _report(rows, shown, captured, dropped, reconnects, seconds) -> StreamReport:
+    times = 1000.0 * rows
+    latency: Dict[str, Dict[str, float]] = {}
+    for i, name in enumerate(("end_to_end", "capture", "run", "post") if len(times) else ()):
+        latency[name] = {f"p{p}": float(np.percentile(times[:, i], p)) for p in (50, 90, 99)}
+    fps = (shown - 1) / seconds if seconds > 0 else 0.0
+    return StreamReport(shown, captured, dropped, fps, latency, reconnects, seconds, captured - shown - dropped)
 
 
 def _rate(times: Sequence[float]) -> float:

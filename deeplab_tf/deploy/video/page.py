@@ -1,11 +1,10 @@
 """The web page of a stream: live video, latency and frame rate over time, class shares, and the machine.
 
-`PageSink.write` only queues the newest frame. One thread encodes it to a JPEG, once for all viewers and only if there
-is one; another runs the web server (Tornado). A slow viewer gets fewer frames, one that stops reading is disconnected;
-the loop never waits for either.
+`PageSink.write` only queues the newest frame of each source. One thread encodes it to a JPEG, once for all viewers and
+only if there is one; another runs the web server (Tornado). A slow viewer gets fewer frames, one that stops reading is
+disconnected; the loop never waits for either.
 """
 
-import collections
 import errno
 import importlib.util
 import ipaddress
@@ -16,26 +15,23 @@ import resource
 import socket
 import threading
 import time
-from typing import Deque, List, Optional
+from typing import Optional, Sequence
 
 import cv2
 
-from deeplab_tf.core.clock import awake
 from deeplab_tf.core.errors import DeepLabError
 from deeplab_tf.core.labels import LabelTable
+from deeplab_tf.deploy.video.fair_queue import FairQueue
 from deeplab_tf.deploy.video.frame import AnnotatedFrame
-from deeplab_tf.deploy.video.frame_queue import FrameQueue
-from deeplab_tf.deploy.video.metrics import StreamMetrics
 from deeplab_tf.deploy.video.page_server import KEEP_ALIVE, application
+from deeplab_tf.deploy.video.page_state import TICK, PageState
 from deeplab_tf.deploy.video.sinks import Sink
 
 FILES = os.path.join(os.path.dirname(__file__), "page_files")
-TICK = 0.5
-"""Seconds between two updates of the statistics."""
-HISTORY = 240
-"""Points of the plots that a new viewer gets: two minutes of ticks."""
 MAX_FPS = 30.0
 JPEG_QUALITY = 80
+TILE_WIDTH = 480
+"""Pixels of a source's video in the grid, at most."""
 CLOSE_SECONDS = 1.0
 MAX_CONNECTIONS = 256
 """Open at once; a quarter of the process's descriptors where these are fewer, so that the stream keeps the others."""
@@ -52,7 +48,16 @@ class PageSink(Sink):
         warning: a sentence about who can watch, where anyone beyond this machine can; else None.
     """
 
-    def __init__(self, host: str, port: int, table: LabelTable, title: str, token: Optional[str] = None):
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        table: LabelTable,
+        title: str,
+        token: Optional[str] = None,
+        *,
+        sources: Sequence[str] = ("",),
+    ):
         """Start the server.
 
         Args:
@@ -61,6 +66,8 @@ class PageSink(Sink):
             table: the classes.
             title: of the page.
             token: what a viewer must bring; None for nothing. Letters, digits and ._~- only.
+            sources: their names; of several the page shows a grid, and each by itself.
+
         Raises:
             DeepLabError: Tornado is not installed, or nothing can listen there.
         """
@@ -69,9 +76,9 @@ class PageSink(Sink):
         listening, port = _listen(host, port)
         self.url = f"http://{_visible(host)}:{port}/" + (f"?token={token}" if token else "")
         self.warning = None if token or _is_loopback(listening) else _WARNING.format(port)
-        self._state = _State(table, title)
+        self._state = PageState(table, title, sources)
         self._server = _Server(listening, self._state, _allowed_hosts(host), token)
-        self._newest, self._closed = FrameQueue(1, drop_oldest=True), threading.Event()
+        self._newest, self._closed = FairQueue([1] * len(sources), [True] * len(sources)), threading.Event()
         self._error: Optional[Exception] = None
         self._encoder = threading.Thread(target=self._encode, name="page-encoder", daemon=True)
         self._encoder.start()
@@ -88,7 +95,7 @@ class PageSink(Sink):
         if error is not None:
             raise error
         self._state.update(frame)
-        self._newest.put(frame)
+        self._newest.put(frame, frame.feed)
 
     def close(self) -> None:
         """End both threads and disconnect all viewers."""
@@ -102,18 +109,33 @@ class PageSink(Sink):
         pause = 0.0
         while not self._closed.wait(pause):
             pause = TICK / 5  # a viewer may come while no frame does
-            if not self._state.viewers:
+            if not self._state.is_watched:
                 continue
             frame = self._newest.get()
             if frame is None:
                 return
             start = time.monotonic()
             try:
-                self._server.publish(_jpeg(frame.annotated))
+                self._publish(frame)
             except Exception as error:  # raised by the next write
                 self._error = error
                 return
-            pause = max(0.0, start + 1.0 / MAX_FPS - time.monotonic())
+            pause = max(0.0, start + 1.0 / (MAX_FPS * len(self._state.sources)) - time.monotonic())
+
+    def _publish(self, frame):
+        source = self._state.sources[frame.feed]
+        if source.viewers or len(self._state.sources) == 1:  # who has just gone may be back
+            self._server.publish("videos", frame.feed, _jpeg(frame.annotated))
+        if source.tile_viewers:
+            self._server.publish("tiles", frame.feed, _jpeg(_tile(frame.annotated)))
+
+
+def _tile(image):
+    height, width = image.shape[:2]
+    if width <= TILE_WIDTH:
+        return image
+    size = TILE_WIDTH, max(1, int(round(height * TILE_WIDTH / width)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _jpeg(image):
@@ -178,46 +200,6 @@ def _allowed_hosts(host):
     return {"localhost", host.lower(), own, own.split(".")[0] + ".local"}
 
 
-class _State:
-    """Statistics shared by the loop and the server."""
-
-    def __init__(self, table, title):
-        self.table, self.title = table, title
-        self.metrics = StreamMetrics(table)
-        self.viewers = 0  # changed by the server's thread alone
-        self.start = awake()
-        self.points: Deque[list] = collections.deque(maxlen=HISTORY)  # of the server's thread
-        self._lock = threading.Lock()
-        self._last: Optional[AnnotatedFrame] = None
-        self._max_latency = 0.0
-
-    def update(self, frame):
-        with self._lock:
-            self._last = frame
-            self._max_latency = max(self._max_latency, frame.stats.latency_ms["end_to_end"])
-        self.metrics.observe(frame)
-
-    def hello(self):
-        """Return a viewer's first message."""
-        classes = [{"name": label.name, "color": f"rgb({', '.join(map(str, label.color))})"} for label in self.table]
-        return {"title": self.title, "classes": classes, "history": list(self.points), "tick": TICK}
-
-    def tick(self):
-        """Return the current statistics and one more point of the plots: time, frames/s and maximum latency since the
-        last point."""
-        with self._lock:
-            last, latency, self._max_latency = self._last, self._max_latency, 0.0
-        now = awake()
-        if last is None:
-            return {"waiting": now - self.start}
-        stats = dict(last.stats._asdict(), age=now - last.captured_at, frame=last.number)
-        point: List[Optional[float]] = [round(now - self.start, 2), 0, None]  # a gap: no frame since the last point
-        if latency:
-            point[1:] = [round(last.stats.fps, 2), round(latency, 2)]
-        self.points.append(point)
-        return {"stats": stats, "point": point}
-
-
 class _Server:
     """Tornado in a thread of its own."""
 
@@ -235,9 +217,9 @@ class _Server:
         self._thread.start()
         self._started.wait()
 
-    def publish(self, jpeg):
-        """Send a JPEG to all viewers; called from another thread."""
-        self._call(self._video.publish, jpeg)
+    def publish(self, kind, source, jpeg):
+        """Send a JPEG to all viewers of `videos` or `tiles`; called from another thread."""
+        self._call(self._settings[kind][source].publish, jpeg)
 
     def close(self):
         self._call(self._stop)
@@ -272,7 +254,7 @@ class _Server:
 
         port = self._listening.getsockname()[1]
         app = application(self._state, self._hosts, FILES, token=self._token, port=port)
-        self._video, self._stats_viewers = app.settings["video"], app.settings["stats_viewers"]
+        self._settings, self._stats_viewers = app.settings, app.settings["stats_viewers"]
         self._http = HTTPServer(app, idle_connection_timeout=60, max_body_size=4096, max_header_size=16384)
         self._listen()
         self._ticker = PeriodicCallback(self._tick, 1000 * TICK)
@@ -300,9 +282,11 @@ class _Server:
 
     def _tick(self):
         try:
-            message = json.dumps(self._state.tick(), default=lambda value: value.tolist())  # NumPy's
+            ticks = [source.tick() for source in self._state.sources]
+            of_all = json.dumps({"streams": ticks}, default=_plain)
+            messages = [json.dumps(tick, default=_plain) for tick in ticks]
             for viewer in list(self._stats_viewers):
-                viewer.offer(message)
+                viewer.offer(of_all if viewer.source is None else messages[viewer.source])
         except Exception as error:  # Tornado would only print it
             self.error = error
 
@@ -310,10 +294,15 @@ class _Server:
         self._ticker.stop()
         self._loop.remove_handler(self._listening)
         self._listening.close()
-        self._video.end()
+        for video in self._settings["videos"] + self._settings["tiles"]:
+            video.end()
         for viewer in list(self._stats_viewers):
             viewer.close(1001, "The stream has ended.")
         self._loop.call_later(0.05, self._loop.stop)  # time for the viewers' last turn
+
+
+def _plain(value):
+    return value.tolist()  # NumPy's
 
 
 def _max_connections():

@@ -1,4 +1,5 @@
-"""The web server of `PageSink`: page, video (MJPEG), statistics (WebSocket), metrics, health. Needs Tornado 6.1.
+"""The web server of `PageSink`: page, video (MJPEG), tiles of the grid (one JPEG an answer), statistics (WebSocket),
+metrics, health. Needs Tornado 6.1.
 
 Everything here runs in the server's thread. Tornado is optional, so `application` joins its classes with the handlers
 below.
@@ -9,6 +10,7 @@ import hmac
 import ipaddress
 import json
 import os
+import re
 import socket
 from typing import Any, Optional
 
@@ -23,6 +25,8 @@ SEND_BUFFER = 1 << 18
 past."""
 KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence, seconds between probes, and probes, until a viewer that has vanished is noticed; Linux only."""
+TILE_SECONDS = 5.0
+"""How long a tile of the grid waits for a new frame."""
 _BOUNDARY = b"\r\n--frame\r\n"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -33,10 +37,11 @@ _TYPES = {
 
 
 def application(state, hosts, folder, *, token=None, port=0):
-    """Return the page's Tornado application. Its settings hold `video` to publish JPEGs to, and the `stats_viewers`.
+    """Return the page's Tornado application. Its settings hold `videos` and `tiles`, one of each source, to publish
+    JPEGs to, and the `stats_viewers`.
 
     Args:
-        state: the sink's `_State`.
+        state: the sink's `PageState`.
         hosts: lowercase names under which browsers may ask, beside numeric addresses.
         folder: of the page's files.
         token: what a viewer must bring; None for nothing. Letters, digits and ._~- only.
@@ -45,14 +50,13 @@ def application(state, hosts, folder, *, token=None, port=0):
     from tornado.web import Application, HTTPError, RequestHandler
     from tornado.websocket import WebSocketHandler
 
-    parts = (_File, _Video, _Missing, _Metrics, _Health)
-    file, video, missing, metrics, health = (type(part.__name__, (part, RequestHandler), {}) for part in parts)
+    parts = (_File, _Video, _Tile, _Missing, _Metrics, _Health)
+    file, video, tile, missing, metrics, health = (type(part.__name__, (part, RequestHandler), {}) for part in parts)
     stats = type("_Stats", (_Stats, WebSocketHandler), {})
     files = {"/" + name: _read(folder, name) for name in os.listdir(folder) if os.path.splitext(name)[1] in _TYPES}
     files["/"], files["/favicon.ico"] = files.pop("/index.html"), files["/favicon.svg"]
-    routes = [("/video", video), ("/stats", stats), ("/metrics", metrics), ("/healthz", health)] + [
-        (path.replace(".", r"\."), file) for path in sorted(files)
-    ]
+    routes = [("/video", video), ("/tile", tile), ("/stats", stats), ("/metrics", metrics), ("/healthz", health)]
+    routes += [(path.replace(".", r"\."), file) for path in sorted(files)]
     return Application(
         routes,
         default_handler_class=missing,
@@ -64,7 +68,8 @@ def application(state, hosts, folder, *, token=None, port=0):
         files=files,
         token=token,
         cookie=f"deeplab-tf-{port}",
-        video=LatestJpeg(),
+        videos=[LatestJpeg() for _ in state.sources],
+        tiles=[LatestJpeg() for _ in state.sources],
         stats_viewers=set(),
     )
 
@@ -131,7 +136,7 @@ class _Guarded(_Handler):
             self._refuse(401, "This page needs its token: open the address that deeplab-tf stream printed.")
             return
         # 'self' does not cover ws: in older Safaris
-        policy = f"default-src 'self'; connect-src 'self' ws://{self.request.host}; "
+        policy = f"default-src 'self'; img-src 'self' blob:; connect-src 'self' ws://{self.request.host}; "
         policy += "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         self.set_header("Content-Security-Policy", policy)
 
@@ -149,6 +154,14 @@ class _Guarded(_Handler):
         others = [hmac.compare_digest(text.encode(), token.encode()) for text in (self.get_cookie(cookie, ""), bearer)]
         return in_address or any(others)
 
+    def _source(self):
+        """Return the number of the source that is asked for; None, and refuse, if there is no such one."""
+        number = _number(self.get_query_argument("source", "0"))
+        if number is not None and number < len(self.settings["state"].sources):
+            return number
+        self._refuse(404, f"There are {len(self.settings['state'].sources)} sources, counted from 0.")
+        return None
+
     def _refuse(self, status, text):
         self.set_status(status)
         self.finish(text)
@@ -157,6 +170,11 @@ class _Guarded(_Handler):
         """Print no traceback: it would hold the address that was asked for, and its token."""
         if not isinstance(error, (OSError, self.settings["expected_error"])):
             say(f"The page could not answer a request: {kind.__name__}.")
+
+
+def _number(text):
+    """Return a number from 0 on; None for another text."""
+    return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
 def _is_address(name):
@@ -216,8 +234,12 @@ class _Health(_Guarded):
 class _Video(_Guarded):
     """multipart/x-mixed-replace: one JPEG after the other, the newest each time."""
 
+    _video: Any = None
+
     async def get(self):
-        state, stream = self.settings["state"], self.request.connection.stream
+        state, stream, number = self.settings["state"], self.request.connection.stream, self._source()
+        if number is None:
+            return
         if not await self._find_place(state):
             self._refuse(503, f"There are {state.viewers} viewers already.")
             return
@@ -226,11 +248,12 @@ class _Video(_Guarded):
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.set_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.set_header("Connection", "close")
-        state.viewers += 1
+        source, self._video = state.sources[number], self.settings["videos"][number]
+        source.viewers += 1
         try:
-            await self._send_all(self.settings["video"], stream)
+            await self._send_all(self._video, stream)
         finally:
-            state.viewers -= 1
+            source.viewers -= 1
 
     async def _find_place(self, state):
         """Return whether a viewer more may come; who has just gone is noticed within moments."""
@@ -245,7 +268,8 @@ class _Video(_Guarded):
     def on_connection_close(self):
         """Free the place at once: no frame may come for long that could not be sent."""
         super().on_connection_close()
-        self.settings["video"].wake()
+        if self._video is not None:
+            self._video.wake()
 
     async def _send_all(self, video, stream):
         from tornado.gen import TimeoutError, with_timeout
@@ -268,11 +292,57 @@ class _Video(_Guarded):
             stream.close()
 
 
+class _Tile(_Guarded):
+    """One small JPEG, newer than the one with the number `after`. A browser keeps few connections to a host open, so
+    that the grid asks again and again."""
+
+    _video: Any = None
+
+    async def get(self):
+        from tornado.gen import TimeoutError, with_timeout
+
+        number, after = self._source(), self.get_query_argument("after", "0")
+        if number is None:
+            return
+        source, self._video = self.settings["state"].sources[number], self.settings["tiles"][number]
+        stream, limit = self.request.connection.stream, datetime.timedelta(seconds=TILE_SECONDS)
+        source.tile_viewers += 1
+        try:
+            number, data = await with_timeout(limit, self._video.after(_number(after) or 0, stream.closed))
+        except TimeoutError:
+            data = None
+        finally:
+            source.tile_viewers -= 1
+        if data is None:  # no new frame: it asks again
+            self.set_status(204)
+            self.finish()
+            return
+        self.set_header("Content-Type", "image/jpeg")
+        self.set_header("Frame-Number", str(number))
+        self.finish(data)
+
+    def on_connection_close(self):
+        super().on_connection_close()
+        if self._video is not None:
+            self._video.wake()
+
+
 class _Stats(_Guarded):
-    """JSON twice a second. Tornado itself refuses pages of another origin."""
+    """JSON twice a second, of one source, or without `source` of the grid of several. Tornado itself refuses pages of
+    another origin.
+
+    Attributes:
+        source: its number; None for all.
+    """
+
+    source = None
 
     def open(self, *arguments):
-        self._sending = self.write_message(json.dumps(self.settings["state"].hello()))
+        state = self.settings["state"]
+        if len(state.sources) == 1 or self.get_query_argument("source", ""):
+            number = _number(self.get_query_argument("source", "0")) or 0
+            self.source = min(number, len(state.sources) - 1)
+        self._sending = self.write_message(json.dumps(state.hello(self.source)))
         self.settings["stats_viewers"].add(self)
 
     def on_message(self, message):

@@ -175,6 +175,7 @@ class JsonLinesSink(Sink):
             "frame": frame.number,
             "time": round(time.time() - awake() + frame.captured_at, 4),
             "name": frame.name or None,
+            "source": stats.source,
             "source_time": None if frame.time is None else round(frame.time, 4),
             "fps": round(stats.fps, 3),
             "latency_ms": {name: round(ms, 3) for name, ms in stats.latency_ms.items()},

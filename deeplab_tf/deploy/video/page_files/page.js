@@ -1,7 +1,9 @@
 "use strict";
 
 // The live video is an <img> that the server keeps replacing. The statistics come as JSON over a WebSocket: first a
-// message with the classes and the plots so far, then one message per tick.
+// message with the classes and the plots so far, then one message per tick. Of several sources the page shows a grid of
+// small JPEGs, which it asks for again and again, because a browser keeps few connections to a host open; with ?source=1
+// it shows that one by itself.
 
 const KEPT = 240; // points in a plot
 const at = (id) => document.getElementById(id);
@@ -9,16 +11,17 @@ let points = [];
 let bars = [];
 let tick = 0.5;
 let retry = 1000;
+let tiles = [];
 
 function connect() {
-  const socket = new WebSocket(location.href.replace(/^http/, "ws").replace(/[^/]*$/, "stats"));
+  const socket = new WebSocket(location.href.replace(/^http/, "ws").replace(/[^/]*$/, "stats") + location.search);
   socket.onopen = () => {
     retry = 1000;
-    at("video").src = "/video?" + Date.now(); // a new address each time: an ended stream is not shown from the cache
   };
   socket.onmessage = (message) => {
     const data = JSON.parse(message.data);
-    if (data.classes) greet(data);
+    if (data.title !== undefined) greet(data);
+    else if (data.streams) updateGrid(data.streams);
     else if (data.stats) update(data);
     else state("waiting", "waiting for the first frame");
   };
@@ -30,11 +33,63 @@ function connect() {
 }
 
 function greet(hello) {
-  at("title").textContent = document.title = hello.title;
+  const alone = hello.source !== undefined;
+  const several = hello.sources.length > 1;
+  at("title").textContent = document.title = several && alone ? hello.sources[hello.source] : hello.title;
+  at("grid").hidden = alone;
+  at("one").hidden = !alone;
+  at("all").hidden = !(several && alone);
+  if (!alone) {
+    if (tiles.length !== hello.sources.length) showGrid(hello.sources);
+    return;
+  }
+  at("video").src = `/video?source=${hello.source}&${Date.now()}`; // a new address: an ended stream is not shown from the cache
   points = hello.history;
   tick = hello.tick;
   at("classes").replaceChildren(...hello.classes.map(row));
   bars = Array.from(at("classes").children);
+}
+
+function showGrid(names) {
+  tiles = names.map((name, i) => {
+    const tile = document.createElement("a");
+    tile.href = `/?source=${i}`;
+    const image = tile.appendChild(document.createElement("img"));
+    image.alt = ""; // its name stands below; a source without a frame is black
+    for (const kind of ["name", "figures"]) tile.appendChild(document.createElement("span")).className = kind;
+    tile.querySelector(".name").textContent = name;
+    refresh(image, i, 0);
+    return tile;
+  });
+  at("grid").replaceChildren(...tiles);
+}
+
+async function refresh(image, i, number) {
+  let wait = 1000;
+  try {
+    const answer = await fetch(`/tile?source=${i}&after=${number}`);
+    if (answer.status === 200) {
+      const before = image.src;
+      image.src = URL.createObjectURL(await answer.blob());
+      URL.revokeObjectURL(before);
+      number = Number(answer.headers.get("Frame-Number"));
+    }
+    if (answer.ok) wait = document.hidden ? 500 : 50;
+  } catch (error) {
+    number = 0; // the stream has ended; another one counts anew
+  }
+  setTimeout(() => refresh(image, i, number), wait);
+}
+
+function updateGrid(streams) {
+  const live = streams.filter(({ stats }) => stats && stats.age < 3).length;
+  state(live ? "live" : "waiting", live === streams.length ? "live" : `${live} of ${streams.length} live`);
+  streams.forEach(({ stats, waiting }, i) => {
+    let words = `waiting for ${(waiting || 0).toFixed(0)} s`;
+    if (stats && stats.age < 3) words = `${stats.fps.toFixed(1)} frames/s, latency ${ms(stats.latency_ms.end_to_end)}, ${stats.dropped} dropped`;
+    else if (stats) words = `no new frame for ${stats.age.toFixed(0)} s`;
+    tiles[i].querySelector(".figures").textContent = words;
+  });
 }
 
 function row(label) {
