@@ -15,13 +15,15 @@ from deeplab_tf.core.panoptic import DIVISOR, VOID, distinct, thing_classes
 
 CONFIRMED = 3
 """Frames until a thing counts as seen."""
-_SAMPLED = 65536  # pixels of a frame that are looked at, about
+_SAMPLED = 1 << 19  # pixels of a frame that are looked at, about: small things are few pixels
+_MASK = 1000  # of them that stand for the mask of a large thing
 _LEAST_IOU = 0.2
 _LEAST_COVER = 0.5  # of the smaller mask
 _LEAST_INSIDE = 0.7  # of a box, in the larger one where a hidden thing is expected
 _HIDDEN = 0.85  # a mask below this share of the expected one is partly hidden
 _HIDDEN_S = 0.4  # seconds after which a smaller mask is the thing's own
 _GAIN = 0.5  # of a new speed against that before
+_ROUNDING, _ROUNDING_GAIN = 1.0, 0.15  # an edge this close to where it was expected may be off by rounding alone
 
 
 class Thing(NamedTuple):
@@ -51,7 +53,7 @@ class _Segments(NamedTuple):
     values: np.ndarray  # (N,) of the panoptic map
     pixels: np.ndarray  # (N,) samples
     boxes: np.ndarray  # (N, 4) float: top, left, bottom, right in samples, the latter two exclusive
-    places: List[Tuple[np.ndarray, np.ndarray]]  # rows and columns of the samples of each
+    places: List[Tuple[np.ndarray, np.ndarray]]  # rows and columns of samples of each, at most _MASK or so
 
 
 class _Track:
@@ -62,6 +64,7 @@ class _Track:
         self.time, self.seen, self.whole = time, time, time  # of the box; when last seen; when last seen as a whole
         self.box, self.speed = np.zeros(4), np.zeros(4)
         self.rows = self.columns = np.zeros(0)
+        self.pixels = 0  # that rows and columns stand for
 
     def expected(self, time) -> np.ndarray:
         """Return the box at a time: a speed is trusted for long, a growth is not."""
@@ -147,6 +150,7 @@ class Tracker:
         self._tracks.append(track)
         track.box = found.boxes[segment]
         track.rows, track.columns = found.places[segment]
+        track.pixels = int(found.pixels[segment])
         return track
 
     def _is_expected(self, track, time, height, width) -> bool:
@@ -181,7 +185,8 @@ def _segments(panoptic, things) -> _Segments:
     if len(values):
         boxes[:, 0], boxes[:, 2] = np.minimum.reduceat(rows, starts), np.maximum.reduceat(rows, starts) + 1
         boxes[:, 1], boxes[:, 3] = np.minimum.reduceat(columns, starts), np.maximum.reduceat(columns, starts) + 1
-    parts = [(rows[start : start + count], columns[start : start + count]) for start, count in zip(starts, pixels)]
+    chosen = [slice(start, start + count, 1 + count // _MASK) for start, count in zip(starts, pixels)]
+    parts = [(rows[each], columns[each]) for each in chosen]
     return _Segments(index.reshape(panoptic.shape), values, pixels, boxes, parts)
 
 
@@ -203,7 +208,8 @@ def _overlap(tracks: Sequence[_Track], boxes, found) -> Tuple[np.ndarray, np.nda
     hit = segment >= 0
     shape = len(tracks), len(found.values)
     joint = np.bincount(which[inside][hit] * shape[1] + segment[hit], minlength=shape[0] * shape[1]).reshape(shape)
-    density = np.prod(scale, axis=1)
+    weight = np.array([track.pixels for track in tracks]) / np.maximum(counts, 1)
+    density = np.prod(scale, axis=1) * weight
     # of the expected mask only what lies in the frame can be found
     return joint * density[:, None], np.bincount(which[inside], minlength=shape[0]) * density
 
@@ -257,7 +263,7 @@ def _follow(track: _Track, expected: np.ndarray, found: _Segments, segment: int,
     """Move a track to a thing of the frame."""
     box, elapsed = found.boxes[segment], time - track.time
     before = np.prod(track.box[2:] - track.box[:2])
-    area = len(track.rows) * np.prod(expected[2:] - expected[:2]) / max(before, 1e-9)
+    area = track.pixels * np.prod(expected[2:] - expected[:2]) / max(before, 1e-9)
     height, width = found.where.shape
     leaves = box[0] <= 0 or box[1] <= 0 or box[2] >= height or box[3] >= width
     hidden = found.pixels[segment] < _HIDDEN * area and not leaves and time - track.whole < _HIDDEN_S
@@ -270,6 +276,8 @@ def _follow(track: _Track, expected: np.ndarray, found: _Segments, segment: int,
     track.whole = time
     if elapsed > 0:
         change = (box - track.box) / elapsed - track.speed
-        track.speed = track.speed + (change if track.frames < 2 else _GAIN * _of_whole(change))
+        gain = np.where(np.abs(box - expected) <= _ROUNDING, _ROUNDING_GAIN, _GAIN)
+        track.speed = track.speed + (change if track.frames < 2 else gain * _of_whole(change))
     track.box, track.time = box, time
     track.rows, track.columns = found.places[segment]
+    track.pixels = int(found.pixels[segment])
