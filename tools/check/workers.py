@@ -5,8 +5,8 @@
 
 `cases`: each kind of training on two workers against one process (tests/worker_cases.py). `killed`, `stopped`:
 `deeplab-tf train --workers 2`, of which one worker gets SIGKILL or SIGTERM. `bytes`: what two workers send over the
-loopback device in a step, against the plan in docs/scale.md. `sample`: the demo's recipe on one process and on two
-workers, to the same mIoU (another quarter of an hour).
+loopback device in a step, against the plan in docs/scale.md. `rate`: what a slow network adds to a step, against that
+plan. `sample`: the demo's recipe on one process and on two workers, to the same mIoU (another quarter of an hour).
 """
 
 import json
@@ -147,18 +147,13 @@ def check_bytes(root):
     """Rows of: parameters, precision of the gradients, bytes a step and worker that the plan has, that were sent, and
     their ratio.
 
-    What else uses the loopback device in the meantime is counted, too. A network of 0.7 million parameters: the
-    messages of one of a few thousand are mostly headers.
+    What else uses the loopback device in the meantime is counted, too.
     """
-    tree = tiny.recipe(root / "data")
-    tree["model"] = {**worker_cases.HEAD, "backbone": "resnet18", "weights": "none", "width": 0.25}
-    tree["training"].update(validate_every=100, checkpoint_every=100, save_steps=[])
-    tiny.write_recipe(root / "bytes.yaml", tree)
+    write_bytes_recipe(root)
     parameters, sent = parameters_of(root / "bytes.yaml"), {}
     for precision, size in (("float32", 4), ("float16", 2)):
         for steps in (5, 25):
-            tree["training"].update(gradient_precision=precision, steps=steps)
-            tiny.write_recipe(root / "bytes.yaml", tree)
+            write_bytes_recipe(root, gradient_precision=precision, steps=steps)
             before = loopback()
             code, said, _ = Launch(root, root / f"{precision}_{steps}", recipe="bytes").end()
             assert code == 0, said
@@ -181,6 +176,46 @@ def loopback():
     """Return the bytes that the loopback device has sent."""
     line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
     return int(line.split(":")[1].split()[8])
+
+
+def check_rate(root):
+    """Rows of: Mbit/s of the loopback device of a network namespace, seconds that a step takes longer than without a
+    limit, those of the plan, and their ratio. It needs root. Both workers share the device.
+    """
+    write_bytes_recipe(root, steps=40)
+    planned = 2 * 8 * 4 * parameters_of(root / "bytes.yaml") / 1e6
+    free = seconds_a_step(root, None)
+    for rate in (100, 40):
+        longer = seconds_a_step(root, rate) - free
+        yield f"{rate} Mbit/s", f"{longer:.3f} s", f"{planned / rate:.3f} s", f"{longer / planned * rate:.2f}"
+
+
+def write_bytes_recipe(root, **training):
+    """Write bytes.yaml, a network of 0.7 million parameters: the messages of a small one are mostly headers."""
+    tree = tiny.recipe(root / "data")
+    tree["model"] = {**worker_cases.HEAD, "backbone": "resnet18", "weights": "none", "width": 0.25}
+    tree["training"].update(validate_every=1000, checkpoint_every=1000, save_steps=[], log_every=10, **training)
+    tiny.write_recipe(root / "bytes.yaml", tree)
+
+
+def seconds_a_step(root, rate):
+    """Return the seconds of a step of two workers in a namespace whose loopback device carries `rate` Mbit/s."""
+    name, run = f"deeplab{os.getpid()}", root / f"rate_{rate}"
+    inside = ["ip", "netns", "exec", name]
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run([*inside, "ip", "link", "set", "lo", "up", "mtu", "1500"], check=True)
+        if rate:
+            limit = f"tc qdisc add dev lo root tbf rate {rate}mbit burst 64kb latency 200ms"
+            subprocess.run([*inside, *limit.split()], check=True)
+        arguments = ["train", str(root / "bytes.yaml"), "--run", str(run), "--workers", "2"]
+        command = [*inside, sys.executable, "-m", "deeplab_tf", *arguments]
+        subprocess.run(command, env=tiny.environment(), check=True, capture_output=True)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    at = {row["step"]: row["seconds"] for row in rows if "seconds" in row}
+    return (at[40] - at[10]) / 30
 
 
 def check_sample(root):
@@ -208,6 +243,7 @@ CHECKS = {
     "killed": check_killed,
     "stopped": check_stopped,
     "bytes": check_bytes,
+    "rate": check_rate,
     "sample": check_sample,
 }
 
