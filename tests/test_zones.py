@@ -81,8 +81,8 @@ def test_a_line_is_crossed_forward_and_backward(before, after, way):
 
 def test_a_car_that_drives_through():
     """Its foot is at x = 15.5 + 5 n in frame n, in the row of 79.5. So it is in the zone, x 50 to 150, from frame 7
-    (50.5) to 26 (145.5), and out in frame 27: 2.0 s. The line at x = 100 is passed between frames 16 and 17, to the
-    right; it points down, so that its right side is on the left."""
+    (50.5) to 26 (145.5), and out in frame 27: 2.0 s. Between frames 16 and 17 it passes the line at x = 100 from left
+    to right, which is backward: for someone who walks down the line, right is the left of the picture."""
 
     def scene(frame):
         return [(1, "car", 60, 10 + 5 * frame, 20, 11)]

@@ -2,7 +2,8 @@
 in several frames. What moves takes its classes along, by optical flow.
 """
 
-from typing import Optional
+import functools
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -66,8 +67,7 @@ class Smoother:
         """Return the (h, w, 2) float32 position (x, y) at which each pixel of a map was in the last frame, and whether
         it is seen there."""
         flow = self._flow.calc(gray, last, None)
-        rows, columns = np.indices(gray.shape, np.float32)
-        there = np.dstack([columns, rows]) + flow
+        there = _grid(gray.shape) + flow
         back = cv2.remap(last, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         known = np.abs(cv2.blur(back.astype(np.float32) - gray, (3, 3))) <= _SAME_GRAY
         returned = flow + cv2.remap(self._flow.calc(last, gray, None), there, None, cv2.INTER_LINEAR)
@@ -75,8 +75,14 @@ class Smoother:
         height, width = size
         scale = np.array([width / gray.shape[1], height / gray.shape[0]], np.float32)
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
-        rows, columns = np.indices(size, np.float32)
-        return np.dstack([columns, rows]) + flow, resize_labels(known.astype(np.uint8), size) == 1
+        return _grid(size) + flow, resize_labels(known.astype(np.uint8), size) == 1
+
+
+@functools.lru_cache(maxsize=4)
+def _grid(size: Tuple[int, int]) -> np.ndarray:
+    """Return the (h, w, 2) float32 position (x, y) of each pixel; not to be changed."""
+    rows, columns = np.indices(size, np.float32)
+    return np.dstack([columns, rows])
 
 
 def _small_gray(image):
